@@ -1,0 +1,54 @@
+"""The one idea: everything is a denoiser D(x; sigma, cond) in EDM units."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sfv.edm.preconditioning import Coefficients
+from sfv.types import Cond, Features, Latents, Sigma
+
+
+def per_clip(values: Tensor) -> Tensor:
+    """(b,) -> (b, 1, 1, 1, 1), to multiply latents."""
+    return values[:, None, None, None, None]
+
+
+class Denoiser(nn.Module, ABC):
+    """D(x; sigma, cond) -> estimate of the clean latents x0.
+
+    A family supplies the coefficients, the network and its features; `forward` is final and is the formula.
+    Arithmetic on x is fp32 whatever the network computes in: at sigma = 700, c_skip is 2e-6.
+    """
+
+    feature_channels: tuple[int, ...]
+    """Channels of each map that `features` returns, in order."""
+
+    @abstractmethod
+    def coefficients(self, sigma: Sigma) -> Coefficients:
+        """The family's preconditioning at each noise level."""
+
+    @abstractmethod
+    def network(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> Latents:
+        """F: the raw network on preconditioned input; shape in = shape out."""
+
+    @abstractmethod
+    def encode(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> list[Features]:
+        """Outputs of the network's downsampling blocks, each b f c h w; stops after the last."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(self.parameters()).dtype
+
+    def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
+        """x0_hat for noised latents x at noise level sigma."""
+        x, sigma = x.float(), sigma.float()
+        c = self.coefficients(sigma)
+        raw = self.network(per_clip(c.c_in) * x, c.c_noise, cond).float()
+        return per_clip(c.c_skip) * x + per_clip(c.c_out) * raw
+
+    def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
+        """What the discriminator sees: encoder features of c_in * x at noise level sigma (SF-V Fig. 3)."""
+        c = self.coefficients(sigma.float())
+        return self.encode(per_clip(c.c_in) * x.float(), c.c_noise, cond)

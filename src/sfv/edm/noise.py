@@ -1,0 +1,49 @@
+"""Noise levels and seeded noise; x = x0 + sigma * n."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from sfv.edm.denoiser import per_clip
+from sfv.types import Latents, Sigma
+
+
+def seeded_noise(seeds: list[int], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+    """Unit Gaussian noise, one CPU generator per clip, so a clip never depends on its batch; (len, *shape)."""
+    clips = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(clips).to(device)
+
+
+def add_noise(x0: Latents, sigma: Sigma, n: Latents) -> Latents:
+    """x = x0 + sigma * n (EDM Eq. 1 in x-space)."""
+    return x0 + per_clip(sigma) * n
+
+
+def karras_grid(sigma_min: float, sigma_max: float, count: int, rho: float = 7.0) -> Tensor:
+    """`count` noise levels from sigma_min up to sigma_max, float64 (SF-V Eq. 3; EDM Eq. 5 ascending)."""
+    t = torch.linspace(0, 1, count, dtype=torch.float64)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return (low + t * (high - low)) ** rho
+
+
+def log_normal(b: int, p_mean: float, p_std: float, rng: torch.Generator) -> Sigma:
+    """ln sigma ~ N(p_mean, p_std^2): the EDM / SVD training law."""
+    return (p_mean + p_std * torch.randn(b, generator=rng)).exp()
+
+
+def discrete(levels: Tensor, weights: Tensor, b: int, rng: torch.Generator) -> Sigma:
+    """Draw b of the given levels with the given (unnormalised) weights."""
+    at = torch.multinomial(weights.double(), b, replacement=True, generator=rng)
+    return levels.float()[at]
+
+
+def discretised_log_normal(grid: Tensor, p_mean: float, p_std: float) -> Tensor:
+    """Probability of each level grid[1:], the log-normal mass between neighbours (SF-V Eq. 7).
+
+    The paper writes (P_mean, P_std) = (-1, -1); only |P_std| matters, because erf is odd and the weights are
+    normalised. float64, because the tails underflow.
+    """
+    z = (grid.double().log() - p_mean) / abs(p_std)
+    mass = torch.diff(0.5 * (1 + torch.erf(z / math.sqrt(2))))
+    return mass / mass.sum()

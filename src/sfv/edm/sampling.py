@@ -1,0 +1,51 @@
+"""The baseline sampler: Euler over D with guidance that may differ per frame."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import karras_grid
+from sfv.types import Cond, Latents
+
+
+def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
+    """Descending noise levels and a final 0, float32, (steps + 1,); one step is [sigma_max, 0]."""
+    if steps == 1:
+        return torch.tensor([sigma_max, 0.0])
+    levels = karras_grid(sigma_min, sigma_max, steps, rho).flip(0)
+    return torch.cat([levels, levels.new_zeros(1)]).float()
+
+
+def guided(D: Denoiser, x: Latents, sigma: Tensor, cond: Cond, uncond: Cond, scale: Tensor) -> Latents:
+    """Classifier-free guidance on x0_hat, scale (f,) per frame, both passes in one batch of 2b."""
+    both = {k: torch.cat([uncond[k], cond[k]]) for k in cond}
+    without, with_ = D(torch.cat([x, x]), torch.cat([sigma, sigma]), both).chunk(2)
+    return without + scale[:, None, None, None] * (with_ - without)
+
+
+def euler(
+    D: Denoiser,
+    x: Latents,
+    sigmas: Tensor,
+    cond: Cond,
+    uncond: Cond | None = None,
+    scale: Tensor | None = None,
+    watch: Callable[[int, Latents], None] | None = None,
+) -> Latents:
+    """Integrate dx/dsigma = (x - x0_hat) / sigma along descending `sigmas` (EDM Alg. 1, Euler, no churn).
+
+    x: (b, f, c, h, w) at noise level sigmas[0]. With `uncond` and per-frame `scale` (f,), guided.
+    `watch(step, x0_hat)` is called after each network call.
+    """
+    for i, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        level = sigma.to(x.device).expand(len(x))
+        if uncond is None or scale is None:
+            x0_hat = D(x, level, cond)
+        else:
+            x0_hat = guided(D, x, level, cond, uncond, scale)
+        if watch:
+            watch(i, x0_hat)
+        x = x0_hat if following == 0 else x0_hat + (following / sigma).to(x.device) * (x - x0_hat)
+    return x

@@ -1,0 +1,1 @@
+"""Whose weights: the only importer of diffusers and transformers."""

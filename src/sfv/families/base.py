@@ -1,0 +1,72 @@
+"""What every family supplies: a denoiser, a codec and a conditioner. Knows no family."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from sfv.edm.denoiser import Denoiser
+from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
+
+
+class Codec(nn.Module, ABC):
+    """Pixels <-> latents. Geometry is asked, never assumed."""
+
+    @abstractmethod
+    def encode(self, pixels: Pixels) -> Latents:
+        """Deterministic (posterior mode) scaled latents."""
+
+    @abstractmethod
+    def decode(self, latents: Latents, chunk: int | None = None) -> Pixels:
+        """Pixels in [-1, 1] (not clamped). `chunk` frames at a time; None decodes all frames together."""
+
+    @abstractmethod
+    def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
+        """Mean and log-variance of the unscaled latents, for codec training."""
+
+    @abstractmethod
+    def decode_raw(self, raw: RawLatents) -> Pixels:
+        """Decode unscaled latents, all frames together, for codec training."""
+
+    @abstractmethod
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(f, c, h, w) of the latents of a clip; SfvError if the size cannot be made."""
+
+
+class Conditioner(nn.Module, ABC):
+    """A picture and knobs -> Cond."""
+
+    @abstractmethod
+    def embed(self, picture: Picture) -> Tensor:
+        """The picture's semantic embedding for cross-attention, (b, tokens, channels)."""
+
+    @abstractmethod
+    def forward(self, picture: Picture, frames: int, **knobs: Any) -> Cond:
+        """Everything the denoiser is told; unknown knobs raise SfvError."""
+
+    @abstractmethod
+    def unconditional(self, cond: Cond) -> Cond:
+        """The same with the picture taken away, for guidance and condition dropout."""
+
+
+@dataclass(frozen=True)
+class VideoModel:
+    """A loaded model. `sigma_min`, `sigma_max`, `rho` are its noise law; `frames`, `height`, `width`, `fps`
+    what it was made for; `steps` how many calls it wants; `hash` identifies the weights."""
+
+    name: str
+    denoiser: Denoiser
+    codec: Codec
+    conditioner: Conditioner
+    sigma_min: float
+    sigma_max: float
+    rho: float
+    frames: int
+    height: int
+    width: int
+    fps: int
+    motion: float
+    guidance: tuple[float, float]
+    steps: int
+    hash: str

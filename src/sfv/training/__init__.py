@@ -1,0 +1,1 @@
+"""How models learn. Knows denoisers, codecs and the adversary; does not know diffusers or flags."""

@@ -1,0 +1,94 @@
+"""Codec training: reconstruction of short clips through the posterior, with a light KL (LDM 2112.10752)."""
+
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from sfv.data.stickers import (
+    ClipStore,
+    by_family,
+    draw,
+    over_background,
+    random_background,
+    random_placement,
+)
+from sfv.families.base import Codec
+from sfv.training.ema import EMA
+from sfv.training.loop import Logs, Schedule, run
+
+
+class CodecTraining(Schedule):
+    """`sfv train codec`."""
+
+    clips: int = Field(default=3, gt=0)  # clips in a batch
+    frames: int = Field(default=3, gt=0)  # frames in a clip
+    lr: float = 1.5e-3
+    mse: float = 2.0  # weight of the squared error beside the absolute error
+    edges: float = 0.5  # weight of the absolute error of image gradients
+    kl: float = 1e-5  # weight of the KL term, per latent element
+    plain: float = 0.8  # share of clips on white; the others over colours and gradients
+    ema: float = 0.995
+
+
+def draw_clips(store: ClipStore, config: CodecTraining, rng: torch.Generator) -> Tensor:
+    """Pixels of random clips, families evenly, (b, f, 3, h, w)."""
+    families = by_family(store.split("train"))
+    clips = []
+    for _ in range(config.clips):
+        clip = draw(families, rng)
+        first, stride = torch.randint(1, 72, (2,), generator=rng).tolist()
+        rgba = random_placement(store.rgba(clip, first, config.frames, 1 + stride % 4), rng)
+        clips.append(over_background(rgba, random_background(store.size, rng, config.plain)))
+    return torch.stack(clips)
+
+
+def codec_loss(codec: Codec, pixels: Tensor, n: Tensor, config: CodecTraining) -> tuple[Tensor, Logs]:
+    """|error| + mse * error^2 + edges * |gradient error| + kl * KL(posterior || unit Gaussian)."""
+    mean, log_variance = codec.posterior(pixels)
+    log_variance = log_variance.float().clamp(-30, 20)
+    raw = mean.float() + (0.5 * log_variance).exp() * n
+    error = codec.decode_raw(raw).float() - pixels
+    steps = [error[..., 1:, :] - error[..., :-1, :], error[..., 1:] - error[..., :-1]]
+    edge = torch.stack([s.abs().mean() for s in steps]).sum()
+    kl = 0.5 * (mean.float() ** 2 + log_variance.exp() - 1 - log_variance).mean()
+    mse = (error**2).mean()
+    loss = error.abs().mean() + config.mse * mse + config.edges * edge + config.kl * kl
+    logs = {"loss": float(loss.detach()), "psnr": float(-10 * (mse.detach() / 4).log10())}
+    logs |= {"kl": float(kl.detach()), "raw_std": float(mean.detach().std())}
+    return loss, logs
+
+
+class CodecTask:
+    """One optimiser over encoder and decoder."""
+
+    def __init__(self, codec: Codec, store: ClipStore, config: CodecTraining) -> None:
+        self.codec, self.store, self.config = codec.train(), store, config
+        adam = AdamW(codec.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=1e-3)
+        self.modules: dict[str, nn.Module] = {"codec": codec}
+        self.optimizers: dict[str, Optimizer] = {"codec": adam}
+        self.averages = {"codec": EMA(codec, config.ema)}
+
+    def step(self, step: int, rng: torch.Generator) -> Logs:
+        """One update on fresh clips."""
+        pixels = draw_clips(self.store, self.config, rng)
+        shape = self.codec.latent_shape(*pixels.shape[1:2], *pixels.shape[3:])
+        n = torch.randn(len(pixels), *shape, generator=rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, logs = codec_loss(self.codec, pixels, n, self.config)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        self.optimizers["codec"].step()
+        self.optimizers["codec"].zero_grad(set_to_none=True)
+        return logs
+
+
+def train_codec(codec: Codec, store: ClipStore, config: CodecTraining, run_dir: Path) -> Codec:
+    """Train (or resume) and return the averaged codec."""
+    task = CodecTask(codec, store, config)
+    run(task, config, run_dir, {"task": "codec", **config.model_dump()})
+    average = task.averages["codec"].average
+    assert isinstance(average, Codec)
+    return average

@@ -1,0 +1,34 @@
+"""Axis letters and unit-named tensors, stated once. Floor 0: knows torch and jaxtyping.
+
+Letters: b batch, f frames, c channels, h w rows and columns, n feature rows.
+"""
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+Frames = UInt8[Tensor, "f h w 3"]
+"""One clip for people: uint8 RGB."""
+
+Pixels = Float[Tensor, "b f 3 h w"]
+"""Clips for codecs: RGB in [-1, 1]."""
+
+Picture = Float[Tensor, "b 3 h w"]
+"""Condition pictures: RGB in [-1, 1]."""
+
+Latents = Float[Tensor, "b f c h w"]
+"""Codec latents times the codec's scaling factor; near unit variance. x0 and x live here."""
+
+RawLatents = Float[Tensor, "b f c h w"]
+"""Codec latents as the encoder gives them, not scaled (SVD's condition latent is in these units)."""
+
+Sigma = Float[Tensor, " b"]
+"""Noise level, one per clip, EDM convention x = x0 + sigma * n."""
+
+Features = Float[Tensor, "b f c h w"]
+"""A backbone's output after one downsampling block."""
+
+Logits = Float[Tensor, "b positions"]
+"""Discriminator output: one number per position, high = real."""
+
+Cond = dict[str, Tensor]
+"""What a denoiser is told beside x and sigma; batch first, opened by its family only."""
