@@ -42,7 +42,11 @@ class Conditioner(nn.Module, ABC):
         """The picture's semantic embedding for cross-attention, (b, tokens, channels)."""
 
     @abstractmethod
-    def forward(self, picture: Picture, frames: int, **knobs: Any) -> Cond:
+    def picture_tower(self) -> nn.Module:
+        """The network behind `embed`, for training it."""
+
+    @abstractmethod
+    def forward(self, picture: Picture, **knobs: Any) -> Cond:
         """Everything the denoiser is told; unknown knobs raise SfvError."""
 
     @abstractmethod

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from sfv.families.svd import SVDCodec
+from sfv.families.svd import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
+
+
+LAST_NORM_CONSTANT = 4.0
 
 
 @dataclass(frozen=True)
@@ -25,22 +30,75 @@ class Blueprint:
     vision_patch: int
 
 
-STICKER = Blueprint(128, 14, (32, 64, 96, 128), 8, (64, 96, 128), 32, 64, 64, 128, 4, 32)
+STICKER = Blueprint(128, 14, (64, 32, 64, 128), 8, (64, 96, 128), 32, 64, 64, 128, 4, 32)
 TINY = Blueprint(32, 4, (32, 32), 4, (32, 64), 32, 32, 32, 32, 1, 112)
 
 
 def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
-    """A fresh codec; its temporal blend starts half spatial, half temporal, as the architecture does."""
+    """A fresh codec; its posterior starts narrow (std 0.05), so that noise does not hide the first lessons."""
     torch.manual_seed(seed)
-    levels = len(plan.codec_channels)
-    return SVDCodec(
-        AutoencoderKLTemporalDecoder(
-            block_out_channels=plan.codec_channels,
-            down_block_types=("DownEncoderBlock2D",) * levels,
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=plan.codec_channels,
+        down_block_types=("DownEncoderBlock2D",) * len(plan.codec_channels),
+        layers_per_block=1,
+        latent_channels=plan.latent_channels,
+        sample_size=plan.size,
+        scaling_factor=1.0,
+        force_upcast=False,
+    )
+    with torch.no_grad():
+        vae.quant_conv.weight[plan.latent_channels :].zero_()
+        vae.quant_conv.bias[plan.latent_channels :] = -6
+        _steady_last_norm(vae.decoder)
+    return SVDCodec(vae)
+
+
+def _steady_last_norm(decoder: nn.Module) -> None:
+    """Start the decoder's last GroupNorm as nearly the identity.
+
+    With two channels in a group, normalising removes a frame's mean and contrast, which the picture needs. If the
+    second channel of each pair starts as a large constant, both statistics belong to that constant instead.
+    """
+    entry = decoder.up_blocks[-1].resnets[0].spatial_res_block.conv_shortcut
+    if entry is None or len(entry.bias) != 2 * decoder.conv_norm_out.num_groups:
+        return
+    entry.weight[1::2], entry.bias[1::2] = 0, LAST_NORM_CONSTANT
+    decoder.conv_norm_out.weight[0::2] = LAST_NORM_CONSTANT / 2
+    decoder.conv_norm_out.bias[0::2] = LAST_NORM_CONSTANT / 2
+
+
+def new_conditioner(plan: Blueprint, codec: SVDCodec, seed: int) -> SVDConditioner:
+    """A fresh picture encoder of CLIP's vision architecture around a codec."""
+    torch.manual_seed(seed)
+    config = CLIPVisionConfig(
+        hidden_size=plan.vision_width,
+        intermediate_size=4 * plan.vision_width,
+        num_hidden_layers=plan.vision_layers,
+        num_attention_heads=plan.vision_width // 32,
+        image_size=CLIP_SIZE,
+        patch_size=plan.vision_patch,
+        projection_dim=plan.embed,
+    )
+    return SVDConditioner(CLIPVisionModelWithProjection(config), codec)
+
+
+def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
+    """A fresh UNet; attention in every block but the deepest, as in SVD."""
+    torch.manual_seed(seed)
+    attending = len(plan.unet_channels) - 1
+    return SVDDenoiser(
+        UNetSpatioTemporalConditionModel(
+            sample_size=plan.size // 2 ** (len(plan.codec_channels) - 1),
+            in_channels=2 * plan.latent_channels,
+            out_channels=plan.latent_channels,
+            down_block_types=("CrossAttnDownBlockSpatioTemporal",) * attending + ("DownBlockSpatioTemporal",),
+            up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * attending,
+            block_out_channels=plan.unet_channels,
             layers_per_block=1,
-            latent_channels=plan.latent_channels,
-            sample_size=plan.size,
-            scaling_factor=1.0,
-            force_upcast=False,
+            cross_attention_dim=plan.embed,
+            num_attention_heads=tuple(c // plan.head for c in plan.unet_channels),
+            addition_time_embed_dim=plan.time_embed,
+            projection_class_embeddings_input_dim=3 * plan.time_embed,
+            num_frames=plan.frames,
         )
     )

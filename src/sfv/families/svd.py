@@ -1,18 +1,88 @@
-"""Stable Video Diffusion (2311.15127) as a denoiser, a codec and a conditioner; every quirk with its source."""
+"""Stable Video Diffusion (2311.15127) as a denoiser, a codec and a conditioner; every quirk with its source.
 
+"The pipeline" below is diffusers' StableVideoDiffusionPipeline, whose numbers this module reproduces.
+"""
+
+from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import CLIPVisionModelWithProjection
 
+from sfv.edm.denoiser import Denoiser
+from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
-from sfv.families.base import Codec
-from sfv.types import Latents, Pixels, RawLatents
+from sfv.families.base import Codec, Conditioner
+from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CLIP_SIZE = 224
+
+
+class SVDDenoiser(Denoiser):
+    """UNetSpatioTemporalConditionModel under v-prediction.
+
+    Cond: image_latents (b, c, h, w) raw, repeated over frames and concatenated on channels; image_embeds
+    (b, 1, e), one cross-attention token; added_time_ids (b, 3) = [fps - 1, motion bucket, noise_aug].
+    """
+
+    def __init__(self, unet: UNetSpatioTemporalConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.feature_channels = tuple(unet.config.block_out_channels)
+
+    def coefficients(self, sigma: Sigma) -> Coefficients:
+        """SVD is EDM with sigma_data = 1 and c_out negated."""
+        return v_prediction(sigma)
+
+    def network(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> Latents:
+        """One call of the UNet; its "timestep" is c_noise = ln(sigma) / 4."""
+        out: Tensor = self.unet(
+            _with_picture(x_in, cond).to(self.dtype),
+            c_noise,
+            encoder_hidden_states=cond["image_embeds"].to(self.dtype),
+            added_time_ids=cond["added_time_ids"].to(self.dtype),
+            return_dict=False,
+        )[0]
+        return out
+
+    def encode(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> list[Features]:
+        """The down path alone, walked block by block as the UNet's own forward does; bit-equal to hooks."""
+        b, f = x_in.shape[:2]
+        context = self._context(c_noise, cond, f)
+        sample = self.unet.conv_in(_with_picture(x_in, cond).to(self.dtype).flatten(0, 1))
+        features = []
+        for block in self.unet.down_blocks:
+            crossing = getattr(block, "has_cross_attention", False)
+            keys = context if crossing else {k: v for k, v in context.items() if k != "encoder_hidden_states"}
+            sample, _ = block(hidden_states=sample, **keys)
+            features.append(sample.unflatten(0, (b, f)))
+        return features
+
+    def _context(self, c_noise: Tensor, cond: Cond, frames: int) -> dict[str, Tensor]:
+        """Embeddings of noise level, ids and picture, repeated per frame."""
+        b, unet = len(c_noise), self.unet
+        emb = unet.time_embedding(unet.time_proj(c_noise).to(self.dtype))
+        ids = unet.add_time_proj(cond["added_time_ids"].to(self.dtype).flatten()).reshape(b, -1)
+        emb = emb + unet.add_embedding(ids.to(emb.dtype))
+        return {
+            "temb": emb.repeat_interleave(frames, 0),
+            "encoder_hidden_states": cond["image_embeds"].to(self.dtype).repeat_interleave(frames, 0),
+            "image_only_indicator": emb.new_zeros(b, frames),
+        }
+
+
+def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
+    picture = cond["image_latents"].to(x_in.dtype)[:, None].expand(-1, x_in.shape[1], -1, -1, -1)
+    return torch.cat([x_in, picture], dim=2)
 
 
 class SVDCodec(Codec):
-    """AutoencoderKLTemporalDecoder. Latents are raw latents times `scaling_factor`."""
+    """AutoencoderKLTemporalDecoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
 
     def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
         super().__init__()
@@ -20,7 +90,7 @@ class SVDCodec(Codec):
 
     @property
     def scale(self) -> float:
-        """SVD multiplies video latents, not condition latents, by this (0.18215)."""
+        """Multiplies video latents, never condition latents."""
         return float(self.vae.config.scaling_factor)
 
     @property
@@ -36,18 +106,17 @@ class SVDCodec(Codec):
 
     def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
         """Mean and log-variance."""
-        b = len(pixels)
         moments = self.vae.quant_conv(self.vae.encoder(pixels.flatten(0, 1)))
-        mean, log_variance = moments.unflatten(0, (b, -1)).chunk(2, dim=2)
+        mean, log_variance = moments.unflatten(0, (len(pixels), -1)).chunk(2, dim=2)
         return mean, log_variance
 
     def encode_raw(self, pixels: Pixels) -> RawLatents:
-        """Posterior mode, not scaled: what SVD's condition latent is."""
-        return self.posterior(pixels)[0]
+        """Posterior mode, not scaled: what SVD's condition latent is. fp32 if the weights force an upcast."""
+        return self.posterior(pixels.to(self.vae.dtype))[0]
 
     def encode(self, pixels: Pixels) -> Latents:
         """Posterior mode times the scaling factor."""
-        return self.encode_raw(pixels) * self.scale
+        return self.encode_raw(pixels).float() * self.scale
 
     def decode_raw(self, raw: RawLatents) -> Pixels:
         """All frames of a clip together."""
@@ -56,7 +125,73 @@ class SVDCodec(Codec):
         return out.unflatten(0, (b, f))
 
     def decode(self, latents: Latents, chunk: int | None = None) -> Pixels:
-        """`chunk` changes the output (temporal statistics and padding are per chunk), so None is the default."""
-        raw = (latents / self.scale).to(self.vae.dtype)
-        parts = raw.split(chunk or raw.shape[1], dim=1)
-        return torch.cat([self.decode_raw(p) for p in parts], dim=1).float()
+        """`chunk` changes the output (temporal statistics and padding are per chunk), so None is the default.
+
+        Clips are decoded one at a time: memory does not grow with the batch, and a clip does not depend on it.
+        """
+        raw = (1 / self.scale * latents).to(self.vae.dtype)
+        clips = [torch.cat([self.decode_raw(p) for p in c.split(chunk or c.shape[1], 1)], 1) for c in raw.split(1)]
+        return torch.cat(clips).float()
+
+
+class SVDConditioner(Conditioner):
+    """Picture -> CLIP token (clean) + raw latent (noised in pixels) + time ids."""
+
+    def __init__(self, image_encoder: CLIPVisionModelWithProjection, codec: SVDCodec) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.codec = codec
+
+    def embed(self, picture: Picture) -> Tensor:
+        """(b, 1, e) from the clean picture: antialiased resize in [-1, 1], then CLIP's normalisation."""
+        small = antialiased_resize(picture.float(), CLIP_SIZE)
+        mean, std = (torch.tensor(v, device=small.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+        normal = ((small + 1) / 2 - mean) / std
+        out: Tensor = self.image_encoder(normal.to(self.image_encoder.dtype)).image_embeds
+        return out[:, None]
+
+    def picture_tower(self) -> nn.Module:
+        """CLIP's vision tower with its projection."""
+        return self.image_encoder
+
+    def forward(self, picture: Picture, **knobs: Any) -> Cond:
+        """Knobs: fps (7), motion (127), noise_aug (0.02), noise (unit noise like the picture; zeros)."""
+        known = {"fps": 7, "motion": 127, "noise_aug": 0.02, "noise": None}
+        if unknown := sorted(set(knobs) - set(known)):
+            raise SfvError(f"unknown knob {unknown[0]!r} for an SVD-architecture model; it knows {sorted(known)}")
+        v = known | knobs
+        noised = picture if v["noise"] is None else picture + v["noise_aug"] * v["noise"]
+        ids = torch.tensor([[v["fps"] - 1, v["motion"], v["noise_aug"]]], dtype=torch.float32)
+        return {
+            "image_latents": self.codec.encode_raw(noised[:, None])[:, 0],
+            "image_embeds": self.embed(picture),
+            "added_time_ids": ids.repeat(len(picture), 1).to(picture.device),
+        }
+
+    def unconditional(self, cond: Cond) -> Cond:
+        """The pipeline's negative branch: zero latent, zero token, the same ids."""
+        zeroed = {k: torch.zeros_like(cond[k]) for k in ("image_latents", "image_embeds")}
+        return cond | zeroed
+
+
+def antialiased_resize(picture: Picture, size: int) -> Picture:
+    """The pipeline's Gaussian blur and bicubic resize (align_corners) as one fixed linear map per side."""
+    rows, columns = (_resize_matrix(n, size).to(picture) for n in picture.shape[-2:])
+    return rows @ picture @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _resize_matrix(n: int, size: int) -> Tensor:
+    """(size, n): what blurring and resizing does to each unit vector.
+
+    Blur sigma (n/size - 1) / 2, at least 0.001, over 2 sigma each side, reflected at the border.
+    """
+    sigma = max((n / size - 1) / 2, 0.001)
+    width = int(max(4 * sigma, 3)) | 1
+    at = torch.arange(width, dtype=torch.float32) - width // 2
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    unit = torch.eye(n)[None]
+    padded = F.pad(unit, (width // 2, width // 2), mode="reflect")
+    blurred = F.conv1d(padded.transpose(0, 1), (kernel / kernel.sum())[None, None])[:, 0]
+    resized = F.interpolate(blurred.T[None, None], size=(size, n), mode="bicubic", align_corners=True)
+    return resized[0, 0]

@@ -1,0 +1,117 @@
+"""The discriminator of SF-V (2406.04324, Fig. 3): a frozen denoiser's encoder and small trained heads.
+
+After each downsampling block one spatial head judges every frame and one temporal head judges every position's
+course through time; each gives one logit per position. Fields the paper leaves open are settled as in
+StyleGAN-T (2301.09515): spectral-norm 1x1 entry, residual (f(x) + x) / sqrt2, projection on 64 channels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from sfv.edm.denoiser import Denoiser
+from sfv.types import Cond, Features, Latents, Logits, Sigma
+
+PROJECTION = 64
+
+
+def fourier(values: Tensor, width: int, scale: float = 1.0) -> Tensor:
+    """(n,) -> (n, width): cosines and sines of log-spaced frequencies."""
+    frequencies = scale * torch.exp(torch.linspace(0, math.log(100), width // 2, device=values.device))
+    angles = values.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+class Projection(nn.Module):
+    """logit = sum(h * affine(c)) / sqrt(64) + bias(h) at every position (projection discriminator 1802.05637)."""
+
+    def __init__(self, told: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(told, PROJECTION)
+
+    def forward(self, h: Tensor, told: Tensor) -> Tensor:
+        """h (n, 64, positions), told (n, c) -> (n, positions)."""
+        return (h * self.affine(told)[:, :, None]).sum(1) / math.sqrt(PROJECTION)
+
+
+class SpatialHead(nn.Module):
+    """Conv2d, residual block, Conv2d on each frame alone; told picture, noise level and frame index."""
+
+    def __init__(self, channels: int, width: int, told: int) -> None:
+        super().__init__()
+        self.enter = spectral_norm(nn.Conv2d(channels, width, 1))
+        self.norm = nn.GroupNorm(_groups(width), width)
+        self.inner = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
+        self.leave = spectral_norm(nn.Conv2d(width, PROJECTION, 1))
+        self.project = Projection(told + 16)
+
+    def forward(self, features: Features, told: Tensor) -> Logits:
+        """(b, f, c, h, w) -> (b, f * h * w)."""
+        b, f = features.shape[:2]
+        h = F.leaky_relu(self.enter(features.flatten(0, 1)), 0.2)
+        h = (F.leaky_relu(self.inner(self.norm(h)), 0.2) + h) / math.sqrt(2)
+        frame = fourier(torch.linspace(0, 1, f, device=h.device), 16).repeat(b, 1)
+        logits: Tensor = self.project(
+            self.leave(h).flatten(2), torch.cat([told.repeat_interleave(f, 0), frame], 1)
+        )
+        return logits.reshape(b, -1)
+
+
+class TemporalHead(nn.Module):
+    """Conv1d, residual block, Conv1d along time at each position alone; told picture and noise level."""
+
+    def __init__(self, channels: int, width: int, told: int) -> None:
+        super().__init__()
+        self.enter = spectral_norm(nn.Conv1d(channels, width, 1))
+        self.norm = nn.GroupNorm(_groups(width), width)
+        self.inner = spectral_norm(nn.Conv1d(width, width, 3, padding=1, padding_mode="replicate"))
+        self.leave = spectral_norm(nn.Conv1d(width, PROJECTION, 1))
+        self.project = Projection(told)
+
+    def forward(self, features: Features, told: Tensor) -> Logits:
+        """(b, f, c, h, w) -> (b, h * w * f)."""
+        b, _, _, rows, columns = features.shape
+        x = features.permute(0, 3, 4, 2, 1).flatten(0, 2)
+        h = F.leaky_relu(self.enter(x), 0.2)
+        h = (F.leaky_relu(self.inner(self.norm(h)), 0.2) + h) / math.sqrt(2)
+        logits: Tensor = self.project(self.leave(h), told.repeat_interleave(rows * columns, 0))
+        return logits.reshape(b, -1)
+
+
+def _groups(width: int) -> int:
+    return math.gcd(32, width)
+
+
+class Discriminator(nn.Module):
+    """Frozen backbone, trained heads. `backbone` is any Denoiser; its weights never change nor are saved here."""
+
+    def __init__(self, backbone: Denoiser, embed: int, width: int = 64, heads: Sequence[str] = ("s", "t")) -> None:
+        super().__init__()
+        self._backbone = [backbone.eval().requires_grad_(False)]
+        told = embed + 32
+        kinds = {"s": SpatialHead, "t": TemporalHead}
+        channels = backbone.feature_channels
+        self.heads = nn.ModuleDict({f"{k}{i}": kinds[k](c, width, told) for i, c in enumerate(channels) for k in heads})
+
+    @property
+    def backbone(self) -> Denoiser:
+        """The frozen denoiser."""
+        return self._backbone[0]
+
+    def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
+        """Backbone features of noised latents; gradients flow to x, never to the backbone."""
+        return [h.float() for h in self.backbone.features(x, sigma, cond)]
+
+    def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
+        """One tensor per head, in the order of `heads`."""
+        level = fourier(self.backbone.coefficients(sigma.float()).c_noise, 32)
+        told = torch.cat([F.normalize(cond["image_embeds"].float().mean(1), dim=-1), level], 1)
+        return [head(features[int(name[1:])], told) for name, head in self.heads.items()]
+
+    def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Logits]:
+        """Logits of noised latents."""
+        return self.logits(self.features(x, sigma, cond), sigma, cond)

@@ -1,0 +1,68 @@
+"""Muon with Adam for what is not a matrix (Jordan 2024; scaling of Liu et al. 2502.16982), in one optimiser."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+# Newton-Schulz quintic: drives every singular value toward 1 in five rounds (coefficients from Jordan 2024).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrix to g (m, n), approximately, by Newton-Schulz iteration."""
+    a, b, c = QUINTIC
+    x = g / (g.norm() + 1e-7)
+    x = x.T if g.shape[0] > g.shape[1] else x
+    for _ in range(rounds):
+        s = x @ x.T
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+class Muon(Optimizer):
+    """Orthogonalised momentum for weights of two or more axes (convolutions as out x rest), Adam for the others.
+
+    Matrix updates are scaled to Adam's usual size, 0.2 * sqrt(max(m, n)) per matrix, so one learning rate serves both.
+    """
+
+    def __init__(
+        self, modules: Iterable[nn.Module], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        params = [p for m in modules for p in m.parameters() if p.requires_grad]
+        matrices = [p for p in params if p.dim() >= 2 and min(p.shape[0], p[0].numel()) >= 8]
+        known = {id(p) for p in matrices}
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "matrix": True},
+            {"params": [p for p in params if id(p) not in known], "matrix": False},
+        ]
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    move = self._matrix(p, group) if group["matrix"] else self._adam(p)
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(move.view_as(p), alpha=-group["lr"])
+
+    def _matrix(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+        state = self.state[p]
+        momentum = state.setdefault("momentum", torch.zeros_like(p))
+        momentum.lerp_(p.grad, 1 - group["momentum"])
+        ahead = p.grad.lerp(momentum, group["momentum"]).flatten(1)
+        return orthogonalise(ahead) * 0.2 * max(ahead.shape) ** 0.5
+
+    def _adam(self, p: Tensor, b1: float = 0.9, b2: float = 0.99) -> Tensor:
+        state = self.state[p]
+        count = state.setdefault("count", torch.zeros(()))
+        mean = state.setdefault("mean", torch.zeros_like(p))
+        square = state.setdefault("square", torch.zeros_like(p))
+        count += 1
+        mean.lerp_(p.grad, 1 - b1)
+        square.lerp_(p.grad.square(), 1 - b2)
+        return mean / (1 - b1**count) / ((square / (1 - b2**count)).sqrt() + 1e-8)
