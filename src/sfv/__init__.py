@@ -1,0 +1,53 @@
+"""sfv: one forward pass from a still to a moving picture.
+
+    import sfv
+    model = sfv.load()                                  # the embedded sticker model
+    clip = sfv.generate(model, sfv.read_picture("cat.png"))
+    sfv.write_clip(clip.frames, "cat.mp4", clip.fps)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfv.errors import SfvError
+    from sfv.families import load
+    from sfv.families.base import VideoModel
+    from sfv.generation import Clip, generate
+    from sfv.media import read_picture, write_clip
+    from sfv.settings import Settings
+    from sfv.types import Frames
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Clip": "sfv.generation",
+    "Frames": "sfv.types",
+    "Settings": "sfv.settings",
+    "SfvError": "sfv.errors",
+    "VideoModel": "sfv.families.base",
+    "generate": "sfv.generation",
+    "load": "sfv.families",
+    "read_picture": "sfv.media",
+    "write_clip": "sfv.media",
+}
+
+__all__ = [
+    "Clip",
+    "Frames",
+    "Settings",
+    "SfvError",
+    "VideoModel",
+    "__version__",
+    "generate",
+    "load",
+    "read_picture",
+    "write_clip",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used, so that `import sfv` and `sfv --help` stay instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sfv' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

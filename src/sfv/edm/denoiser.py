@@ -41,6 +41,10 @@ class Denoiser(nn.Module, ABC):
         """What the network computes in."""
         return next(self.parameters()).dtype
 
+    def learnable(self) -> list[nn.Parameter]:
+        """Parameters that can have a gradient; a family leaves out those that cannot."""
+        return list(self.parameters())
+
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
         """x0_hat for noised latents x at noise level sigma."""
         x, sigma = x.float(), sigma.float()

@@ -1,1 +1,67 @@
-"""Whose weights: the only importer of diffusers and transformers."""
+"""Whose weights. The only importer of diffusers and transformers; knows no sampler, loop or flag."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+
+EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
+"""Models inside the package: name -> UNet sub-folder of weights/sticker."""
+
+PIPELINES = {"StableVideoDiffusionPipeline": "svd"}
+"""Pipeline class in model_index.json -> family."""
+
+
+def load(model: str | Path = "sticker", device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> VideoModel:
+    """Open an embedded model by name, a diffusers folder by path, or a hub id ("owner/name").
+
+    `dtype` is what the networks compute in: float32 on a CPU, float16 elsewhere unless given.
+    Raises SfvError with one sentence if the model cannot be opened.
+    """
+    from sfv.families import svd_folder
+
+    loaders = {"svd": svd_folder.load}
+    name = str(model)
+    folder, unet = (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name), "unet")
+    on = torch.device(device)
+    kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
+    return loaders[_family(folder)](folder, unet, kind, name).to(on)
+
+
+def _weights() -> Path:
+    return Path(str(files("sfv"))) / "weights"
+
+
+def _family(folder: Path) -> str:
+    """The family that model_index.json names."""
+    path = folder / "model_index.json"
+    try:
+        pipeline = json.loads(path.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SfvError(f"{folder} is not a model folder: {path.name} is missing or damaged ({error})") from error
+    if pipeline not in PIPELINES:
+        raise SfvError(f"{folder} holds a {pipeline}; supported: {', '.join(PIPELINES)}")
+    return PIPELINES[pipeline]
+
+
+def _folder(name: str) -> Path:
+    """A local folder, or the hub's cached (else downloaded) copy of "owner/name"."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    known = ", ".join(EMBEDDED)
+    if name.count("/") != 1 or path.suffix or name.startswith((".", "/", "~")):
+        raise SfvError(f"model {name!r} is neither a folder, a hub id (owner/name) nor one of: {known}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*/*.json", "*/*.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise SfvError(f"model {name!r} is not a folder, not embedded ({known}), and the hub says: {reason}") from error

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sfv.edm.denoiser import Denoiser
+from sfv.settings import Defaults
 from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
 
 
@@ -30,6 +32,10 @@ class Codec(nn.Module, ABC):
         """Decode unscaled latents, all frames together, for codec training."""
 
     @abstractmethod
+    def normalise(self, mean: Tensor, std: Tensor) -> None:
+        """Fold per-channel statistics of raw latents into the weights, so that they become 0 and 1."""
+
+    @abstractmethod
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(f, c, h, w) of the latents of a clip; SfvError if the size cannot be made."""
 
@@ -50,27 +56,36 @@ class Conditioner(nn.Module, ABC):
         """Everything the denoiser is told; unknown knobs raise SfvError."""
 
     @abstractmethod
+    def around(self, codec: Codec) -> "Conditioner":
+        """The same picture tower around another codec."""
+
+    @abstractmethod
     def unconditional(self, cond: Cond) -> Cond:
         """The same with the picture taken away, for guidance and condition dropout."""
 
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A loaded model. `sigma_min`, `sigma_max`, `rho` are its noise law; `frames`, `height`, `width`, `fps`
-    what it was made for; `steps` how many calls it wants; `hash` identifies the weights."""
+    """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash."""
 
     name: str
+    family: str
     denoiser: Denoiser
     codec: Codec
     conditioner: Conditioner
     sigma_min: float
     sigma_max: float
     rho: float
-    frames: int
-    height: int
-    width: int
-    fps: int
-    motion: float
-    guidance: tuple[float, float]
-    steps: int
+    defaults: Defaults
     hash: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: torch.device | str) -> "VideoModel":
+        """Move all three parts in place and return the model."""
+        for part in (self.denoiser, self.codec, self.conditioner):
+            part.to(device)
+        return self

@@ -7,7 +7,9 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from sfv.families.base import VideoModel
 from sfv.families.svd import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.settings import Defaults
 
 
 LAST_NORM_CONSTANT = 4.0
@@ -101,4 +103,24 @@ def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
             projection_class_embeddings_input_dim=3 * plan.time_embed,
             num_frames=plan.frames,
         )
+    )
+
+
+def new_model(plan: Blueprint, seed: int) -> VideoModel:
+    """A whole fresh model under a noise law for small latents: sigma up to 200 hides all of 14x8x16x16 numbers."""
+    codec = new_codec(plan, seed)
+    defaults = Defaults(
+        frames=plan.frames, height=plan.size, width=plan.size, fps=12, motion=160, steps=25, guidance=1.5
+    )
+    return VideoModel(
+        name="new",
+        family="svd",
+        denoiser=new_denoiser(plan, seed),
+        codec=codec,
+        conditioner=new_conditioner(plan, codec, seed),
+        sigma_min=0.002,
+        sigma_max=200.0,
+        rho=7.0,
+        defaults=defaults,
+        hash="",
     )

@@ -63,6 +63,12 @@ class SVDDenoiser(Denoiser):
             features.append(sample.unflatten(0, (b, f)))
         return features
 
+    def learnable(self) -> list[nn.Parameter]:
+        """All but the queries, keys and norms before cross-attention: softmax over one token is constant."""
+        idle = (".attn2.to_q.", ".attn2.to_k.", ".norm2.")
+        block = "transformer_blocks"
+        return [p for n, p in self.named_parameters() if not (block in n and any(i in n for i in idle))]
+
     def _context(self, c_noise: Tensor, cond: Cond, frames: int) -> dict[str, Tensor]:
         """Embeddings of noise level, ids and picture, repeated per frame."""
         b, unet = len(c_noise), self.unet
@@ -134,6 +140,20 @@ class SVDCodec(Codec):
         return torch.cat(clips).float()
 
 
+    @torch.no_grad()
+    def normalise(self, mean: Tensor, std: Tensor) -> None:
+        """Shift and scale raw latents, per channel (c,), to mean 0 and spread 1, inside the weights.
+
+        Exact but for a one-pixel rim, where the decoder's zero padding now stands for the mean.
+        """
+        c, quant, entry = len(mean), self.vae.quant_conv, self.vae.decoder.conv_in
+        entry.bias += (entry.weight * mean[:, None, None]).sum((1, 2, 3))
+        entry.weight *= std[:, None, None]
+        quant.weight[:c] /= std[:, None, None, None]
+        quant.bias[:c] = (quant.bias[:c] - mean) / std
+        quant.bias[c:] -= 2 * std.log()
+
+
 class SVDConditioner(Conditioner):
     """Picture -> CLIP token (clean) + raw latent (noised in pixels) + time ids."""
 
@@ -167,6 +187,11 @@ class SVDConditioner(Conditioner):
             "image_embeds": self.embed(picture),
             "added_time_ids": ids.repeat(len(picture), 1).to(picture.device),
         }
+
+    def around(self, codec: Codec) -> "SVDConditioner":
+        """The same picture tower around another SVD codec."""
+        assert isinstance(codec, SVDCodec)
+        return SVDConditioner(self.image_encoder, codec)
 
     def unconditional(self, cond: Cond) -> Cond:
         """The pipeline's negative branch: zero latent, zero token, the same ids."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,23 +15,10 @@ from sfv.data.stickers import (
     random_placement,
 )
 from sfv.families.base import Codec
+from sfv.training.config import CodecTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, Schedule, run
+from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
-
-
-class CodecTraining(Schedule):
-    """`sfv train codec`."""
-
-    clips: int = Field(default=3, gt=0)  # clips in a batch
-    frames: int = Field(default=1, gt=0)  # frames in a clip; not 2, where bf16 conv3d's CPU backward crashes
-    crop: int | None = None  # side of random crops in pixels; None trains on whole frames
-    lr: float = 1.5e-3
-    mse: float = 2.0  # weight of the squared error beside the absolute error
-    edges: float = 0.5  # weight of the absolute error of image gradients
-    kl: float = 1e-5  # weight of the KL term, per latent element
-    plain: float = 0.8  # share of clips on white; the others over colours and gradients
-    ema: float = 0.995
 
 
 def draw_clips(store: ClipStore, config: CodecTraining, rng: torch.Generator) -> Tensor:
@@ -55,7 +41,8 @@ def codec_loss(codec: Codec, pixels: Tensor, n: Tensor, config: CodecTraining) -
     """|error| + mse * error^2 + edges * |gradient error| + kl * KL(posterior || unit Gaussian)."""
     mean, log_variance = codec.posterior(pixels)
     log_variance = log_variance.float().clamp(-30, 20)
-    raw = mean.float() + (0.5 * log_variance).exp() * n
+    extra = config.noise * mean.detach().float().std()
+    raw = mean.float() + ((0.5 * log_variance).exp() + extra) * n
     error = codec.decode_raw(raw).float() - pixels
     steps = [error[..., 1:, :] - error[..., :-1, :], error[..., 1:] - error[..., :-1]]
     edge = torch.stack([s.abs().mean() for s in steps]).sum()
@@ -72,7 +59,7 @@ class CodecTask:
 
     def __init__(self, codec: Codec, store: ClipStore, config: CodecTraining) -> None:
         self.codec, self.store, self.config = codec.train(), store, config
-        muon = Muon([codec], config.lr)
+        muon = Muon(codec.parameters(), config.lr)
         self.modules: dict[str, nn.Module] = {"codec": codec}
         self.optimizers: dict[str, Optimizer] = {"codec": muon}
         self.averages = {"codec": EMA(codec, config.ema)}

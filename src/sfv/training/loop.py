@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -16,22 +15,10 @@ from tqdm import tqdm
 from sfv.errors import SfvError
 from sfv.training import checkpoint
 from sfv.training.checkpoint import Stateful, cpu_generator
+from sfv.training.config import Schedule
 from sfv.training.ema import EMA
 
 Logs = dict[str, float]
-
-
-class Schedule(BaseModel):
-    """How long and how often; shared by every training task."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(gt=0)  # optimiser updates of the main network
-    seed: int = 0  # of data order, noise and initial weights
-    warmup: int = 100  # steps of linear learning-rate warm-up
-    decay_from: float = 0.3  # share of the run after which the rate falls, cosine, to 2 %
-    save_minutes: float = 3.0  # between checkpoints
-    log_every: int = 20  # steps between lines of log.jsonl
 
 
 class Task(Protocol):

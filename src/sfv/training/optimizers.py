@@ -14,12 +14,12 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrix to g (m, n), approximately, by Newton-Schulz iteration."""
     a, b, c = QUINTIC
-    x = g / (g.norm() + 1e-7)
+    x = (g / (g.norm() + 1e-7)).bfloat16()
     x = x.T if g.shape[0] > g.shape[1] else x
     for _ in range(rounds):
         s = x @ x.T
         x = a * x + (b * s + c * s @ s) @ x
-    return x.T if g.shape[0] > g.shape[1] else x
+    return (x.T if g.shape[0] > g.shape[1] else x).to(g.dtype)
 
 
 class Muon(Optimizer):
@@ -29,9 +29,9 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, modules: Iterable[nn.Module], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
-        params = [p for m in modules for p in m.parameters() if p.requires_grad]
+        params = [p for p in parameters if p.requires_grad]
         matrices = [p for p in params if p.dim() >= 2 and min(p.shape[0], p[0].numel()) >= 8]
         known = {id(p) for p in matrices}
         groups: list[dict[str, Any]] = [

@@ -5,24 +5,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from sfv.data.stickers import Clip, ClipStore, by_family, draw, over_background, random_background, random_placement
 from sfv.families.base import Conditioner
+from sfv.training.config import PictureEncoderTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, Schedule, run
-
-
-class PictureEncoderTraining(Schedule):
-    """`sfv train picture-encoder`."""
-
-    pictures: int = Field(default=48, gt=1)  # pairs in a batch
-    lr: float = 1e-3
-    temperature: float = 0.1  # of the softmax over the batch
-    plain: float = 0.6
-    ema: float = 0.995
+from sfv.training.loop import Logs, run
 
 
 def words(clip: Clip) -> list[str]:

@@ -4,29 +4,17 @@ import math
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise, log_normal
 from sfv.training.batches import Batches
+from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, Schedule, run
+from sfv.training.loop import Logs, run
+from sfv.training.optimizers import Muon
 from sfv.types import Cond, Latents, Sigma
-
-
-class TeacherTraining(Schedule):
-    """`sfv train teacher`."""
-
-    clips: int = Field(default=4, gt=0)  # clips in a batch
-    lr: float = 5e-4
-    p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
-    p_std: float = 1.6
-    wide: float = 0.1  # share of noise levels drawn evenly in ln sigma over the sampler's whole range
-    max_weight: float = 100.0  # cap of the loss weight (1 + sigma^2) / sigma^2
-    drop: float = 0.15  # probability of training without the picture, for guidance
-    ema: float = 0.999
 
 
 def denoising_loss(D: Denoiser, x0: Latents, cond: Cond, sigma: Sigma, n: Latents, max_weight: float) -> Tensor:
@@ -41,9 +29,9 @@ class TeacherTask:
 
     def __init__(self, D: Denoiser, batches: Batches, config: TeacherTraining, sigmas: tuple[float, float]) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        adam = AdamW(D.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.01)
+        muon = Muon(D.learnable(), config.lr)
         self.modules: dict[str, nn.Module] = {"denoiser": D}
-        self.optimizers: dict[str, Optimizer] = {"denoiser": adam}
+        self.optimizers: dict[str, Optimizer] = {"denoiser": muon}
         self.averages = {"denoiser": EMA(D, config.ema)}
 
     def levels(self, b: int, rng: torch.Generator) -> Sigma:

@@ -1,0 +1,5 @@
+"""python -m sfv."""
+
+from sfv.cli import entry
+
+entry()

@@ -1,0 +1,242 @@
+"""Files in, files out: many pictures through one model, replays, side-by-sides. Floor 4: knows generate and media."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from tqdm import tqdm
+
+import sfv
+from sfv.errors import SfvError
+from sfv.families import load
+from sfv.families.base import VideoModel
+from sfv.generation import Clip, generate
+from sfv.media import (
+    PICTURE_ENDINGS,
+    contact_sheet,
+    from_note,
+    read_note,
+    read_picture,
+    side_by_side,
+    to_note,
+    write_clip,
+    write_picture,
+)
+from sfv.media.pictures import Uint8Picture
+from sfv.settings import FORMATS, Settings
+from sfv.types import Frames
+
+Report = dict[str, Any]
+
+
+def animate_files(
+    images: Sequence[Path],
+    model: str,
+    settings: Settings,
+    out: Path | None = None,
+    kind: str | None = None,
+    device: str = "auto",
+) -> Iterator[Report]:
+    """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
+
+    Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
+    """
+    pictures = expand(images)
+    targets = name_outputs(pictures, out, kind)
+    start = time.perf_counter()
+    loaded = load(model, pick_device(device))
+    seconds = {"load": time.perf_counter() - start}
+    bar = tqdm(total=len(pictures), desc="animate", unit="clip", disable=len(pictures) == 1, smoothing=0)
+    with bar:
+        for picture, target in zip(pictures, targets, strict=True):
+            try:
+                yield _animate_file(loaded, picture, settings, target, seconds)
+            except SfvError as error:
+                yield {"image": str(picture), "error": str(error)}
+            bar.update()
+            seconds = {}
+
+
+def _animate_file(model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float]) -> Report:
+    start = time.perf_counter()
+    pixels = read_picture(picture, settings.background)
+    read = time.perf_counter() - start
+    steps = settings.steps or model.defaults.steps
+    with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
+        clip = generate(model, pixels, settings, watch=lambda done, _: bar.update())
+    seconds = before | {"read": read} | clip.seconds
+    return _write(model, clip, target, seconds) | {"image": str(picture)}
+
+
+def _write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]) -> Report:
+    start = time.perf_counter()
+    write_clip(clip.frames, target, clip.fps, note(model, clip))
+    seconds = seconds | {"write": time.perf_counter() - start}
+    return {
+        "out": str(target),
+        "model": model.name,
+        "hash": model.hash,
+        "calls": clip.calls,
+        "seconds": {k: round(v, 4) for k, v in seconds.items()},
+        "settings": clip.settings.model_dump(),
+    }
+
+
+def note(model: VideoModel, clip: Clip) -> str:
+    """The parameters kept inside every output: enough to make it again."""
+    return json.dumps(
+        {
+            "sfv": sfv.__version__,
+            "model": model.name,
+            "hash": model.hash,
+            "calls": clip.calls,
+            "settings": clip.settings.model_dump(),
+            "picture": to_note(clip.picture),
+        }
+    )
+
+
+def replay(file: Path, out: Path | None = None, model: str | None = None, device: str = "auto") -> Report:
+    """Make a clip again from its own note; SfvError if the model's weights are not the ones that made it."""
+    try:
+        kept = json.loads(read_note(file))
+        settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
+        picture = from_note(kept["picture"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
+    target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
+    _check_writable(target.parent)
+    start = time.perf_counter()
+    loaded = load(name, pick_device(device))
+    if model is None and loaded.hash != digest:
+        raise SfvError(
+            f"{file} was made by {name} with weights {digest}, here they are {loaded.hash}; "
+            "name a model with --model to use it anyway"
+        )
+    seconds = {"load": time.perf_counter() - start}
+    clip = generate(loaded, picture, settings)
+    return _write(loaded, clip, target, seconds | clip.seconds)
+
+
+def compare(image: Path | None, models: Sequence[str], settings: Settings, out: Path, device: str = "auto") -> Iterator[str]:
+    """One picture through several models: a clip each, a side-by-side and a contact sheet; yields lines to print.
+
+    Every model is run once to warm up, then timed.
+    """
+    picture = read_picture(image or example(), settings.background)
+    out.mkdir(parents=True, exist_ok=True)
+    _check_writable(out)
+    columns: list[tuple[str, Frames]] = []
+    first: Clip | None = None
+    for name in models:
+        start = time.perf_counter()
+        model = load(name, pick_device(device))
+        loading = {"load": time.perf_counter() - start}
+        generate(model, picture, settings.model_copy(update={"steps": 1}))
+        clip = generate(model, picture, settings)
+        if first is None:
+            first = clip
+            columns.append(("still", clip.picture[None].expand(len(clip.frames), -1, -1, -1)))
+        report = _write(model, clip, out / f"{Path(name).name}.mp4", loading | clip.seconds)
+        busy = sum(v for k, v in report["seconds"].items() if k != "load")
+        steps = clip.settings.steps
+        columns.append((f"{Path(name).name}: {steps} step{'s' * (steps != 1)}, {busy:.2f} s", clip.frames))
+        stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
+        yield f"{report['out']}: {clip.calls} network call(s); {stages}"
+    yield from _write_comparison(columns, first, out)
+
+
+def _write_comparison(columns: list[tuple[str, Frames]], first: Clip | None, out: Path) -> Iterator[str]:
+    assert first is not None
+    row = side_by_side(columns)
+    for ending in ("mp4", "webp"):
+        write_clip(row, out / f"side-by-side.{ending}", first.fps)
+    write_picture(contact_sheet(columns[1:]), out / "frames.png")
+    yield f"{out / 'side-by-side.mp4'}: still, " + ", ".join(text for text, _ in columns[1:])
+
+
+def expand(images: Sequence[Path]) -> list[Path]:
+    """Files as given; folders become their pictures in name order."""
+    found: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+            if not inside:
+                raise SfvError(f"{path} holds no pictures; supported endings: {', '.join(sorted(PICTURE_ENDINGS))}")
+            found += inside
+        else:
+            found.append(path)
+    if not found:
+        raise SfvError("no pictures given; name files or a folder, such as: sfv generate cat.png")
+    return found
+
+
+def name_outputs(pictures: list[Path], out: Path | None, kind: str | None) -> list[Path]:
+    """One target per picture, distinct, none of them a source; parents exist and can be written."""
+    single = out is not None and out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
+    if single and out is not None:
+        if len(pictures) > 1:
+            raise SfvError(f"--out {out} names one file, but there are {len(pictures)} pictures; name a folder")
+        if kind and out.suffix.lower() != f".{kind}":
+            raise SfvError(f"--format {kind} contradicts --out {out}; give one of them")
+        targets = [out]
+    else:
+        targets = _distinct(pictures, out, kind or "mp4")
+    clash = {t.resolve() for t in targets} & {p.resolve() for p in pictures}
+    if clash:
+        raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
+    for folder in {t.parent for t in targets}:
+        _check_writable(folder)
+    return targets
+
+
+def _distinct(pictures: list[Path], out: Path | None, kind: str) -> list[Path]:
+    """cat.png and cat.jpg become cat.mp4 and cat-2.mp4."""
+    targets: list[Path] = []
+    for picture in pictures:
+        folder, stem, count = out or picture.parent, picture.stem, 1
+        while (target := folder / f"{stem}{f'-{count}' if count > 1 else ''}.{kind}") in targets:
+            count += 1
+        targets.append(target)
+    return targets
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder if needed, and fail before any work if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".sfv-{os.getpid()}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SfvError(f"{folder} cannot be written ({error.strerror}); choose another folder with --out") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: cuda if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise SfvError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+    return device
+
+
+def example() -> Path:
+    """The bundled example picture."""
+    return Path(str(files("sfv"))) / "examples" / "example.png"
+
+
+def still(picture: Uint8Picture, frames: int) -> Frames:
+    """A picture as a clip that does not move."""
+    return picture[None].expand(frames, -1, -1, -1)

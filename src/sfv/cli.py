@@ -1,0 +1,211 @@
+"""Flags and exit codes; no tensors. Every command is a pydantic model, so help, checks and Python share one schema."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tyro.conf import Positional, arg, subcommand
+
+from sfv.errors import SfvError
+from sfv.settings import Format, Settings
+
+Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
+Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
+
+
+class Generate(Settings):
+    """Animate pictures: files or folders of files, one clip each."""
+
+    images: Pictures
+    """Pictures, or folders of pictures."""
+    out: Out = None
+    """Folder for the clips, or one file name for one picture; beside the picture if not given."""
+    model: str = "sticker"
+    """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
+    format: Format | None = None
+    """File format; taken from --out if that names a file, else mp4."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print one JSON object per clip instead of text."""
+
+    def run(self) -> int:
+        """Exit code: 0, or 1 if any picture failed."""
+        from sfv.batch import animate_files
+
+        settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
+        reports = animate_files(self.images, self.model, settings, self.out, self.format, self.device)
+        failed = 0
+        for report in reports:
+            failed += "error" in report
+            _say(report, self.json_)
+        return int(failed > 0)
+
+
+class Replay(BaseModel):
+    """Make a clip again from the parameters inside it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A clip that sfv wrote."""
+    out: Out = None
+    """Where to write it; FILE-replay beside FILE if not given."""
+    model: str | None = None
+    """Another model than the one that made it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.batch import replay
+
+        _say(replay(self.file, self.out, self.model, self.device), False)
+        return 0
+
+
+class Compare(Settings):
+    """Animate one picture with several models and write them side by side, each with its time."""
+
+    image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
+    """A picture; the bundled example if not given."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("out")
+    """Folder for the clips."""
+    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    """Models, the first named is the subject."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.batch import compare
+
+        settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
+        for line in compare(self.image, self.models, settings, self.out, self.device):
+            print(line)
+        return 0
+
+
+class Evaluate(BaseModel):
+    """Measure models on a clip store: Frechet distance, motion, first-frame fidelity, seconds, calls."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: Annotated[Positional[Path], arg(metavar="STORE")]
+    """A clip store (sfv data pack)."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
+    """Folder for table.json, table.md and contact-sheet.png."""
+    rows: tuple[str, ...] = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
+    """Model and step count of each row, MODEL:STEPS."""
+    split: str = "val"
+    """Split of the store to measure on."""
+    limit: int = Field(default=0, ge=0)
+    """Use only this many clips (0 = all): quicker, and not comparable with other limits."""
+    weights: Path | None = None
+    """Folder with efficientnet_lite0_fp16.safetensors and transnetv2_fp16.safetensors for network features."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.evaluation.evaluate import evaluate
+
+        print(evaluate(self.data, self.rows, self.out, self.split, self.limit, self.weights))
+        return 0
+
+
+class Pack(BaseModel):
+    """Decode a sticker set (clips.zip, index.json) into a clip store for training and evaluation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Positional[Path]
+    """Folder with clips.zip and index.json."""
+    store: Positional[Path]
+    """Folder to make."""
+    per_family: int = Field(default=4, gt=0)
+    """Training clips kept of one family; validation keeps all."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.data.stickers import pack
+
+        store = pack(self.source, self.store, self.per_family)
+        print(f"{self.store}: {len(store.clips)} clips, {sum(c.count for c in store.clips)} frames")
+        return 0
+
+
+class Train(BaseModel):
+    """Train one part of a sticker model: codec, picture-encoder, teacher or student; the same command resumes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student")]
+    """What to train. Each part needs the ones before it in MODEL."""
+    store: Positional[Path]
+    """A clip store (sfv data pack)."""
+    model: Positional[Path]
+    """Model folder that is filled part by part; the student's folder opens in diffusers."""
+    preset: str = "sticker-cpu"
+    """Preset of steps, batch and rates (see sfv.training.config.PRESETS)."""
+    set_: Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE")] = ()
+    """Overrides of the preset's fields."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads (0 = PyTorch's choice)."""
+    dry_run: bool = False
+    """Print the resolved configuration and stop."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.training.sticker import train_part
+
+        print(train_part(self.part, self.store, self.model, self.preset, self.set_, self.threads, self.dry_run))
+        return 0
+
+
+Command = (
+    Annotated[Generate, subcommand("generate")]
+    | Annotated[Replay, subcommand("replay")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Pack, subcommand("pack")]
+    | Annotated[Train, subcommand("train")]
+)
+
+
+def _say(report: dict[str, Any], as_json: bool) -> None:
+    """One clip's report: JSON on stdout, or a line for people; failures go to stderr in words."""
+    if as_json:
+        print(json.dumps(report), flush=True)
+    elif "error" in report:
+        print(f"sfv: {report['error']}", file=sys.stderr, flush=True)
+    else:
+        stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
+        print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn SfvError into one sentence and exit code 1 (2 for bad flags)."""
+    try:
+        command: Any = tyro.cli(Command, prog="sfv", args=argv, description=DESCRIPTION)  # type: ignore[call-overload]
+        return int(command.run())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(p) for p in first["loc"]).rstrip("_") or "input"
+        print(f"sfv: --{field.replace('_', '-')}: {first['msg']} (got {first['input']!r})", file=sys.stderr)
+        return 2
+    except SfvError as error:
+        print(f"sfv: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sfv: stopped", file=sys.stderr)
+        return 130
+
+
+def entry() -> NoReturn:
+    """Console script."""
+    sys.exit(main())
+
+
+DESCRIPTION = "One forward pass from a still to a moving picture."

@@ -1,0 +1,227 @@
+"""SVD models on disk: the diffusers folder layout, read strictly and written bit for bit.
+
+A folder holds model_index.json and the sub-folders unet, vae, image_encoder, feature_extractor and scheduler.
+Beside them any further UNet folder (such as a teacher's) may stand; `sfv.json` inside a UNet folder keeps the
+defaults of that denoiser. Only safetensors and JSON are ever opened.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import CLIPVisionModelWithProjection
+
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.settings import Defaults
+
+SVD_SIZE = (576, 1024)
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+
+
+def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
+    """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
+    parts = (unet, "vae", "image_encoder")
+    files = [f for part in parts for f in _weight_files(folder / part)]
+    denoiser = SVDDenoiser(_open(UNetSpatioTemporalConditionModel, folder / unet, dtype))
+    codec = SVDCodec(_open(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
+    conditioner = SVDConditioner(_open(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
+    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    if scheduler.get("prediction_type") != "v_prediction" or "sigma_max" not in scheduler:
+        raise SfvError(
+            f"{folder / 'scheduler'} is not SVD's (v_prediction with sigma_min and sigma_max); use SVD's scheduler"
+        )
+    return VideoModel(
+        name=name,
+        family="svd",
+        denoiser=denoiser,
+        codec=codec,
+        conditioner=conditioner,
+        sigma_min=float(scheduler["sigma_min"]),
+        sigma_max=float(scheduler["sigma_max"]),
+        rho=7.0,
+        defaults=_defaults(folder / unet, denoiser, codec),
+        hash=_hash(files),
+    )
+
+
+def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
+    """Write the layout; `dtype` casts the stored weights (the model itself is untouched)."""
+    save_denoiser(model, folder, unet, dtype)
+    assert isinstance(model.codec, SVDCodec) and isinstance(model.conditioner, SVDConditioner)
+    _store(model.codec.vae, folder / "vae", dtype)
+    _store(model.conditioner.image_encoder, folder / "image_encoder", dtype)
+    _write(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
+    sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+    _write(folder / "scheduler" / "scheduler_config.json", _SCHEDULER | sigmas)
+    _write(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
+
+
+def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
+    """Write one UNet sub-folder with its defaults."""
+    assert isinstance(model.denoiser, SVDDenoiser)
+    _store(model.denoiser.unet, folder / unet, dtype)
+    _write(folder / unet / "sfv.json", model.defaults.model_dump())
+
+
+def _open(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """from_pretrained, strict: no missing or unexpected weight, none that is not finite."""
+    fp16 = any(f.name.split(".")[1] == "fp16" for f in _weight_files(folder))
+    key = "dtype" if cls is CLIPVisionModelWithProjection else "torch_dtype"
+    options = {key: dtype, "variant": "fp16" if fp16 else None, "use_safetensors": True, "local_files_only": True}
+    with quiet():
+        try:
+            model, info = cls.from_pretrained(folder, output_loading_info=True, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
+    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+    if wrong:
+        raise SfvError(f"{folder} does not hold the weights its config.json asks for (first: {wrong[0]})")
+    _settle(model, folder)
+    return model.eval().requires_grad_(False)
+
+
+def _settle(model: nn.Module, folder: Path) -> None:
+    """Refuse weights that are not finite; copy the others to aligned memory.
+
+    Weights mapped from a file are not 64-byte aligned and take other kernels, whose sums differ in the last digits.
+    """
+    for name, p in model.named_parameters():
+        if not bool(torch.isfinite(p).all()):
+            raise SfvError(f"{folder} holds weights that are not finite numbers ({name}); fetch or train it again")
+        p.data = p.data.clone()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of one part: the plain ones if there, else a variant's; each header checked."""
+    if not folder.is_dir():
+        raise SfvError(f"{folder} is missing; an SVD folder has unet, vae, image_encoder, scheduler")
+    files = sorted(folder.glob("*.safetensors"))
+    plain = [f for f in files if len(f.name.split(".")) == 2]
+    if not files:
+        pickles = [f.name for p in PICKLES for f in folder.glob(p)]
+        why = f"only {pickles[0]}, a pickle, which is never opened" if pickles else "no safetensors file"
+        raise SfvError(f"{folder} holds {why}; convert the weights to safetensors")
+    for file in plain or files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
+    return plain or files
+
+
+def _defaults(folder: Path, denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
+    """sfv.json where there is one; otherwise SVD's own (576x1024 for its sample_size of 96)."""
+    path = folder / "sfv.json"
+    if path.exists():
+        try:
+            return Defaults(**_json(path))
+        except (ValidationError, TypeError) as error:
+            raise SfvError(f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again") from error
+    config = denoiser.unet.config
+    side = codec.stride * int(config.sample_size)
+    height, width = SVD_SIZE if config.sample_size == 96 else (side, side)
+    return Defaults(frames=config.num_frames, height=height, width=width)
+
+
+def _hash(files: list[Path]) -> str:
+    """16 hex digits over sizes, headers and first and last 4 MiB of each weight file: quick even for 9 GB."""
+    digest, edge = hashlib.sha256(), 4 << 20
+    for file in files:
+        size = file.stat().st_size
+        with open(file, "rb") as stream:
+            digest.update(f"{file.parent.name}/{file.name}:{size}".encode() + stream.read(edge))
+            stream.seek(max(0, size - edge))
+            digest.update(stream.read(edge))
+    return digest.hexdigest()[:16]
+
+
+def _store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
+    """save_pretrained, in another precision if asked."""
+    kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
+    with quiet():
+        kept.save_pretrained(folder)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SfvError(f"{path} is missing or not JSON ({error}); fetch or export the model again") from error
+    if not isinstance(data, dict):
+        raise SfvError(f"{path} must hold a JSON object; fetch or export the model again")
+    return data
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the two libraries' loading chatter; errors still raise."""
+    loggers = [logging.getLogger(n) for n in ("diffusers", "transformers")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+_PREPROCESSOR = {
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": CLIP_SIZE},
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": {"height": CLIP_SIZE, "width": CLIP_SIZE},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": list(CLIP_MEAN),
+    "image_std": list(CLIP_STD),
+    "do_convert_rgb": True,
+}
+
+_SCHEDULER = {
+    "_class_name": "EulerDiscreteScheduler",
+    "prediction_type": "v_prediction",
+    "use_karras_sigmas": True,
+    "timestep_type": "continuous",
+    "timestep_spacing": "leading",
+    "interpolation_type": "linear",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+
+_INDEX = {
+    "_class_name": "StableVideoDiffusionPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+    "unet": ["diffusers", "UNetSpatioTemporalConditionModel"],
+    "vae": ["diffusers", "AutoencoderKLTemporalDecoder"],
+}

@@ -1,0 +1,22 @@
+"""Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV and Pillow; knows no model."""
+
+from sfv.media.clips import read_clip, read_note, read_video_bytes, write_clip
+from sfv.media.files import replacing
+from sfv.media.pictures import PICTURE_ENDINGS, fit, from_note, read_picture, to_note
+from sfv.media.sheets import contact_sheet, side_by_side, write_picture
+
+__all__ = [
+    "PICTURE_ENDINGS",
+    "contact_sheet",
+    "fit",
+    "from_note",
+    "read_clip",
+    "read_note",
+    "read_picture",
+    "read_video_bytes",
+    "replacing",
+    "side_by_side",
+    "to_note",
+    "write_clip",
+    "write_picture",
+]

@@ -1,0 +1,127 @@
+"""uint8 clips <-> mp4, gif, webp and animated png, with a note of parameters inside every file."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from sfv.errors import SfvError
+from sfv.media.files import replacing
+from sfv.settings import FORMATS
+from sfv.types import Frames
+
+
+
+def write_clip(frames: Frames, path: Path, fps: float, note: str = "") -> None:
+    """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping.
+
+    `note` is kept inside the file (mp4 and gif comment, webp XMP, png text).
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
+    try:
+        with replacing(path) as beside:
+            _write_mp4(frames, beside, fps, note) if kind == "mp4" else _write_pillow(frames, beside, fps, note, kind)
+    except (OSError, av.error.FFmpegError) as error:
+        raise SfvError(f"{path} cannot be written ({error}); choose another folder with -o") from error
+
+
+def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:
+    _, height, width, _ = frames.shape
+    with av.open(str(path), "w", options={"movflags": "faststart+use_metadata_tags"}) as container:
+        container.metadata["comment"] = note
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
+        stream.options = {"crf": "16", "preset": "veryfast"}
+        for frame in _even(frames).numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _even(frames: Frames) -> Frames:
+    """H.264 in yuv420p needs even sides: repeat the last row or column of an odd one."""
+    frames = torch.cat([frames, frames[:, -1:]], 1) if frames.shape[1] % 2 else frames
+    return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames
+
+
+def _write_pillow(frames: Frames, path: Path, fps: float, note: str, kind: str) -> None:
+    pictures = [Image.fromarray(f) for f in frames.numpy()]
+    options: dict[str, Any] = {"save_all": True, "loop": 0, "duration": round(1000 / fps)}
+    if kind == "gif":
+        options |= {"comment": note.encode(), "disposal": 1}
+        pictures = _shared_palette(pictures)
+    elif kind == "webp":
+        options |= {"xmp": note.encode(), "quality": 92, "method": 4}
+    else:
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("sfv", note)
+        options |= {"pnginfo": text}
+    pictures[0].save(path, append_images=pictures[1:], **options)
+
+
+def _shared_palette(pictures: list[Image.Image]) -> list[Image.Image]:
+    """One palette for the whole clip, so that still areas do not flicker between frames."""
+    strip = Image.fromarray(np.concatenate([np.asarray(p) for p in pictures]))
+    palette = strip.quantize(256, Image.Quantize.MEDIANCUT)
+    return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+
+
+def read_note(path: Path) -> str:
+    """The parameters that `write_clip` kept inside `path`; SfvError if there are none."""
+    try:
+        note = _note_of_video(path) if path.suffix.lower() == ".mp4" else _note_of_picture(path)
+    except FileNotFoundError as error:
+        raise SfvError(f"{path} does not exist; check the path") from error
+    except (OSError, av.error.FFmpegError, UnidentifiedImageError, UnicodeDecodeError) as error:
+        raise SfvError(f"{path} cannot be read ({error}); give a clip that sfv wrote") from error
+    if not note:
+        raise SfvError(f"{path} holds no sfv parameters; only clips that sfv wrote can be replayed")
+    return note
+
+
+def _note_of_video(path: Path) -> str:
+    with av.open(str(path)) as container:
+        return str(container.metadata.get("comment", ""))
+
+
+def _note_of_picture(path: Path) -> str:
+    with Image.open(path) as picture:
+        if isinstance(picture, PngImagePlugin.PngImageFile):
+            return str(picture.text.get("sfv", ""))
+        raw = picture.info.get("comment", picture.info.get("xmp", b""))
+    return bytes(raw).decode()
+
+
+def read_video_bytes(data: bytes) -> Frames:
+    """Decode every frame of a video held in memory to RGB."""
+    return _decode(io.BytesIO(data), "the video")
+
+
+def read_clip(path: Path) -> Frames:
+    """Decode every frame of a clip file (mp4, gif, webp, animated png) to RGB."""
+    if path.suffix.lower() in (".webp", ".png", ".gif"):
+        with Image.open(path) as picture:
+            count = getattr(picture, "n_frames", 1)
+            frames = []
+            for i in range(count):
+                picture.seek(i)
+                frames.append(np.array(picture.convert("RGB")))
+        return torch.from_numpy(np.stack(frames))
+    return _decode(str(path), str(path))
+
+
+def _decode(source: Any, name: str) -> Frames:
+    try:
+        with av.open(source) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    except (OSError, av.error.FFmpegError, IndexError) as error:
+        raise SfvError(f"{name} is not a readable video ({error})") from error
+    if not frames:
+        raise SfvError(f"{name} holds no frames")
+    return torch.from_numpy(np.stack(frames))

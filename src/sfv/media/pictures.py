@@ -1,0 +1,114 @@
+"""Any common picture file -> uint8 RGB, upright, over a background; explicit crop or pad."""
+
+import base64
+import binascii
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from sfv.errors import SfvError
+from sfv.settings import FITS
+
+Uint8Picture = UInt8[Tensor, "h w 3"]
+PICTURE_ENDINGS = frozenset(
+    ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
+)
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 8
+
+
+def read_picture(source: Path | BinaryIO, background: str = "white") -> Uint8Picture:
+    """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour)."""
+    name = str(source) if isinstance(source, Path) else "the picture"
+    _admit_heif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as picture:
+                _check_size(picture, name)
+                return _rgb(ImageOps.exif_transpose(picture), background)
+    except FileNotFoundError as error:
+        raise SfvError(f"{name} does not exist; check the path") from error
+    except IsADirectoryError as error:
+        raise SfvError(f"{name} is a folder, not a picture") from error
+    except UnidentifiedImageError as error:
+        raise SfvError(f"{name} is not a picture that Pillow reads; convert it to PNG or JPEG") from error
+    except Image.DecompressionBombError as error:
+        raise SfvError(f"{name} is larger than {MAX_PIXELS:,} pixels; scale it down first") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise SfvError(f"{name} cannot be decoded ({error}); it may be cut short, save it again") from error
+
+
+def _check_size(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise SfvError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS:,}; scale it down first")
+    if min(width, height) < MIN_SIDE:
+        raise SfvError(f"{name} is {width}x{height}; a picture needs at least {MIN_SIDE} pixels a side")
+
+
+def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
+    if picture.mode.startswith(("I", "F")):
+        picture = _sixteen_bit(picture)
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        top = picture.convert("RGBA")
+        base = Image.new("RGBA", top.size, _colour(background))
+        picture = Image.alpha_composite(base, top)
+    return torch.from_numpy(np.array(picture.convert("RGB")))
+
+
+def _sixteen_bit(picture: Image.Image) -> Image.Image:
+    """16-bit (0-65535) or float (0-1) grey -> 8-bit grey, where Pillow's own conversion would clip."""
+    values = np.asarray(picture).astype(np.float64)
+    top = 1.0 if picture.mode == "F" else 65535.0
+    return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _colour(text: str) -> tuple[int, ...]:
+    try:
+        return (*ImageColor.getrgb(text)[:3], 255)
+    except ValueError as error:
+        raise SfvError(f"background {text!r} is not a colour; use a name or #rrggbb") from error
+
+
+def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Uint8Picture:
+    """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
+    if how not in FITS:
+        raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+    image = Image.fromarray(picture.numpy())
+    if how == "crop":
+        out = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    else:
+        out = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color=_colour(background)[:3])
+    return torch.from_numpy(np.array(out))
+
+
+def to_note(picture: Uint8Picture) -> str:
+    """A picture as text, lossless, to be carried inside an output's parameters."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(buffer, "WEBP", lossless=True, exact=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def from_note(text: str) -> Uint8Picture:
+    """Inverse of `to_note`."""
+    try:
+        return read_picture(io.BytesIO(base64.b64decode(text, validate=True)))
+    except binascii.Error as error:
+        raise SfvError(f"the picture inside the file's parameters is damaged ({error})") from error
+
+
+def _admit_heif() -> None:
+    """HEIC, where the optional pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()

@@ -1,0 +1,61 @@
+"""Pictures of clips for people: contact sheets and labelled side-by-sides."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+
+from sfv.media.files import replacing
+from sfv.media.pictures import Uint8Picture
+from sfv.types import Frames
+
+CAPTION = 22
+INK, PAPER = (34, 34, 38), (255, 255, 255)
+
+
+def write_picture(picture: Uint8Picture, path: Path) -> None:
+    """Save as the path's ending says."""
+    with replacing(path) as beside:
+        Image.fromarray(picture.numpy()).save(beside)
+
+
+def _caption(text: str, width: int) -> Uint8Picture:
+    strip = Image.new("RGB", (width, CAPTION), PAPER)
+    draw = ImageDraw.Draw(strip)
+    font = ImageFont.load_default(13)
+    left = max(4, (width - int(draw.textlength(text, font=font))) // 2)
+    draw.text((left, 3), text, INK, font=font)
+    return torch.from_numpy(np.array(strip))
+
+
+def enlarge(frames: Frames, times: int) -> Frames:
+    """Bicubic, whole factor."""
+    if times == 1:
+        return frames
+    x = frames.permute(0, 3, 1, 2).float()
+    x = F.interpolate(x, scale_factor=times, mode="bicubic", align_corners=False)
+    return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) -> Frames:
+    """Captioned clips of one length and size in a row."""
+    columns = []
+    for text, clip in clips:
+        big = enlarge(clip, times)
+        caption = _caption(text, big.shape[2]).expand(len(big), -1, -1, -1)
+        columns.append(torch.cat([big, caption], 1))
+    space = torch.full((*columns[0].shape[:2], gap, 3), 255, dtype=torch.uint8)
+    row = [part for column in columns for part in (space, column)] + [space]
+    return torch.cat(row, 2)
+
+
+def contact_sheet(rows: list[tuple[str, Frames]], every: int = 1, gap: int = 2) -> Uint8Picture:
+    """One captioned strip per clip: rows are clips, columns are frames."""
+    strips = []
+    for text, clip in rows:
+        frames = F.pad(clip[::every], (0, 0, gap, gap, gap, gap), value=255)
+        strip = torch.cat(list(frames), 1)
+        strips += [_caption(text, strip.shape[1]), strip]
+    return torch.cat(strips)

@@ -1,0 +1,62 @@
+"""What a request may say and what a model's makers recommend: one schema for Python, flags and files.
+
+Floor 0: knows pydantic alone, so that help and validation are instant.
+"""
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fit = Literal["pad", "crop"]
+FITS: tuple[str, ...] = get_args(Fit)
+Format = Literal["mp4", "gif", "webp", "png"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+
+class Defaults(BaseModel):
+    """What a model was made for; stored beside its denoiser, overridden by a request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    frames: int = Field(gt=0)
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    fps: float = Field(default=7, gt=1)
+    motion: float = Field(default=127, ge=0, le=255)
+    noise_aug: float = Field(default=0.02, ge=0)
+    steps: int = Field(default=25, gt=0)
+    guidance: float = Field(default=3.0, ge=1)
+
+
+class Settings(BaseModel):
+    """How to animate a picture. What is not given follows the model's own defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int | None = Field(default=None, gt=0, le=1000)
+    """Network calls; 1 is what a student is made for, a teacher wants 25."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Same seed, same clip, whatever else is animated with it."""
+    fps: float | None = Field(default=None, ge=2, le=60)
+    """Frames per second that the model is told and the file plays at."""
+    motion: float | None = Field(default=None, ge=0, le=255)
+    """Motion bucket: more is livelier."""
+    frames: int | None = Field(default=None, ge=2, le=200)
+    """Length of the clip; the model's own length works best."""
+    height: int | None = Field(default=None, ge=16, le=4096)
+    """Pixels; a multiple of what the codec needs."""
+    width: int | None = Field(default=None, ge=16, le=4096)
+    """Pixels; a multiple of what the codec needs."""
+    guidance: float | None = Field(default=None, ge=1, le=20)
+    """Guidance at the last frame (1 at the first). 1 is off; more doubles the network's work."""
+    noise_aug: float | None = Field(default=None, ge=0, le=1)
+    """Noise added to the condition picture."""
+    fit: Fit = "pad"
+    """How a picture of another shape is fitted: pad keeps it whole, crop fills the frame."""
+    background: str = "white"
+    """Colour behind transparency and padding."""
+
+    def over(self, own: Defaults) -> "Settings":
+        """The same with every open field filled from a model's defaults."""
+        known = {k: v for k, v in own.model_dump().items() if getattr(self, k) is None}
+        return self.model_copy(update=known)

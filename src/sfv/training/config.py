@@ -1,0 +1,118 @@
+"""Typed configurations and presets of every training task; knows pydantic alone."""
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sfv.errors import SfvError
+
+
+class Schedule(BaseModel):
+    """How long and how often; shared by every training task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(gt=0)  # optimiser updates of the main network
+    seed: int = 0  # of data order, noise and initial weights
+    warmup: int = 100  # steps of linear learning-rate warm-up
+    decay_from: float = 0.3  # share of the run after which the rate falls, cosine, to 2 %
+    save_minutes: float = 3.0  # between checkpoints
+    log_every: int = 20  # steps between lines of log.jsonl
+
+
+class CodecTraining(Schedule):
+    """Reconstruction of short clips."""
+
+    clips: int = Field(gt=0)  # clips in a batch
+    frames: int = Field(default=1, gt=0)  # frames in a clip; not 2, where bf16 conv3d's CPU backward crashes
+    crop: int | None = None  # side of random crops in pixels; None trains on whole frames
+    lr: float = 3e-3  # Muon
+    mse: float = 2.0  # weight of the squared error beside the absolute error
+    edges: float = 0.0  # weight of the absolute error of image gradients
+    kl: float = 1e-5  # weight of the KL term, per latent element
+    noise: float = 0.0  # extra latent noise as a share of their spread, so that decoding forgives small errors
+    plain: float = 0.85  # share of clips on white; the others over colours and gradients
+    ema: float = 0.995
+
+
+class PictureEncoderTraining(Schedule):
+    """Contrastive learning of pictures and names."""
+
+    pictures: int = Field(default=40, gt=1)  # pairs in a batch
+    lr: float = 1e-3
+    temperature: float = 0.1  # of the softmax over the batch
+    plain: float = 0.6
+    ema: float = 0.995
+
+
+class TeacherTraining(Schedule):
+    """SVD's denoising objective."""
+
+    clips: int = Field(gt=0)  # clips in a batch
+    lr: float = 2e-3  # Muon
+    p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
+    p_std: float = 1.6
+    wide: float = 0.1  # share of noise levels drawn evenly in ln sigma over the sampler's whole range
+    max_weight: float = 100.0  # cap of the loss weight (1 + sigma^2) / sigma^2
+    drop: float = 0.15  # probability of training without the picture, for guidance
+    ema: float = 0.998
+
+
+class StudentTraining(Schedule):
+    """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
+
+    clips: int = Field(gt=0)  # clips in a batch [32]
+    lr: float = 5e-5  # of G [1e-5 at 1.5B parameters, SM3]
+    lr_heads: float = 2e-4  # [1e-4]
+    levels: int = Field(default=4, gt=1)  # T of the generator's Karras grid; its lowest level is never drawn
+    level_weights: tuple[float, ...] = (0.1, 0.2, 0.7)  # of the levels, low to high [even]
+    p_mean: float = -1.0  # of ln sigma', what D sees
+    p_std: float = 1.0
+    reconstruction: float = Field(default=0.1, ge=0)  # lambda
+    huber_c: float = 1e-3
+    gamma: float = Field(default=1e-5, ge=0)  # of R1
+    head_width: int = 64
+    head_start: int = 200  # steps in which only the heads learn
+    ema: float = 0.995  # [0.95]
+
+
+Stages = tuple[Schedule, ...]
+
+PRESETS: dict[str, dict[str, Stages]] = {
+    # two CPU cores, about three hours in all
+    "sticker-cpu": {
+        "codec": (
+            CodecTraining(steps=2200, clips=12, crop=64, warmup=50),
+            CodecTraining(
+                steps=1200, clips=1, frames=4, lr=1e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
+        ),
+        "picture-encoder": (PictureEncoderTraining(steps=800),),
+        "teacher": (TeacherTraining(steps=3500, clips=3),),
+        "student": (StudentTraining(steps=2500, clips=2),),
+    },
+    # seconds, for tests: proves the path, teaches nothing
+    "debug": {
+        "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),
+        "picture-encoder": (PictureEncoderTraining(steps=2, pictures=2),),
+        "teacher": (TeacherTraining(steps=4, clips=2),),
+        "student": (StudentTraining(steps=4, clips=2, head_start=2),),
+    },
+}
+"""Preset -> part -> stages, each run after the one before it."""
+
+PARTS = ("codec", "picture-encoder", "teacher", "student")
+
+
+def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
+    """The stages of one part, with FIELD=VALUE overrides applied to the last; SfvError for unknown names."""
+    if preset not in PRESETS:
+        raise SfvError(f"preset {preset!r} is unknown; choose from {', '.join(PRESETS)}")
+    if part not in PARTS:
+        raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}")
+    *before, last = PRESETS[preset][part]
+    pairs = [text.partition("=") for text in overrides]
+    try:
+        changed = type(last).model_validate(last.model_dump() | {k.strip(): v.strip() for k, _, v in pairs})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SfvError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}; see --dry-run") from error
+    return (*before, changed)

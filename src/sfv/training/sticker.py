@@ -1,0 +1,115 @@
+"""A sticker model from nothing, part by part, each filling one more sub-folder of a model folder."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sfv.data.encode import encode
+from sfv.data.stickers import Clip, ClipStore, over_background
+from sfv.errors import SfvError
+from sfv.families.base import Codec, VideoModel
+from sfv.families.blueprints import STICKER, TINY, Blueprint, new_model
+from sfv.families.svd_folder import load, save, save_denoiser
+from sfv.settings import Defaults
+from sfv.training.batches import Batches
+from sfv.training.codec import train_codec
+from sfv.training.config import PARTS, CodecTraining, Stages, StudentTraining, TeacherTraining, stages
+from sfv.training.picture_encoder import train_picture_encoder
+from sfv.training.student import train_student
+from sfv.training.teacher import train_teacher
+
+FPS, VERSIONS = 12, 2
+
+
+def train_part(
+    part: str, store: Path, folder: Path, preset: str, overrides: tuple[str, ...] = (), threads: int = 0, dry: bool = False
+) -> str:
+    """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS."""
+    plan = stages(preset, part, overrides)
+    if dry:
+        return json.dumps({"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}, indent=1)
+    if threads:
+        torch.set_num_threads(threads)
+    clips = ClipStore(store)
+    blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
+    model = _resume(folder, blueprint, part)
+    trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}[part]
+    trained(model, clips, plan, folder)
+    return f"{folder}: {part} trained"
+
+
+def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
+    """A fresh model for the first part; otherwise the folder as the parts before left it."""
+    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher"}
+    if part == PARTS[0]:
+        return new_model(blueprint, seed=0)
+    before = marks[part]
+    if not (folder / "runs" / before / "done").exists():
+        raise SfvError(f"{folder} has no trained {before} yet; run `sfv train {before}` first")
+    return load(folder, "teacher" if part == "student" else "unet", torch.float32, str(folder))
+
+
+def _finish(folder: Path, part: str) -> None:
+    (folder / "runs" / part / "done").write_text("")
+
+
+def _codec(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    codec = model.codec
+    for i, stage in enumerate(plan):
+        assert isinstance(stage, CodecTraining)
+        codec = train_codec(codec.requires_grad_(True), clips, stage, folder / "runs" / "codec" / str(i))
+        codec.normalise(*latent_statistics(codec, clips))
+    save(replace(model, codec=codec, conditioner=model.conditioner.around(codec)), folder)
+    _finish(folder, "codec")
+
+
+@torch.no_grad()
+def latent_statistics(codec: Codec, clips: ClipStore, count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per-channel mean and spread of raw latents over training clips on white, one frame each."""
+    train = clips.split("train")
+    some = train[:: max(1, len(train) // count)]
+    raw = torch.cat([codec.posterior(first_frame(clips, c)[None])[0][:, 0] for c in some])
+    return raw.mean((0, 2, 3)), raw.std((0, 2, 3))
+
+
+def first_frame(clips: ClipStore, clip: Clip) -> torch.Tensor:
+    """The rest pose on white, (1, 3, h, w) in [-1, 1]."""
+    return over_background(clips.rgba(clip, 0, 1, 1), torch.ones(3, clips.size, clips.size))
+
+
+def _pictures(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    model.conditioner.picture_tower().requires_grad_(True)
+    train_picture_encoder(model.conditioner, clips, plan[-1], folder / "runs" / "picture-encoder")  # type: ignore[arg-type]
+    save(model, folder)
+    _finish(folder, "picture-encoder")
+
+
+def _batches(model: VideoModel, clips: ClipStore, folder: Path) -> Batches:
+    shards = encode(clips, model.codec, model.conditioner, folder / "runs" / "shards", VERSIONS, FPS)
+    return Batches(shards, clips, model.codec, model.conditioner, model.defaults.frames)
+
+
+def _law(model: VideoModel) -> tuple[float, float, float]:
+    return model.sigma_min, model.sigma_max, model.rho
+
+
+def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    stage = plan[-1]
+    assert isinstance(stage, TeacherTraining)
+    D = model.denoiser.requires_grad_(True)
+    D = train_teacher(D, _batches(model, clips, folder), stage, _law(model)[:2], folder / "runs" / "teacher")
+    save_denoiser(replace(model, denoiser=D), folder, "teacher")
+    _finish(folder, "teacher")
+
+
+def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    stage = plan[-1]
+    assert isinstance(stage, StudentTraining)
+    batches = _batches(model, clips, folder)
+    G = train_student(model.denoiser, batches, stage, _law(model), folder / "runs" / "student")
+    one = Defaults(**model.defaults.model_dump() | {"steps": 1, "guidance": 1.0})
+    save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
+    _finish(folder, "student")
+

@@ -1,0 +1,91 @@
+"""The one-step student: SF-V's adversarial fine-tuning of a teacher (2406.04324)."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from sfv.adversary.discriminator import Discriminator
+from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import discrete, discretised_log_normal, karras_grid
+from sfv.training.batches import Batches, frame_difference
+from sfv.training.config import StudentTraining
+from sfv.training.ema import EMA
+from sfv.training.loop import Logs, run
+from sfv.training.step import Draw, discriminator_loss, generator_loss, judge
+
+
+class StudentTask:
+    """Two optimisers: the generator's and the heads'."""
+
+    def __init__(
+        self, teacher: Denoiser, batches: Batches, config: StudentTraining, sigmas: tuple[float, float, float]
+    ) -> None:
+        self.config, self.batches = config, batches
+        self.G = copy.deepcopy(teacher).train().requires_grad_(True)
+        embed = batches.draw(1, torch.Generator().manual_seed(0))[1]["image_embeds"].shape[-1]
+        torch.manual_seed(config.seed)
+        self.D = Discriminator(teacher, embed, config.head_width)
+        low, high, rho = sigmas
+        self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
+        self.d_grid = karras_grid(low, high, 1000, rho)
+        self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
+        self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
+        self.optimizers: dict[str, Optimizer] = {
+            "generator": Adam(self.G.learnable(), lr=config.lr, betas=(0.5, 0.99)),
+            "heads": Adam(self.D.heads.parameters(), lr=config.lr_heads, betas=(0.5, 0.99)),
+        }
+        self.averages = {"generator": EMA(self.G, config.ema)}
+
+    def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
+        """Noise levels and noise of one step."""
+        b = len(x0)
+        sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), b, rng)
+        sigma_d = discrete(self.d_grid[1:], self.d_law, b, rng)
+        n, n_d = torch.randn(2, *x0.shape, generator=rng)
+        return Draw(sigma, n, sigma_d, n_d)
+
+    def step(self, step: int, rng: torch.Generator) -> Logs:
+        """Heads first, then the generator (after the heads' head start)."""
+        x0, cond = self.batches.draw(self.config.clips, rng)
+        draw = self.draw(x0, rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = judge(self.G, self.D, x0, cond, draw)
+        d_loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config.gamma)
+        self._update("heads", d_loss)
+        weights, rec = torch.ones(len(x0)), torch.full((len(x0),), self.config.reconstruction)
+        g_loss, g_logs = generator_loss(self.D, seen, x0, cond, draw, weights, rec, self.config.huber_c)
+        if step >= self.config.head_start:
+            g_logs["g_norm"] = self._update("generator", g_loss)
+        else:
+            g_logs["g_norm"] = 0.0
+        made = torch.stack([frame_difference(v) for v in seen.x0_hat.detach()]).mean()
+        true = torch.stack([frame_difference(v) for v in x0]).mean()
+        return logs | g_logs | {"motion": float(made / true)}
+
+    def _update(self, name: str, loss: Tensor) -> float:
+        """Backward into one network alone, clip, step; returns the gradient's norm."""
+        params = [p for g in self.optimizers[name].param_groups for p in g["params"]]
+        grads = torch.autograd.grad(loss, params, allow_unused=True)
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        norm = nn.utils.clip_grad_norm_(params, 1.0)
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+        return float(norm)
+
+
+def train_student(
+    teacher: Denoiser, batches: Batches, config: StudentTraining, sigmas: tuple[float, float, float], run_dir: Path
+) -> Denoiser:
+    """Train (or resume) a copy of `teacher` and return the averaged one-step student.
+
+    `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
+    """
+    task = StudentTask(teacher, batches, config, sigmas)
+    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump()})
+    average = task.averages["generator"].average
+    assert isinstance(average, Denoiser)
+    return average
