@@ -1,6 +1,7 @@
 """Axis letters and unit-named tensors, stated once. Floor 0: knows torch and jaxtyping.
 
-Letters: b batch, f frames, c channels, h w rows and columns, n feature rows.
+Letters: b batch, f frames, h w rows and columns of pixels; c channels, y x rows and columns of latents;
+k channels, v u rows and columns of features; n feature rows.
 """
 
 from jaxtyping import Float, UInt8
@@ -15,16 +16,16 @@ Pixels = Float[Tensor, "b f 3 h w"]
 Picture = Float[Tensor, "b 3 h w"]
 """Condition pictures: RGB in [-1, 1]."""
 
-Latents = Float[Tensor, "b f c h w"]
+Latents = Float[Tensor, "b f c y x"]
 """Codec latents times the codec's scaling factor; near unit variance. x0 and x live here."""
 
-RawLatents = Float[Tensor, "b f c h w"]
+RawLatents = Float[Tensor, "b f c y x"]
 """Codec latents as the encoder gives them, not scaled (SVD's condition latent is in these units)."""
 
 Sigma = Float[Tensor, " b"]
 """Noise level, one per clip, EDM convention x = x0 + sigma * n."""
 
-Features = Float[Tensor, "b f c h w"]
+Features = Float[Tensor, "b f k v u"]
 """A backbone's output after one downsampling block."""
 
 Logits = Float[Tensor, "b positions"]

@@ -51,8 +51,16 @@ def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
     with torch.no_grad():
         vae.quant_conv.weight[plan.latent_channels :].zero_()
         vae.quant_conv.bias[plan.latent_channels :] = -6
+        _start_per_frame(vae.decoder)
         _steady_last_norm(vae.decoder)
     return SVDCodec(vae)
+
+
+def _start_per_frame(decoder: nn.Module) -> None:
+    """Zero the temporal convolutions' outer taps: training on single frames would leave them random."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight[:, :, 0], module.weight[:, :, 2] = 0, 0
 
 
 def _steady_last_norm(decoder: nn.Module) -> None:

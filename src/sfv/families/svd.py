@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
@@ -199,7 +200,7 @@ class SVDConditioner(Conditioner):
         return cond | zeroed
 
 
-def antialiased_resize(picture: Picture, size: int) -> Picture:
+def antialiased_resize(picture: Picture, size: int) -> Float[Tensor, "b 3 size size"]:
     """The pipeline's Gaussian blur and bicubic resize (align_corners) as one fixed linear map per side."""
     rows, columns = (_resize_matrix(n, size).to(picture) for n in picture.shape[-2:])
     return rows @ picture @ columns.T

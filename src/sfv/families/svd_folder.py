@@ -16,6 +16,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
@@ -174,16 +175,18 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the two libraries' loading chatter; errors still raise."""
-    loggers = [logging.getLogger(n) for n in ("diffusers", "transformers")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+    """Silence the two libraries' loading chatter and bars; errors still raise."""
+    voices = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(v.get_verbosity(), v.is_progress_bar_enabled()) for v in voices]
+    for voice in voices:
+        voice.set_verbosity(logging.CRITICAL)
+        voice.disable_progress_bar()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        for voice, (verbosity, bar) in zip(voices, before, strict=True):
+            voice.set_verbosity(verbosity)
+            (voice.enable_progress_bar if bar else voice.disable_progress_bar)()
 
 
 _PREPROCESSOR = {

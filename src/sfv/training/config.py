@@ -82,7 +82,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "codec": (
             CodecTraining(steps=2200, clips=12, crop=64, warmup=50),
             CodecTraining(
-                steps=1200, clips=1, frames=4, lr=1e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+                steps=450, clips=1, frames=4, lr=1e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
             ),
         ),
         "picture-encoder": (PictureEncoderTraining(steps=800),),

@@ -1,0 +1,1 @@
+"""How good, how fast. Knows generation and pixels; does not know how anything was trained."""

@@ -1,0 +1,140 @@
+"""The command line as a person meets it: outputs, messages, exit codes."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfv.cli import main
+from sfv.media import read_clip, read_note
+
+
+def png(path: Path, seed: int = 0) -> Path:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24, 40, 3), np.uint8)).save(path)
+    return path
+
+
+def run(*args: object) -> int:
+    return main([str(a) for a in args])
+
+
+def test_a_picture_becomes_a_clip(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out" / "cat.mp4"
+    assert run("generate", png(tmp_path / "cat.png"), "-o", out, "--model", tiny_folder, "--steps", 1, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["out"] == str(out) and report["calls"] == 2
+    assert {"load", "read", "encode", "unet", "decode", "write"} == set(report["seconds"])
+    assert read_clip(out).shape == (4, 32, 32, 3)
+    note = json.loads(read_note(out))
+    assert note["settings"]["steps"] == 1 and note["hash"] == report["hash"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif", "webp", "png"])
+def test_replay_makes_the_same_frames(tiny_folder: Path, tmp_path: Path, ending: str) -> None:
+    first, again = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    assert run("generate", png(tmp_path / "x.png"), "-o", first, "--model", tiny_folder, "--steps", 2, "--seed", 9) == 0
+    assert run("replay", first, "-o", again) == 0
+    assert torch.equal(read_clip(first), read_clip(again))
+
+
+def test_replay_refuses_other_weights(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    assert run("generate", png(tmp_path / "x.png"), "-o", tmp_path / "a.mp4", "--model", folder, "--steps", 1) == 0
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v + 0.01 for k, v in load_file(path).items()}, path, {"format": "pt"})
+    assert run("replay", tmp_path / "a.mp4") == 1
+    assert "--model" in capsys.readouterr().err
+
+
+def test_one_bad_file_does_not_stop_the_others(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(3):
+        png(folder / f"{i}.png", i)
+    (folder / "1.png").write_bytes(b"not a picture")
+    assert run("generate", folder, "-o", tmp_path / "out", "--model", tiny_folder, "--steps", 1, "--format", "gif") == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.gif", "2.gif"]
+    assert "1.png" in capsys.readouterr().err
+
+
+def test_a_batch_equals_its_parts(tiny_folder: Path, tmp_path: Path) -> None:
+    a, b = png(tmp_path / "a.png", 1), png(tmp_path / "b.png", 2)
+    common = ("--model", tiny_folder, "--steps", 1, "--seed", 4, "--format", "png")
+    assert run("generate", a, b, "-o", tmp_path / "both", *common) == 0
+    assert run("generate", b, "-o", tmp_path / "alone", *common) == 0
+    assert torch.equal(read_clip(tmp_path / "both" / "b.png"), read_clip(tmp_path / "alone" / "b.png"))
+
+
+BAD: list[tuple[list[str], str]] = [
+    (["generate"], "no pictures given"),
+    (["generate", "nowhere.png", "--model", "TINY"], "does not exist"),
+    (["generate", "EMPTY"], "holds no pictures"),
+    (["generate", "PNG", "--model", "martian"], "neither a folder"),
+    (["generate", "PNG", "--format", "gif", "-o", "x.mp4"], "contradicts"),
+    (["generate", "PNG", "PNG", "-o", "one.mp4"], "names one file"),
+    (["generate", "PNG", "--format", "png"], "overwritten"),
+    (["generate", "PNG", "-o", "PNG/sub"], "cannot be written"),
+    (["generate", "PNG", "--model", "TINY", "--height", "33"], "multiples of 2"),
+    (["generate", "PNG", "--model", "TINY", "--device", "cuda:99"], "cannot be used"),
+    (["replay", "nowhere.mp4"], "does not exist"),
+    (["evaluate", "EMPTY"], "not a clip store"),
+    (["pack", "EMPTY", "OUT"], "does not hold index.json"),
+    (["train", "codec", "EMPTY", "OUT"], "not a clip store"),
+    (["train", "spoon", "EMPTY", "OUT"], "part 'spoon' is unknown"),
+    (["train", "codec", "EMPTY", "OUT", "--preset", "x"], "preset 'x' is unknown"),
+    (["train", "teacher", "EMPTY", "OUT", "--set", "speed=3"], "--set speed"),
+]
+
+
+@pytest.mark.parametrize(("args", "says"), BAD, ids=[s for _, s in BAD])
+def test_bad_input_is_one_sentence_and_exit_one(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    names = {"TINY": tiny_folder, "EMPTY": tmp_path / "empty", "PNG": png(tmp_path / "p.png"), "OUT": tmp_path / "o"}
+    full = [a.replace(k, str(v)) for a in args for k, v in names.items() if k in a or not any(n in a for n in names)]
+    full = list(dict.fromkeys(full)) if args.count("PNG") < 2 else ["generate", str(names["PNG"]), str(names["PNG"]), "-o", "one.mp4"]
+    before = sorted(p.name for p in tmp_path.iterdir())
+    assert run(*full) == 1
+    err = capsys.readouterr().err.strip().split("\n")[-1]
+    assert err.startswith("sfv: ") and says in err
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "o") == before
+
+
+@pytest.mark.parametrize("flags", [["--steps", "0"], ["--frames", "1"], ["--seed", "-1"]])
+def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        code = run("generate", png(tmp_path / "p.png"), *flags)
+        raise SystemExit(code)
+    assert stop.value.code == 2
+    err = capsys.readouterr()
+    assert flags[0] in err.err + err.out and "Traceback" not in err.err
+
+
+def test_help_is_quick_and_loads_no_torch() -> None:
+    code = "import sys; from sfv.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    assert time.perf_counter() - start < 20
+
+
+def test_compare_writes_clips_and_a_side_by_side(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ("compare", png(tmp_path / "p.png"), "-o", tmp_path / "out", "--models", tiny_folder, tiny_folder)
+    assert run(*args, "--steps", 2) == 0
+    assert {"side-by-side.mp4", "side-by-side.webp", "frames.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert "network call" in capsys.readouterr().out

@@ -1,0 +1,126 @@
+"""Model folders: round trips to the bit, layouts, and one clear sentence for every way to be broken."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from sfv.errors import SfvError
+from sfv.families import load
+from sfv.families.base import VideoModel
+from sfv.families.svd_folder import save
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+def states(model: VideoModel) -> dict[str, torch.Tensor]:
+    parts = {"d": model.denoiser, "c": model.codec, "k": model.conditioner}
+    return {f"{n}.{k}": v for n, part in parts.items() for k, v in part.state_dict().items()}
+
+
+def test_load_save_load_is_bit_equal(tiny: VideoModel, tmp_path: Path) -> None:
+    save(tiny, tmp_path / "again")
+    again = load(tmp_path / "again")
+    before, after = states(tiny), states(again)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert again.defaults == tiny.defaults
+    assert (again.sigma_min, again.sigma_max, again.hash) == (tiny.sigma_min, tiny.sigma_max, tiny.hash)
+    cond = tiny.conditioner(torch.zeros(1, 3, 32, 32), fps=7)
+    x = torch.randn(1, 4, 4, 16, 16) * 700
+    with torch.inference_mode():
+        one, two = (m.denoiser(x, torch.tensor([700.0]), cond) for m in (tiny, again))
+    assert torch.equal(one, two)
+
+
+def test_saved_folder_opens_in_diffusers(tiny_folder: Path) -> None:
+    pipe = StableVideoDiffusionPipeline.from_pretrained(tiny_folder)
+    assert pipe.scheduler.config.sigma_max == 700.0
+    index = json.loads((tiny_folder / "model_index.json").read_text())
+    assert index["feature_extractor"] == ["transformers", "CLIPImageProcessor"]
+
+
+def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny: VideoModel, tmp_path: Path) -> None:
+    folder = tmp_path / "variant"
+    shutil.copytree(tiny_folder, folder)
+    unet = tiny.denoiser.unet  # type: ignore[union-attr]
+    (folder / UNET).unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="400KB")  # type: ignore[operator]
+    assert len(list((folder / "unet").glob("*.safetensors"))) > 1
+    assert torch.equal(states(load(folder))["d.unet.conv_in.weight"], states(tiny)["d.unet.conv_in.weight"])
+    for part, name in (("unet", None), ("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
+        if name:
+            file = folder / part / f"{name}.safetensors"
+            half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
+            save_file(half, folder / part / f"{name}.fp16.safetensors", {"format": "pt"})
+            file.unlink()
+    loaded = states(load(folder))
+    key = "c.vae.decoder.conv_in.weight"
+    assert torch.equal(loaded[key], states(tiny)[key].half().float())
+
+
+def poison(folder: Path) -> None:
+    state = load_file(folder / UNET)
+    state["conv_in.bias"][0] = float("nan")
+    save_file(state, folder / UNET, {"format": "pt"})
+
+
+def pickle_only(folder: Path) -> None:
+    (folder / UNET).unlink()
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+
+
+def cut_short(folder: Path) -> None:
+    data = (folder / UNET).read_bytes()
+    (folder / UNET).write_bytes(data[: len(data) // 2])
+
+
+def drop_key(folder: Path) -> None:
+    state = load_file(folder / UNET)
+    del state["conv_in.bias"]
+    save_file(state, folder / UNET, {"format": "pt"})
+
+
+def other_shape(folder: Path) -> None:
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"block_out_channels": [64, 64]}))
+
+
+BROKEN: list[tuple[Callable[[Path], object], str]] = [
+    (lambda f: shutil.rmtree(f / "vae"), "vae is missing"),
+    (lambda f: (f / "model_index.json").unlink(), "model_index.json is missing"),
+    (lambda f: (f / "model_index.json").write_text("{"), "damaged"),
+    (lambda f: (f / "model_index.json").write_text('{"_class_name": "FluxPipeline"}'), "FluxPipeline"),
+    (lambda f: (f / "unet" / "config.json").unlink(), "cannot be opened"),
+    (lambda f: (f / "unet" / "sfv.json").write_text('{"frames": 0}'), "sfv.json is not valid"),
+    (lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{}"), "is not SVD's"),
+    (poison, "not finite"),
+    (pickle_only, "a pickle"),
+    (cut_short, "not a whole safetensors file"),
+    (drop_key, "conv_in.bias"),
+    (other_shape, "unet"),
+]
+
+
+@pytest.mark.parametrize(("damage", "says"), BROKEN, ids=[s for _, s in BROKEN])
+def test_broken_folders_say_what_is_wrong(
+    tiny_folder: Path, tmp_path: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_folder, folder)
+    damage(folder)
+    with pytest.raises(SfvError) as error:
+        load(folder)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "./nowhere/at/all", "owner/not-cached-anywhere"])
+def test_unknown_models(name: str) -> None:
+    with pytest.raises(SfvError, match="sticker"):
+        load(name)

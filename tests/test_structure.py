@@ -1,0 +1,110 @@
+"""The house: imports go downward, one landlord per library, functions short enough to see whole."""
+
+import ast
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+SRC = Path(__file__).parent.parent / "src" / "sfv"
+FLOORS = {
+    "errors": 0,
+    "types": 0,
+    "settings": 0,
+    "edm": 1,
+    "media": 1,
+    "adversary": 2,
+    "families": 2,
+    "generation": 3,
+    "data": 3,
+    "training": 4,
+    "evaluation": 4,
+    "batch": 4,
+    "cli": 5,
+}
+LANDLORDS = {
+    "av": {"media"},
+    "PIL": {"media"},
+    "pillow_heif": {"media"},
+    "diffusers": {"families"},
+    "transformers": {"families"},
+    "huggingface_hub": {"families"},
+    "tyro": {"cli"},
+    "cv2": {"evaluation"},
+    "torchvision": set(),
+    "ray": set(),
+    "pickle": set(),
+}
+LONGEST, EXEMPT = 40, {"training/loop.py:run": 160}
+
+
+def files() -> list[Path]:
+    return sorted(SRC.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(SRC).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room(p) for p in files()} - {"__init__", "__main__"}
+    assert rooms == set(FLOORS)
+
+
+def test_imports_go_downward_only() -> None:
+    wrong = []
+    for path in files():
+        here = room(path)
+        if here not in FLOORS:
+            continue
+        for name in imports(path):
+            if name.startswith("sfv.") and (there := name.split(".")[1]) != here and FLOORS[there] >= FLOORS[here]:
+                wrong.append(f"{path.relative_to(SRC)} imports {name}")
+    assert not wrong
+
+
+def test_one_landlord_per_library() -> None:
+    wrong = [
+        f"{path.relative_to(SRC)} imports {name}"
+        for path in files()
+        for name in imports(path)
+        if room(path) not in LANDLORDS.get(name.split(".")[0], {room(path)})
+    ]
+    assert not wrong
+
+
+def bodies() -> Iterator[tuple[str, int]]:
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                name = f"{path.relative_to(SRC)}:{node.name}"
+                yield name, (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_functions_can_be_seen_whole() -> None:
+    lengths = dict(bodies())
+    long = {n: v for n, v in lengths.items() if v > EXEMPT.get(n, LONGEST)}
+    assert not long
+    assert statistics.median(lengths.values()) <= 6
+    assert statistics.quantiles(lengths.values(), n=10)[-1] <= 25
+
+
+def test_public_functions_are_documented() -> None:
+    silent = []
+    for path in files():
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):  # type: ignore[arg-type]
+                silent.append(f"{path.relative_to(SRC)}:{node.name}")  # type: ignore[union-attr]
+    assert not silent
