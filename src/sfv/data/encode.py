@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sfv.data.shards import Entry, Shards, ShardWriter
+from sfv.data.shards import Entry, ShardWriter
 from sfv.data.stickers import Clip, ClipStore, by_family, over_background, random_background, random_placement
 from sfv.families.base import Codec, Conditioner
 
@@ -25,19 +25,18 @@ def render(store: ClipStore, clip: Clip, version: int, first: int, count: int, s
 
 @torch.no_grad()
 def encode(
-    store: ClipStore, codec: Codec, conditioner: Conditioner, out: Path, codec_hash: str, versions: int, fps: float = 12
-) -> Shards:
-    """Encode every training clip in `versions` versions at `fps`; a killed run goes on where it was."""
+    store: ClipStore, codec: Codec, conditioner: Conditioner, out: Path, codec_hash: str, versions: tuple[int, ...], fps: float
+) -> None:
+    """Encode training clips at `fps`: of version v at most versions[v] of a family; a killed run goes on."""
     writer, stride = ShardWriter(out, codec_hash, fps), round(store.fps / fps)
     families = by_family(store.split("train"))
-    jobs = [(c, v) for v in range(versions) for f in families for c in f]
+    jobs = [(c, v) for v, most in enumerate(versions) for f in families for c in f[:most]]
     parts = [jobs[i : i + 64] for i in range(0, len(jobs), 64)]
     for number, part in enumerate(tqdm(parts, desc="encode", unit="shard")):
         shard = f"shard-{number:05d}"
         if not writer.finished(shard):
             _encode_shard(store, codec, conditioner, writer, shard, part, stride)
     writer.close()
-    return Shards(out)
 
 
 def _encode_shard(

@@ -1,5 +1,6 @@
 """What every family supplies: a denoiser, a codec and a conditioner. Knows no family."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,14 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def unconditional(self, cond: Cond) -> Cond:
         """The same with the picture taken away, for guidance and condition dropout."""
+
+
+def fingerprint(module: nn.Module) -> str:
+    """16 hex digits over every weight of a module: tells one codec's latents from another's."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner
+from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, frame_wise
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -34,6 +35,7 @@ class SVDDenoiser(Denoiser):
     def __init__(self, unet: UNetSpatioTemporalConditionModel) -> None:
         super().__init__()
         self.unet = unet
+        flatten_temporal_convs(unet)
         self.feature_channels = tuple(unet.config.block_out_channels)
 
     def coefficients(self, sigma: Sigma) -> Coefficients:
@@ -94,6 +96,8 @@ class SVDCodec(Codec):
     def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
         super().__init__()
         self.vae = vae
+        flatten_temporal_convs(vae)
+        fold_decoder(vae.decoder)
 
     @property
     def scale(self) -> float:
@@ -113,7 +117,7 @@ class SVDCodec(Codec):
 
     def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
         """Mean and log-variance."""
-        moments = self.vae.quant_conv(self.vae.encoder(pixels.flatten(0, 1)))
+        moments = frame_wise(lambda p: self.vae.quant_conv(self.vae.encoder(p)), pixels.flatten(0, 1))
         mean, log_variance = moments.unflatten(0, (len(pixels), -1)).chunk(2, dim=2)
         return mean, log_variance
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from sfv.data.encode import encode
+from sfv.data.shards import Shards
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
-from sfv.families.base import Codec, VideoModel
+from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, new_model
 from sfv.families.svd_folder import load, save, save_denoiser
 from sfv.settings import Defaults
@@ -20,7 +21,7 @@ from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.student import train_student
 from sfv.training.teacher import train_teacher
 
-FPS, VERSIONS = 12, 2
+FPS, VERSIONS = 12, (2, 1)
 
 
 def train_part(
@@ -87,8 +88,9 @@ def _pictures(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -
 
 
 def _batches(model: VideoModel, clips: ClipStore, folder: Path) -> Batches:
-    shards = encode(clips, model.codec, model.conditioner, folder / "runs" / "shards", VERSIONS, FPS)
-    return Batches(shards, clips, model.codec, model.conditioner, model.defaults.frames)
+    where = folder / "runs" / "shards"
+    encode(clips, model.codec, model.conditioner, where, fingerprint(model.codec), VERSIONS, FPS)
+    return Batches(Shards(where, fingerprint(model.codec)), clips, model.codec, model.conditioner, model.defaults.frames)
 
 
 def _law(model: VideoModel) -> tuple[float, float, float]:

@@ -1,0 +1,86 @@
+"""Exact rewrites of SVD modules: the same numbers, sooner. Weights and their names stay as they are."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.resnet import SpatioTemporalResBlock
+from torch import Tensor, nn
+
+CACHE = 2_500_000
+"""Numbers that pass through a frame-wise layer together on a CPU: more would leave its caches."""
+
+
+def together(frames: Tensor) -> int:
+    """How many frames to take at a time: all on an accelerator, what fits the caches on a CPU."""
+    return max(1, min(len(frames), CACHE // frames[0].numel())) if frames.device.type == "cpu" else len(frames)
+
+
+def frame_wise(layer: Callable[[Tensor], Tensor], frames: Tensor, few: int | None = None) -> Tensor:
+    """Apply a layer that treats frames (n, ...) alone, a few at a time."""
+    parts = [layer(part) for part in frames.split(few or together(frames))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class TemporalConv(nn.Conv3d):
+    """Conv3d with kernel (3, 1, 1) computed as Conv2d with kernel (3, 1) on (b, c, f, h * w).
+
+    The view is free for contiguous clips; CPU and GPU libraries run the flat form several times faster.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, c, f, h, w) -> (b, o, f, h, w)."""
+        return flat_conv(input.flatten(3), self).unflatten(3, input.shape[3:])
+
+
+class DecoderResBlock(SpatioTemporalResBlock):
+    """The decoder's block without time embedding: spatial part a few frames at a time, the temporal part on the
+    same storage, the blend folded.
+
+    out = a*xs + (1-a)*(xs + u) = xs + (1-a)*u, where the decoder's switched blend has 1 - a = sigmoid(mix_factor).
+    """
+
+    def forward(
+        self, hidden_states: Tensor, temb: Tensor | None = None, image_only_indicator: Tensor | None = None
+    ) -> Tensor:
+        """(b * f, c, h, w) -> (b * f, o, h, w)."""
+        assert temb is None and image_only_indicator is not None
+        xs = frame_wise(lambda h: self.spatial_res_block(h, None), hidden_states)
+        inner = self.temporal_res_block
+        u = along_time(xs, len(image_only_indicator))
+        u = flat_conv(F.silu(inner.norm1(u)), inner.conv1)
+        u = flat_conv(F.silu(inner.norm2(u)), inner.conv2)
+        share = self.time_mixer.mix_factor.sigmoid().to(u.dtype)
+        return torch.addcmul(xs, share, across_space(u, xs.shape))
+
+
+def along_time(frames: Tensor, b: int) -> Tensor:
+    """(b * f, c, h, w) -> (b, c, f, h * w); a view of channels-last storage, a channels-last copy of any other."""
+    rows = frames.permute(0, 2, 3, 1).contiguous()
+    return rows.view(b, -1, rows.shape[1] * rows.shape[2], rows.shape[3]).permute(0, 3, 1, 2)
+
+
+def across_space(clip: Tensor, shape: torch.Size) -> Tensor:
+    """Inverse of `along_time`, channels-last."""
+    n, _, h, w = shape
+    return clip.permute(0, 2, 3, 1).reshape(n, h, w, -1).permute(0, 3, 1, 2)
+
+
+def flat_conv(clip: Tensor, conv: nn.Conv3d) -> Tensor:
+    """Conv3d(3, 1, 1) as Conv2d(3, 1) on (b, c, f, h * w)."""
+    return F.conv2d(clip, conv.weight[..., 0], conv.bias, padding=(1, 0))
+
+
+def flatten_temporal_convs(module: nn.Module) -> None:
+    """Turn every Conv3d of kernel (3, 1, 1) inside `module` into a TemporalConv, in place."""
+    for child in module.modules():
+        plain = type(child) is nn.Conv3d and child.kernel_size == (3, 1, 1) and child.padding == (1, 0, 0)
+        if plain and child.stride == (1, 1, 1) and child.dilation == (1, 1, 1) and child.groups == 1:
+            child.__class__ = TemporalConv
+
+
+def fold_decoder(decoder: nn.Module) -> None:
+    """Turn the temporal decoder's blocks into DecoderResBlocks, in place."""
+    for child in decoder.modules():
+        if type(child) is SpatioTemporalResBlock and child.time_mixer.switch_spatial_to_temporal_mix:
+            child.__class__ = DecoderResBlock
