@@ -43,4 +43,4 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> VideoModel:
     """The same, loaded."""
-    return load(tiny_folder)
+    return load(tiny_folder, decode_dtype=torch.float32)

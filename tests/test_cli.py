@@ -38,14 +38,26 @@ def test_a_picture_becomes_a_clip(tiny_folder: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize("ending", ["mp4", "gif", "webp", "png"])
 def test_replay_makes_the_same_frames(tiny_folder: Path, tmp_path: Path, ending: str) -> None:
     first, again = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
-    assert run("generate", png(tmp_path / "x.png"), "-o", first, "--model", tiny_folder, "--steps", 2, "--seed", 9) == 0
+    assert (
+        run(
+            "generate",
+            png(tmp_path / "x.png"),
+            "-o",
+            first,
+            "--model",
+            tiny_folder,
+            "--steps",
+            2,
+            "--seed",
+            9,
+        )
+        == 0
+    )
     assert run("replay", first, "-o", again) == 0
     assert torch.equal(read_clip(first), read_clip(again))
 
 
-def test_replay_refuses_other_weights(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_replay_refuses_other_weights(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -67,7 +79,21 @@ def test_one_bad_file_does_not_stop_the_others(
     for i in range(3):
         png(folder / f"{i}.png", i)
     (folder / "1.png").write_bytes(b"not a picture")
-    assert run("generate", folder, "-o", tmp_path / "out", "--model", tiny_folder, "--steps", 1, "--format", "gif") == 1
+    assert (
+        run(
+            "generate",
+            folder,
+            "-o",
+            tmp_path / "out",
+            "--model",
+            tiny_folder,
+            "--steps",
+            1,
+            "--format",
+            "gif",
+        )
+        == 1
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.gif", "2.gif"]
     assert "1.png" in capsys.readouterr().err
 
@@ -106,9 +132,18 @@ def test_bad_input_is_one_sentence_and_exit_one(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    names = {"TINY": tiny_folder, "EMPTY": tmp_path / "empty", "PNG": png(tmp_path / "p.png"), "OUT": tmp_path / "o"}
+    names = {
+        "TINY": tiny_folder,
+        "EMPTY": tmp_path / "empty",
+        "PNG": png(tmp_path / "p.png"),
+        "OUT": tmp_path / "o",
+    }
     full = [a.replace(k, str(v)) for a in args for k, v in names.items() if k in a or not any(n in a for n in names)]
-    full = list(dict.fromkeys(full)) if args.count("PNG") < 2 else ["generate", str(names["PNG"]), str(names["PNG"]), "-o", "one.mp4"]
+    full = (
+        list(dict.fromkeys(full))
+        if args.count("PNG") < 2
+        else ["generate", str(names["PNG"]), str(names["PNG"]), "-o", "one.mp4"]
+    )
     before = sorted(p.name for p in tmp_path.iterdir())
     assert run(*full) == 1
     err = capsys.readouterr().err.strip().split("\n")[-1]
@@ -127,13 +162,19 @@ def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_help_is_quick_and_loads_no_torch() -> None:
-    code = "import sys; from sfv.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; from sfv.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
     assert time.perf_counter() - start < 20
 
 
-def test_compare_writes_clips_and_a_side_by_side(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_writes_clips_and_a_side_by_side(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     args = ("compare", png(tmp_path / "p.png"), "-o", tmp_path / "out", "--models", tiny_folder, tiny_folder)
     assert run(*args, "--steps", 2) == 0
     assert {"side-by-side.mp4", "side-by-side.webp", "frames.png"} <= {p.name for p in (tmp_path / "out").iterdir()}

@@ -43,7 +43,9 @@ def theirs(pipe: Any, images: list[Image.Image], n: torch.Tensor, steps: int, sc
 
 
 @torch.inference_mode()
-def ours(model: VideoModel, images: list[Image.Image], n: torch.Tensor, steps: int, scale: float, per: int) -> torch.Tensor:
+def ours(
+    model: VideoModel, images: list[Image.Image], n: torch.Tensor, steps: int, scale: float, per: int
+) -> torch.Tensor:
     pixels = torch.stack([torch.from_numpy(np.array(i)) for i in images]).permute(0, 3, 1, 2).float() / 127.5 - 1
     noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(7))
     cond = model.conditioner(pixels, fps=7, motion=127, noise_aug=0.02, noise=noise)
@@ -58,7 +60,9 @@ def ours(model: VideoModel, images: list[Image.Image], n: torch.Tensor, steps: i
 
 @pytest.mark.parametrize("steps", [1, 5, 25])
 @pytest.mark.parametrize(("size", "batch", "per"), [((32, 32), 1, 1), ((32, 48), 2, 1), ((48, 32), 1, 2)])
-def test_latents_equal_the_pipeline(tiny: VideoModel, pipeline: Any, steps: int, size: Any, batch: int, per: int) -> None:
+def test_latents_equal_the_pipeline(
+    tiny: VideoModel, pipeline: Any, steps: int, size: Any, batch: int, per: int
+) -> None:
     images = [picture(*size, seed=s) for s in range(batch)]
     n = torch.randn(batch * per, FRAMES, 4, size[0] // 2, size[1] // 2, generator=torch.Generator().manual_seed(3))
     want = theirs(pipeline, images, n.clone(), steps, 3.0, per, "latent")

@@ -114,7 +114,12 @@ def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
     header = (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10_000)) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10_000))
+        + chunk(b"IEND", b"")
+    )
     (tmp_path / "bomb.png").write_bytes(bomb)
     with pytest.raises(SfvError, match="pixels"):
         read_picture(tmp_path / "bomb.png")

@@ -41,7 +41,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             frames.append(rgba)
         split = "val" if i == 5 else "train"
         clips.append(
-            {"id": f"c{i}", "name": f"disc {i}", "group": "", "family": f"f{i}", "split": split, "start": 24 * i, "count": 24}
+            {
+                "id": f"c{i}",
+                "name": f"disc {i}",
+                "group": "",
+                "family": f"f{i}",
+                "split": split,
+                "start": 24 * i,
+                "count": 24,
+            }
         )
     np.stack(frames).tofile(folder / "frames.u8")
     (folder / "store.json").write_text(json.dumps({"size": 32, "fps": 24, "clips": clips}))
@@ -87,7 +95,10 @@ class Toy:
         net = nn.Linear(12, 12)
         self.net, self.stop_at, self.losses = net, stop_at, []  # type: ignore[var-annotated]
         self.modules: dict[str, nn.Module] = {"net": net}
-        self.optimizers: dict[str, Any] = {"muon": Muon(net.parameters(), 1e-2), "adam": torch.optim.Adam([net.bias], 1e-3)}
+        self.optimizers: dict[str, Any] = {
+            "muon": Muon(net.parameters(), 1e-2),
+            "adam": torch.optim.Adam([net.bias], 1e-3),
+        }
         self.averages = {"net": EMA(net, 0.9)}
 
     def step(self, step: int, rng: torch.Generator) -> dict[str, float]:
@@ -207,7 +218,10 @@ def test_families_are_drawn_evenly(store: Path) -> None:
 def test_compositing_changes_only_what_is_transparent(store: Path) -> None:
     s = ClipStore(store)
     rgba = s.rgba(s.clips[1], 0, 2, 1)
-    white, green = (over_background(rgba, b) for b in (torch.ones(3, 32, 32), torch.tensor([0.0, 1, 0])[:, None, None].expand(3, 32, 32)))
+    white, green = (
+        over_background(rgba, b)
+        for b in (torch.ones(3, 32, 32), torch.tensor([0.0, 1, 0])[:, None, None].expand(3, 32, 32))
+    )
     inside = (rgba[:, 3:] == 1).expand(-1, 3, -1, -1)
     torch.testing.assert_close(white[inside], green[inside])
     assert float(green[:, 0][rgba[:, 3] == 0].max()) == -1

@@ -1,9 +1,9 @@
 """sfv: one forward pass from a still to a moving picture.
 
-    import sfv
-    model = sfv.load()                                  # the embedded sticker model
-    clip = sfv.generate(model, sfv.read_picture("cat.png"))
-    sfv.write_clip(clip.frames, "cat.mp4", clip.fps)
+import sfv
+model = sfv.load()                                  # the embedded sticker model
+clip = sfv.generate(model, sfv.read_picture("cat.png"))
+sfv.write_clip(clip.frames, "cat.mp4", clip.fps)
 """
 
 from importlib import import_module

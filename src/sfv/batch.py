@@ -64,7 +64,9 @@ def animate_files(
             seconds = {}
 
 
-def _animate_file(model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float]) -> Report:
+def _animate_file(
+    model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float]
+) -> Report:
     start = time.perf_counter()
     pixels = read_picture(picture, settings.background)
     read = time.perf_counter() - start
@@ -125,7 +127,9 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     return _write(loaded, clip, target, seconds | clip.seconds)
 
 
-def compare(image: Path | None, models: Sequence[str], settings: Settings, out: Path, device: str = "auto") -> Iterator[str]:
+def compare(
+    image: Path | None, models: Sequence[str], settings: Settings, out: Path, device: str = "auto"
+) -> Iterator[str]:
     """One picture through several models: a clip each, a side-by-side and a contact sheet; yields lines to print.
 
     Every model is run once to warm up, then timed.

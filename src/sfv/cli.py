@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -98,7 +98,13 @@ class Evaluate(BaseModel):
     """A clip store (sfv data pack)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
     """Folder for table.json, table.md and contact-sheet.png."""
-    rows: tuple[str, ...] = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
+    rows: tuple[str, ...] = (
+        "sticker-teacher:25",
+        "sticker-teacher:8",
+        "sticker-teacher:4",
+        "sticker-teacher:1",
+        "sticker:1",
+    )
     """Model and step count of each row, MODEL:STEPS."""
     split: str = "val"
     """Split of the store to measure on."""
@@ -164,6 +170,30 @@ class Train(BaseModel):
         return 0
 
 
+class Export(BaseModel):
+    """Write a model folder anew in another precision, without its training runs; diffusers opens the result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Positional[Path]
+    """A model folder."""
+    out: Positional[Path]
+    """The folder to write."""
+    precision: Literal["float16", "bfloat16", "float32"] = "float16"
+    """What the weights are stored in."""
+
+    def run(self) -> int:
+        """Exit code."""
+        import torch
+
+        from sfv.families.svd_folder import export
+
+        export(self.model, self.out, getattr(torch, self.precision))
+        size = sum(f.stat().st_size for f in self.out.rglob("*.safetensors"))
+        print(f"{self.out}: {size / 1e6:.1f} MB of weights in {self.precision}")
+        return 0
+
+
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
@@ -171,6 +201,7 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Export, subcommand("export")]
 )
 
 

@@ -42,7 +42,11 @@ class Clip:
 
 @torch.inference_mode()
 def generate(
-    model: VideoModel, picture: Uint8Picture, settings: Settings | None = None, watch: Watch | None = None, **changes: Any
+    model: VideoModel,
+    picture: Uint8Picture,
+    settings: Settings | None = None,
+    watch: Watch | None = None,
+    **changes: Any,
 ) -> Clip:
     """Animate one picture (h, w, 3 uint8 RGB, any size).
 

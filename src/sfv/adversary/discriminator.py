@@ -55,9 +55,7 @@ class SpatialHead(nn.Module):
         h = F.leaky_relu(self.enter(features.flatten(0, 1)), 0.2)
         h = (F.leaky_relu(self.inner(self.norm(h)), 0.2) + h) / math.sqrt(2)
         frame = fourier(torch.linspace(0, 1, f, device=h.device), 16).repeat(b, 1)
-        logits: Tensor = self.project(
-            self.leave(h).flatten(2), torch.cat([told.repeat_interleave(f, 0), frame], 1)
-        )
+        logits: Tensor = self.project(self.leave(h).flatten(2), torch.cat([told.repeat_interleave(f, 0), frame], 1))
         return logits.reshape(b, -1)
 
 

@@ -38,5 +38,5 @@ def r1(logits: list[Logits], features: list[Tensor]) -> Tensor:
     `features` must require grad and have produced `logits`. The gradient is of the summed logits, divided by
     the number of positions, so the value does not grow with the clip.
     """
-    grads = torch.autograd.grad(sum(v.sum() for v in logits), features, create_graph=True)
+    grads = torch.autograd.grad(torch.stack([v.sum() for v in logits]).sum(), features, create_graph=True)
     return torch.stack([g.square().sum(2).mean() for g in grads]).mean()

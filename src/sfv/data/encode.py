@@ -25,7 +25,13 @@ def render(store: ClipStore, clip: Clip, version: int, first: int, count: int, s
 
 @torch.no_grad()
 def encode(
-    store: ClipStore, codec: Codec, conditioner: Conditioner, out: Path, codec_hash: str, versions: tuple[int, ...], fps: float
+    store: ClipStore,
+    codec: Codec,
+    conditioner: Conditioner,
+    out: Path,
+    codec_hash: str,
+    versions: tuple[int, ...],
+    fps: float,
 ) -> None:
     """Encode training clips at `fps`: of version v at most versions[v] of a family; a killed run goes on."""
     writer, stride = ShardWriter(out, codec_hash, fps), round(store.fps / fps)

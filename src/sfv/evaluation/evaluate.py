@@ -46,7 +46,12 @@ class Measured:
 
 
 def evaluate(
-    data: Path, rows: Sequence[str], out: Path, split: str = "val", limit: int = 0, weights: Path | None = None
+    data: Path,
+    rows: Sequence[str],
+    out: Path,
+    split: str = "val",
+    limit: int = 0,
+    weights: Path | None = None,
 ) -> str:
     """Measure each MODEL:STEPS row against the split's real clips; returns the markdown table.
 
@@ -64,7 +69,10 @@ def evaluate(
     still = [r[:1].expand(len(r), -1, -1, -1) for r in real]
     rest = {"real clips": real, "still picture": still} | {k: v[0] for k, v in made.items()}
     teacher = made[rows[0]][0]
-    table = [_measure(n, c, made.get(n, (c, {}))[1], real, teacher, true, _features(c, nets, bases, n)) for n, c in rest.items()]
+    table = [
+        _measure(n, c, made.get(n, (c, {}))[1], real, teacher, true, _features(c, nets, bases, n))
+        for n, c in rest.items()
+    ]
     return _publish(table, rest, chosen, out, {"split": split, "clips": len(chosen), "frames": FRAMES, "fps": FPS})
 
 
@@ -98,7 +106,9 @@ def _bases(store: ClipStore, nets: dict[str, Extractor]) -> dict[str, Basis]:
     return {k: Basis(v, DIMS) for k, v in rows.items()}
 
 
-def _features(clips: list[Frames], nets: dict[str, Extractor], bases: dict[str, Basis], name: str) -> dict[str, torch.Tensor]:
+def _features(
+    clips: list[Frames], nets: dict[str, Extractor], bases: dict[str, Basis], name: str
+) -> dict[str, torch.Tensor]:
     return {k: bases[k](torch.stack([net(c) for c in tqdm(clips, desc=f"{name} {k}")])) for k, net in nets.items()}
 
 
@@ -123,7 +133,11 @@ def _generate_row(row: str, store: ClipStore, chosen: list[Clip], kept: Path) ->
         times.append(float(tensors["seconds"]))
         unet.append(float(tensors["unet"]))
         calls = int(tensors["calls"])
-    return clips, {"calls": calls, "seconds": statistics.median(times), "unet_seconds": statistics.median(unet)}
+    return clips, {
+        "calls": calls,
+        "seconds": statistics.median(times),
+        "unet_seconds": statistics.median(unet),
+    }
 
 
 def _timed(make: Callable[[], Any]) -> tuple[Any, float]:
@@ -168,7 +182,9 @@ def _measure(
     )
 
 
-def _publish(table: list[Measured], clips: dict[str, list[Frames]], chosen: list[Clip], out: Path, how: dict[str, Any]) -> str:
+def _publish(
+    table: list[Measured], clips: dict[str, list[Frames]], chosen: list[Clip], out: Path, how: dict[str, Any]
+) -> str:
     """Write JSON, markdown, contact sheets and example clips; return the markdown."""
     text = markdown(table)
     with replacing(out / "table.json") as path:
@@ -188,7 +204,8 @@ def _publish(table: list[Measured], clips: dict[str, list[Frames]], chosen: list
 
 def markdown(table: Sequence[Measured]) -> str:
     """The table for people."""
-    head = "| model:steps | calls | s/clip | UNet s | Frechet | appearance | time | motion/real | motion/teacher | 1st frame dB |"
+    columns = ["model:steps", "calls", "s/clip", "UNet s", "Frechet", "appearance", "time"]
+    head = "| " + " | ".join([*columns, "motion/real", "motion/teacher", "1st frame dB"]) + " |"
     lines = [head, "|---" * 10 + "|"]
     for m in table:
         seconds = ["-" if v is None else f"{v:.2f}" for v in (m.seconds, m.unet_seconds)]

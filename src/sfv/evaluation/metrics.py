@@ -1,5 +1,7 @@
 """Pure functions of feature rows and frames."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -42,10 +44,10 @@ class Basis:
 def flow(frames: Frames) -> Float[Tensor, "f h w"]:
     """Optical flow magnitude between neighbouring frames, pixels per frame (DIS, 1603.03590, medium preset)."""
     try:
-        import cv2
+        import cv2  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise SfvError("optical flow needs OpenCV; install it with: pip install 'sfv[eval]'") from error
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
     fields = [dis.calc(a, b, None) for a, b in zip(grey[:-1], grey[1:], strict=True)]
     return torch.from_numpy(np.linalg.norm(np.stack(fields), axis=-1))
@@ -54,7 +56,7 @@ def flow(frames: Frames) -> Float[Tensor, "f h w"]:
 def psnr(a: Tensor, b: Tensor) -> float:
     """Peak signal-to-noise ratio of uint8 tensors, dB; 99 for equal ones."""
     mse = (a.float() - b.float()).square().mean()
-    return float(min(99.0, 10 * torch.log10(255**2 / mse.clamp(min=1e-9))))
+    return min(99.0, float(10 * torch.log10(255**2 / mse.clamp(min=1e-9))))
 
 
 def flicker(frames: Frames) -> float:

@@ -16,10 +16,16 @@ PIPELINES = {"StableVideoDiffusionPipeline": "svd"}
 """Pipeline class in model_index.json -> family."""
 
 
-def load(model: str | Path = "sticker", device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> VideoModel:
+def load(
+    model: str | Path = "sticker",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    decode_dtype: torch.dtype | None = None,
+) -> VideoModel:
     """Open an embedded model by name, a diffusers folder by path, or a hub id ("owner/name").
 
-    `dtype` is what the networks compute in: float32 on a CPU, float16 elsewhere unless given.
+    `dtype` is what the networks compute in: float32 on a CPU, float16 elsewhere unless given. `decode_dtype` is
+    the same for the decoder alone: `dtype`, but bfloat16 on a CPU that computes in it (about 0.01 dB, half the time).
     Raises SfvError with one sentence if the model cannot be opened.
     """
     from sfv.families import svd_folder
@@ -29,7 +35,22 @@ def load(model: str | Path = "sticker", device: str | torch.device = "cpu", dtyp
     folder, unet = (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name), "unet")
     on = torch.device(device)
     kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
-    return loaders[_family(folder)](folder, unet, kind, name).to(on)
+    loaded = loaders[_family(folder)](folder, unet, kind, name).to(on)
+    quick = on.type == "cpu" and dtype is None and _has_bf16()
+    loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
+    return loaded
+
+
+def _has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16, AMX or the like)."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
 
 
 def _weights() -> Path:

@@ -16,6 +16,8 @@ from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
 class Codec(nn.Module, ABC):
     """Pixels <-> latents. Geometry is asked, never assumed."""
 
+    decode_dtype: torch.dtype | None = None
+
     @abstractmethod
     def encode(self, pixels: Pixels) -> Latents:
         """Deterministic (posterior mode) scaled latents."""

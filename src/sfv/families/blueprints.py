@@ -1,6 +1,7 @@
 """Small SVD-architecture models built from nothing; the embedded model's sizes are STICKER."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
@@ -10,7 +11,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from sfv.families.base import VideoModel
 from sfv.families.svd import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.settings import Defaults
-
 
 LAST_NORM_CONSTANT = 4.0
 
@@ -63,7 +63,7 @@ def _start_per_frame(decoder: nn.Module) -> None:
             module.weight[:, :, 0], module.weight[:, :, 2] = 0, 0
 
 
-def _steady_last_norm(decoder: nn.Module) -> None:
+def _steady_last_norm(decoder: Any) -> None:
     """Start the decoder's last GroupNorm as nearly the identity.
 
     With two channels in a group, normalising removes a frame's mean and contrast, which the picture needs. If the

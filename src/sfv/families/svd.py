@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
@@ -93,6 +93,9 @@ def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
 class SVDCodec(Codec):
     """AutoencoderKLTemporalDecoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
 
+    decode_dtype: torch.dtype | None = None
+    """What decoding computes in, where that differs from the weights (bf16 on CPUs that have it)."""
+
     def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
         super().__init__()
         self.vae = vae
@@ -132,7 +135,8 @@ class SVDCodec(Codec):
     def decode_raw(self, raw: RawLatents) -> Pixels:
         """All frames of a clip together."""
         b, f = raw.shape[:2]
-        out: Tensor = self.vae.decode(raw.flatten(0, 1), num_frames=f).sample
+        frames = raw.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.vae.decode(frames, num_frames=f).sample
         return out.unflatten(0, (b, f))
 
     def decode(self, latents: Latents, chunk: int | None = None) -> Pixels:
@@ -141,9 +145,10 @@ class SVDCodec(Codec):
         Clips are decoded one at a time: memory does not grow with the batch, and a clip does not depend on it.
         """
         raw = (1 / self.scale * latents).to(self.vae.dtype)
-        clips = [torch.cat([self.decode_raw(p) for p in c.split(chunk or c.shape[1], 1)], 1) for c in raw.split(1)]
+        kind = self.decode_dtype or self.vae.dtype
+        with torch.autocast(raw.device.type, kind, enabled=kind != self.vae.dtype):
+            clips = [torch.cat([self.decode_raw(p) for p in c.split(chunk or c.shape[1], 1)], 1) for c in raw.split(1)]
         return torch.cat(clips).float()
-
 
     @torch.no_grad()
     def normalise(self, mean: Tensor, std: Tensor) -> None:

@@ -70,6 +70,13 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
     _write(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
 
 
+def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a trained folder anew in `dtype`, its student and, where there is one, its teacher; runs stay behind."""
+    save(load(folder, "unet", torch.float32, str(folder)), out, "unet", dtype)
+    if (folder / "teacher").is_dir():
+        save_denoiser(load(folder, "teacher", torch.float32, str(folder)), out, "teacher", dtype)
+
+
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
@@ -81,7 +88,12 @@ def _open(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """from_pretrained, strict: no missing or unexpected weight, none that is not finite."""
     fp16 = any(f.name.split(".")[1] == "fp16" for f in _weight_files(folder))
     key = "dtype" if cls is CLIPVisionModelWithProjection else "torch_dtype"
-    options = {key: dtype, "variant": "fp16" if fp16 else None, "use_safetensors": True, "local_files_only": True}
+    options = {
+        key: dtype,
+        "variant": "fp16" if fp16 else None,
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
     with quiet():
         try:
             model, info = cls.from_pretrained(folder, output_loading_info=True, **options)
@@ -132,7 +144,9 @@ def _defaults(folder: Path, denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
         try:
             return Defaults(**_json(path))
         except (ValidationError, TypeError) as error:
-            raise SfvError(f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again") from error
+            raise SfvError(
+                f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again"
+            ) from error
     config = denoiser.unet.config
     side = codec.stride * int(config.sample_size)
     height, width = SVD_SIZE if config.sample_size == 96 else (side, side)

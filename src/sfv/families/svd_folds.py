@@ -1,6 +1,7 @@
 """Exact rewrites of SVD modules: the same numbers, sooner. Weights and their names stay as they are."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,13 +46,19 @@ class DecoderResBlock(SpatioTemporalResBlock):
     ) -> Tensor:
         """(b * f, c, h, w) -> (b * f, o, h, w)."""
         assert temb is None and image_only_indicator is not None
-        xs = frame_wise(lambda h: self.spatial_res_block(h, None), hidden_states)
-        inner = self.temporal_res_block
+        xs = frame_wise(self._in_space, hidden_states)
+        inner, spare = self.temporal_res_block, not torch.is_grad_enabled()
         u = along_time(xs, len(image_only_indicator))
-        u = flat_conv(F.silu(inner.norm1(u)), inner.conv1)
-        u = flat_conv(F.silu(inner.norm2(u)), inner.conv2)
-        share = self.time_mixer.mix_factor.sigmoid().to(u.dtype)
-        return torch.addcmul(xs, share, across_space(u, xs.shape))
+        u = flat_conv(F.silu(inner.norm1(u), inplace=spare), inner.conv1)
+        u = flat_conv(F.silu(inner.norm2(u), inplace=spare), inner.conv2)
+        u, share = across_space(u, xs.shape), self.time_mixer.mix_factor.sigmoid().to(u.dtype)
+        return u.mul_(share).add_(xs) if spare else xs + share * u
+
+    def _in_space(self, frames: Tensor) -> Tensor:
+        """The spatial block; its shortcut makes plain copies, which go back to the storage order of the input."""
+        last = frames.is_contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.spatial_res_block(frames, None)
+        return out.contiguous(memory_format=torch.channels_last) if last else out
 
 
 def along_time(frames: Tensor, b: int) -> Tensor:
@@ -79,7 +86,7 @@ def flatten_temporal_convs(module: nn.Module) -> None:
             child.__class__ = TemporalConv
 
 
-def fold_decoder(decoder: nn.Module) -> None:
+def fold_decoder(decoder: Any) -> None:
     """Turn the temporal decoder's blocks into DecoderResBlocks, in place."""
     for child in decoder.modules():
         if type(child) is SpatioTemporalResBlock and child.time_mixer.switch_spatial_to_temporal_mix:

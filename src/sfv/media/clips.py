@@ -16,7 +16,6 @@ from sfv.settings import FORMATS
 from sfv.types import Frames
 
 
-
 def write_clip(frames: Frames, path: Path, fps: float, note: str = "") -> None:
     """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping.
 

@@ -19,7 +19,13 @@ class Batches:
     """
 
     def __init__(
-        self, shards: Shards, store: ClipStore, codec: Codec, conditioner: Conditioner, frames: int, half: float = 0.25
+        self,
+        shards: Shards,
+        store: ClipStore,
+        codec: Codec,
+        conditioner: Conditioner,
+        frames: int,
+        half: float = 0.25,
     ) -> None:
         self.shards, self.store, self.codec, self.conditioner = shards, store, codec, conditioner
         self.frames, self.half = frames, half

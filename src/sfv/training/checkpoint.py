@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,6 +15,7 @@ from sfv.media import replacing
 STATE = "state.safetensors"
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Anything with PyTorch's state_dict pair."""
 

@@ -47,7 +47,7 @@ class TeacherTraining(Schedule):
     """SVD's denoising objective."""
 
     clips: int = Field(gt=0)  # clips in a batch
-    lr: float = 2e-3  # Muon
+    lr: float = 1.5e-3  # Muon
     p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
     p_std: float = 1.6
     wide: float = 0.1  # share of noise levels drawn evenly in ln sigma over the sampler's whole range
@@ -60,18 +60,18 @@ class StudentTraining(Schedule):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
 
     clips: int = Field(gt=0)  # clips in a batch [32]
-    lr: float = 5e-5  # of G [1e-5 at 1.5B parameters, SM3]
-    lr_heads: float = 2e-4  # [1e-4]
+    lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
+    lr_heads: float = 1e-3  # [1e-4]
     levels: int = Field(default=4, gt=1)  # T of the generator's Karras grid; its lowest level is never drawn
-    level_weights: tuple[float, ...] = (0.1, 0.2, 0.7)  # of the levels, low to high [even]
+    level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
     p_mean: float = -1.0  # of ln sigma', what D sees
     p_std: float = 1.0
     reconstruction: float = Field(default=0.1, ge=0)  # lambda
     huber_c: float = 1e-3
     gamma: float = Field(default=1e-5, ge=0)  # of R1
     head_width: int = 64
-    head_start: int = 200  # steps in which only the heads learn
-    ema: float = 0.995  # [0.95]
+    head_start: int = 80  # steps in which only the heads learn
+    ema: float = 0.99  # [0.95]
 
 
 Stages = tuple[Schedule, ...]
@@ -82,12 +82,20 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "codec": (
             CodecTraining(steps=2200, clips=12, crop=64, warmup=50),
             CodecTraining(
-                steps=450, clips=1, frames=4, lr=1e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+                steps=450,
+                clips=1,
+                frames=4,
+                lr=1e-3,
+                decay_from=0.1,
+                warmup=50,
+                edges=0.2,
+                noise=0.05,
+                plain=0.9,
             ),
         ),
         "picture-encoder": (PictureEncoderTraining(steps=800),),
-        "teacher": (TeacherTraining(steps=3500, clips=3),),
-        "student": (StudentTraining(steps=2500, clips=2),),
+        "teacher": (TeacherTraining(steps=2000, clips=3),),
+        "student": (StudentTraining(steps=1200, clips=2),),
     },
     # seconds, for tests: proves the path, teaches nothing
     "debug": {

@@ -5,7 +5,7 @@ import math
 import signal
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from sfv.training.ema import EMA
 Logs = dict[str, float]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What the loop drives: parts to save, optimisers to schedule, one step of the algorithm."""
 
@@ -46,7 +47,11 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any]) -> None:
     # Initialise
     run_dir.mkdir(parents=True, exist_ok=True)
     _remember(run_dir / "config.json", config)
-    parts: dict[str, Stateful] = {**task.modules, **_named("opt", task.optimizers), **_named("ema", task.averages)}
+    parts: dict[str, Stateful] = {
+        **task.modules,
+        **_named("opt", task.optimizers),
+        **_named("ema", task.averages),
+    }
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
     asked: list[int] = []
     old = {sig: signal.signal(sig, lambda n, _: asked.append(n)) for sig in (signal.SIGTERM, signal.SIGINT)}

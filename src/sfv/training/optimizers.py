@@ -46,23 +46,23 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    move = self._matrix(p, group) if group["matrix"] else self._adam(p)
+                    move = self._matrix(p, p.grad, group) if group["matrix"] else self._adam(p, p.grad)
                     p.mul_(1 - group["lr"] * group["weight_decay"])
                     p.add_(move.view_as(p), alpha=-group["lr"])
 
-    def _matrix(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+    def _matrix(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[p]
         momentum = state.setdefault("momentum", torch.zeros_like(p))
-        momentum.lerp_(p.grad, 1 - group["momentum"])
-        ahead = p.grad.lerp(momentum, group["momentum"]).flatten(1)
+        momentum.lerp_(grad, 1 - group["momentum"])
+        ahead = grad.lerp(momentum, group["momentum"]).flatten(1)
         return orthogonalise(ahead) * 0.2 * max(ahead.shape) ** 0.5
 
-    def _adam(self, p: Tensor, b1: float = 0.9, b2: float = 0.99) -> Tensor:
+    def _adam(self, p: Tensor, grad: Tensor, b1: float = 0.9, b2: float = 0.99) -> Tensor:
         state = self.state[p]
         count = state.setdefault("count", torch.zeros(()))
         mean = state.setdefault("mean", torch.zeros_like(p))
         square = state.setdefault("square", torch.zeros_like(p))
         count += 1
-        mean.lerp_(p.grad, 1 - b1)
-        square.lerp_(p.grad.square(), 1 - b2)
+        mean.lerp_(grad, 1 - b1)
+        square.lerp_(grad.square(), 1 - b2)
         return mean / (1 - b1**count) / ((square / (1 - b2**count)).sqrt() + 1e-8)

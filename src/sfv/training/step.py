@@ -66,7 +66,14 @@ def discriminator_loss(D: Discriminator, seen: Judged, cond: Cond, draw: Draw, g
 
 
 def generator_loss(
-    D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, weights: Tensor, reconstruction: Tensor, c: float
+    D: Discriminator,
+    seen: Judged,
+    x0: Latents,
+    cond: Cond,
+    draw: Draw,
+    weights: Tensor,
+    reconstruction: Tensor,
+    c: float,
 ) -> tuple[Tensor, Logs]:
     """-E[D(fake)] + lambda * pseudo-Huber(x0_hat, x0) (Eq. 10, 11).
 

@@ -25,7 +25,13 @@ FPS, VERSIONS = 12, (2, 1)
 
 
 def train_part(
-    part: str, store: Path, folder: Path, preset: str, overrides: tuple[str, ...] = (), threads: int = 0, dry: bool = False
+    part: str,
+    store: Path,
+    folder: Path,
+    preset: str,
+    overrides: tuple[str, ...] = (),
+    threads: int = 0,
+    dry: bool = False,
 ) -> str:
     """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS."""
     plan = stages(preset, part, overrides)
@@ -90,7 +96,9 @@ def _pictures(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -
 def _batches(model: VideoModel, clips: ClipStore, folder: Path) -> Batches:
     where = folder / "runs" / "shards"
     encode(clips, model.codec, model.conditioner, where, fingerprint(model.codec), VERSIONS, FPS)
-    return Batches(Shards(where, fingerprint(model.codec)), clips, model.codec, model.conditioner, model.defaults.frames)
+    return Batches(
+        Shards(where, fingerprint(model.codec)), clips, model.codec, model.conditioner, model.defaults.frames
+    )
 
 
 def _law(model: VideoModel) -> tuple[float, float, float]:
@@ -114,4 +122,3 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
     one = Defaults(**model.defaults.model_dump() | {"steps": 1, "guidance": 1.0})
     save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
     _finish(folder, "student")
-

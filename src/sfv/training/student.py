@@ -78,7 +78,11 @@ class StudentTask:
 
 
 def train_student(
-    teacher: Denoiser, batches: Batches, config: StudentTraining, sigmas: tuple[float, float, float], run_dir: Path
+    teacher: Denoiser,
+    batches: Batches,
+    config: StudentTraining,
+    sigmas: tuple[float, float, float],
+    run_dir: Path,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student.
 

@@ -1,0 +1,77 @@
+"""The weights that ship: present, small enough, one call, moving, faithful to the picture."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+
+import sfv
+from sfv.batch import compare, example
+from sfv.evaluation.metrics import flow, psnr
+from sfv.settings import Settings
+
+pytestmark = pytest.mark.weights
+FOLDER = Path(str(files("sfv"))) / "weights" / "sticker"
+
+
+@pytest.fixture(scope="module")
+def model() -> sfv.VideoModel:
+    return sfv.load()
+
+
+@pytest.fixture(scope="module")
+def clip(model: sfv.VideoModel) -> sfv.Clip:
+    return sfv.generate(model, sfv.read_picture(example()))
+
+
+def test_weights_fit_their_budget() -> None:
+    total = sum(f.stat().st_size for f in FOLDER.rglob("*.safetensors"))
+    assert 10e6 < total <= 48e6
+
+
+def test_one_call_makes_a_clip_that_moves(clip: sfv.Clip) -> None:
+    assert clip.calls == 1
+    assert clip.frames.shape == (14, 128, 128, 3)
+    assert float(flow(clip.frames).mean()) > 0.02
+
+
+def test_the_first_frame_is_the_picture(clip: sfv.Clip) -> None:
+    assert psnr(clip.frames[0], clip.picture) > 20
+
+
+def test_bf16_decoding_stays_close(model: sfv.VideoModel, clip: sfv.Clip) -> None:
+    exact = sfv.load(decode_dtype=torch.float32)
+    from sfv.generation import to_frames
+
+    with torch.inference_mode():
+        frames = to_frames(exact.codec.decode(clip.latents))
+    assert psnr(frames, clip.frames) > 40
+
+
+def test_the_teacher_ships_too(model: sfv.VideoModel) -> None:
+    teacher = sfv.load("sticker-teacher")
+    assert teacher.defaults.steps == 25 and model.defaults.steps == 1
+    assert teacher.hash != model.hash
+
+
+def test_the_student_opens_in_diffusers() -> None:
+    pipe = StableVideoDiffusionPipeline.from_pretrained(FOLDER)
+    assert pipe.unet.config.num_frames == 14
+
+
+def test_compare_is_the_demo(tmp_path: Path) -> None:
+    lines = list(compare(None, ("sticker", "sticker-teacher"), Settings(steps=2), tmp_path))
+    assert "network call" in lines[0]
+    assert (tmp_path / "side-by-side.mp4").exists()
+
+
+def test_the_readme_table_is_the_committed_result() -> None:
+    """The table in the README is the one of docs/table.json, digit for digit."""
+    from sfv.evaluation.evaluate import Measured, markdown
+
+    root = Path(__file__).parent.parent
+    rows = [Measured(**r) for r in json.loads((root / "docs" / "table.json").read_text())["rows"]]
+    assert markdown(rows) in (root / "README.md").read_text()

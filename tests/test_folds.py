@@ -1,0 +1,72 @@
+"""Exact rewrites against the plain modules, fp64 and fp32, and memory formats that must not matter."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.models.resnet import SpatioTemporalResBlock
+from torch import nn
+
+from sfv.families import svd_folds
+from sfv.families.svd_folds import TemporalConv, flatten_temporal_convs, fold_decoder, frame_wise
+
+
+def decoder(dtype: torch.dtype) -> nn.Module:
+    torch.manual_seed(0)
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D",) * 2, latent_channels=4
+    )
+    with torch.no_grad():
+        for p in vae.parameters():
+            p += 0.05 * torch.randn(p.shape)
+    return vae.decoder.to(dtype)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+def test_folded_decoder_is_exact(dtype: torch.dtype, bound: float, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svd_folds, "CACHE", 64 * 16 * 16 * 2)
+    plain, folded = decoder(dtype), decoder(dtype)
+    flatten_temporal_convs(folded)
+    fold_decoder(folded)
+    assert any(type(m) is svd_folds.DecoderResBlock for m in folded.modules())
+    assert not any(type(m) in (nn.Conv3d, SpatioTemporalResBlock) for m in folded.modules())
+    z = torch.randn(10, 4, 8, 8, dtype=dtype)
+    z_in = z.contiguous(memory_format=torch.channels_last) if last else z
+    with torch.inference_mode():
+        want = plain(z, image_only_indicator=torch.zeros(2, 5), num_frames=5)
+        got = folded(z_in, image_only_indicator=torch.zeros(2, 5), num_frames=5)
+    assert (got - want).norm() / want.norm() <= bound
+
+
+def test_folds_keep_names_and_gradients() -> None:
+    plain, folded = decoder(torch.float64), decoder(torch.float64)
+    flatten_temporal_convs(folded)
+    fold_decoder(folded)
+    assert list(plain.state_dict()) == list(folded.state_dict())
+    z = torch.randn(3, 4, 8, 8, dtype=torch.float64)
+    for d in (plain, folded):
+        d(z, image_only_indicator=torch.zeros(1, 3), num_frames=3).square().mean().backward()
+    for (name, a), b in zip(plain.named_parameters(), folded.parameters(), strict=True):
+        if a.grad is not None and b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, atol=1e-10, rtol=1e-8, msg=name)
+
+
+def test_temporal_conv_is_conv3d() -> None:
+    conv = nn.Conv3d(3, 5, (3, 1, 1), padding=(1, 0, 0)).double()
+    x = torch.randn(2, 3, 6, 4, 7, dtype=torch.float64)
+    want = conv(x)
+    flatten_temporal_convs(nn.ModuleList([conv]))
+    assert type(conv) is TemporalConv
+    torch.testing.assert_close(conv(x), want, atol=1e-12, rtol=0)
+
+
+def test_other_convolutions_stay() -> None:
+    others = nn.ModuleList([nn.Conv3d(2, 2, 3, padding=1), nn.Conv3d(2, 2, (3, 1, 1))])
+    flatten_temporal_convs(others)
+    assert all(type(c) is nn.Conv3d for c in others)
+
+
+def test_frame_wise_never_changes_the_result() -> None:
+    layer = nn.Conv2d(3, 4, 3, padding=1).double()
+    x = torch.randn(7, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(frame_wise(layer, x, few=2), layer(x), atol=1e-12, rtol=0)
