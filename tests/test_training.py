@@ -109,8 +109,8 @@ class Toy:
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad()
-        self.losses.append(float(loss))
-        return {"loss": float(loss)}
+        self.losses.append(float(loss.detach()))
+        return {"loss": self.losses[-1]}
 
 
 def test_resume_after_sigterm_is_bit_exact(tmp_path: Path) -> None:

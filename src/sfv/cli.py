@@ -16,7 +16,25 @@ Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
 
 
-class Generate(Settings):
+class FlagError(SfvError):
+    """A flag's value is impossible."""
+
+
+class Flags(BaseModel):
+    """A command: its fields are its flags; a value out of range becomes one sentence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            flag = str(first["loc"][0]).rstrip("_").replace("_", "-") if first["loc"] else "input"
+            raise FlagError(f"--{flag} {first['input']}: {first['msg'].lower()}") from error
+
+
+class Generate(Flags, Settings):
     """Animate pictures: files or folders of files, one clip each."""
 
     images: Pictures
@@ -45,10 +63,8 @@ class Generate(Settings):
         return int(failed > 0)
 
 
-class Replay(BaseModel):
+class Replay(Flags):
     """Make a clip again from the parameters inside it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """A clip that sfv wrote."""
@@ -67,7 +83,7 @@ class Replay(BaseModel):
         return 0
 
 
-class Compare(Settings):
+class Compare(Flags, Settings):
     """Animate one picture with several models and write them side by side, each with its time."""
 
     image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
@@ -89,10 +105,8 @@ class Compare(Settings):
         return 0
 
 
-class Evaluate(BaseModel):
+class Evaluate(Flags):
     """Measure models on a clip store: Frechet distance, motion, first-frame fidelity, seconds, calls."""
-
-    model_config = ConfigDict(extra="forbid")
 
     data: Annotated[Positional[Path], arg(metavar="STORE")]
     """A clip store (sfv data pack)."""
@@ -121,10 +135,8 @@ class Evaluate(BaseModel):
         return 0
 
 
-class Pack(BaseModel):
+class Pack(Flags):
     """Decode a sticker set (clips.zip, index.json) into a clip store for training and evaluation."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: Positional[Path]
     """Folder with clips.zip and index.json."""
@@ -142,10 +154,8 @@ class Pack(BaseModel):
         return 0
 
 
-class Train(BaseModel):
+class Train(Flags):
     """Train one part of a sticker model: codec, picture-encoder, teacher or student; the same command resumes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student")]
     """What to train. Each part needs the ones before it in MODEL."""
@@ -170,10 +180,8 @@ class Train(BaseModel):
         return 0
 
 
-class Export(BaseModel):
+class Export(Flags):
     """Write a model folder anew in another precision, without its training runs; diffusers opens the result."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model: Positional[Path]
     """A model folder."""
@@ -221,14 +229,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command: Any = tyro.cli(Command, prog="sfv", args=argv, description=DESCRIPTION)  # type: ignore[call-overload]
         return int(command.run())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(p) for p in first["loc"]).rstrip("_") or "input"
-        print(f"sfv: --{field.replace('_', '-')}: {first['msg']} (got {first['input']!r})", file=sys.stderr)
-        return 2
     except SfvError as error:
         print(f"sfv: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, FlagError) else 1
     except KeyboardInterrupt:
         print("sfv: stopped", file=sys.stderr)
         return 130

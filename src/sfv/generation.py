@@ -53,8 +53,7 @@ def generate(
     `changes` are fields of Settings: generate(model, picture, seed=3). `watch(done, steps)` is called after
     every network call. Raises SfvError for impossible settings.
     """
-    want = (settings or Settings()).model_copy(update=changes)
-    want = resolve(Settings.model_validate(want.model_dump()), model)
+    want = resolve(Settings.model_validate((settings or Settings()).model_dump() | changes), model)
     seconds: dict[str, float] = {}
     small = fit(picture, _int(want.height), _int(want.width), want.fit, want.background)
     with _clock(seconds, "encode", model):

@@ -1,7 +1,6 @@
 """Axis letters and unit-named tensors, stated once. Floor 0: knows torch and jaxtyping.
 
-Letters: b batch, f frames, h w rows and columns of pixels; c channels, y x rows and columns of latents;
-k channels, v u rows and columns of features; n feature rows.
+Letters: b batch, f frames, h w rows and columns of pixels; c channels, y x rows and columns of latents; n feature rows.
 """
 
 from jaxtyping import Float, UInt8
@@ -25,10 +24,10 @@ RawLatents = Float[Tensor, "b f c y x"]
 Sigma = Float[Tensor, " b"]
 """Noise level, one per clip, EDM convention x = x0 + sigma * n."""
 
-Features = Float[Tensor, "b f k v u"]
-"""A backbone's output after one downsampling block."""
+Features = Float[Tensor, "b f _ _ _"]
+"""A backbone's output after one downsampling block: channels, rows, columns differ from block to block."""
 
-Logits = Float[Tensor, "b positions"]
+Logits = Float[Tensor, "b _"]
 """Discriminator output: one number per position, high = real."""
 
 Cond = dict[str, Tensor]

@@ -32,16 +32,16 @@ class Basis:
 
     def __init__(self, reference: Rows, dims: int) -> None:
         x = reference.double()
-        self.mean, self.std = x.mean(0), x.std(0).clamp(min=1e-6 * float(x.abs().max()))
+        self.mean, self.std = x.mean(0), x.std(0).clamp(min=1e-9 * float(x.abs().max()))
         _, _, axes = torch.linalg.svd((x - self.mean) / self.std, full_matrices=False)
         self.axes = axes[:dims]
 
-    def __call__(self, rows: Rows) -> Rows:
+    def __call__(self, rows: Rows) -> Float[Tensor, "n _"]:
         """(n, d) -> (n, dims), per original channel: distances do not grow with d."""
         return (rows.double() - self.mean) / self.std @ self.axes.T / self.mean.numel() ** 0.5
 
 
-def flow(frames: Frames) -> Float[Tensor, "f h w"]:
+def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
     """Optical flow magnitude between neighbouring frames, pixels per frame (DIS, 1603.03590, medium preset)."""
     try:
         import cv2  # type: ignore[import-not-found,unused-ignore]

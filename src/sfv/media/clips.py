@@ -8,7 +8,9 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media.files import replacing
@@ -43,7 +45,7 @@ def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:
         container.mux(stream.encode())
 
 
-def _even(frames: Frames) -> Frames:
+def _even(frames: Frames) -> UInt8[Tensor, "f _ _ 3"]:
     """H.264 in yuv420p needs even sides: repeat the last row or column of an odd one."""
     frames = torch.cat([frames, frames[:, -1:]], 1) if frames.shape[1] % 2 else frames
     return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames

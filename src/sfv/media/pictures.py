@@ -5,7 +5,6 @@ import binascii
 import io
 import warnings
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,11 +19,12 @@ Uint8Picture = UInt8[Tensor, "h w 3"]
 PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
 )
+Fitted = UInt8[Tensor, "height width 3"]
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
 
-def read_picture(source: Path | BinaryIO, background: str = "white") -> Uint8Picture:
+def read_picture(source: Path | io.BytesIO, background: str = "white") -> Uint8Picture:
     """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour)."""
     name = str(source) if isinstance(source, Path) else "the picture"
     _admit_heif()
@@ -78,7 +78,7 @@ def _colour(text: str) -> tuple[int, ...]:
         raise SfvError(f"background {text!r} is not a colour; use a name or #rrggbb") from error
 
 
-def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Uint8Picture:
+def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
     """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
     if how not in FITS:
         raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")

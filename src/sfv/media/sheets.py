@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from sfv.media.files import replacing
 from sfv.media.pictures import Uint8Picture
 from sfv.types import Frames
 
+Strip = UInt8[Tensor, "f _ _ 3"]
 CAPTION = 22
 INK, PAPER = (34, 34, 38), (255, 255, 255)
 
@@ -30,7 +33,7 @@ def _caption(text: str, width: int) -> Uint8Picture:
     return torch.from_numpy(np.array(strip))
 
 
-def enlarge(frames: Frames, times: int) -> Frames:
+def enlarge(frames: Frames, times: int) -> Strip:
     """Bicubic, whole factor."""
     if times == 1:
         return frames
@@ -39,7 +42,7 @@ def enlarge(frames: Frames, times: int) -> Frames:
     return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) -> Frames:
+def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) -> Strip:
     """Captioned clips of one length and size in a row."""
     columns = []
     for text, clip in clips:
@@ -51,7 +54,7 @@ def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) 
     return torch.cat(row, 2)
 
 
-def contact_sheet(rows: list[tuple[str, Frames]], every: int = 1, gap: int = 2) -> Uint8Picture:
+def contact_sheet(rows: list[tuple[str, Frames]], every: int = 1, gap: int = 2) -> UInt8[Tensor, "_ _ 3"]:
     """One captioned strip per clip: rows are clips, columns are frames."""
     strips = []
     for text, clip in rows:

@@ -94,7 +94,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "picture-encoder": (PictureEncoderTraining(steps=800),),
-        "teacher": (TeacherTraining(steps=2000, clips=3),),
+        "teacher": (TeacherTraining(steps=1700, clips=3),),
         "student": (StudentTraining(steps=1200, clips=2),),
     },
     # seconds, for tests: proves the path, teaches nothing
