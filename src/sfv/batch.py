@@ -9,13 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from tqdm import tqdm
 
 import sfv
 from sfv.errors import SfvError
-from sfv.families import load
+from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
 from sfv.media import (
@@ -221,19 +220,6 @@ def _check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise SfvError(f"{folder} cannot be written ({error.strerror}); choose another folder with --out") from error
-
-
-def pick_device(name: str) -> torch.device:
-    """auto: cuda if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise SfvError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
-    return device
 
 
 def example() -> Path:

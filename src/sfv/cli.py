@@ -171,12 +171,15 @@ class Train(Flags):
     """CPU threads (0 = PyTorch's choice)."""
     dry_run: bool = False
     """Print the resolved configuration and stop."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.training.sticker import train_part
 
-        print(train_part(self.part, self.store, self.model, self.preset, self.set_, self.threads, self.dry_run))
+        how = (self.preset, self.set_, self.threads, self.dry_run, self.device)
+        print(train_part(self.part, self.store, self.model, *how))
         return 0
 
 

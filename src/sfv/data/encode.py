@@ -56,10 +56,11 @@ def _encode_shard(
 ) -> None:
     entries, latents, embeds, start = [], [], [], 0
     for clip, version in jobs:
-        pixels = render(store, clip, version, 0, clip.count // stride, stride)
-        with torch.autocast("cpu", torch.bfloat16):
-            latents.append(codec.encode(pixels[None])[0].float())
-            embeds.append(conditioner.embed(pixels)[:, 0].float())
+        device = next(codec.parameters()).device
+        pixels = render(store, clip, version, 0, clip.count // stride, stride).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            latents.append(codec.encode(pixels[None])[0].float().cpu())
+            embeds.append(conditioner.embed(pixels)[:, 0].float().cpu())
         entries.append(Entry(shard, start, len(pixels), clip.id, clip.family, version))
         start += len(pixels)
     writer.write(shard, entries, torch.cat(latents), torch.cat(embeds))

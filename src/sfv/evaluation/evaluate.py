@@ -24,7 +24,7 @@ from sfv.media import contact_sheet, replacing, write_clip, write_picture
 from sfv.settings import Settings
 from sfv.types import Frames
 
-FRAMES, FPS, DIMS, PER_FAMILY, BASIS_CLIPS = 14, 12, 32, 3, 300
+FRAMES, FPS, DIMS, PER_FAMILY, BASIS_CLIPS = 14, 12, 32, 2, 250
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def evaluate(
 ) -> str:
     """Measure each MODEL:STEPS row against the split's real clips; returns the markdown table.
 
-    Protocol: at most three clips of a family, 14 frames at 12 fps from the rest pose on white, seed 0. Clips made
+    Protocol: at most two clips of a family, 14 frames at 12 fps from the rest pose on white, seed 0. Clips made
     are kept under `out`/clips, so a run that was cut off goes on.
     """
     store = ClipStore(data)

@@ -29,6 +29,7 @@ class Batches:
     ) -> None:
         self.shards, self.store, self.codec, self.conditioner = shards, store, codec, conditioner
         self.frames, self.half = frames, half
+        self.device = next(codec.parameters()).device
         self.clips = {(c.id): c for c in store.clips}
         grouped: dict[str, list[Entry]] = {}
         for e in shards.entries:
@@ -49,15 +50,15 @@ class Batches:
     def draw(self, b: int, rng: torch.Generator, drop: float = 0.0) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
         drawn = [self._window(rng) for _ in range(b)]
-        x0 = torch.stack([w for w, *_ in drawn])
+        x0 = torch.stack([w for w, *_ in drawn]).to(self.device)
         aug = (-3 + 0.5 * torch.randn(b, generator=rng)).exp()
         ids = [[rate - 1, self.motion_id(w), float(a)] for (w, _, _, rate), a in zip(drawn, aug, strict=True)]
         cond = {
             "image_latents": self._noised_pictures([(e, at) for _, e, at, _ in drawn], aug, rng),
-            "image_embeds": torch.stack([self.shards.embed(e, at) for _, e, at, _ in drawn]),
-            "added_time_ids": torch.tensor(ids),
+            "image_embeds": torch.stack([self.shards.embed(e, at) for _, e, at, _ in drawn]).to(self.device),
+            "added_time_ids": torch.tensor(ids, device=self.device),
         }
-        keep = (torch.rand(b, generator=rng) >= drop).float()
+        keep = (torch.rand(b, generator=rng) >= drop).float().to(self.device)
         without = self.conditioner.unconditional(cond)
         mixed = {k: torch.where(_like(keep, v) > 0, v, without[k]) for k, v in cond.items()}
         return x0, mixed
@@ -76,8 +77,8 @@ class Batches:
         step = round(self.store.fps / self.shards.fps)
         pixels = [render(self.store, self.clips[e.id], e.version, first * step, 1, 1) for e, first in at]
         clean = torch.stack(pixels)
-        noised = clean + per_clip(aug) * torch.randn(clean.shape, generator=rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        noised = (clean + per_clip(aug) * torch.randn(clean.shape, generator=rng)).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             return self.codec.posterior(noised)[0][:, 0].float()
 
 

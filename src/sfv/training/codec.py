@@ -59,6 +59,7 @@ class CodecTask:
 
     def __init__(self, codec: Codec, store: ClipStore, config: CodecTraining) -> None:
         self.codec, self.store, self.config = codec.train(), store, config
+        self.device = next(codec.parameters()).device
         muon = Muon(codec.parameters(), config.lr)
         self.modules: dict[str, nn.Module] = {"codec": codec}
         self.optimizers: dict[str, Optimizer] = {"codec": muon}
@@ -66,10 +67,10 @@ class CodecTask:
 
     def step(self, step: int, rng: torch.Generator) -> Logs:
         """One update on fresh clips."""
-        pixels = draw_clips(self.store, self.config, rng)
+        pixels = draw_clips(self.store, self.config, rng).to(self.device)
         shape = self.codec.latent_shape(*pixels.shape[1:2], *pixels.shape[3:])
-        n = torch.randn(len(pixels), *shape, generator=rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        n = torch.randn(len(pixels), *shape, generator=rng).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             loss, logs = codec_loss(self.codec, pixels, n, self.config)
         loss.backward()
         nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)

@@ -97,6 +97,18 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (TeacherTraining(steps=1700, clips=3),),
         "student": (StudentTraining(steps=1200, clips=2),),
     },
+    # one 80 GB GPU, minutes; not yet measured
+    "sticker-gpu": {
+        "codec": (
+            CodecTraining(steps=6000, clips=96, crop=64, warmup=100),
+            CodecTraining(
+                steps=3000, clips=8, frames=8, lr=1e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
+        ),
+        "picture-encoder": (PictureEncoderTraining(steps=3000, pictures=256),),
+        "teacher": (TeacherTraining(steps=30000, clips=32, ema=0.9995),),
+        "student": (StudentTraining(steps=8000, clips=16, lr=5e-5, lr_heads=5e-4, head_start=200, ema=0.998),),
+    },
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),

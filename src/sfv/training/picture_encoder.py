@@ -41,7 +41,8 @@ class NameEncoder(nn.Module):
         """(b, width)."""
         ids = [[self.index[w] for w in name] for name in names]
         offsets = torch.tensor([0] + [len(i) for i in ids][:-1]).cumsum(0)
-        out: Tensor = self.project(self.vectors(torch.tensor(sum(ids, [])), offsets))
+        on = self.vectors.weight.device
+        out: Tensor = self.project(self.vectors(torch.tensor(sum(ids, []), device=on), offsets.to(on)))
         return out
 
 
@@ -60,9 +61,10 @@ class PictureEncoderTask:
     def __init__(self, conditioner: Conditioner, store: ClipStore, config: PictureEncoderTraining) -> None:
         self.conditioner, self.store, self.config = conditioner, store, config
         self.families = by_family(store.split("train"))
-        width = conditioner.embed(torch.zeros(1, 3, 64, 64)).shape[-1]
-        self.names = NameEncoder([w for c in store.split("train") for w in words(c)], width)
         tower = conditioner.picture_tower()
+        self.device = next(tower.parameters()).device
+        width = conditioner.embed(torch.zeros(1, 3, 64, 64, device=self.device)).shape[-1]
+        self.names = NameEncoder([w for c in store.split("train") for w in words(c)], width).to(self.device)
         both = [*tower.parameters(), *self.names.parameters()]
         adam = AdamW(both, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.05)
         self.modules: dict[str, nn.Module] = {"pictures": tower, "names": self.names}
@@ -73,14 +75,14 @@ class PictureEncoderTask:
         """One update on fresh pictures: any frame of a clip, over any background."""
         drawn = [draw(self.families, rng) for _ in range(self.config.pictures)]
         names = [words(c) for c in drawn]
-        pictures = torch.cat([self._picture(c, rng) for c in drawn])
-        same = torch.tensor([[a == b for b in names] for a in names])
+        pictures = torch.cat([self._picture(c, rng) for c in drawn]).to(self.device)
+        same = torch.tensor([[a == b for b in names] for a in names], device=self.device)
         a, b = self.conditioner.embed(pictures)[:, 0], self.names(names)
         loss = contrastive_loss(a, b, same, self.config.temperature)
         loss.backward()
         self.optimizers["both"].step()
         self.optimizers["both"].zero_grad(set_to_none=True)
-        hit = same[torch.arange(len(a)), (F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).argmax(1)]
+        hit = same[torch.arange(len(a), device=a.device), (F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).argmax(1)]
         return {"loss": float(loss.detach()), "accuracy": float(hit.float().mean())}
 
     def _picture(self, clip: Clip, rng: torch.Generator) -> Tensor:

@@ -53,7 +53,7 @@ def discriminator_loss(D: Discriminator, seen: Judged, cond: Cond, draw: Draw, g
     real_in = [h.detach().requires_grad_(gamma > 0) for h in seen.real]
     real = D.logits(real_in, draw.sigma_d, cond)
     fake = D.logits([h.detach() for h in seen.fake], draw.sigma_d, cond)
-    penalty = r1(real, real_in) if gamma > 0 else torch.zeros(())
+    penalty = r1(real, real_in) if gamma > 0 else real[0].new_zeros(())
     loss = hinge_real(real) + hinge_fake(fake) + gamma * penalty
     logs = {
         "d_loss": float(loss.detach()),

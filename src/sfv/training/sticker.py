@@ -10,6 +10,7 @@ from sfv.data.encode import encode
 from sfv.data.shards import Shards
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
+from sfv.families import pick_device
 from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, new_model
 from sfv.families.svd_folder import load, save, save_denoiser
@@ -32,6 +33,7 @@ def train_part(
     overrides: tuple[str, ...] = (),
     threads: int = 0,
     dry: bool = False,
+    device: str = "cpu",
 ) -> str:
     """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS."""
     plan = stages(preset, part, overrides)
@@ -41,7 +43,7 @@ def train_part(
         torch.set_num_threads(threads)
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
-    model = _resume(folder, blueprint, part)
+    model = _resume(folder, blueprint, part).to(pick_device(device))
     trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}[part]
     trained(model, clips, plan, folder)
     return f"{folder}: {part} trained"
@@ -77,7 +79,8 @@ def latent_statistics(codec: Codec, clips: ClipStore, count: int = 200) -> tuple
     """Per-channel mean and spread of raw latents over training clips on white, one frame each."""
     train = clips.split("train")
     some = train[:: max(1, len(train) // count)]
-    raw = torch.cat([codec.posterior(first_frame(clips, c)[None])[0][:, 0] for c in some])
+    on = next(codec.parameters()).device
+    raw = torch.cat([codec.posterior(first_frame(clips, c)[None].to(on))[0][:, 0] for c in some])
     return raw.mean((0, 2, 3)), raw.std((0, 2, 3))
 
 

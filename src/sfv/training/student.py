@@ -27,7 +27,7 @@ class StudentTask:
         self.G = copy.deepcopy(teacher).train().requires_grad_(True)
         embed = batches.draw(1, torch.Generator().manual_seed(0))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
-        self.D = Discriminator(teacher, embed, config.head_width)
+        self.D = Discriminator(teacher, embed, config.head_width).to(batches.device)
         low, high, rho = sigmas
         self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
         self.d_grid = karras_grid(low, high, 1000, rho)
@@ -45,17 +45,18 @@ class StudentTask:
         sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), b, rng)
         sigma_d = discrete(self.d_grid[1:], self.d_law, b, rng)
         n, n_d = torch.randn(2, *x0.shape, generator=rng)
-        return Draw(sigma, n, sigma_d, n_d)
+        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d)))
 
     def step(self, step: int, rng: torch.Generator) -> Logs:
         """Heads first, then the generator (after the heads' head start)."""
         x0, cond = self.batches.draw(self.config.clips, rng)
         draw = self.draw(x0, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x0.device.type, torch.bfloat16):
             seen = judge(self.G, self.D, x0, cond, draw)
         d_loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config.gamma)
         self._update("heads", d_loss)
-        weights, rec = torch.ones(len(x0)), torch.full((len(x0),), self.config.reconstruction)
+        weights = torch.ones(len(x0), device=x0.device)
+        rec = self.config.reconstruction * weights
         g_loss, g_logs = generator_loss(self.D, seen, x0, cond, draw, weights, rec, self.config.huber_c)
         if step >= self.config.head_start:
             g_logs["g_norm"] = self._update("generator", g_loss)

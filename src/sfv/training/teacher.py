@@ -44,9 +44,9 @@ class TeacherTask:
     def step(self, step: int, rng: torch.Generator) -> Logs:
         """One update."""
         x0, cond = self.batches.draw(self.config.clips, rng, drop=self.config.drop)
-        sigma = self.levels(len(x0), rng)
-        n = torch.randn(x0.shape, generator=rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        sigma = self.levels(len(x0), rng).to(x0.device)
+        n = torch.randn(x0.shape, generator=rng).to(x0.device)
+        with torch.autocast(x0.device.type, torch.bfloat16):
             each = denoising_loss(self.D, x0, cond, sigma, n, self.config.max_weight)
         each.mean().backward()
         norm = nn.utils.clip_grad_norm_(self.D.parameters(), 1.0)
