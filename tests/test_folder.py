@@ -124,3 +124,17 @@ def test_broken_folders_say_what_is_wrong(
 def test_unknown_models(name: str) -> None:
     with pytest.raises(SfvError, match="sticker"):
         load(name)
+
+
+def test_length_and_size_come_from_the_configuration(tiny_folder: Path, tmp_path: Path) -> None:
+    """Without our defaults file a folder is SVD's: its frames, and 576x1024 for SVD's sample size."""
+    folder = tmp_path / "xt"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "unet" / "sfv.json").unlink()
+    path = folder / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_frames": 25}))
+    own = load(folder).defaults
+    assert (own.frames, own.height, own.width, own.steps, own.guidance) == (25, 32, 32, 25, 3.0)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 96}))
+    own = load(folder).defaults
+    assert (own.height, own.width, own.fps, own.motion, own.noise_aug) == (576, 1024, 7, 127, 0.02)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import Tensor, nn
 
@@ -19,8 +20,16 @@ def together(frames: Tensor) -> int:
 
 def frame_wise(layer: Callable[[Tensor], Tensor], frames: Tensor, few: int | None = None) -> Tensor:
     """Apply a layer that treats frames (n, ...) alone, a few at a time."""
-    parts = [layer(part) for part in frames.split(few or together(frames))]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    parts = frames.split(few or together(frames))
+    first = layer(parts[0])
+    if len(parts) == 1 or torch.is_grad_enabled():
+        return torch.cat([first, *(layer(part) for part in parts[1:])])
+    last = first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last)
+    order = torch.channels_last if last else torch.contiguous_format
+    out = torch.empty((len(frames), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=order)
+    for target, part in zip(out.split(len(parts[0])), parts, strict=True):
+        target.copy_(first if part is parts[0] else layer(part))
+    return out
 
 
 class TemporalConv(nn.Conv3d):
@@ -55,10 +64,25 @@ class DecoderResBlock(SpatioTemporalResBlock):
         return u.mul_(share).add_(xs) if spare else xs + share * u
 
     def _in_space(self, frames: Tensor) -> Tensor:
-        """The spatial block; its shortcut makes plain copies, which go back to the storage order of the input."""
-        last = frames.is_contiguous(memory_format=torch.channels_last)
-        out: Tensor = self.spatial_res_block(frames, None)
-        return out.contiguous(memory_format=torch.channels_last) if last else out
+        """The spatial block on (n, c, h, w), in the input's storage order, in place where no gradient is asked."""
+        block, spare = self.spatial_res_block, not torch.is_grad_enabled()
+        h = block.conv1(F.silu(block.norm1(frames), inplace=spare))
+        h = block.conv2(F.silu(block.norm2(h), inplace=spare))
+        skip = frames if block.conv_shortcut is None else block.conv_shortcut(frames)
+        return h.add_(skip) if spare else h + skip
+
+
+class FoldedDecoder(TemporalDecoder):
+    """The temporal decoder with its last, largest layers a few frames at a time."""
+
+    def forward(self, sample: Tensor, image_only_indicator: Tensor, num_frames: int = 1) -> Tensor:
+        """(b * f, c, y, x) -> (b * f, 3, h, w)."""
+        h = self.mid_block(self.conv_in(sample), image_only_indicator=image_only_indicator)
+        for block in self.up_blocks:
+            h = block(h, image_only_indicator=image_only_indicator)
+        h = frame_wise(lambda part: self.conv_out(F.silu(self.conv_norm_out(part))), h)
+        clips = h.unflatten(0, (-1, num_frames)).transpose(1, 2).contiguous()
+        return self.time_conv_out(clips).transpose(1, 2).flatten(0, 1)
 
 
 def along_time(frames: Tensor, b: int) -> Tensor:
@@ -87,7 +111,15 @@ def flatten_temporal_convs(module: nn.Module) -> None:
 
 
 def fold_decoder(decoder: Any) -> None:
-    """Turn the temporal decoder's blocks into DecoderResBlocks, in place."""
+    """Turn a temporal decoder into a FoldedDecoder of DecoderResBlocks, in place."""
+    decoder.__class__ = FoldedDecoder
     for child in decoder.modules():
-        if type(child) is SpatioTemporalResBlock and child.time_mixer.switch_spatial_to_temporal_mix:
+        if type(child) is SpatioTemporalResBlock and _is_decoders(child):
             child.__class__ = DecoderResBlock
+
+
+def _is_decoders(block: Any) -> bool:
+    """Switched blend, no time embedding, plain residual sum: what DecoderResBlock assumes."""
+    space = block.spatial_res_block
+    plain = space.output_scale_factor == 1 and space.upsample is None and space.downsample is None
+    return plain and space.time_emb_proj is None and block.time_mixer.switch_spatial_to_temporal_mix
