@@ -17,6 +17,7 @@ from sfv.data.shards import Shards
 from sfv.data.stickers import ClipStore, by_family, draw, over_background
 from sfv.errors import SfvError
 from sfv.families.blueprints import TINY, new_codec
+from sfv.families.svd_folder import load
 from sfv.training import checkpoint
 from sfv.training.checkpoint import cpu_generator
 from sfv.training.config import CodecTraining, Schedule, stages
@@ -230,3 +231,14 @@ def test_compositing_changes_only_what_is_transparent(store: Path) -> None:
 def test_codec_config_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         CodecTraining(steps=1, clips=1).lr = 3  # type: ignore[misc]
+
+
+def test_a_part_can_start_from_another_model(store: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for part in ("codec", "picture-encoder", "teacher"):
+        train_part(part, store, first, "debug")
+    train_part("teacher", store, second, "debug", ("lr=0",), init=first)
+    before, after = (load(f, "teacher", torch.float32, "x").denoiser.state_dict() for f in (first, second))
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    train_part("student", store, second, "debug")
+    assert (second / "unet" / "sfv.json").exists()

@@ -169,6 +169,8 @@ class Train(Flags):
     """Overrides of the preset's fields."""
     threads: int = Field(default=0, ge=0)
     """CPU threads (0 = PyTorch's choice)."""
+    init: Annotated[Path | None, arg(metavar="MODEL")] = None
+    """Start from another model folder's weights of this part (and all parts before it) instead of from nothing."""
     dry_run: bool = False
     """Print the resolved configuration and stop."""
     device: str = "auto"
@@ -178,7 +180,7 @@ class Train(Flags):
         """Exit code."""
         from sfv.training.sticker import train_part
 
-        how = (self.preset, self.set_, self.threads, self.dry_run, self.device)
+        how = (self.preset, self.set_, self.threads, self.dry_run, self.device, self.init)
         print(train_part(self.part, self.store, self.model, *how))
         return 0
 

@@ -34,8 +34,12 @@ def train_part(
     threads: int = 0,
     dry: bool = False,
     device: str = "cpu",
+    init: Path | None = None,
 ) -> str:
-    """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS."""
+    """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS.
+
+    `init` is a model folder whose weights are the start of this part and stand for the parts before it.
+    """
     plan = stages(preset, part, overrides)
     if dry:
         return json.dumps({"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}, indent=1)
@@ -43,7 +47,7 @@ def train_part(
         torch.set_num_threads(threads)
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
-    model = _resume(folder, blueprint, part).to(pick_device(device))
+    model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))
     trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}[part]
     trained(model, clips, plan, folder)
     return f"{folder}: {part} trained"
@@ -58,6 +62,14 @@ def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     if not (folder / "runs" / before / "done").exists():
         raise SfvError(f"{folder} has no trained {before} yet; run `sfv train {before}` first")
     return load(folder, "teacher" if part == "student" else "unet", torch.float32, str(folder))
+
+
+def _adopt(init: Path, folder: Path, part: str) -> VideoModel:
+    """Another folder's model as the start: its teacher's UNet for teacher and student alike."""
+    model = load(init, "teacher" if part in ("teacher", "student") else "unet", torch.float32, str(init))
+    if not (folder / "model_index.json").exists():
+        save(model, folder)
+    return model
 
 
 def _finish(folder: Path, part: str) -> None:
