@@ -1,8 +1,9 @@
 """The discriminator of SF-V (2406.04324, Fig. 3): a frozen denoiser's encoder and small trained heads.
 
 After each downsampling block one spatial head judges every frame and one temporal head judges every position's
-course through time; each gives one logit per position. Fields the paper leaves open are settled as in
-StyleGAN-T (2301.09515): spectral-norm 1x1 entry, residual (f(x) + x) / sqrt2, projection on 64 channels.
+course through time; each gives one logit per position. Fields the paper leaves open are settled after
+StyleGAN-T (2301.09515): 1x1 entry, residual (f(x) + x) / sqrt2, projection on 64 channels; features are
+standardised instead of weights spectrally normalised (LOG.md tells why).
 """
 
 import math
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from sfv.edm.denoiser import Denoiser
 from sfv.types import Cond, Features, Latents, Logits, Sigma
@@ -43,10 +43,10 @@ class SpatialHead(nn.Module):
 
     def __init__(self, channels: int, width: int, told: int) -> None:
         super().__init__()
-        self.enter = spectral_norm(nn.Conv2d(channels, width, 1))
+        self.enter = nn.Conv2d(channels, width, 1)
         self.norm = nn.GroupNorm(_groups(width), width)
-        self.inner = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
-        self.leave = spectral_norm(nn.Conv2d(width, PROJECTION, 1))
+        self.inner = nn.Conv2d(width, width, 3, padding=1)
+        self.leave = nn.Conv2d(width, PROJECTION, 1)
         self.project = Projection(told + 16)
 
     def forward(self, features: Features, told: Tensor) -> Logits:
@@ -64,10 +64,10 @@ class TemporalHead(nn.Module):
 
     def __init__(self, channels: int, width: int, told: int) -> None:
         super().__init__()
-        self.enter = spectral_norm(nn.Conv1d(channels, width, 1))
+        self.enter = nn.Conv1d(channels, width, 1)
         self.norm = nn.GroupNorm(_groups(width), width)
-        self.inner = spectral_norm(nn.Conv1d(width, width, 3, padding=1, padding_mode="replicate"))
-        self.leave = spectral_norm(nn.Conv1d(width, PROJECTION, 1))
+        self.inner = nn.Conv1d(width, width, 3, padding=1, padding_mode="replicate")
+        self.leave = nn.Conv1d(width, PROJECTION, 1)
         self.project = Projection(told)
 
     def forward(self, features: Features, told: Tensor) -> Logits:
@@ -82,6 +82,11 @@ class TemporalHead(nn.Module):
 
 def _groups(width: int) -> int:
     return math.gcd(32, width)
+
+
+def standardised(features: Features) -> Features:
+    """Mean 0 and spread 1 per clip and channel group: backbones' scales differ tenfold from block to block."""
+    return F.group_norm(features.transpose(1, 2), _groups(features.shape[2])).transpose(1, 2)
 
 
 class Discriminator(nn.Module):
@@ -102,7 +107,7 @@ class Discriminator(nn.Module):
 
     def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
         """Backbone features of noised latents; gradients flow to x, never to the backbone."""
-        return [h.float() for h in self.backbone.features(x, sigma, cond)]
+        return [standardised(h.float()) for h in self.backbone.features(x, sigma, cond)]
 
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""

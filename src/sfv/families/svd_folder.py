@@ -167,8 +167,8 @@ def _hash(files: list[Path]) -> str:
 
 def _store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """save_pretrained, in another precision if asked."""
-    kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
     with quiet():
+        kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
         kept.save_pretrained(folder)
 
 

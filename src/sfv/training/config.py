@@ -69,7 +69,7 @@ class StudentTraining(Schedule):
     reconstruction: float = Field(default=0.1, ge=0)  # lambda
     huber_c: float = 1e-3
     gamma: float = Field(default=1e-5, ge=0)  # of R1
-    head_width: int = 64
+    head_width: int = 96
     head_start: int = 80  # steps in which only the heads learn
     ema: float = 0.99  # [0.95]
 
@@ -95,7 +95,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
         "picture-encoder": (PictureEncoderTraining(steps=800),),
         "teacher": (TeacherTraining(steps=1700, clips=3),),
-        "student": (StudentTraining(steps=1200, clips=2),),
+        "student": (StudentTraining(steps=780, clips=2),),
     },
     # one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
