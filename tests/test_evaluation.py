@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sfv.errors import SfvError
 from sfv.evaluation.evaluate import Measured, markdown
-from sfv.evaluation.features import LITE0, extractors
+from sfv.evaluation.features import STRIDES, extractors
 from sfv.evaluation.metrics import Basis, flicker, flow, frechet_distance, psnr
 
 
@@ -86,7 +86,7 @@ def test_psnr_and_flicker_by_hand() -> None:
 
 
 def test_networks_need_their_weights(tmp_path: object) -> None:
-    assert len(LITE0) == 16
+    assert len(STRIDES) == 16
     with pytest.raises(SfvError, match="--weights"):
         extractors(None)
 

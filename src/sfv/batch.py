@@ -146,7 +146,7 @@ def compare(
         clip = generate(model, picture, settings)
         if first is None:
             first = clip
-            columns.append(("still", clip.picture[None].expand(len(clip.frames), -1, -1, -1)))
+            columns.append(("still", still(clip.picture, len(clip.frames))))
         report = _write(model, clip, out / f"{Path(name).name}.mp4", loading | clip.seconds)
         busy = sum(v for k, v in report["seconds"].items() if k != "load")
         steps = clip.settings.steps

@@ -20,9 +20,8 @@ from sfv.types import Frames
 Row = Float[Tensor, " n"]
 Extractor = Callable[[Frames], Row]
 
-# kernel, stride, expanded? of the 16 inverted-residual blocks (EfficientNet-B0 without squeeze-excitation)
-LITE0 = [(3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 2), (3, 1), (3, 1)]
-LITE0 += [(5, 1), (5, 1), (5, 1), (5, 2), (5, 1), (5, 1), (5, 1), (3, 1)]
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
+"""Of the 16 inverted-residual blocks (EfficientNet-B0 without squeeze-excitation)."""
 FILES = {"appearance": "efficientnet_lite0_fp16.safetensors", "time": "transnetv2_fp16.safetensors"}
 
 
@@ -56,18 +55,18 @@ def appearance(frames: Frames, w: dict[str, Tensor]) -> Row:
 
 def _lite0(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     """(n, 3, 224, 224) -> (n, 1280) pooled features."""
-    x = _relu6(_norm(_same(x, w["_conv_stem.weight"], 2), w, "_bn0"))
-    for i, (_, stride) in enumerate(LITE0):
+    x = F.relu6(_norm(_same(x, w["_conv_stem.weight"], 2), w, "_bn0"))
+    for i, stride in enumerate(STRIDES):
         x = _inverted_residual(x, w, f"_blocks.{i}.", stride)
-    return _relu6(_norm(F.conv2d(x, w["_conv_head.weight"]), w, "_bn1")).mean((2, 3))
+    return F.relu6(_norm(F.conv2d(x, w["_conv_head.weight"]), w, "_bn1")).mean((2, 3))
 
 
 def _inverted_residual(x: Tensor, w: dict[str, Tensor], at: str, stride: int) -> Tensor:
     h = x
     if f"{at}_expand_conv.weight" in w:
-        h = _relu6(_norm(F.conv2d(h, w[f"{at}_expand_conv.weight"]), w, f"{at}_bn0"))
+        h = F.relu6(_norm(F.conv2d(h, w[f"{at}_expand_conv.weight"]), w, f"{at}_bn0"))
     depth = w[f"{at}_depthwise_conv.weight"]
-    h = _relu6(_norm(_same(h, depth, stride, groups=len(depth)), w, f"{at}_bn1"))
+    h = F.relu6(_norm(_same(h, depth, stride, groups=len(depth)), w, f"{at}_bn1"))
     h = _norm(F.conv2d(h, w[f"{at}_project_conv.weight"]), w, f"{at}_bn2")
     return h + x if h.shape == x.shape else h
 
@@ -84,9 +83,6 @@ def _same(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:
 def _norm(x: Tensor, w: dict[str, Tensor], at: str) -> Tensor:
     stats = (w[f"{at}.running_mean"], w[f"{at}.running_var"], w[f"{at}.weight"], w[f"{at}.bias"])
     return F.batch_norm(x, *stats, eps=1e-3)
-
-
-_relu6 = F.relu6
 
 
 @torch.inference_mode()
