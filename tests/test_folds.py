@@ -3,11 +3,19 @@
 import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
 
 from sfv.families import svd_folds
-from sfv.families.svd_folds import TemporalConv, flatten_temporal_convs, fold_decoder, frame_wise
+from sfv.families.svd_folds import (
+    LeanAttention,
+    TemporalConv,
+    flatten_temporal_convs,
+    fold_decoder,
+    frame_wise,
+    lean_attention,
+)
 
 
 def decoder(dtype: torch.dtype) -> nn.Module:
@@ -70,3 +78,26 @@ def test_frame_wise_never_changes_the_result() -> None:
     layer = nn.Conv2d(3, 4, 3, padding=1).double()
     x = torch.randn(7, 3, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(frame_wise(layer, x, few=2), layer(x), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 0], ids=["one token", "five tokens", "self"])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_lean_attention_is_exact(tokens: int, dtype: torch.dtype, bound: float) -> None:
+    torch.manual_seed(0)
+    plain = Attention(64, cross_attention_dim=48 if tokens else None, heads=2, dim_head=32).to(dtype)
+    x = torch.randn(3, 10, 64, dtype=dtype, requires_grad=True)
+    context = torch.randn(3, tokens, 48, dtype=dtype) if tokens else None
+    want = plain(x, encoder_hidden_states=context)
+    wanted = torch.autograd.grad(want.square().sum(), plain.to_v.weight)[0]
+    lean_attention(plain)
+    assert isinstance(plain.processor, LeanAttention)
+    got = plain(x, encoder_hidden_states=context)
+    gradient = torch.autograd.grad(got.square().sum(), plain.to_v.weight)[0]
+    assert (got - want).norm() / want.norm() <= bound
+    assert (gradient - wanted).norm() / wanted.norm() <= bound
+
+
+def test_lean_attention_keeps_to_what_it_knows() -> None:
+    normed = Attention(64, heads=2, dim_head=32, residual_connection=True)
+    lean_attention(normed)
+    assert not isinstance(normed.processor, LeanAttention)

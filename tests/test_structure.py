@@ -8,6 +8,7 @@ from pathlib import Path
 SRC = Path(__file__).parent.parent / "src" / "sfv"
 FLOORS = {
     "errors": 0,
+    "memory": 0,
     "types": 0,
     "settings": 0,
     "edm": 1,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sfv.families import load
     from sfv.families.base import VideoModel
     from sfv.generation import Clip, generate
+    from sfv.memory import keep_memory
     from sfv.media import read_picture, write_clip
     from sfv.settings import Settings
     from sfv.types import Frames
@@ -27,6 +28,7 @@ _HOMES = {
     "SfvError": "sfv.errors",
     "VideoModel": "sfv.families.base",
     "generate": "sfv.generation",
+    "keep_memory": "sfv.memory",
     "load": "sfv.families",
     "read_picture": "sfv.media",
     "write_clip": "sfv.media",
@@ -40,6 +42,7 @@ __all__ = [
     "VideoModel",
     "__version__",
     "generate",
+    "keep_memory",
     "load",
     "read_picture",
     "write_clip",

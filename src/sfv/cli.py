@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
+from sfv.memory import keep_memory
 from sfv.settings import Format, Settings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
@@ -232,6 +233,7 @@ def _say(report: dict[str, Any], as_json: bool) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn SfvError into one sentence and exit code 1 (2 for bad flags)."""
     try:
+        keep_memory()
         command: Any = tyro.cli(Command, prog="sfv", args=argv, description=DESCRIPTION)  # type: ignore[call-overload]
         return int(command.run())
     except SfvError as error:

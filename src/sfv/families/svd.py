@@ -17,7 +17,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner
-from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, frame_wise
+from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -36,6 +36,7 @@ class SVDDenoiser(Denoiser):
         super().__init__()
         self.unet = unet
         flatten_temporal_convs(unet)
+        lean_attention(unet)
         self.feature_channels = tuple(unet.config.block_out_channels)
 
     def coefficients(self, sigma: Sigma) -> Coefficients:

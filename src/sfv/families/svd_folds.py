@@ -5,12 +5,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.autoencoders.autoencoder_kl_temporal_decoder import TemporalDecoder
 from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import Tensor, nn
 
 CACHE = 2_500_000
 """Numbers that pass through a frame-wise layer together on a CPU: more would leave its caches."""
+
+
+SHORT = 1024
+"""Tokens up to which a CPU is quicker with plain matrix products than with its flash kernel."""
 
 
 def together(frames: Tensor) -> int:
@@ -83,6 +88,57 @@ class FoldedDecoder(TemporalDecoder):
         h = frame_wise(lambda part: self.conv_out(F.silu(self.conv_norm_out(part))), h)
         clips = h.unflatten(0, (-1, num_frames)).transpose(1, 2).contiguous()
         return self.time_conv_out(clips).transpose(1, 2).flatten(0, 1)
+
+
+class LeanAttention:
+    """Attention as SVD uses it: no mask, no norms of its own, no residual.
+
+    Over one token softmax is 1, so cross-attention to a picture's single embedding is its value and needs no query
+    or key. On a CPU short sequences go through plain matrix products: its flash kernel is up to eight times slower
+    in the backward pass.
+    """
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+    ) -> Tensor:
+        """(b, n, c) and perhaps (b, m, e) -> (b, n, c)."""
+        assert attention_mask is None
+        if encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 1:
+            out: Tensor = attn.to_out[0](attn.to_v(encoder_hidden_states))
+            return out.expand(-1, hidden_states.shape[1], -1)
+        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        parts = attn.to_q(hidden_states), attn.to_k(source), attn.to_v(source)
+        q, k, v = (part.unflatten(2, (attn.heads, -1)).transpose(1, 2) for part in parts)
+        short = q.device.type == "cpu" and k.shape[2] <= SHORT
+        mixed = short_attention(q, k, v) if short else F.scaled_dot_product_attention(q, k, v)
+        out = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def short_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v by batched matrix products, (b, heads, n, d)."""
+    flat = [x.flatten(0, 1) for x in (q, k, v)]
+    scores = torch.baddbmm(q.new_empty(1), flat[0], flat[1].transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), flat[2]).view_as(q)
+
+
+def lean_attention(module: nn.Module) -> None:
+    """Give every plain Attention inside `module` a LeanAttention processor, in place."""
+    for child in module.modules():
+        if isinstance(child, Attention) and _is_plain(child):
+            child.processor = LeanAttention()
+
+
+def _is_plain(attn: Any) -> bool:
+    """What LeanAttention assumes of a module."""
+    extras = (attn.spatial_norm, attn.group_norm, attn.norm_cross, attn.norm_q, attn.norm_k, attn.residual_connection)
+    simple = not any(extras) and attn.rescale_output_factor == 1 and attn.to_out[1].p == 0
+    return simple and type(attn.processor) is AttnProcessor2_0
 
 
 def along_time(frames: Tensor, b: int) -> Tensor:

@@ -12,7 +12,7 @@ class Schedule(BaseModel):
 
     steps: int = Field(gt=0)  # optimiser updates of the main network
     seed: int = 0  # of data order, noise and initial weights
-    warmup: int = 100  # steps of linear learning-rate warm-up
+    warmup: int = Field(default=100, ge=0)  # steps of linear learning-rate warm-up
     decay_from: float = 0.3  # share of the run after which the rate falls, cosine, to 2 %
     save_minutes: float = 3.0  # between checkpoints
     log_every: int = 20  # steps between lines of log.jsonl
@@ -47,6 +47,7 @@ class TeacherTraining(Schedule):
     """SVD's denoising objective."""
 
     clips: int = Field(gt=0)  # clips in a batch
+    frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
     lr: float = 1.5e-3  # Muon
     p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
     p_std: float = 1.6
@@ -61,7 +62,8 @@ class StudentTraining(Schedule):
 
     clips: int = Field(gt=0)  # clips in a batch [32]
     lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
-    lr_heads: float = 1e-3  # [1e-4]
+    lr_heads: float = 1e-3  # Muon [SM3, 1e-4]
+    head_updates: int = Field(default=2, gt=0)  # of the heads for each of the generator, on fresh clips [1]
     levels: int = Field(default=4, gt=1)  # T of the generator's Karras grid; its lowest level is never drawn
     level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
     p_mean: float = -1.0  # of ln sigma', what D sees
@@ -94,7 +96,10 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "picture-encoder": (PictureEncoderTraining(steps=800),),
-        "teacher": (TeacherTraining(steps=1700, clips=3),),
+        "teacher": (
+            TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
+            TeacherTraining(steps=3400, clips=3, p_mean=1.2, wide=0.15, drop=0.1),
+        ),
         "student": (StudentTraining(steps=780, clips=2),),
     },
     # one 80 GB GPU, minutes; not yet measured
@@ -106,14 +111,17 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "picture-encoder": (PictureEncoderTraining(steps=3000, pictures=256),),
-        "teacher": (TeacherTraining(steps=30000, clips=32, ema=0.9995),),
+        "teacher": (
+            TeacherTraining(steps=15000, clips=64, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
+            TeacherTraining(steps=20000, clips=32, p_mean=1.2, wide=0.15, drop=0.1, ema=0.9995),
+        ),
         "student": (StudentTraining(steps=8000, clips=16, lr=5e-5, lr_heads=5e-4, head_start=200, ema=0.998),),
     },
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),
         "picture-encoder": (PictureEncoderTraining(steps=2, pictures=2),),
-        "teacher": (TeacherTraining(steps=4, clips=2),),
+        "teacher": (TeacherTraining(steps=2, clips=2, frames=3), TeacherTraining(steps=4, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
     },
 }

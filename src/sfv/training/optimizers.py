@@ -12,14 +12,14 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(g: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix to g (m, n), approximately, by Newton-Schulz iteration."""
+    """The nearest semi-orthogonal matrix to each of g (..., m, n), approximately, by Newton-Schulz iteration."""
     a, b, c = QUINTIC
-    x = (g / (g.norm() + 1e-7)).bfloat16()
-    x = x.T if g.shape[0] > g.shape[1] else x
+    x = (g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    x = x.mT if g.shape[-2] > g.shape[-1] else x
     for _ in range(rounds):
-        s = x @ x.T
+        s = x @ x.mT
         x = a * x + (b * s + c * s @ s) @ x
-    return (x.T if g.shape[0] > g.shape[1] else x).to(g.dtype)
+    return (x.mT if g.shape[-2] > g.shape[-1] else x).to(g.dtype)
 
 
 class Muon(Optimizer):
@@ -42,20 +42,30 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that has a gradient; matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[nn.Parameter]] = {}
             for p in group["params"]:
-                if p.grad is not None:
-                    move = self._matrix(p, p.grad, group) if group["matrix"] else self._adam(p, p.grad)
-                    p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(move.view_as(p), alpha=-group["lr"])
+                if p.grad is not None and group["matrix"]:
+                    alike.setdefault((p.shape[0], p[0].numel()), []).append(p)
+                elif p.grad is not None:
+                    self._move(p, self._adam(p, p.grad), group)
+            for shape, some in alike.items():
+                ahead = torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in some])
+                for p, move in zip(some, orthogonalise(ahead), strict=True):
+                    self._move(p, move * 0.2 * max(shape) ** 0.5, group)
 
-    def _matrix(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[p]
-        momentum = state.setdefault("momentum", torch.zeros_like(p))
-        momentum.lerp_(grad, 1 - group["momentum"])
-        ahead = grad.lerp(momentum, group["momentum"]).flatten(1)
-        return orthogonalise(ahead) * 0.2 * max(ahead.shape) ** 0.5
+    @staticmethod
+    def _move(p: nn.Parameter, move: Tensor, group: dict[str, Any]) -> None:
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(move.view_as(p), alpha=-group["lr"])
+
+    def _momentum(self, p: nn.Parameter, keep: float) -> Tensor:
+        """Nesterov's look-ahead gradient."""
+        momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+        momentum.lerp_(p.grad, 1 - keep)
+        assert p.grad is not None
+        return p.grad.lerp(momentum, keep)
 
     def _adam(self, p: Tensor, grad: Tensor, b1: float = 0.9, b2: float = 0.99) -> Tensor:
         state = self.state[p]

@@ -108,12 +108,11 @@ def _pictures(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -
     _finish(folder, "picture-encoder")
 
 
-def _batches(model: VideoModel, clips: ClipStore, folder: Path) -> Batches:
+def _batches(model: VideoModel, clips: ClipStore, folder: Path, frames: int | None = None) -> Batches:
     where = folder / "runs" / "shards"
     encode(clips, model.codec, model.conditioner, where, fingerprint(model.codec), VERSIONS, FPS)
-    return Batches(
-        Shards(where, fingerprint(model.codec)), clips, model.codec, model.conditioner, model.defaults.frames
-    )
+    shards = Shards(where, fingerprint(model.codec))
+    return Batches(shards, clips, model.codec, model.conditioner, frames or model.defaults.frames)
 
 
 def _law(model: VideoModel) -> tuple[float, float, float]:
@@ -121,10 +120,11 @@ def _law(model: VideoModel) -> tuple[float, float, float]:
 
 
 def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
-    stage = plan[-1]
-    assert isinstance(stage, TeacherTraining)
-    D = model.denoiser.requires_grad_(True)
-    D = train_teacher(D, _batches(model, clips, folder), stage, _law(model)[:2], folder / "runs" / "teacher")
+    D = model.denoiser
+    for i, stage in enumerate(plan):
+        assert isinstance(stage, TeacherTraining)
+        batches, run_dir = _batches(model, clips, folder, stage.frames), folder / "runs" / "teacher" / str(i)
+        D = train_teacher(D.requires_grad_(True), batches, stage, _law(model)[:2], run_dir)
     save_denoiser(replace(model, denoiser=D), folder, "teacher")
     _finish(folder, "teacher")
 

@@ -14,7 +14,9 @@ from sfv.training.batches import Batches, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
-from sfv.training.step import Draw, discriminator_loss, generator_loss, judge
+from sfv.training.optimizers import Muon
+from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
+from sfv.types import Cond, Latents
 
 
 class StudentTask:
@@ -35,7 +37,7 @@ class StudentTask:
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
         self.optimizers: dict[str, Optimizer] = {
             "generator": Adam(self.G.learnable(), lr=config.lr, betas=(0.5, 0.99)),
-            "heads": Adam(self.D.heads.parameters(), lr=config.lr_heads, betas=(0.5, 0.99)),
+            "heads": Muon(self.D.heads.parameters(), lr=config.lr_heads, momentum=0.9),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
 
@@ -49,22 +51,33 @@ class StudentTask:
 
     def step(self, step: int, rng: torch.Generator) -> Logs:
         """Heads first, then the generator (after the heads' head start)."""
-        x0, cond = self.batches.draw(self.config.clips, rng)
-        draw = self.draw(x0, rng)
-        with torch.autocast(x0.device.type, torch.bfloat16):
-            seen = judge(self.G, self.D, x0, cond, draw)
-        d_loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config.gamma)
-        self._update("heads", d_loss)
-        weights = torch.ones(len(x0), device=x0.device)
-        rec = self.config.reconstruction * weights
-        g_loss, g_logs = generator_loss(self.D, seen, x0, cond, draw, weights, rec, self.config.huber_c)
-        if step >= self.config.head_start:
-            g_logs["g_norm"] = self._update("generator", g_loss)
-        else:
-            g_logs["g_norm"] = 0.0
+        ahead = step < self.config.head_start
+        for _ in range(self.config.head_updates - 1):
+            self._heads(*self._seen(rng, learn=False))
+        seen, x0, cond, draw = self._seen(rng, learn=not ahead)
+        logs = self._heads(seen, x0, cond, draw)
         made = torch.stack([frame_difference(v) for v in seen.x0_hat.detach()]).mean()
         true = torch.stack([frame_difference(v) for v in x0]).mean()
-        return logs | g_logs | {"motion": float(made / true)}
+        return logs | {"motion": float(made / true)} | self._generator(seen, x0, cond, draw, ahead)
+
+    def _seen(self, rng: torch.Generator, learn: bool) -> tuple[Judged, Latents, Cond, Draw]:
+        """A fresh batch, generated and seen by the backbone; with the generator's gradient if it is to learn."""
+        x0, cond = self.batches.draw(self.config.clips, rng)
+        draw = self.draw(x0, rng)
+        with torch.autocast(x0.device.type, torch.bfloat16), torch.set_grad_enabled(learn):
+            return judge(self.G, self.D, x0, cond, draw), x0, cond, draw
+
+    def _heads(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw) -> Logs:
+        loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config.gamma)
+        self._update("heads", loss)
+        return logs
+
+    def _generator(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw, ahead: bool) -> Logs:
+        weights = torch.ones(len(x0), device=x0.device)
+        rec = self.config.reconstruction * weights
+        with torch.set_grad_enabled(not ahead):
+            loss, logs = generator_loss(self.D, seen, x0, cond, draw, weights, rec, self.config.huber_c)
+        return logs | {"g_norm": 0.0 if ahead else self._update("generator", loss)}
 
     def _update(self, name: str, loss: Tensor) -> float:
         """Backward into one network alone, clip, step; returns the gradient's norm."""
