@@ -1,16 +1,23 @@
 """Distances in closed form, and the table end to end on a tiny store."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sfv.errors import SfvError
-from sfv.evaluation.evaluate import Measured, markdown
+from sfv.evaluation.bench import STAGES, bench, summaries
+from sfv.evaluation.evaluate import Measured, markdown, through_codec
 from sfv.evaluation.features import STRIDES, extractors
 from sfv.evaluation.metrics import Basis, flicker, flow, frechet_distance, psnr
+from sfv.families.base import VideoModel
+from sfv.generation import to_frames
+from sfv.settings import Settings
 
 
 def exact_rows(mean: torch.Tensor, root: torch.Tensor, n: int = 400) -> torch.Tensor:
@@ -95,3 +102,33 @@ def test_markdown_has_a_line_per_row() -> None:
     row = Measured("sticker:1", 1, 0.3, 0.1, 1.0, 1.0, 1.0, 0.5, 0.9, 1.1, 30.0, 0.2)
     text = markdown([row, row])
     assert text.count("\n") == 3 and "| sticker:1 | 1 | 0.30 | 0.10 |" in text
+
+
+def test_bench_measures_ratios_in_the_same_round(tiny_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    names, file = (str(tiny_folder), str(tiny_folder)), tmp_path / "bench.json"
+    text = bench(tmp_path / "red.png", names, Settings(steps=2), 3, file)
+    result = json.loads(file.read_text())
+    first, second = result["models"]
+    assert first["calls"] == second["calls"] >= 2
+    assert first["times"] == {"unet": 1.0, "total": 1.0}
+    for m in (first, second):
+        parts = sum(m["median"][k] for k in ("read", "encode", "unet", "decode", "write"))
+        assert 0.5 * m["median"]["total"] < parts < 1.5 * m["median"]["total"]
+        assert m["p95"]["total"] >= m["median"]["total"]
+    assert len(text.splitlines()) == 4 and result["machine"]["threads"] >= 1
+
+
+def test_bench_summaries_by_hand() -> None:
+    taken = [{k: v for k in STAGES} | {"calls": 1} for v in (1.0, 10.0, 2.0, 30.0, 4.0, 16.0)]
+    a, b = summaries([("a", ""), ("b", "")], taken)
+    assert a["median"]["total"] == 2 and b["median"]["total"] == 16
+    assert b["times"]["total"] == 10 and b["p95"]["unet"] == 30
+
+
+def test_codec_alone_is_the_codec(tiny: VideoModel) -> None:
+    clip = disc(1.0, tiny.defaults.frames)[:, :32, :32]
+    with torch.inference_mode():
+        pixels = clip.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
+        want = to_frames(tiny.codec.decode(tiny.codec.encode(pixels)))
+    assert torch.equal(through_codec(tiny, [clip])[0], want)

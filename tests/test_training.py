@@ -237,7 +237,7 @@ def test_a_part_can_start_from_another_model(store: Path, tmp_path: Path) -> Non
     first, second = tmp_path / "first", tmp_path / "second"
     for part in ("codec", "picture-encoder", "teacher"):
         train_part(part, store, first, "debug")
-    train_part("teacher", store, second, "debug", ("lr=0",), init=first)
+    train_part("teacher", store, second, "debug", ("0.lr=0", "lr=0"), init=first)
     before, after = (load(f, "teacher", torch.float32, "x").denoiser.state_dict() for f in (first, second))
     assert all(torch.equal(before[k], after[k]) for k in before)
     train_part("student", store, second, "debug")

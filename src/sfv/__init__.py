@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sfv.families import load
     from sfv.families.base import VideoModel
     from sfv.generation import Clip, generate
-    from sfv.memory import keep_memory
     from sfv.media import read_picture, write_clip
+    from sfv.memory import keep_memory
     from sfv.settings import Settings
     from sfv.types import Frames
 

@@ -106,6 +106,30 @@ class Compare(Flags, Settings):
         return 0
 
 
+class Bench(Flags, Settings):
+    """Time models from picture on disk to mp4 on disk: warm, interleaved, stage by stage, as ratios."""
+
+    image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
+    """A picture; the bundled example if not given."""
+    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    """Models; the others are measured in multiples of the first."""
+    rounds: int = Field(default=7, gt=0, le=1000)
+    """Clips of each model that are timed."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
+    """JSON file for the result."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.batch import example
+        from sfv.evaluation.bench import bench
+
+        settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
+        print(bench(self.image or example(), self.models, settings, self.rounds, self.out, self.device))
+        return 0
+
+
 class Evaluate(Flags):
     """Measure models on a clip store: Frechet distance, motion, first-frame fidelity, seconds, calls."""
 
@@ -166,8 +190,8 @@ class Train(Flags):
     """Model folder that is filled part by part; the student's folder opens in diffusers."""
     preset: str = "sticker-cpu"
     """Preset of steps, batch and rates (see sfv.training.config.PRESETS)."""
-    set_: Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE")] = ()
-    """Overrides of the preset's fields."""
+    set_: Annotated[tuple[str, ...], arg(name="set", metavar="[N.]FIELD=VALUE")] = ()
+    """Overrides of the preset's fields, in the last stage; N.FIELD=VALUE in stage N."""
     threads: int = Field(default=0, ge=0)
     """CPU threads (0 = PyTorch's choice)."""
     init: Annotated[Path | None, arg(metavar="MODEL")] = None
@@ -212,6 +236,7 @@ Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Compare, subcommand("compare")]
+    | Annotated[Bench, subcommand("bench")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Train, subcommand("train")]

@@ -19,6 +19,7 @@ from sfv.errors import SfvError
 from sfv.evaluation.features import Extractor, extractors
 from sfv.evaluation.metrics import Basis, flicker, flow, frechet_distance, psnr
 from sfv.families import load
+from sfv.families.base import VideoModel
 from sfv.generation import generate, to_frames
 from sfv.media import contact_sheet, replacing, write_clip, write_picture
 from sfv.settings import Settings
@@ -65,15 +66,18 @@ def evaluate(
     real = [real_frames(store, c) for c in chosen]
     bases = _bases(store, nets)
     made = {row: _generate_row(row, store, chosen, out / "clips") for row in rows}
+    coded = through_codec(load(rows[-1].rpartition(":")[0]), real)
     true = _features(real, nets, bases, "real")
     still = [r[:1].expand(len(r), -1, -1, -1) for r in real]
-    rest = {"real clips": real, "still picture": still} | {k: v[0] for k, v in made.items()}
+    rest = {"real clips": real, "codec alone": coded, "still picture": still} | {k: v[0] for k, v in made.items()}
     teacher = made[rows[0]][0]
     table = [
         _measure(n, c, made.get(n, (c, {}))[1], real, teacher, true, _features(c, nets, bases, n))
         for n, c in rest.items()
     ]
-    return _publish(table, rest, chosen, out, {"split": split, "clips": len(chosen), "frames": FRAMES, "fps": FPS})
+    fidelity = statistics.fmean(psnr(c, r) for c, r in zip(coded, real, strict=True))
+    how = {"split": split, "clips": len(chosen), "frames": FRAMES, "fps": FPS, "codec_psnr": round(fidelity, 2)}
+    return _publish(table, rest, chosen, out, how)
 
 
 def _choose(store: ClipStore, split: str, limit: int) -> list[Clip]:
@@ -94,6 +98,13 @@ def real_frames(store: ClipStore, clip: Clip) -> Frames:
     """The protocol's window of a real clip."""
     rgba = store.rgba(clip, 0, FRAMES, store.fps // FPS)
     return to_frames(over_background(rgba, torch.ones(3, store.size, store.size))[None])
+
+
+@torch.inference_mode()
+def through_codec(model: VideoModel, clips: Sequence[Frames]) -> list[Frames]:
+    """Each clip encoded and decoded: what no denoiser over this codec can exceed."""
+    pixels = (c.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1 for c in clips)
+    return [to_frames(model.codec.decode(model.codec.encode(p))) for p in pixels]
 
 
 def _bases(store: ClipStore, nets: dict[str, Extractor]) -> dict[str, Basis]:
@@ -186,7 +197,7 @@ def _publish(
     table: list[Measured], clips: dict[str, list[Frames]], chosen: list[Clip], out: Path, how: dict[str, Any]
 ) -> str:
     """Write JSON, markdown, contact sheets and example clips; return the markdown."""
-    text = markdown(table)
+    text = f"{markdown(table)}\n\nCodec: {how['codec_psnr']:.1f} dB over whole clips."
     with replacing(out / "table.json") as path:
         path.write_text(json.dumps({"protocol": how, "rows": [asdict(m) for m in table]}, indent=1) + "\n")
     with replacing(out / "table.md") as path:
@@ -195,7 +206,7 @@ def _publish(
     for i in shown:
         rows = [(name, group[i]) for name, group in clips.items() if name != "still picture"]
         write_picture(contact_sheet(rows), out / f"sheet-{chosen[i].id}.png")
-    names = [n for n in clips if n != "still picture"]
+    names = [n for n in clips if n not in ("still picture", "codec alone")]
     strips = [(f"{chosen[i].name or chosen[i].id}: {n}", clips[n][i]) for i in shown[:3] for n in names]
     write_picture(contact_sheet(strips), out / "contact-sheet.png")
     write_clip(torch.cat([clips[names[-1]][i] for i in shown], 2), out / "examples.webp", FPS)

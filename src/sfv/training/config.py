@@ -131,16 +131,25 @@ PARTS = ("codec", "picture-encoder", "teacher", "student")
 
 
 def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
-    """The stages of one part, with FIELD=VALUE overrides applied to the last; SfvError for unknown names."""
+    """The stages of one part with overrides: FIELD=VALUE for the last, N.FIELD=VALUE for stage N from 0."""
     if preset not in PRESETS:
         raise SfvError(f"preset {preset!r} is unknown; choose from {', '.join(PRESETS)}")
     if part not in PARTS:
         raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}")
-    *before, last = PRESETS[preset][part]
-    pairs = [text.partition("=") for text in overrides]
+    plan = list(PRESETS[preset][part])
+    for text in overrides:
+        where, _, value = text.partition("=")
+        at, _, field = where.strip().rpartition(".")
+        if at and (not at.isdigit() or int(at) >= len(plan)):
+            raise SfvError(f"--set {where}: {part} has stages 0 to {len(plan) - 1}; see --dry-run")
+        n = int(at) if at else len(plan) - 1
+        plan[n] = _changed(plan[n], field, value.strip())
+    return tuple(plan)
+
+
+def _changed(stage: Schedule, field: str, value: str) -> Schedule:
     try:
-        changed = type(last).model_validate(last.model_dump() | {k.strip(): v.strip() for k, _, v in pairs})
+        return type(stage).model_validate(stage.model_dump() | {field: value})
     except ValidationError as error:
         first = error.errors()[0]
         raise SfvError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}; see --dry-run") from error
-    return (*before, changed)
