@@ -127,7 +127,6 @@ BAD: list[tuple[list[str], str]] = [
     (["train", "teacher", "EMPTY", "OUT", "--set", "speed=3"], "--set speed"),
     (["train", "teacher", "EMPTY", "OUT", "--set", "7.lr=3"], "--set 7.lr: teacher has stages 0 to 1"),
     (["bench", "missing.png"], "missing.png does not exist"),
-    (["bench", "--rounds", "0"], "--rounds 0"),
 ]
 
 
