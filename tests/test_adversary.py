@@ -1,13 +1,16 @@
 """The discriminator over any denoiser; losses by hand; the algorithm's gradients."""
 
+import math
+
 import pytest
 import torch
 from test_edm import PerfectFlow
 
 from sfv.adversary.discriminator import Discriminator
-from sfv.adversary.losses import adversarial, hinge_fake, hinge_real, pseudo_huber, r1
+from sfv.adversary.losses import LOSSES, adversarial, feature_matching, hinge_fake, hinge_real, pseudo_huber, r1
 from sfv.edm.denoiser import Denoiser
 from sfv.families.base import VideoModel
+from sfv.training.config import StudentTraining
 from sfv.training.step import Draw, discriminator_loss, generator_loss, judge
 from sfv.types import Cond
 
@@ -18,6 +21,38 @@ def test_hinge_by_hand() -> None:
     assert float(hinge_fake(logits)) == pytest.approx(((3 + 1.5 + 0 + 2) / 4 + (1 + 4) / 2) / 2)
     assert float(adversarial(logits)) == pytest.approx(-(2.5 / 4 + 1.5) / 2)
     assert float(adversarial(logits, torch.tensor([1.0, 0.0]))) == pytest.approx(-(1.25 + 0.0) / 2)
+
+
+def test_softplus_and_relativistic_by_hand() -> None:
+    real, fake = [torch.tensor([[2.0, 0.0]])], [torch.tensor([[-1.0, 3.0]])]
+    soft = lambda v: math.log(1 + math.exp(v))  # noqa: E731
+    want = (soft(-2) + soft(0) + soft(-1) + soft(3)) / 2
+    assert float(LOSSES["softplus"].discriminator(real, fake)) == pytest.approx(want)
+    assert float(LOSSES["softplus"].generator(fake, real, None)) == pytest.approx((soft(1) + soft(-3)) / 2)
+    pair = LOSSES["relativistic"]
+    assert float(pair.discriminator(real, fake)) == pytest.approx((soft(-3) + soft(3)) / 2)
+    assert float(pair.generator(fake, real, torch.ones(1))) == pytest.approx((soft(3) + soft(-3)) / 2)
+    shifted = [v + 5 for v in real], [v + 5 for v in fake]
+    assert float(pair.discriminator(*shifted)) == pytest.approx(float(pair.discriminator(real, fake)))
+
+
+def test_feature_matching_by_hand() -> None:
+    a, b = torch.zeros(2, 1, 1, 1, 1), torch.tensor([1.0, 3.0]).view(2, 1, 1, 1, 1)
+    assert feature_matching([a, a], [b, 3 * b]).tolist() == [2.0, 6.0]
+
+
+def test_the_smoothness_penalty_vanishes_with_its_perturbation(tiny: VideoModel) -> None:
+    torch.manual_seed(0)
+    D = Discriminator(tiny.denoiser, embed=32)
+    cond = tiny.conditioner(torch.rand(1, 3, 32, 32) * 2 - 1, fps=7)
+    x0, n, n_d = torch.randn(3, 1, 4, 4, 16, 16)
+    draw = Draw(torch.tensor([700.0]), n, torch.tensor([0.4]), n_d, n)
+    how = StudentTraining(steps=1, clips=1, gamma=0, smoothness=1)
+    sizes = []
+    for a in (1e-1, 1e-2, 1e-3):
+        seen = judge(tiny.denoiser, D, x0, cond, draw, a)
+        sizes.append(discriminator_loss(D, seen, cond, draw, how)[1]["d_penalty"])
+    assert sizes[0] > 20 * sizes[1] > 400 * sizes[2] > 0
 
 
 def test_pseudo_huber_by_hand() -> None:
@@ -74,7 +109,11 @@ def test_temporal_heads_see_order_and_spatial_heads_each_frame(tiny: VideoModel)
     assert not torch.allclose(per_frame[0][3], per_frame[1][3])
 
 
-def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel) -> None:
+WAYS = [{}, {"loss": "softplus"}, {"loss": "relativistic", "gamma": 0, "smoothness": 10}, {"feature_matching": 1}]
+
+
+@pytest.mark.parametrize("changes", WAYS, ids=["paper", "softplus", "relativistic", "matching"])
+def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel, changes: dict[str, object]) -> None:
     import copy
 
     torch.manual_seed(0)
@@ -82,17 +121,17 @@ def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel) -> None:
     D = Discriminator(tiny.denoiser, embed=32)
     cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)
     x0, n, n_d = torch.randn(3, 2, 4, 4, 16, 16)
-    draw = Draw(torch.tensor([700.0, 2.3]), n, torch.tensor([0.2, 0.9]), n_d)
-    seen = judge(G, D, x0, cond, draw)
-    loss, logs = discriminator_loss(D, seen, cond, draw, gamma=1e-5)
+    draw = Draw(torch.tensor([700.0, 2.3]), n, torch.tensor([0.2, 0.9]), n_d, n)
+    how = StudentTraining(steps=1, clips=2, **changes)  # type: ignore[arg-type]
+    seen = judge(G, D, x0, cond, draw, how.perturbation if how.smoothness else 0)
+    loss, logs = discriminator_loss(D, seen, cond, draw, how)
     loss.backward()
     assert all(p.grad is None for p in G.parameters()), "the heads' loss must not reach the generator"
-    assert logs["r1"] > 0
+    assert logs["d_penalty"] > 0
     assert 0 <= logs["d_accuracy"] <= 1
     before = {n: p.grad.clone() for n, p in D.heads.named_parameters() if p.grad is not None}
     assert before
-    ones = torch.ones(2)
-    g_loss, _ = generator_loss(D, seen, x0, cond, draw, ones, 0.1 * ones, 1e-3)
+    g_loss, _ = generator_loss(D, seen, x0, cond, draw, how)
     params = [p for p in G.learnable()]
     grads = torch.autograd.grad(g_loss, params, allow_unused=True)
     assert all(g is not None and float(g.abs().sum()) > 0 for g in grads if g is not None)

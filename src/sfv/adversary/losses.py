@@ -4,27 +4,81 @@ SF-V (2406.04324) Eq. 8-11 writes the discriminator low for real; the usual sign
 equation's D is the negative of ours.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sfv.types import Latents, Logits
+from sfv.types import Features, Latents, Logits
+
+
+def over_heads(each: list[Tensor], weight: Tensor | None = None) -> Tensor:
+    """Mean over positions, then over clips weighed by `weight` (b,), then over heads evenly; each is (b, positions)."""
+    if weight is None:
+        return torch.stack([v.mean() for v in each]).mean()
+    return torch.stack([(v.mean(1) * weight).sum() / weight.sum() for v in each]).mean()
 
 
 def hinge_real(logits: list[Logits]) -> Tensor:
-    """E[max(0, 1 - D(real))], heads weighted equally (Eq. 8, first term)."""
-    return torch.stack([(1 - v).relu().mean() for v in logits]).mean()
+    """E[max(0, 1 - D(real))] (Eq. 8, first term)."""
+    return over_heads([(1 - v).relu() for v in logits])
 
 
 def hinge_fake(logits: list[Logits]) -> Tensor:
     """E[max(0, 1 + D(fake))] (Eq. 8, second term)."""
-    return torch.stack([(1 + v).relu().mean() for v in logits]).mean()
+    return over_heads([(1 + v).relu() for v in logits])
 
 
 def adversarial(logits: list[Logits], weight: Tensor | None = None) -> Tensor:
-    """-E[D(fake)], what the generator lowers (Eq. 10); `weight` (b,) weighs clips."""
-    if weight is None:
-        return -torch.stack([v.mean() for v in logits]).mean()
-    return -torch.stack([(v.mean(1) * weight).sum() / weight.sum() for v in logits]).mean()
+    """-E[D(fake)], what the generator lowers (Eq. 10)."""
+    return over_heads([-v for v in logits], weight)
+
+
+def softplus_discriminator(real: list[Logits], fake: list[Logits]) -> Tensor:
+    """E[softplus(-D(real))] + E[softplus(D(fake))] (Goodfellow et al. 1406.2661, logistic form)."""
+    return over_heads([F.softplus(-v) for v in real]) + over_heads([F.softplus(v) for v in fake])
+
+
+def softplus_generator(fake: list[Logits], real: list[Logits], weight: Tensor | None = None) -> Tensor:
+    """E[softplus(-D(fake))], non-saturating."""
+    return over_heads([F.softplus(-v) for v in fake], weight)
+
+
+def relativistic_discriminator(real: list[Logits], fake: list[Logits]) -> Tensor:
+    """E[softplus(D(fake) - D(real))] over pairs that share picture, noise and position (R3GAN, 2501.05441)."""
+    return over_heads([F.softplus(f - r) for r, f in zip(real, fake, strict=True)])
+
+
+def relativistic_generator(fake: list[Logits], real: list[Logits], weight: Tensor | None = None) -> Tensor:
+    """E[softplus(D(real) - D(fake))]."""
+    return over_heads([F.softplus(r - f) for r, f in zip(real, fake, strict=True)], weight)
+
+
+class Loss(NamedTuple):
+    """One adversarial objective: what D lowers (real, fake) and what G lowers (fake, real, weight)."""
+
+    discriminator: Callable[[list[Logits], list[Logits]], Tensor]
+    generator: Callable[[list[Logits], list[Logits], Tensor | None], Tensor]
+
+
+LOSSES = {
+    "hinge": Loss(lambda r, f: hinge_real(r) + hinge_fake(f), lambda f, _, w: adversarial(f, w)),
+    "softplus": Loss(softplus_discriminator, softplus_generator),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator),
+}
+
+
+def smoothness(logits: list[Logits], near: list[Logits]) -> Tensor:
+    """E[|D(x') - D(x' + a n)|^2]: approximate R1 on real, R2 on fake, without a second backward (2501.08316, Eq. 4)."""
+    return over_heads([(v - w) ** 2 for v, w in zip(logits, near, strict=True)])
+
+
+def feature_matching(fake: list[Features], real: list[Features]) -> Tensor:
+    """Mean absolute difference of frozen features of a pair, per clip, (b,), backbone blocks weighted evenly."""
+    each = [(f - r.detach()).abs().mean((1, 2, 3, 4)) for f, r in zip(fake, real, strict=True)]
+    return torch.stack(each).mean(0)
 
 
 def pseudo_huber(x0_hat: Latents, x0: Latents, c: float) -> Tensor:

@@ -1,5 +1,7 @@
 """Typed configurations and presets of every training task; knows pydantic alone."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sfv.errors import SfvError
@@ -68,9 +70,13 @@ class StudentTraining(Schedule):
     level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
     p_mean: float = -1.0  # of ln sigma', what D sees
     p_std: float = 1.0
+    loss: Literal["hinge", "softplus", "relativistic"] = "hinge"
     reconstruction: float = Field(default=0.1, ge=0)  # lambda
     huber_c: float = 1e-3
+    feature_matching: float = Field(default=0.0, ge=0)  # weight of |features(fake) - features(real)| [none]
     gamma: float = Field(default=1e-5, ge=0)  # of R1
+    smoothness: float = Field(default=0.0, ge=0)  # weight of approximate R1 and R2 around D's input [none]
+    perturbation: float = Field(default=0.1, gt=0)  # its noise, in latent units
     head_width: int = 96
     head_start: int = 80  # steps in which only the heads learn
     ema: float = 0.99  # [0.95]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sfv.adversary.discriminator import Discriminator
-from sfv.adversary.losses import adversarial, hinge_fake, hinge_real, pseudo_huber, r1
+from sfv.adversary.losses import LOSSES, feature_matching, pseudo_huber, r1, smoothness
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise
+from sfv.training.config import StudentTraining
 from sfv.types import Cond, Features, Latents, Sigma
 
 Logs = dict[str, float]
@@ -28,61 +29,69 @@ class Draw:
     n: Latents
     sigma_d: Sigma  # what D sees
     n_d: Latents
+    n_near: Latents  # perturbs D's input for the smoothness penalty
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One G forward and one frozen pass over fake and real."""
+    """One G forward and one frozen pass over fake and real; `near` holds features of perturbed inputs if asked."""
 
     x0_hat: Latents
     fake: list[Features]  # carry G's gradient
     real: list[Features]
+    near: tuple[list[Features], list[Features]] | None = None  # real, fake
 
 
-def judge(G: Denoiser, D: Discriminator, x0: Latents, cond: Cond, draw: Draw) -> Judged:
+def judge(G: Denoiser, D: Discriminator, x0: Latents, cond: Cond, draw: Draw, perturbation: float = 0.0) -> Judged:
     """Generate, noise both alike, and take the backbone's features."""
     x0_hat = G(add_noise(x0, draw.sigma, draw.n), draw.sigma, cond)
-    fake = D.features(add_noise(x0_hat, draw.sigma_d, draw.n_d), draw.sigma_d, cond)
+    shown = [add_noise(x, draw.sigma_d, draw.n_d) for x in (x0, x0_hat)]
+    fake = D.features(shown[1], draw.sigma_d, cond)
     with torch.no_grad():
-        real = D.features(add_noise(x0, draw.sigma_d, draw.n_d), draw.sigma_d, cond)
-    return Judged(x0_hat, fake, real)
+        real = D.features(shown[0], draw.sigma_d, cond)
+        if perturbation == 0:
+            return Judged(x0_hat, fake, real)
+        moved = [D.features(x + perturbation * draw.n_near, draw.sigma_d, cond) for x in shown]
+    return Judged(x0_hat, fake, real, (moved[0], moved[1]))
 
 
-def discriminator_loss(D: Discriminator, seen: Judged, cond: Cond, draw: Draw, gamma: float) -> tuple[Tensor, Logs]:
-    """E[max(0, 1 - D(real))] + E[max(0, 1 + D(fake))] + gamma * R1 (Eq. 8, usual sign)."""
-    real_in = [h.detach().requires_grad_(gamma > 0) for h in seen.real]
+def discriminator_loss(
+    D: Discriminator, seen: Judged, cond: Cond, draw: Draw, how: StudentTraining
+) -> tuple[Tensor, Logs]:
+    """The adversarial loss of D + gamma * R1 (Eq. 8, usual sign), or the smoothness penalty in R1's place."""
+    real_in = [h.detach().requires_grad_(how.gamma > 0) for h in seen.real]
     real = D.logits(real_in, draw.sigma_d, cond)
     fake = D.logits([h.detach() for h in seen.fake], draw.sigma_d, cond)
-    penalty = r1(real, real_in) if gamma > 0 else real[0].new_zeros(())
-    loss = hinge_real(real) + hinge_fake(fake) + gamma * penalty
+    penalty = real[0].new_zeros(())
+    if how.gamma > 0:
+        penalty = how.gamma * r1(real, real_in)
+    if seen.near is not None:
+        near = [D.logits(features, draw.sigma_d, cond) for features in seen.near]
+        penalty = penalty + how.smoothness * (smoothness(real, near[0]) + smoothness(fake, near[1]))
+    loss = LOSSES[how.loss].discriminator(real, fake)
     logs = {
         "d_loss": float(loss.detach()),
         "d_real": mean_logit(real),
         "d_fake": mean_logit(fake),
         "d_accuracy": accuracy(real, fake),
-        "r1": float(penalty.detach()),
+        "d_ranked": ranked(real, fake),
+        "d_penalty": float(penalty.detach()),
     }
-    return loss, logs
+    return loss + penalty, logs
 
 
 def generator_loss(
-    D: Discriminator,
-    seen: Judged,
-    x0: Latents,
-    cond: Cond,
-    draw: Draw,
-    weights: Tensor,
-    reconstruction: Tensor,
-    c: float,
+    D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
 ) -> tuple[Tensor, Logs]:
-    """-E[D(fake)] + lambda * pseudo-Huber(x0_hat, x0) (Eq. 10, 11).
-
-    `weights` (b,) weigh clips in the adversarial term, `reconstruction` (b,) is lambda per clip.
-    """
-    judged = adversarial(D.logits(seen.fake, draw.sigma_d, cond), weights)
-    distance = pseudo_huber(seen.x0_hat, x0, c)
-    loss = judged + (reconstruction * distance).mean()
-    return loss, {"g_adv": float(judged.detach()), "huber": float(distance.detach().mean())}
+    """The adversarial loss of G + lambda * pseudo-Huber(x0_hat, x0) (Eq. 10, 11) + feature matching if asked."""
+    with torch.no_grad():
+        real = D.logits(seen.real, draw.sigma_d, cond)
+    judged = LOSSES[how.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
+    distance = pseudo_huber(seen.x0_hat, x0, how.huber_c).mean()
+    matched = feature_matching(seen.fake, seen.real).mean()
+    loss = judged + how.reconstruction * distance + how.feature_matching * matched
+    logs = {"g_adv": judged, "huber": distance, "features": matched}
+    return loss, {k: float(v.detach()) for k, v in logs.items()}
 
 
 def mean_logit(logits: list[Tensor]) -> float:
@@ -94,3 +103,8 @@ def accuracy(real: list[Tensor], fake: list[Tensor]) -> float:
     """Share of positions on the right side of zero, over heads, real and fake evenly."""
     right = [((r > 0).float().mean() + (f < 0).float().mean()) / 2 for r, f in zip(real, fake, strict=True)]
     return float(torch.stack(right).mean())
+
+
+def ranked(real: list[Tensor], fake: list[Tensor]) -> float:
+    """Share of positions where the real clip's logit is above its pair's, over heads: 0.5 is a guess."""
+    return float(torch.stack([(r > f).float().mean() for r, f in zip(real, fake, strict=True)]).mean())

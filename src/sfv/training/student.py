@@ -46,8 +46,8 @@ class StudentTask:
         b = len(x0)
         sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), b, rng)
         sigma_d = discrete(self.d_grid[1:], self.d_law, b, rng)
-        n, n_d = torch.randn(2, *x0.shape, generator=rng)
-        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d)))
+        n, n_d, n_near = torch.randn(3, *x0.shape, generator=rng)
+        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near)))
 
     def step(self, step: int, rng: torch.Generator) -> Logs:
         """Heads first, then the generator (after the heads' head start)."""
@@ -65,18 +65,17 @@ class StudentTask:
         x0, cond = self.batches.draw(self.config.clips, rng)
         draw = self.draw(x0, rng)
         with torch.autocast(x0.device.type, torch.bfloat16), torch.set_grad_enabled(learn):
-            return judge(self.G, self.D, x0, cond, draw), x0, cond, draw
+            near = self.config.perturbation if self.config.smoothness else 0.0
+            return judge(self.G, self.D, x0, cond, draw, near), x0, cond, draw
 
     def _heads(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw) -> Logs:
-        loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config.gamma)
+        loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config)
         self._update("heads", loss)
         return logs
 
     def _generator(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw, ahead: bool) -> Logs:
-        weights = torch.ones(len(x0), device=x0.device)
-        rec = self.config.reconstruction * weights
         with torch.set_grad_enabled(not ahead):
-            loss, logs = generator_loss(self.D, seen, x0, cond, draw, weights, rec, self.config.huber_c)
+            loss, logs = generator_loss(self.D, seen, x0, cond, draw, self.config)
         return logs | {"g_norm": 0.0 if ahead else self._update("generator", loss)}
 
     def _update(self, name: str, loss: Tensor) -> float:
