@@ -4,8 +4,13 @@ from sfv.media.clips import read_clip, read_note, read_video_bytes, write_clip
 from sfv.media.files import replacing
 from sfv.media.pictures import PICTURE_ENDINGS, fit, from_note, read_picture, to_note
 from sfv.media.sheets import contact_sheet, side_by_side, write_picture
+from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
 
 __all__ = [
+    "VIDEO_ENDINGS",
+    "DamagedVideo",
+    "at_rate",
+    "stream_video",
     "PICTURE_ENDINGS",
     "contact_sheet",
     "fit",

@@ -25,10 +25,11 @@ class Batches:
         codec: Codec,
         conditioner: Conditioner,
         frames: int,
-        half: float = 0.25,
+        half: float = 0.15,
+        rest: float = 0.8,
     ) -> None:
         self.shards, self.store, self.codec, self.conditioner = shards, store, codec, conditioner
-        self.frames, self.half = frames, half
+        self.frames, self.half, self.rest = frames, half, rest
         self.device = next(codec.parameters()).device
         self.clips = {(c.id): c for c in store.clips}
         grouped: dict[str, list[Entry]] = {}
@@ -64,11 +65,11 @@ class Batches:
         return x0, mixed
 
     def _window(self, rng: torch.Generator) -> tuple[Tensor, Entry, int, float]:
-        """Latents, entry, first kept frame, frames per second. Half of the windows start at the rest pose."""
+        """Latents, entry, first kept frame, frames per second. Most windows start at the rest pose, as pictures do."""
         family = self.families[int(torch.randint(len(self.families), (), generator=rng))]
         e = family[int(torch.randint(len(family), (), generator=rng))]
         rest, half = torch.rand(2, generator=rng).tolist()
-        first = 0 if rest < 0.5 else int(torch.randint(e.count, (), generator=rng))
+        first = 0 if rest < self.rest else int(torch.randint(e.count, (), generator=rng))
         stride = 2 if half < self.half else 1
         return self.shards.window(e, first, self.frames, stride), e, first, self.shards.fps / stride
 

@@ -104,7 +104,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "picture-encoder": (PictureEncoderTraining(steps=800),),
         "teacher": (
             TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
-            TeacherTraining(steps=3400, clips=3, p_mean=1.2, wide=0.15, drop=0.1),
+            TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
         "student": (StudentTraining(steps=780, clips=2),),
     },
