@@ -10,7 +10,8 @@ from diffusers import StableVideoDiffusionPipeline
 
 import sfv
 from sfv.batch import compare, example
-from sfv.evaluation.metrics import flow, psnr
+from sfv.evaluation.metrics import psnr
+from sfv.media import flow
 from sfv.settings import Settings
 
 pytestmark = pytest.mark.weights

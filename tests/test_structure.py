@@ -30,7 +30,7 @@ LANDLORDS = {
     "transformers": {"families"},
     "huggingface_hub": {"families"},
     "tyro": {"cli"},
-    "cv2": {"evaluation"},
+    "cv2": {"media"},
     "torchvision": set(),
     "ray": set(),
     "pickle": set(),

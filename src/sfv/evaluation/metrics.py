@@ -1,13 +1,9 @@
 """Pure functions of feature rows and frames."""
 
-from typing import Any
-
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.errors import SfvError
 from sfv.types import Frames
 
 Rows = Float[Tensor, "n d"]
@@ -39,18 +35,6 @@ class Basis:
     def __call__(self, rows: Rows) -> Float[Tensor, "n _"]:
         """(n, d) -> (n, dims), per original channel: distances do not grow with d."""
         return (rows.double() - self.mean) / self.std @ self.axes.T / self.mean.numel() ** 0.5
-
-
-def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
-    """Optical flow magnitude between neighbouring frames, pixels per frame (DIS, 1603.03590, medium preset)."""
-    try:
-        import cv2  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
-        raise SfvError("optical flow needs OpenCV; install it with: pip install 'sfv[eval]'") from error
-    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
-    fields = [dis.calc(a, b, None) for a, b in zip(grey[:-1], grey[1:], strict=True)]
-    return torch.from_numpy(np.linalg.norm(np.stack(fields), axis=-1))
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

@@ -1,7 +1,8 @@
-"""Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV and Pillow; knows no model."""
+"""Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
 from sfv.media.clips import read_clip, read_note, read_video_bytes, write_clip
 from sfv.media.files import replacing
+from sfv.media.motion import flow
 from sfv.media.pictures import PICTURE_ENDINGS, fit, from_note, read_picture, to_note
 from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
@@ -14,6 +15,7 @@ __all__ = [
     "PICTURE_ENDINGS",
     "contact_sheet",
     "fit",
+    "flow",
     "from_note",
     "read_clip",
     "read_note",

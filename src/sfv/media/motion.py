@@ -1,0 +1,23 @@
+"""How much a clip moves. The only importer of OpenCV."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sfv.errors import SfvError
+from sfv.types import Frames
+
+
+def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
+    """Optical flow magnitude between neighbouring frames, pixels per frame (DIS, 1603.03590, medium preset)."""
+    try:
+        import cv2  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise SfvError("optical flow needs OpenCV; install it with: pip install 'sfv[train]' or 'sfv[eval]'") from error
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
+    fields = [dis.calc(a, b, None) for a, b in zip(grey[:-1], grey[1:], strict=True)]
+    return torch.from_numpy(np.linalg.norm(np.stack(fields), axis=-1))

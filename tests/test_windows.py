@@ -1,0 +1,136 @@
+"""Clips out of videos: scenes, sizes, motion, look-alikes; and where videos are found."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfv.data.sources import find
+from sfv.data.windows import ClipPlan, Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
+from sfv.errors import SfvError
+
+
+def scene(seed: int, count: int, speed: float = 1.0, size: tuple[int, int] = (64, 96)) -> list[torch.Tensor]:
+    """A textured picture that slides to the right."""
+    g = torch.Generator().manual_seed(seed)
+    base = torch.rand(3, 1, 1, generator=g) * 0.6
+    blobs = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 12, 40, generator=g), (size[0], 4 * size[1]), mode="bicubic"
+    )
+    wide = (base + 0.4 * blobs[0]).clamp(0, 1)
+    at = [round(speed * i) for i in range(count)]
+    return [(255 * wide[:, :, x : x + size[1]]).to(torch.uint8).permute(1, 2, 0).contiguous() for x in at]
+
+
+def test_scenes_are_not_mixed() -> None:
+    plan = ClipPlan(frames=4, sizes=("32x48",))
+    dark, light = scene(1, 10), [255 - p for p in scene(1, 7)]
+    got = list(clips_of_scenes(dark + light, plan))
+    assert [(first, len(some)) for first, some in got] == [(0, 4), (4, 4), (8, 2), (10, 4), (14, 3)]
+
+
+def test_fast_motion_is_no_cut() -> None:
+    plan = ClipPlan(frames=8, sizes=("32x48",))
+    assert [len(s) for _, s in clips_of_scenes(scene(2, 16, speed=6), plan)] == [8, 8]
+
+
+def test_windows_have_one_size_and_a_motion_score() -> None:
+    plan = ClipPlan(frames=4, sizes=("32x48", "48x32"))
+    still, slow, fast = ([w for w in windows(scene(3, 4, v), plan)][0] for v in (0.0, 1.0, 3.0))
+    assert isinstance(still, Window) and isinstance(slow, Window) and isinstance(fast, Window)
+    assert still.frames.shape == (4, 32, 48, 3)
+    assert still.motion < 0.1 < slow.motion < fast.motion
+    assert slow.motion == pytest.approx(4, rel=0.4), "1 pixel at 64 is 4 at 256"
+
+
+def test_what_is_left_out_says_why() -> None:
+    plan = ClipPlan(frames=4, sizes=("32x48",), min_motion=1)
+    got = list(windows(scene(4, 6, 0.0), plan))
+    assert [type(w) for w in got] == [Left, Left]
+    assert "outside 1" in got[0].why and "fewer than 4" in got[1].why  # type: ignore[union-attr]
+    many = list(windows(scene(4, 12, 1), ClipPlan(frames=4, sizes=("32x48",), max_clips=1)))
+    assert isinstance(many[0], Window) and isinstance(many[1], Left) and len(many) == 2
+
+
+def test_the_nearest_bucket_is_by_shape() -> None:
+    buckets = ClipPlan(sizes=("576x1024", "1024x576", "768x768")).buckets()
+    assert nearest(buckets, 1080, 1920) == (576, 1024)
+    assert nearest(buckets, 1920, 1080) == (1024, 576)
+    assert nearest(buckets, 500, 520) == (768, 768)
+    with pytest.raises(SfvError, match="HEIGHTxWIDTH"):
+        ClipPlan(sizes=("big",)).buckets()
+
+
+def test_copies_are_found_across_sizes_and_noise() -> None:
+    def mark(frames: list[torch.Tensor]) -> int:
+        return difference_hash(torch.stack(frames))
+
+    first, other = scene(5, 4), scene(6, 4)
+    smaller = [
+        torch.nn.functional.interpolate(p.permute(2, 0, 1)[None].float(), (48, 72), mode="area")[0]
+        .to(torch.uint8)
+        .permute(1, 2, 0)
+        for p in first
+    ]
+    noisy = [(p.float() + torch.randn(p.shape)).clamp(0, 255).to(torch.uint8) for p in first]
+    marks = [mark(v) for v in (first, other, smaller, noisy)]
+    assert duplicates(marks) == {2: 0, 3: 0}
+
+
+@given(st.lists(st.integers(0, 2**192 - 1), max_size=30), st.integers(0, 11), st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_search_for_copies_equals_brute_force(marks: list[int], most: int, random: object) -> None:
+    marks = marks + [m ^ (1 << random.randrange(192)) for m in marks[:5]]  # type: ignore[attr-defined]
+    kept: list[int] = []
+    want = {}
+    for i, m in enumerate(marks):
+        twins = [j for j in kept if (marks[j] ^ m).bit_count() <= most]
+        if twins:
+            want[i] = twins[0]
+        else:
+            kept.append(i)
+    assert duplicates(marks, most) == want
+
+
+def test_sources_of_every_kind(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    for name in ("x.mp4", "y.MOV", "z.txt"):
+        (inner / name).write_bytes(name.encode())
+    (tmp_path / "list.csv").write_text("path,note\na/b/x.mp4,hi\n")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"path": "a/b/y.MOV"}) + "\n\n")
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        tar.add(inner / "x.mp4", "s/1.mp4")
+        tar.add(inner / "z.txt", "s/1.txt")
+
+    def names(*places: str) -> list[str]:
+        return [Path(s.member or s.path).name for s in find([str(tmp_path / p) for p in places])]
+
+    assert names("a") == ["x.mp4", "y.MOV"]
+    assert names("list.csv") == ["x.mp4"] and names("list.jsonl") == ["y.MOV"]
+    assert names("a", "list.csv", "a/b/*.mp4") == ["x.mp4", "y.MOV"], "each video once"
+    assert names("t.tar") == ["1.mp4"]
+    assert find([str(tmp_path / "t.tar")])[0].open() == b"x.mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("l.csv", "file\na.mp4\n", 'has no "path"'),
+        ("l.jsonl", "{oops", "manifest"),
+        ("t.tar", "no", "not a readable tar"),
+    ],
+)
+def test_bad_places_say_so(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SfvError, match=says):
+        find([str(tmp_path / name)])
+    with pytest.raises(SfvError, match="holds no videos"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        find([str(tmp_path / "empty")])
+    with pytest.raises(SfvError, match="matches nothing"):
+        find([str(tmp_path / "*.mp4")])
