@@ -7,7 +7,7 @@ from pathlib import Path
 
 SRC = Path(__file__).parent.parent / "src" / "sfv"
 FLOORS = {
-    "errors": 0,
+    "errors": -1,
     "memory": 0,
     "types": 0,
     "settings": 0,

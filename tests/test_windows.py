@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfv.data.sources import find
-from sfv.data.windows import ClipPlan, Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
+from sfv.data.windows import Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
 from sfv.errors import SfvError
+from sfv.settings import ClipPlan
 
 
 def scene(seed: int, count: int, speed: float = 1.0, size: tuple[int, int] = (64, 96)) -> list[torch.Tensor]:
@@ -27,19 +28,19 @@ def scene(seed: int, count: int, speed: float = 1.0, size: tuple[int, int] = (64
 
 
 def test_scenes_are_not_mixed() -> None:
-    plan = ClipPlan(frames=4, sizes=("32x48",))
+    plan = ClipPlan(fps=7, frames=4, sizes=("32x48",))
     dark, light = scene(1, 10), [255 - p for p in scene(1, 7)]
     got = list(clips_of_scenes(dark + light, plan))
     assert [(first, len(some)) for first, some in got] == [(0, 4), (4, 4), (8, 2), (10, 4), (14, 3)]
 
 
 def test_fast_motion_is_no_cut() -> None:
-    plan = ClipPlan(frames=8, sizes=("32x48",))
+    plan = ClipPlan(fps=7, frames=8, sizes=("32x48",))
     assert [len(s) for _, s in clips_of_scenes(scene(2, 16, speed=6), plan)] == [8, 8]
 
 
 def test_windows_have_one_size_and_a_motion_score() -> None:
-    plan = ClipPlan(frames=4, sizes=("32x48", "48x32"))
+    plan = ClipPlan(fps=7, frames=4, sizes=("32x48", "48x32"))
     still, slow, fast = ([w for w in windows(scene(3, 4, v), plan)][0] for v in (0.0, 1.0, 3.0))
     assert isinstance(still, Window) and isinstance(slow, Window) and isinstance(fast, Window)
     assert still.frames.shape == (4, 32, 48, 3)
@@ -48,21 +49,21 @@ def test_windows_have_one_size_and_a_motion_score() -> None:
 
 
 def test_what_is_left_out_says_why() -> None:
-    plan = ClipPlan(frames=4, sizes=("32x48",), min_motion=1)
+    plan = ClipPlan(fps=7, frames=4, sizes=("32x48",), min_motion=1)
     got = list(windows(scene(4, 6, 0.0), plan))
     assert [type(w) for w in got] == [Left, Left]
     assert "outside 1" in got[0].why and "fewer than 4" in got[1].why  # type: ignore[union-attr]
-    many = list(windows(scene(4, 12, 1), ClipPlan(frames=4, sizes=("32x48",), max_clips=1)))
+    many = list(windows(scene(4, 12, 1), ClipPlan(fps=7, frames=4, sizes=("32x48",), max_clips=1)))
     assert isinstance(many[0], Window) and isinstance(many[1], Left) and len(many) == 2
 
 
 def test_the_nearest_bucket_is_by_shape() -> None:
-    buckets = ClipPlan(sizes=("576x1024", "1024x576", "768x768")).buckets()
+    buckets = ClipPlan(fps=7, frames=4, sizes=("576x1024", "1024x576", "768x768")).buckets()
     assert nearest(buckets, 1080, 1920) == (576, 1024)
     assert nearest(buckets, 1920, 1080) == (1024, 576)
     assert nearest(buckets, 500, 520) == (768, 768)
     with pytest.raises(SfvError, match="HEIGHTxWIDTH"):
-        ClipPlan(sizes=("big",)).buckets()
+        ClipPlan(fps=7, frames=4, sizes=("big",)).buckets()
 
 
 def test_copies_are_found_across_sizes_and_noise() -> None:

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import Format, Settings
+from sfv.settings import EncodeSettings, Format, Settings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -179,6 +179,27 @@ class Pack(Flags):
         return 0
 
 
+class Encode(Flags, EncodeSettings):
+    """Turn videos into latent shards for training: cut into scenes, fitted, scored; the same command resumes."""
+
+    videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEOS...")]
+    """Folders, files, globs, CSV or JSONL manifests (column "path"), or tars."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="SHARDS")]
+    """Folder for the shards."""
+    model: str = "sticker"
+    """Whose codec and picture encoder: an embedded model, a diffusers folder, or a hub id."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.data.prepare import encode_videos
+
+        settings = EncodeSettings(**self.model_dump(include=set(EncodeSettings.model_fields)))
+        print(encode_videos(self.videos, self.model, self.out, settings, self.device))
+        return 0
+
+
 class Train(Flags):
     """Train one part of a sticker model: codec, picture-encoder, teacher or student; the same command resumes."""
 
@@ -239,6 +260,7 @@ Command = (
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Pack, subcommand("pack")]
+    | Annotated[Encode, subcommand("encode")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Export, subcommand("export")]
 )

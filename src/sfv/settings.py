@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sfv.errors import SfvError
+
 Fit = Literal["pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)
 Format = Literal["mp4", "gif", "webp", "png"]
@@ -60,3 +62,60 @@ class Settings(BaseModel):
         """The same with every open field filled from a model's defaults."""
         known = {k: v for k, v in own.model_dump().items() if getattr(self, k) is None}
         return self.model_copy(update=known)
+
+
+class ClipRules(BaseModel):
+    """What is made of a video, whatever the model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fit: Fit = "crop"
+    """How a video of another aspect is fitted: crop or pad, never stretched."""
+    cut: float = Field(default=0.12, gt=0, le=1)
+    """Mean colour change (0-1) that, if also three times the scene's usual, starts a new scene."""
+    min_motion: float = Field(default=0.0, ge=0)
+    """Clips whose mean flow (pixels per frame at 256 pixels' short side) is less are left out."""
+    max_motion: float = Field(default=1e3, gt=0)
+    """Clips whose mean flow is more are left out."""
+    max_clips: int = Field(default=1000, gt=0)
+    """Clips taken of one video."""
+    keep_copies: bool = False
+    """Keep clips that look like an earlier one."""
+
+
+class ClipPlan(ClipRules):
+    """What a clip is, in full."""
+
+    fps: float = Field(gt=0, le=120)
+    frames: int = Field(gt=1, le=200)
+    sizes: tuple[str, ...] = Field(min_length=1)
+
+    def buckets(self) -> list[tuple[int, int]]:
+        """(height, width) of every size; SfvError for what is not HEIGHTxWIDTH."""
+        found = []
+        for text in self.sizes:
+            height, _, width = text.partition("x")
+            if not (height.isdigit() and width.isdigit()) or min(int(height), int(width)) < 16:
+                raise SfvError(f"size {text!r} must be HEIGHTxWIDTH in pixels, at least 16, such as 576x1024")
+            found.append((int(height), int(width)))
+        return found
+
+
+class EncodeSettings(ClipRules):
+    """A request to encode videos. What is not given follows the model's own defaults."""
+
+    fps: float | None = Field(default=None, gt=0, le=120)
+    """Frames per second after resampling by time."""
+    frames: int | None = Field(default=None, gt=1, le=200)
+    """Frames of a clip; what is left of a scene is dropped."""
+    sizes: tuple[str, ...] = ()
+    """HEIGHTxWIDTH of the aspect buckets; a video goes to the one nearest in aspect."""
+    workers: int = Field(default=1, gt=0, le=256)
+    """Processes; each holds the model and one clip."""
+
+    def over(self, own: Defaults) -> ClipPlan:
+        """The plan with every open field filled from a model's defaults."""
+        given = self.model_dump(exclude={"workers"})
+        given["fps"], given["frames"] = self.fps or own.fps, self.frames or own.frames
+        given["sizes"] = self.sizes or (f"{own.height}x{own.width}",)
+        return ClipPlan(**given)

@@ -1,14 +1,18 @@
 """Latent shards: what training reads. One safetensors file per few clips, and an index.
 
-`latents` (n, c, h, w) fp16 scaled latents of every kept frame; `embeds` (n, e) fp16 picture embeddings of the
-same frames. The index says where each clip lies, which codec made it (hash), and how it was drawn.
+Sticker shards: `latents` (n, c, h, w) fp16 scaled latents of every kept frame; `embeds` (n, e) fp16 picture
+embeddings of the same frames. Video shards: `latents` (clips, f, c, h, w), `embeds` (clips, tokens, e) and `pictures`
+(clips, 3, h, w) uint8 of the first frames alone. The index says where each clip lies, which codec made it (hash), and
+how it was drawn.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,7 +22,8 @@ from sfv.media import replacing
 
 @dataclass(frozen=True)
 class Entry:
-    """One encoded clip: rows start .. start + count of a shard; `version` is its augmentation (0 = none)."""
+    """One encoded clip: frames start .. start + count of a shard; `version` is its augmentation (0 = none); `motion`
+    its mean optical flow where that was measured."""
 
     shard: str
     start: int
@@ -26,6 +31,36 @@ class Entry:
     id: str
     family: str
     version: int
+    motion: float = 0.0
+
+
+def write_clips(out: Path, shard: str, latents: Tensor, embeds: Tensor, pictures: Tensor) -> None:
+    """Store one shard of video clips of equal size."""
+    tensors = {"latents": latents, "embeds": embeds, "pictures": pictures}
+    with replacing(out / f"{shard}.safetensors") as path:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+
+
+def close_index(out: Path, meta: dict[str, Any], clips: list[dict[str, Any]]) -> None:
+    """Write the index of a shard folder: what made it, and its clips."""
+    with replacing(out / "index.json") as path:
+        path.write_text(json.dumps(meta | {"clips": clips}))
+
+
+def read_index(folder: Path, codec_hash: str | None = None) -> tuple[dict[str, Any], list[Entry]]:
+    """What made a shard folder, and its clips; SfvError if it is not finished, damaged, or of another codec."""
+    try:
+        meta = json.loads((folder / "index.json").read_text())
+        entries = [Entry(**e) for e in meta.pop("clips")]
+        rate, codec = float(meta["fps"]), str(meta["codec"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SfvError(f"{folder} holds no finished shards ({error}); make them with `sfv encode`") from error
+    if codec_hash and codec != codec_hash:
+        raise SfvError(f"{folder} was encoded by another codec; encode again with this model")
+    missing = next((e.shard for e in entries if not (folder / f"{e.shard}.safetensors").exists()), None)
+    if not entries or missing:
+        raise SfvError(f"{folder} holds {f'no {missing}.safetensors' if missing else 'no clips'}; encode again")
+    return meta | {"fps": rate}, entries
 
 
 class ShardWriter:
@@ -54,21 +89,15 @@ class ShardWriter:
 
     def close(self) -> None:
         """Write the index."""
-        with replacing(self.out / "index.json") as path:
-            path.write_text(json.dumps(self.meta | {"clips": [asdict(e) for e in self.entries]}))
+        close_index(self.out, self.meta, [asdict(e) for e in self.entries])
 
 
 class Shards:
     """All latents in memory (a sticker set is 0.2 GB) behind clip windows."""
 
     def __init__(self, folder: Path, codec_hash: str | None = None) -> None:
-        try:
-            meta = json.loads((folder / "index.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise SfvError(f"{folder} holds no finished shards ({error}); make them with `sfv encode`") from error
-        if codec_hash and meta["codec"] != codec_hash:
-            raise SfvError(f"{folder} was encoded by another codec; encode again with this model")
-        self.fps, self.entries = float(meta["fps"]), [Entry(**e) for e in meta["clips"]]
+        meta, self.entries = read_index(folder, codec_hash)
+        self.fps = float(meta["fps"])
         files = {e.shard: load_file(folder / f"{e.shard}.safetensors") for e in self.entries}
         self.latents = {k: v["latents"] for k, v in files.items()}
         self.embeds = {k: v["embeds"] for k, v in files.items()}
@@ -81,3 +110,34 @@ class Shards:
     def embed(self, e: Entry, first: int) -> Tensor:
         """(1, e) the condition frame's embedding."""
         return self.embeds[e.shard][e.start + first % e.count].float()[None]
+
+
+class ClipShards:
+    """Video clips read from their shards when asked for: memory holds none of them."""
+
+    def __init__(self, folder: Path, codec_hash: str | None = None) -> None:
+        self.folder = folder
+        meta, self.entries = read_index(folder, codec_hash)
+        if meta.get("kind") != "videos":
+            raise SfvError(f"{folder} holds shards of stickers, not of videos; make them with `sfv encode`")
+        self.fps, self.frames = float(meta["fps"]), int(meta["frames"])
+        self.sizes: dict[tuple[int, ...], list[int]] = {}
+        for shard in sorted({e.shard for e in self.entries}):
+            with self._open(shard) as file:
+                shape = tuple(file.get_slice("latents").get_shape()[1:])
+            self.sizes.setdefault(shape, []).extend(i for i, e in enumerate(self.entries) if e.shard == shard)
+
+    def _open(self, shard: str) -> Any:
+        path = self.folder / f"{shard}.safetensors"
+        try:
+            return safe_open(path, "pt")
+        except (SafetensorError, OSError) as error:
+            raise SfvError(f"{path} is damaged ({error}); delete it and its job's note, then encode again") from error
+
+    def clip(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (f, c, y, x) and embedding (tokens, e) in fp32, first frame (3, h, w) in [-1, 1]."""
+        e = self.entries[index]
+        at = e.start // e.count
+        with self._open(e.shard) as file:
+            latents, embeds, picture = (file.get_slice(k)[at] for k in ("latents", "embeds", "pictures"))
+        return latents.float(), embeds.float(), picture.float() / 127.5 - 1

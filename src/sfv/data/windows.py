@@ -9,50 +9,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media import fit, flow
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import Fit
+from sfv.settings import ClipPlan
 from sfv.types import Frames
 
 FLOW_SIDE = 256
 """Short side at which motion is measured, so that scores compare across resolutions."""
-
-
-class ClipPlan(BaseModel):
-    """What a clip is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fps: float = Field(default=7, gt=0, le=120)
-    """Frames per second after resampling by time."""
-    frames: int = Field(default=14, gt=1, le=200)
-    """Frames of a clip; what is left of a scene is dropped."""
-    sizes: tuple[str, ...] = ("576x1024",)
-    """HEIGHTxWIDTH of the aspect buckets; a video goes to the one nearest in aspect."""
-    fit: Fit = "crop"
-    """How a video of another aspect is fitted: crop or pad, never stretched."""
-    cut: float = Field(default=0.12, gt=0, le=1)
-    """Mean colour change (0-1) that, if also three times the scene's usual, starts a new scene."""
-    min_motion: float = Field(default=0.0, ge=0)
-    """Clips whose mean flow (pixels per frame at 256 pixels' short side) is less are left out."""
-    max_motion: float = Field(default=1e3, gt=0)
-    """Clips whose mean flow is more are left out."""
-    max_clips: int = Field(default=1000, gt=0)
-    """Clips taken of one video."""
-
-    def buckets(self) -> list[tuple[int, int]]:
-        """(height, width) of every bucket; SfvError for what is not HEIGHTxWIDTH."""
-        found = []
-        for text in self.sizes:
-            height, _, width = text.partition("x")
-            if not (height.isdigit() and width.isdigit()) or min(int(height), int(width)) < 16:
-                raise SfvError(f"size {text!r} must be HEIGHTxWIDTH in pixels, at least 16, such as 576x1024")
-            found.append((int(height), int(width)))
-        return found
 
 
 @dataclass(frozen=True)
@@ -122,11 +88,11 @@ def nearest(buckets: list[tuple[int, int]], height: int, width: int) -> tuple[in
 
 
 def motion_score(frames: Frames) -> float:
-    """Mean optical flow in pixels per frame, at a short side of FLOW_SIDE."""
+    """Mean optical flow in pixels per frame, at a short side of FLOW_SIDE; to 3 digits, the same on any machine."""
     short = min(frames.shape[1:3])
     height, width = (round(n * FLOW_SIDE / short) for n in frames.shape[1:3])
     small = F.interpolate(frames.permute(0, 3, 1, 2).float(), (height, width), mode="bilinear", antialias=True)
-    return float(flow(small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)).mean())
+    return round(float(flow(small.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)).mean()), 3)
 
 
 def difference_hash(frames: Frames) -> int:

@@ -36,7 +36,7 @@ def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Time
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise SfvError(f"{called} is empty (0 bytes)")
     try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source))
+        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r")
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{called} is not a readable video ({error})") from error
     with container:
