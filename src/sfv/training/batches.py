@@ -1,21 +1,94 @@
 """Latent windows with their conditions: what a denoiser's training step draws."""
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from sfv.data.encode import render
-from sfv.data.shards import Entry, Shards
+from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
 from sfv.edm.denoiser import per_clip
 from sfv.families.base import Codec, Conditioner
-from sfv.types import Cond, Latents
+from sfv.types import Cond, Latents, Picture, Pixels
 
 
-class Batches:
+class Draws(ABC):
+    """Where a denoiser's training takes clips from."""
+
+    codec: Codec
+    conditioner: Conditioner
+
+    @property
+    def device(self) -> torch.device:
+        """Where drawn clips lie."""
+        return next(self.codec.parameters()).device
+
+    @abstractmethod
+    def pick(self, b: int, rng: torch.Generator) -> "Picked":
+        """`b` clips of equal shape."""
+
+    def draw(self, b: int, rng: torch.Generator, drop: float = 0.0) -> tuple[Latents, Cond]:
+        """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
+
+        The condition latent is encoded afresh from noised pixels, ln s_c ~ N(-3, 0.5^2) (SVD's law).
+        """
+        got = self.pick(b, rng)
+        aug = (-3 + 0.5 * torch.randn(b, generator=rng)).exp()
+        clean = got.pictures[:, None]
+        noised = clean + per_clip(aug) * torch.randn(clean.shape, generator=rng)
+        ids = torch.stack([got.fps - 1, got.motion, aug], 1)
+        cond = {
+            "image_latents": self._encode(noised.to(self.device)),
+            "image_embeds": got.embeds.to(self.device),
+            "added_time_ids": ids.to(self.device),
+        }
+        keep = (torch.rand(b, generator=rng) >= drop).float().to(self.device)
+        without = self.conditioner.unconditional(cond)
+        return got.x0.to(self.device), {k: torch.where(_like(keep, v) > 0, v, without[k]) for k, v in cond.items()}
+
+    @torch.no_grad()
+    def _encode(self, pictures: Pixels) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.codec.posterior(pictures)[0][:, 0].float()
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Clips on the CPU: latents, first frames (b, 3, h, w) in [-1, 1], their embeddings, rates and motion ids (b,)."""
+
+    x0: Latents
+    pictures: Picture
+    embeds: Tensor
+    fps: Tensor
+    motion: Tensor
+
+
+class VideoBatches(Draws):
+    """Clips of one size each time, sizes as often as they hold clips; the motion id is the rank of a clip's flow."""
+
+    def __init__(self, shards: ClipShards, codec: Codec, conditioner: Conditioner) -> None:
+        self.shards, self.codec, self.conditioner = shards, codec, conditioner
+        self.groups = list(shards.sizes.values())
+        flows = torch.tensor([e.motion for e in shards.entries])
+        order = flows.argsort(stable=True).argsort().float()
+        self.motion = order * 255 / max(1, len(order) - 1)
+
+    def pick(self, b: int, rng: torch.Generator) -> Picked:
+        """A size by its share of clips, then clips evenly."""
+        shares = torch.tensor([float(len(g)) for g in self.groups])
+        group = self.groups[int(torch.multinomial(shares, 1, generator=rng))]
+        chosen = [group[i] for i in torch.randint(len(group), (b,), generator=rng).tolist()]
+        latents, embeds, pictures = (torch.stack(v) for v in zip(*map(self.shards.clip, chosen), strict=True))
+        fps = torch.full((b,), self.shards.fps)
+        return Picked(latents, pictures, embeds, fps, self.motion[torch.tensor(chosen)])
+
+
+class Batches(Draws):
     """Windows of `frames` latents, families evenly, at the shards' rate or half of it.
 
-    The condition latent is encoded afresh from noised pixels (ln s_c ~ N(-3, 0.5^2), SVD's law); the motion id is
-    the rank (0-255) of the window's latent frame difference among the training windows.
+    The motion id is the rank (0-255) of the window's latent frame difference among the training windows.
     """
 
     def __init__(
@@ -30,7 +103,6 @@ class Batches:
     ) -> None:
         self.shards, self.store, self.codec, self.conditioner = shards, store, codec, conditioner
         self.frames, self.half, self.rest = frames, half, rest
-        self.device = next(codec.parameters()).device
         self.clips = {(c.id): c for c in store.clips}
         grouped: dict[str, list[Entry]] = {}
         for e in shards.entries:
@@ -48,21 +120,18 @@ class Batches:
         """0-255: where this window's motion ranks."""
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
 
-    def draw(self, b: int, rng: torch.Generator, drop: float = 0.0) -> tuple[Latents, Cond]:
-        """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
+    def pick(self, b: int, rng: torch.Generator) -> Picked:
+        """Windows drawn one by one."""
         drawn = [self._window(rng) for _ in range(b)]
-        x0 = torch.stack([w for w, *_ in drawn]).to(self.device)
-        aug = (-3 + 0.5 * torch.randn(b, generator=rng)).exp()
-        ids = [[rate - 1, self.motion_id(w), float(a)] for (w, _, _, rate), a in zip(drawn, aug, strict=True)]
-        cond = {
-            "image_latents": self._noised_pictures([(e, at) for _, e, at, _ in drawn], aug, rng),
-            "image_embeds": torch.stack([self.shards.embed(e, at) for _, e, at, _ in drawn]).to(self.device),
-            "added_time_ids": torch.tensor(ids, device=self.device),
-        }
-        keep = (torch.rand(b, generator=rng) >= drop).float().to(self.device)
-        without = self.conditioner.unconditional(cond)
-        mixed = {k: torch.where(_like(keep, v) > 0, v, without[k]) for k, v in cond.items()}
-        return x0, mixed
+        step = round(self.store.fps / self.shards.fps)
+        pixels = [render(self.store, self.clips[e.id], e.version, at * step, 1, 1)[0] for _, e, at, _ in drawn]
+        return Picked(
+            torch.stack([w for w, *_ in drawn]),
+            torch.stack(pixels),
+            torch.stack([self.shards.embed(e, at) for _, e, at, _ in drawn]),
+            torch.tensor([rate for *_, rate in drawn]),
+            torch.tensor([self.motion_id(w) for w, *_ in drawn]),
+        )
 
     def _window(self, rng: torch.Generator) -> tuple[Tensor, Entry, int, float]:
         """Latents, entry, first kept frame, frames per second. Most windows start at the rest pose, as pictures do."""
@@ -72,15 +141,6 @@ class Batches:
         first = 0 if rest < self.rest else int(torch.randint(e.count, (), generator=rng))
         stride = 2 if half < self.half else 1
         return self.shards.window(e, first, self.frames, stride), e, first, self.shards.fps / stride
-
-    @torch.no_grad()
-    def _noised_pictures(self, at: list[tuple[Entry, int]], aug: Tensor, rng: torch.Generator) -> Tensor:
-        step = round(self.store.fps / self.shards.fps)
-        pixels = [render(self.store, self.clips[e.id], e.version, first * step, 1, 1) for e, first in at]
-        clean = torch.stack(pixels)
-        noised = (clean + per_clip(aug) * torch.randn(clean.shape, generator=rng)).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return self.codec.posterior(noised)[0][:, 0].float()
 
 
 def frame_difference(x0: Tensor) -> Tensor:

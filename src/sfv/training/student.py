@@ -10,7 +10,7 @@ from torch.optim import Adam, Optimizer
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import discrete, discretised_log_normal, karras_grid
-from sfv.training.batches import Batches, frame_difference
+from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
@@ -23,7 +23,7 @@ class StudentTask:
     """Two optimisers: the generator's and the heads'."""
 
     def __init__(
-        self, teacher: Denoiser, batches: Batches, config: StudentTraining, sigmas: tuple[float, float, float]
+        self, teacher: Denoiser, batches: Draws, config: StudentTraining, sigmas: tuple[float, float, float]
     ) -> None:
         self.config, self.batches = config, batches
         self.G = copy.deepcopy(teacher).train().requires_grad_(True)
@@ -92,7 +92,7 @@ class StudentTask:
 
 def train_student(
     teacher: Denoiser,
-    batches: Batches,
+    batches: Draws,
     config: StudentTraining,
     sigmas: tuple[float, float, float],
     run_dir: Path,

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise, log_normal
-from sfv.training.batches import Batches
+from sfv.training.batches import Draws
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
@@ -27,7 +27,7 @@ def denoising_loss(D: Denoiser, x0: Latents, cond: Cond, sigma: Sigma, n: Latent
 class TeacherTask:
     """One optimiser over the whole denoiser."""
 
-    def __init__(self, D: Denoiser, batches: Batches, config: TeacherTraining, sigmas: tuple[float, float]) -> None:
+    def __init__(self, D: Denoiser, batches: Draws, config: TeacherTraining, sigmas: tuple[float, float]) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
         muon = Muon(D.learnable(), config.lr)
         self.modules: dict[str, nn.Module] = {"denoiser": D}
@@ -58,7 +58,7 @@ class TeacherTask:
 
 
 def train_teacher(
-    D: Denoiser, batches: Batches, config: TeacherTraining, sigmas: tuple[float, float], run_dir: Path
+    D: Denoiser, batches: Draws, config: TeacherTraining, sigmas: tuple[float, float], run_dir: Path
 ) -> Denoiser:
     """Train (or resume) and return the averaged denoiser."""
     task = TeacherTask(D, batches, config, sigmas)
