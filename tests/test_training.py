@@ -19,11 +19,11 @@ from sfv.errors import SfvError
 from sfv.families.blueprints import TINY, new_codec
 from sfv.families.svd_folder import load
 from sfv.training import checkpoint
-from sfv.training.checkpoint import cpu_generator
 from sfv.training.config import CodecTraining, Schedule, stages
 from sfv.training.ema import EMA
 from sfv.training.loop import rate, run
 from sfv.training.optimizers import Muon, orthogonalise
+from sfv.training.seeds import Seeds, generator
 from sfv.training.sticker import train_part
 
 
@@ -102,10 +102,10 @@ class Toy:
         }
         self.averages = {"net": EMA(net, 0.9)}
 
-    def step(self, step: int, rng: torch.Generator) -> dict[str, float]:
+    def step(self, step: int, seeds: Seeds) -> dict[str, float]:
         if step == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        loss = self.net(torch.randn(4, 12, generator=rng)).square().mean()
+        loss = self.net(torch.randn(4, 12, generator=seeds.one())).square().mean()
         loss.backward()
         for optimizer in self.optimizers.values():
             optimizer.step()
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 def test_nan_stops_the_run_with_a_reason(tmp_path: Path) -> None:
     class Nan(Toy):
-        def step(self, step: int, rng: torch.Generator) -> dict[str, float]:
+        def step(self, step: int, seeds: Seeds) -> dict[str, float]:
             return {"loss": float("nan")}
 
     with pytest.raises(SfvError, match="loss is not finite"):
@@ -164,7 +164,7 @@ def test_rate_warms_up_and_decays() -> None:
 
 def test_generators_differ_by_every_key() -> None:
     keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    draws = {float(torch.rand((), generator=cpu_generator(*k))) for k in keys}
+    draws = {float(torch.rand((), generator=generator(*k))) for k in keys}
     assert len(draws) == 4
 
 

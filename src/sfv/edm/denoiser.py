@@ -45,6 +45,10 @@ class Denoiser(nn.Module, ABC):
         """Parameters that can have a gradient; a family leaves out those that cannot."""
         return list(self.parameters())
 
+    def blocks(self) -> list[nn.Module]:
+        """Parts that may be sharded or recomputed one by one; together they hold most weights."""
+        return []
+
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
         """x0_hat for noised latents x at noise level sigma."""
         x, sigma = x.float(), sigma.float()

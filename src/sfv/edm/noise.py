@@ -27,15 +27,15 @@ def karras_grid(sigma_min: float, sigma_max: float, count: int, rho: float = 7.0
     return (low + t * (high - low)) ** rho
 
 
-def log_normal(b: int, p_mean: float, p_std: float, rng: torch.Generator) -> Sigma:
-    """ln sigma ~ N(p_mean, p_std^2): the EDM / SVD training law."""
-    return (p_mean + p_std * torch.randn(b, generator=rng)).exp()
+def log_normal(z: Tensor, p_mean: float, p_std: float) -> Sigma:
+    """ln sigma ~ N(p_mean, p_std^2) from unit Gaussian z (b,): the EDM / SVD training law."""
+    return (p_mean + p_std * z).exp()
 
 
-def discrete(levels: Tensor, weights: Tensor, b: int, rng: torch.Generator) -> Sigma:
-    """Draw b of the given levels with the given (unnormalised) weights."""
-    at = torch.multinomial(weights.double(), b, replacement=True, generator=rng)
-    return levels.float()[at]
+def discrete(levels: Tensor, weights: Tensor, u: Tensor) -> Sigma:
+    """Pick one of the levels for each u (b,) in [0, 1), with the given (unnormalised) weights."""
+    ends = (weights.double() / weights.double().sum()).cumsum(0)
+    return levels.float()[torch.searchsorted(ends, u.double(), right=True).clamp(max=len(levels) - 1)]
 
 
 def discretised_log_normal(grid: Tensor, p_mean: float, p_std: float) -> Tensor:

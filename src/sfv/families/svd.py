@@ -73,6 +73,10 @@ class SVDDenoiser(Denoiser):
         block = "transformer_blocks"
         return [p for n, p in self.named_parameters() if not (block in n and any(i in n for i in idle))]
 
+    def blocks(self) -> list[nn.Module]:
+        """Down, mid and up blocks."""
+        return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
+
     def _context(self, c_noise: Tensor, cond: Cond, frames: int) -> dict[str, Tensor]:
         """Embeddings of noise level, ids and picture, repeated per frame."""
         b, unet = len(c_noise), self.unet

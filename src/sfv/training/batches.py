@@ -11,6 +11,7 @@ from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
 from sfv.edm.denoiser import per_clip
 from sfv.families.base import Codec, Conditioner
+from sfv.training.seeds import Rngs
 from sfv.types import Cond, Latents, Picture, Pixels
 
 
@@ -19,6 +20,8 @@ class Draws(ABC):
 
     codec: Codec
     conditioner: Conditioner
+    autocast = True
+    """Encode condition pictures in bfloat16."""
 
     @property
     def device(self) -> torch.device:
@@ -26,31 +29,31 @@ class Draws(ABC):
         return next(self.codec.parameters()).device
 
     @abstractmethod
-    def pick(self, b: int, rng: torch.Generator) -> "Picked":
-        """`b` clips of equal shape."""
+    def pick(self, rngs: Rngs) -> "Picked":
+        """One clip per generator, all of one shape."""
 
-    def draw(self, b: int, rng: torch.Generator, drop: float = 0.0) -> tuple[Latents, Cond]:
+    def draw(self, rngs: Rngs, drop: float = 0.0) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
 
         The condition latent is encoded afresh from noised pixels, ln s_c ~ N(-3, 0.5^2) (SVD's law).
         """
-        got = self.pick(b, rng)
-        aug = (-3 + 0.5 * torch.randn(b, generator=rng)).exp()
+        got = self.pick(rngs)
+        aug = (-3 + 0.5 * rngs.normal()).exp()
         clean = got.pictures[:, None]
-        noised = clean + per_clip(aug) * torch.randn(clean.shape, generator=rng)
+        noised = clean + per_clip(aug) * rngs.normal(*clean.shape[1:])
         ids = torch.stack([got.fps - 1, got.motion, aug], 1)
         cond = {
             "image_latents": self._encode(noised.to(self.device)),
             "image_embeds": got.embeds.to(self.device),
             "added_time_ids": ids.to(self.device),
         }
-        keep = (torch.rand(b, generator=rng) >= drop).float().to(self.device)
+        keep = (rngs.uniform() >= drop).float().to(self.device)
         without = self.conditioner.unconditional(cond)
         return got.x0.to(self.device), {k: torch.where(_like(keep, v) > 0, v, without[k]) for k, v in cond.items()}
 
     @torch.no_grad()
     def _encode(self, pictures: Pixels) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return self.codec.posterior(pictures)[0][:, 0].float()
 
 
@@ -75,13 +78,13 @@ class VideoBatches(Draws):
         order = flows.argsort(stable=True).argsort().float()
         self.motion = order * 255 / max(1, len(order) - 1)
 
-    def pick(self, b: int, rng: torch.Generator) -> Picked:
-        """A size by its share of clips, then clips evenly."""
+    def pick(self, rngs: Rngs) -> Picked:
+        """A size by its share of clips, the same on all ranks, then clips evenly."""
         shares = torch.tensor([float(len(g)) for g in self.groups])
-        group = self.groups[int(torch.multinomial(shares, 1, generator=rng))]
-        chosen = [group[i] for i in torch.randint(len(group), (b,), generator=rng).tolist()]
+        group = self.groups[int(torch.multinomial(shares, 1, generator=rngs.shared))]
+        chosen = [group[int(torch.randint(len(group), (), generator=g))] for g in rngs.each]
         latents, embeds, pictures = (torch.stack(v) for v in zip(*map(self.shards.clip, chosen), strict=True))
-        fps = torch.full((b,), self.shards.fps)
+        fps = torch.full((len(rngs),), self.shards.fps)
         return Picked(latents, pictures, embeds, fps, self.motion[torch.tensor(chosen)])
 
 
@@ -120,9 +123,9 @@ class Batches(Draws):
         """0-255: where this window's motion ranks."""
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
 
-    def pick(self, b: int, rng: torch.Generator) -> Picked:
+    def pick(self, rngs: Rngs) -> Picked:
         """Windows drawn one by one."""
-        drawn = [self._window(rng) for _ in range(b)]
+        drawn = [self._window(rng) for rng in rngs.each]
         step = round(self.store.fps / self.shards.fps)
         pixels = [render(self.store, self.clips[e.id], e.version, at * step, 1, 1)[0] for _, e, at, _ in drawn]
         return Picked(

@@ -1,18 +1,22 @@
 """Exact training state as one safetensors file, written beside and renamed."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.training.parallel import full, like, load_full
 
-STATE = "state.safetensors"
+STATE, HEALTHY = "state.safetensors", "healthy.safetensors"
 
 
 @runtime_checkable
@@ -24,19 +28,57 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
-def save(run_dir: Path, step: int, parts: dict[str, Stateful]) -> None:
-    """Write every part's state and the step; a kill leaves the previous file whole."""
+class OptimizerState:
+    """An optimiser's state by parameter name: whole tensors, however parameters are grouped or sharded.
+
+    Rates and other settings are not kept: they come from the run's configuration.
+    """
+
+    def __init__(self, optimizer: Optimizer, modules: dict[str, nn.Module]) -> None:
+        self.optimizer, self.modules = optimizer, modules
+
+    def _named(self) -> dict[str, nn.Parameter]:
+        mine = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        every = ((f"{k}.{n}", p) for k, m in self.modules.items() for n, p in m.named_parameters())
+        return {n: p for n, p in every if id(p) in mine}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameter name -> its state."""
+        return {n: self.optimizer.state[p] for n, p in self._named().items() if p in self.optimizer.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`, whatever the number of ranks that wrote it."""
+        named = self._named()
+        for name, of_one in state.items():
+            p = named[name]
+            whole = {k: v for k, v in of_one.items() if torch.is_tensor(v) and v.shape == p.shape}
+            self.optimizer.state[p] = of_one | {k: like(v, p) for k, v in whole.items()}
+
+
+def save(run_dir: Path, step: int, parts: dict[str, Stateful], main: bool = True, healthy: bool = False) -> None:
+    """Write every part's state and the step; a kill leaves the previous file whole. All ranks call, one writes.
+
+    The last `healthy` state stays under a second name.
+    """
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for name, part in parts.items():
         _flatten(part.state_dict(), name, tensors, plain)
+    if not main:
+        return
     with replacing(run_dir / STATE) as path:
         save_file(tensors, path, {"step": str(step), "plain": json.dumps(plain)})
+    if healthy:
+        with replacing(run_dir / HEALTHY) as path:
+            try:
+                os.link(run_dir / STATE, path)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(run_dir / STATE, path)
 
 
-def load_latest(run_dir: Path, parts: dict[str, Stateful]) -> int:
+def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) -> int:
     """Restore `parts` from the run folder and return the step; 0 if there is nothing to resume."""
-    path = run_dir / STATE
+    path = run_dir / name
     if not path.exists():
         return 0
     try:
@@ -48,7 +90,10 @@ def load_latest(run_dir: Path, parts: dict[str, Stateful]) -> int:
     state = _unflatten(tensors, json.loads(meta["plain"]))
     for name, part in parts.items():
         try:
-            part.load_state_dict(state[name])
+            if isinstance(part, nn.Module):
+                load_full(part, state[name])
+            else:
+                part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise SfvError(f"{path} does not fit this run ({name}: {error}); use another run folder") from error
     return int(meta["step"])
@@ -57,7 +102,7 @@ def load_latest(run_dir: Path, parts: dict[str, Stateful]) -> int:
 def _flatten(value: Any, path: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
     """Nested dicts and lists -> leaves by path; "#" marks integer keys, "[]" lists."""
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().contiguous().clone()
+        tensors[path] = full(value.detach()).contiguous().clone()
     elif isinstance(value, dict) and value:
         for key, item in value.items():
             _flatten(item, f"{path}\t#{key}" if isinstance(key, int) else f"{path}\t{key}", tensors, plain)
@@ -85,11 +130,3 @@ def _relist(node: Any) -> Any:
     if node and all(isinstance(k, str) and k.startswith("[") for k in node):
         return [_relist(node[f"[{i}"]) for i in range(len(node))]
     return {k: _relist(v) for k, v in node.items()}
-
-
-def cpu_generator(*key: int) -> torch.Generator:
-    """A CPU generator that depends on every number of `key` (seed, rank, step), so resume is exact."""
-    seed = 0
-    for part in key:
-        seed = (seed * 6364136223846793005 + part + 1442695040888963407) % 2**63
-    return torch.Generator().manual_seed(seed)

@@ -19,6 +19,7 @@ from sfv.training.config import CodecTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
+from sfv.training.seeds import Seeds
 
 
 def draw_clips(store: ClipStore, config: CodecTraining, rng: torch.Generator) -> Tensor:
@@ -65,8 +66,9 @@ class CodecTask:
         self.optimizers: dict[str, Optimizer] = {"codec": muon}
         self.averages = {"codec": EMA(codec, config.ema)}
 
-    def step(self, step: int, rng: torch.Generator) -> Logs:
+    def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips."""
+        rng = seeds.one()
         pixels = draw_clips(self.store, self.config, rng).to(self.device)
         shape = self.codec.latent_shape(*pixels.shape[1:2], *pixels.shape[3:])
         n = torch.randn(len(pixels), *shape, generator=rng).to(self.device)
@@ -83,6 +85,5 @@ def train_codec(codec: Codec, store: ClipStore, config: CodecTraining, run_dir: 
     """Train (or resume) and return the averaged codec."""
     task = CodecTask(codec, store, config)
     run(task, config, run_dir, {"task": "codec", **config.model_dump()})
-    average = task.averages["codec"].average
-    assert isinstance(average, Codec)
-    return average
+    task.averages["codec"].into(codec)
+    return codec.eval()

@@ -18,6 +18,9 @@ class Schedule(BaseModel):
     decay_from: float = 0.3  # share of the run after which the rate falls, cosine, to 2 %
     save_minutes: float = 3.0  # between checkpoints
     log_every: int = 20  # steps between lines of log.jsonl
+    precision: Literal["bf16", "fp32"] = "bf16"  # of the denoiser's arithmetic; weights and losses are fp32
+    on_alarm: Literal["warn", "stop", "return"] = "warn"  # return: to the last healthy checkpoint, at half the rates
+    clip: float = Field(default=1.0, gt=0)  # total norm to which gradients are scaled down
 
 
 class CodecTraining(Schedule):
@@ -48,7 +51,8 @@ class PictureEncoderTraining(Schedule):
 class TeacherTraining(Schedule):
     """SVD's denoising objective."""
 
-    clips: int = Field(gt=0)  # clips in a batch
+    clips: int = Field(gt=0)  # clips in a batch on one rank
+    accumulate: int = Field(default=1, gt=0)  # batches to an update
     frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
     lr: float = 1.5e-3  # Muon
     p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
@@ -62,7 +66,8 @@ class TeacherTraining(Schedule):
 class StudentTraining(Schedule):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
 
-    clips: int = Field(gt=0)  # clips in a batch [32]
+    clips: int = Field(gt=0)  # clips in a batch on one rank [4]
+    accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
     lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
     lr_heads: float = 1e-3  # Muon [SM3, 1e-4]
     head_updates: int = Field(default=2, gt=0)  # of the heads for each of the generator, on fresh clips [1]

@@ -1,36 +1,44 @@
 """Exponential moving average of weights."""
 
-import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from sfv.training.parallel import full, like
 
 
 class EMA:
-    """Keeps `average`, a frozen copy of `model` that trails it.
+    """Keeps a slow copy of a model's parameters; of a sharded model each rank keeps its shard's.
 
     The decay warms up as (1 + k) / (10 + k) after k updates, so that short runs forget their start.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.slow: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters()}
 
     @torch.no_grad()
     def update(self) -> None:
         """One step toward the live weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for slow, live in zip(self.average.parameters(), self.model.parameters(), strict=True):
-            slow.lerp_(live, 1 - decay)
+        for name, live in self.model.named_parameters():
+            self.slow[name].lerp_(live, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and the number of updates."""
-        return {"updates": torch.tensor(self.updates), **self.average.state_dict()}
+        """Tensors in whole, and the number of updates."""
+        return {"updates": torch.tensor(self.updates), **{n: full(v) for n, v in self.slow.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
-        state = dict(state)
-        self.updates = int(state.pop("updates"))
-        self.average.load_state_dict(state)
+        self.updates = int(state["updates"])
+        if self.slow.keys() != state.keys() - {"updates"}:
+            raise KeyError(sorted(self.slow.keys() ^ (state.keys() - {"updates"}))[0])
+        self.slow = {n: like(state[n], v) for n, v in self.slow.items()}
+
+    @torch.no_grad()
+    def into(self, module: nn.Module) -> None:
+        """Put the average into a whole module of the same parameters (all ranks call)."""
+        for name, p in module.named_parameters():
+            p.copy_(full(self.slow[name]))

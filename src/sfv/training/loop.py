@@ -1,24 +1,29 @@
-"""The one training loop: titled paragraphs, one clock, exact resume."""
+"""The one training loop: titled paragraphs, one clock, exact resume, alarms."""
 
 import json
 import math
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from sfv.errors import SfvError
 from sfv.training import checkpoint
-from sfv.training.checkpoint import Stateful, cpu_generator
+from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
+from sfv.training.health import Health
+from sfv.training.parallel import World, any_rank, mean_over_ranks
+from sfv.training.seeds import Seeds
 
 Logs = dict[str, float]
+MOST_RETURNS = 5
 
 
 @runtime_checkable
@@ -29,7 +34,7 @@ class Task(Protocol):
     optimizers: dict[str, Optimizer]
     averages: dict[str, EMA]
 
-    def step(self, step: int, rng: torch.Generator) -> Logs: ...
+    def step(self, step: int, seeds: Seeds) -> Logs: ...
 
 
 def rate(step: int, s: Schedule) -> float:
@@ -39,61 +44,140 @@ def rate(step: int, s: Schedule) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
 
-def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any]) -> None:
+def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: World | None = None) -> None:
     """Train `task` for `s.steps`; the same call resumes from `run_dir`.
 
-    Writes config.json, log.jsonl and state.safetensors. SIGTERM and Ctrl-C save, then stop.
+    Writes config.json, log.jsonl, alarms.jsonl and state.safetensors. SIGTERM and Ctrl-C save, then stop.
     """
     # Initialise
+    world = world or World()
     run_dir.mkdir(parents=True, exist_ok=True)
-    _remember(run_dir / "config.json", config)
+    if world.main:
+        _remember(run_dir / "config.json", config)
+    calm = Calm()
     parts: dict[str, Stateful] = {
         **task.modules,
-        **_named("opt", task.optimizers),
+        **_named("opt", {k: checkpoint.OptimizerState(o, task.modules) for k, o in task.optimizers.items()}),
         **_named("ema", task.averages),
+        "calm": calm,
     }
+    health = Health(getattr(task, "rules", ()), run_dir if world.main else None, getattr(task, "quiet_until", 0))
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
-    asked: list[int] = []
-    old = {sig: signal.signal(sig, lambda n, _: asked.append(n)) for sig in (signal.SIGTERM, signal.SIGINT)}
 
     # Load latest
     step = checkpoint.load_latest(run_dir, parts)
     saved, logs, since = time.monotonic(), [], time.monotonic()
-    bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, smoothing=0.02)
+    bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
 
-    while True:
-        # Done? Save?
-        done = step >= s.steps or bool(asked)
-        if done or time.monotonic() - saved > 60 * s.save_minutes:
-            checkpoint.save(run_dir, step, parts)
-            saved = time.monotonic()
-        if done:
-            break
+    with asked_to_stop() as asked, bar:
+        while True:
+            # Done? Save?
+            due = [bool(asked), time.monotonic() - saved > 60 * s.save_minutes]
+            stop, save = any_rank(due, world)
+            done = step >= s.steps or stop
+            if done or save:
+                checkpoint.save(run_dir, step, parts, world.main, healthy=health.healthy)
+                saved = time.monotonic()
+            if done:
+                break
 
-        # Draw, update
-        for optimizer in task.optimizers.values():
-            for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
-                group["lr"] = lr * rate(step, s)
-        logs.append(task.step(step, cpu_generator(s.seed, 0, step)))
-        for average in task.averages.values():
-            average.update()
-        step += 1
-        bar.update()
+            # Draw, update
+            for optimizer in task.optimizers.values():
+                for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
+                    group["lr"] = lr * rate(step, s) * calm.factor
+            logs.append(task.step(step, Seeds(s.seed, step, world.rank)))
+            for average in task.averages.values():
+                average.update()
+            step += 1
+            bar.update()
 
-        # Report
-        if len(logs) == s.log_every:
-            mean = {k: sum(x[k] for x in logs) / len(logs) for k in logs[0]}
-            seconds = (time.monotonic() - since) / len(logs)
-            _report(run_dir, {"step": step, **mean, "seconds_per_step": seconds})
-            bar.set_postfix({k: f"{v:.3g}" for k, v in list(mean.items())[:4]})
-            logs, since = [], time.monotonic()
+            # Report
+            if len(logs) == s.log_every:
+                row = {"step": step, **mean_over_ranks(summary(logs), world)}
+                row["seconds_per_step"] = (time.monotonic() - since) / len(logs)
+                _check(row)
+                if world.main:
+                    _report(run_dir, row)
+                bar.set_postfix({k: f"{v:.3g}" for k, v in list(row.items())[1:5]})
+
+                # Heal
+                for alarm in health.look(row):
+                    bar.write(f"ALARM at step {alarm.step}: {alarm.kind}. {alarm.why}. Advice: {alarm.advice}.")
+                if not health.healthy and s.on_alarm == "stop":
+                    asked.append(0)
+                if not health.healthy and s.on_alarm == "return":
+                    step = _return(run_dir, parts, calm, step)
+                    health.raised.clear()
+                    health.rows.clear()
+                    bar.reset()
+                    bar.update(step)
+                logs, since = [], time.monotonic()
 
     # Stop
-    bar.close()
-    for sig, handler in old.items():
-        signal.signal(sig, handler)
-    if asked:
-        raise SfvError(f"stopped at step {step} of {s.steps} and saved; the same command resumes {run_dir}")
+    if step < s.steps:
+        reason = "; ".join(a.kind for a in health.raised.values())
+        raise SfvError(
+            f"stopped at step {step} of {s.steps}{f' ({reason})' if reason else ''} and saved; "
+            f"the same command resumes {run_dir}"
+        )
+
+
+class Calm:
+    """How often the run has gone back to a healthy checkpoint; every return halves the learning rates."""
+
+    def __init__(self) -> None:
+        self.returns = 0
+
+    @property
+    def factor(self) -> float:
+        """What the learning rates are multiplied with."""
+        return 0.5**self.returns
+
+    def state_dict(self) -> dict[str, Any]:
+        """The count."""
+        return {"returns": self.returns}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.returns = int(state["returns"])
+
+
+def _return(run_dir: Path, parts: dict[str, Stateful], calm: Calm, step: int) -> int:
+    """Go back to the last healthy checkpoint with calmer rates; where there is none, go on with calmer rates."""
+    returns = calm.returns + 1
+    if returns > MOST_RETURNS:
+        raise SfvError(f"{run_dir} fell ill {returns} times; change its configuration (see alarms.jsonl)")
+    before = checkpoint.load_latest(run_dir, parts, checkpoint.HEALTHY)
+    calm.returns = returns
+    return before or step
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[list[int]]:
+    """A list that is no longer empty once SIGTERM or Ctrl-C came."""
+    asked: list[int] = []
+    old = {sig: signal.signal(sig, lambda n, _: asked.append(n)) for sig in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for sig, handler in old.items():
+            signal.signal(sig, handler)
+
+
+def summary(logs: list[Logs]) -> Logs:
+    """Mean of each figure over the steps where it is finite, and the share of steps with one that is not.
+
+    Figures that not every step has come in pairs: right_x over seen_x becomes accuracy_x.
+    """
+    mean: Logs = {}
+    for key in logs[0]:
+        values = [row[key] for row in logs if math.isfinite(row[key])]
+        mean[key] = sum(values) / len(values) if values else math.nan
+    mean["skipped"] = sum(not all(map(math.isfinite, row.values())) for row in logs) / len(logs)
+    for key in [k for k in mean if k.startswith("right_")]:
+        right, seen = mean.pop(key), mean.pop(key.replace("right_", "seen_", 1))
+        mean[key.replace("right_", "accuracy_", 1)] = right / seen if seen else 0.5
+    return mean
 
 
 def _named(prefix: str, parts: Any) -> dict[str, Stateful]:
@@ -108,9 +192,12 @@ def _remember(path: Path, config: dict[str, Any]) -> None:
     path.write_text(text)
 
 
-def _report(run_dir: Path, row: dict[str, Any]) -> None:
+def _check(row: Logs) -> None:
     bad = [k for k, v in row.items() if not math.isfinite(v)]
     if bad:
-        raise SfvError(f"{', '.join(bad)} is not finite at step {row['step']}; lower the learning rate")
+        raise SfvError(f"{', '.join(bad)} is not finite at step {row['step']:g}; lower the learning rate")
+
+
+def _report(run_dir: Path, row: dict[str, Any]) -> None:
     with open(run_dir / "log.jsonl", "a") as file:
         file.write(json.dumps({k: float(f"{v:.6g}") for k, v in row.items()}) + "\n")

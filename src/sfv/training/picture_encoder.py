@@ -21,6 +21,7 @@ from sfv.families.base import Conditioner
 from sfv.training.config import PictureEncoderTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
+from sfv.training.seeds import Seeds
 
 
 def words(clip: Clip) -> list[str]:
@@ -71,8 +72,9 @@ class PictureEncoderTask:
         self.optimizers: dict[str, Optimizer] = {"both": adam}
         self.averages = {"pictures": EMA(tower, config.ema)}
 
-    def step(self, step: int, rng: torch.Generator) -> Logs:
+    def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh pictures: any frame of a clip, over any background."""
+        rng = seeds.one()
         drawn = [draw(self.families, rng) for _ in range(self.config.pictures)]
         names = [words(c) for c in drawn]
         pictures = torch.cat([self._picture(c, rng) for c in drawn]).to(self.device)
@@ -97,4 +99,4 @@ def train_picture_encoder(
     """Train (or resume); the conditioner ends with the averaged picture tower."""
     task = PictureEncoderTask(conditioner, store, config)
     run(task, config, run_dir, {"task": "picture-encoder", **config.model_dump()})
-    task.conditioner.picture_tower().load_state_dict(task.averages["pictures"].average.state_dict())
+    task.averages["pictures"].into(task.conditioner.picture_tower())

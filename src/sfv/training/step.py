@@ -77,6 +77,7 @@ def discriminator_loss(
         "d_ranked": ranked(real, fake),
         "d_penalty": float(penalty.detach()),
     }
+    logs |= accuracy_of_heads(D, real, fake) | accuracy_by_sigma(real, fake, draw.sigma_d)
     return loss + penalty, logs
 
 
@@ -108,3 +109,18 @@ def accuracy(real: list[Tensor], fake: list[Tensor]) -> float:
 def ranked(real: list[Tensor], fake: list[Tensor]) -> float:
     """Share of positions where the real clip's logit is above its pair's, over heads: 0.5 is a guess."""
     return float(torch.stack([(r > f).float().mean() for r, f in zip(real, fake, strict=True)]).mean())
+
+
+def accuracy_of_heads(D: Discriminator, real: list[Tensor], fake: list[Tensor]) -> Logs:
+    """Accuracy of every head by its name."""
+    return {f"head_{n}": accuracy([r], [f]) for n, r, f in zip(D.heads, real, fake, strict=True)}
+
+
+def accuracy_by_sigma(real: list[Tensor], fake: list[Tensor], sigma: Sigma) -> Logs:
+    """Sums for the accuracy at each noise level: right_* clips' accuracy, seen_* clips."""
+    logs: Logs = {}
+    for name, low, high in (("low", 0.0, 0.25), ("mid", 0.25, 0.6), ("high", 0.6, float("inf"))):
+        inside = [i for i, s in enumerate(sigma.tolist()) if low <= s < high]
+        each = [accuracy([r[i] for r in real], [f[i] for f in fake]) for i in inside]
+        logs |= {f"right_sigma_{name}": sum(each), f"seen_sigma_{name}": float(len(inside))}
+    return logs

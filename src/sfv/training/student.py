@@ -1,6 +1,8 @@
 """The one-step student: SF-V's adversarial fine-tuning of a teacher (2406.04324)."""
 
 import copy
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,81 +15,127 @@ from sfv.edm.noise import discrete, discretised_log_normal, karras_grid
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
+from sfv.training.health import STUDENT_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
+from sfv.training.parallel import World, average_gradients, clip_gradients, shard, split_groups
+from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
 from sfv.types import Cond, Latents
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A batch and what the networks made of it."""
+
+    judged: Judged
+    x0: Latents
+    cond: Cond
+    draw: Draw
+
+
 class StudentTask:
-    """Two optimisers: the generator's and the heads'."""
+    """Two optimisers: the generator's and the heads'. Heads are small and whole on every rank."""
 
     def __init__(
-        self, teacher: Denoiser, batches: Draws, config: StudentTraining, sigmas: tuple[float, float, float]
+        self,
+        teacher: Denoiser,
+        batches: Draws,
+        config: StudentTraining,
+        sigmas: tuple[float, float, float],
+        world: World | None = None,
     ) -> None:
-        self.config, self.batches = config, batches
+        self.config, self.batches, self.world = config, batches, world or World()
         self.G = copy.deepcopy(teacher).train().requires_grad_(True)
-        embed = batches.draw(1, torch.Generator().manual_seed(0))[1]["image_embeds"].shape[-1]
+        embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
         self.D = Discriminator(teacher, embed, config.head_width).to(batches.device)
+        for network in (self.G, teacher):
+            shard(network.blocks(), self.world)
         low, high, rho = sigmas
         self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
+        self.params = {"generator": self.G.learnable(), "heads": list(self.D.heads.parameters())}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
         self.optimizers: dict[str, Optimizer] = {
-            "generator": Adam(self.G.learnable(), lr=config.lr, betas=(0.5, 0.99)),
-            "heads": Muon(self.D.heads.parameters(), lr=config.lr_heads, momentum=0.9),
+            "generator": Adam(split_groups(self.params["generator"]), lr=config.lr, betas=(0.5, 0.99)),
+            "heads": Muon(self.params["heads"], config.lr_heads, momentum=0.9, kind=torch.float32),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
+        self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
 
-    def draw(self, x0: Tensor, rng: torch.Generator) -> Draw:
+    def draw(self, x0: Tensor, rngs: Rngs) -> Draw:
         """Noise levels and noise of one step."""
-        b = len(x0)
-        sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), b, rng)
-        sigma_d = discrete(self.d_grid[1:], self.d_law, b, rng)
-        n, n_d, n_near = torch.randn(3, *x0.shape, generator=rng)
+        sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), rngs.uniform())
+        sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
+        n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
         return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near)))
 
-    def step(self, step: int, rng: torch.Generator) -> Logs:
-        """Heads first, then the generator (after the heads' head start)."""
-        ahead = step < self.config.head_start
+    def step(self, step: int, seeds: Seeds) -> Logs:
+        """Heads first, then the generator (after the heads' head start).
+
+        One batch: the generator is judged by the heads as they are after their update. Several: each batch is judged
+        by the heads as they were, and both are updated at the end.
+        """
+        ahead, parts = step < self.config.head_start, self.config.accumulate
+        rngs = [seeds.clips(self.config.clips, i, parts) for i in range(parts)]
         for _ in range(self.config.head_updates - 1):
-            self._heads(*self._seen(rng, learn=False))
-        seen, x0, cond, draw = self._seen(rng, learn=not ahead)
-        logs = self._heads(seen, x0, cond, draw)
-        made = torch.stack([frame_difference(v) for v in seen.x0_hat.detach()]).mean()
-        true = torch.stack([frame_difference(v) for v in x0]).mean()
-        return logs | {"motion": float(made / true)} | self._generator(seen, x0, cond, draw, ahead)
+            for r in rngs:
+                self._heads(self._seen(r, learn=False))
+            self._update("heads")
+        logs = []
+        for r in rngs:
+            seen = self._seen(r, learn=not ahead)
+            logs.append(self._heads(seen) | motion(seen))
+            if parts == 1:
+                self._update("heads")
+            logs[-1] |= self._generator(seen, ahead)
+        if parts > 1:
+            self._update("heads")
+        norm = 0.0 if ahead else self._update("generator")
+        return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"g_norm": norm}
 
-    def _seen(self, rng: torch.Generator, learn: bool) -> tuple[Judged, Latents, Cond, Draw]:
+    def _seen(self, rngs: Rngs, learn: bool) -> Seen:
         """A fresh batch, generated and seen by the backbone; with the generator's gradient if it is to learn."""
-        x0, cond = self.batches.draw(self.config.clips, rng)
-        draw = self.draw(x0, rng)
-        with torch.autocast(x0.device.type, torch.bfloat16), torch.set_grad_enabled(learn):
+        x0, cond = self.batches.draw(rngs)
+        draw = self.draw(x0, rngs)
+        half = self.config.precision == "bf16"
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=half), torch.set_grad_enabled(learn):
             near = self.config.perturbation if self.config.smoothness else 0.0
-            return judge(self.G, self.D, x0, cond, draw, near), x0, cond, draw
+            return Seen(judge(self.G, self.D, x0, cond, draw, near), x0, cond, draw)
 
-    def _heads(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw) -> Logs:
-        loss, logs = discriminator_loss(self.D, seen, cond, draw, self.config)
-        self._update("heads", loss)
+    def _heads(self, seen: Seen) -> Logs:
+        self.D.heads.requires_grad_(True)
+        loss, logs = discriminator_loss(self.D, seen.judged, seen.cond, seen.draw, self.config)
+        (loss / self.config.accumulate).backward()
         return logs
 
-    def _generator(self, seen: Judged, x0: Latents, cond: Cond, draw: Draw, ahead: bool) -> Logs:
+    def _generator(self, seen: Seen, ahead: bool) -> Logs:
+        """The generator's gradient alone: the heads stand still."""
+        self.D.heads.requires_grad_(False)
         with torch.set_grad_enabled(not ahead):
-            loss, logs = generator_loss(self.D, seen, x0, cond, draw, self.config)
-        return logs | {"g_norm": 0.0 if ahead else self._update("generator", loss)}
+            loss, logs = generator_loss(self.D, seen.judged, seen.x0, seen.cond, seen.draw, self.config)
+            if not ahead:
+                (loss / self.config.accumulate).backward()
+        self.D.heads.requires_grad_(True)
+        return logs
 
-    def _update(self, name: str, loss: Tensor) -> float:
-        """Backward into one network alone, clip, step; returns the gradient's norm."""
-        params = [p for g in self.optimizers[name].param_groups for p in g["params"]]
-        grads = torch.autograd.grad(loss, params, allow_unused=True)
-        for p, g in zip(params, grads, strict=True):
-            p.grad = g
-        norm = nn.utils.clip_grad_norm_(params, 1.0)
-        self.optimizers[name].step()
+    def _update(self, name: str) -> float:
+        """Share, clip, step; returns the gradient's norm. A step that is not finite is skipped."""
+        average_gradients(self.params[name], self.world)
+        norm = clip_gradients(self.params[name], self.config.clip)
+        if math.isfinite(norm):
+            self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
+
+
+def motion(seen: Seen) -> Logs:
+    """How much the generator's clips move, and how far their latents spread, as shares of the real ones."""
+    x0_hat, x0 = seen.judged.x0_hat.detach(), seen.x0
+    made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat, x0))
+    return {"motion": float(made / true), "spread": float(x0_hat.std() / x0.std())}
 
 
 def train_student(
@@ -96,13 +144,14 @@ def train_student(
     config: StudentTraining,
     sigmas: tuple[float, float, float],
     run_dir: Path,
+    world: World | None = None,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student.
 
     `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
-    task = StudentTask(teacher, batches, config, sigmas)
-    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump()})
-    average = task.averages["generator"].average
-    assert isinstance(average, Denoiser)
-    return average
+    blank = copy.deepcopy(teacher)
+    task = StudentTask(teacher, batches, config, sigmas, world)
+    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump()}, world)
+    task.averages["generator"].into(blank)
+    return blank.eval()

@@ -1,5 +1,6 @@
 """The teacher: SVD's own objective, EDM denoising with the picture as condition (2311.15127, app. D; 2206.00364)."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
+from sfv.training.parallel import World, average_gradients, clip_gradients, shard
+from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
 
 
@@ -27,42 +30,63 @@ def denoising_loss(D: Denoiser, x0: Latents, cond: Cond, sigma: Sigma, n: Latent
 class TeacherTask:
     """One optimiser over the whole denoiser."""
 
-    def __init__(self, D: Denoiser, batches: Draws, config: TeacherTraining, sigmas: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        D: Denoiser,
+        batches: Draws,
+        config: TeacherTraining,
+        sigmas: tuple[float, float],
+        world: World | None = None,
+    ) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        muon = Muon(D.learnable(), config.lr)
+        self.world = world or World()
+        shard(D.blocks(), self.world)
+        self.params = D.learnable()
         self.modules: dict[str, nn.Module] = {"denoiser": D}
-        self.optimizers: dict[str, Optimizer] = {"denoiser": muon}
+        self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
         self.averages = {"denoiser": EMA(D, config.ema)}
 
-    def levels(self, b: int, rng: torch.Generator) -> Sigma:
+    def levels(self, rngs: Rngs) -> Sigma:
         """SVD's log-normal, and a small share spread evenly, so that the first sampling step is trained too."""
         low, high = (math.log(s) for s in self.sigmas)
-        wide = (low + (high - low) * torch.rand(b, generator=rng)).exp()
-        pick = torch.rand(b, generator=rng) < self.config.wide
-        return torch.where(pick, wide, log_normal(b, self.config.p_mean, self.config.p_std, rng))
+        wide = (low + (high - low) * rngs.uniform()).exp()
+        pick = rngs.uniform() < self.config.wide
+        return torch.where(pick, wide, log_normal(rngs.normal(), self.config.p_mean, self.config.p_std))
 
-    def step(self, step: int, rng: torch.Generator) -> Logs:
-        """One update."""
-        x0, cond = self.batches.draw(self.config.clips, rng, drop=self.config.drop)
-        sigma = self.levels(len(x0), rng).to(x0.device)
-        n = torch.randn(x0.shape, generator=rng).to(x0.device)
-        with torch.autocast(x0.device.type, torch.bfloat16):
-            each = denoising_loss(self.D, x0, cond, sigma, n, self.config.max_weight)
-        each.mean().backward()
-        norm = nn.utils.clip_grad_norm_(self.D.parameters(), 1.0)
-        self.optimizers["denoiser"].step()
+    def step(self, step: int, seeds: Seeds) -> Logs:
+        """One update over `accumulate` batches."""
+        parts = self.config.accumulate
+        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
+        average_gradients(self.params, self.world)
+        norm = clip_gradients(self.params, self.config.clip)
+        if math.isfinite(norm):
+            self.optimizers["denoiser"].step()
         self.optimizers["denoiser"].zero_grad(set_to_none=True)
+        return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"grad_norm": norm}
+
+    def _backward(self, rngs: Rngs) -> Logs:
+        x0, cond = self.batches.draw(rngs, drop=self.config.drop)
+        sigma = self.levels(rngs).to(x0.device)
+        n = rngs.normal(*x0.shape[1:]).to(x0.device)
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            each = denoising_loss(self.D, x0, cond, sigma, n, self.config.max_weight)
+        (each.mean() / self.config.accumulate).backward()
         unweighted = each.detach() * sigma**2 / (1 + sigma**2)
         high = float((unweighted * (sigma > 5)).sum() / max(1, int((sigma > 5).sum())))
-        return {"loss": float(each.detach().mean()), "error_high": high, "grad_norm": float(norm)}
+        return {"loss": float(each.detach().mean()), "error_high": high}
 
 
 def train_teacher(
-    D: Denoiser, batches: Draws, config: TeacherTraining, sigmas: tuple[float, float], run_dir: Path
+    D: Denoiser,
+    batches: Draws,
+    config: TeacherTraining,
+    sigmas: tuple[float, float],
+    run_dir: Path,
+    world: World | None = None,
 ) -> Denoiser:
-    """Train (or resume) and return the averaged denoiser."""
-    task = TeacherTask(D, batches, config, sigmas)
-    run(task, config, run_dir, {"task": "teacher", "sigmas": sigmas, **config.model_dump()})
-    average = task.averages["denoiser"].average
-    assert isinstance(average, Denoiser)
-    return average
+    """Train (or resume) `D` and return it with its averaged weights."""
+    blank = copy.deepcopy(D) if world and world.size > 1 else D
+    task = TeacherTask(D, batches, config, sigmas, world)
+    run(task, config, run_dir, {"task": "teacher", "sigmas": sigmas, **config.model_dump()}, world)
+    task.averages["denoiser"].into(blank)
+    return blank.eval()

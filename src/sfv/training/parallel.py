@@ -1,0 +1,147 @@
+"""One process, or many under torchrun: who I am, sharing gradients, gathering shards. Plain torch.distributed.
+
+ddp: every rank holds everything, gradients are averaged. fsdp: the network's blocks are sharded by FSDP2
+(`fully_shard`), which averages their gradients itself; what lies outside the blocks is held by all.
+"""
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from sfv.errors import SfvError
+
+Mode = Literal["ddp", "fsdp"]
+BUCKET = 25_000_000
+"""Numbers averaged in one message."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among `size`."""
+
+    rank: int = 0
+    size: int = 1
+    mode: Mode = "ddp"
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank writes files and bars."""
+        return self.rank == 0
+
+
+def join(mode: Mode = "ddp") -> World:
+    """Join the group that torchrun describes in the environment; alone without it."""
+    if "WORLD_SIZE" not in os.environ:
+        return World(mode=mode)
+    if not dist.is_initialized():
+        try:
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        except (RuntimeError, ValueError) as error:
+            raise SfvError(f"the process group cannot be joined ({error}); start with torchrun") from error
+    return World(dist.get_rank(), dist.get_world_size(), mode)
+
+
+def shard(blocks: Iterable[nn.Module], world: World) -> None:
+    """Shard every block over all ranks, in place (fsdp with more than one rank)."""
+    if world.mode != "fsdp" or world.size == 1:
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    mesh = init_device_mesh(device, (world.size,))
+    for block in blocks:
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+
+
+def average_gradients(params: Iterable[nn.Parameter], world: World) -> None:
+    """Mean over ranks of the gradients of parameters that all ranks hold; shards have theirs already."""
+    if world.size == 1:
+        return
+    grads = [p.grad for p in params if p.grad is not None and not isinstance(p.grad, DTensor)]
+    for some in _buckets(grads):
+        flat = torch.cat([g.flatten() for g in some])
+        dist.all_reduce(flat)
+        flat /= world.size
+        for g, part in zip(some, flat.split([g.numel() for g in some]), strict=True):
+            g.copy_(part.view_as(g))
+
+
+def _buckets(grads: list[Tensor]) -> Iterable[list[Tensor]]:
+    some: list[Tensor] = []
+    for g in grads:
+        if some and (sum(s.numel() for s in some) + g.numel() > BUCKET or g.dtype != some[0].dtype):
+            yield some
+            some = []
+        some.append(g)
+    if some:
+        yield some
+
+
+def clip_gradients(params: Iterable[nn.Parameter], most: float) -> float:
+    """Scale gradients down to a total norm of `most`; returns the norm before. Shards count in full."""
+    grads = [p.grad for p in params if p.grad is not None]
+    if not grads:
+        return 0.0
+    squares = [full(g.detach().float().square().sum()) for g in grads]
+    norm = float(torch.stack(squares).sum().sqrt())
+    if most < norm < math.inf:
+        for g in grads:
+            g.mul_(most / norm)
+    return norm
+
+
+def full(value: Tensor) -> Tensor:
+    """A sharded tensor in whole, on every rank (all must call); others as they are."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def like(value: Tensor, target: Tensor) -> Tensor:
+    """`value` in whole -> sharded as `target` is."""
+    if not isinstance(target, DTensor):
+        return value.to(target.device)
+    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+
+
+@torch.no_grad()
+def load_full(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Copy whole tensors into a module that may be sharded; strict."""
+    own = module.state_dict()
+    if own.keys() != state.keys():
+        odd = sorted(own.keys() ^ state.keys())[0]
+        raise RuntimeError(f"{odd} is on one side only")
+    for name, target in own.items():
+        if target.shape != state[name].shape:
+            raise RuntimeError(f"{name} is {tuple(state[name].shape)}, expected {tuple(target.shape)}")
+        target.copy_(like(state[name], target))
+
+
+def mean_over_ranks(logs: dict[str, float], world: World) -> dict[str, float]:
+    """Mean of every figure over ranks."""
+    if world.size == 1:
+        return logs
+    values = torch.tensor(list(logs.values()), dtype=torch.float64)
+    dist.all_reduce(values)
+    return dict(zip(logs, (values / world.size).tolist(), strict=True))
+
+
+def any_rank(flags: list[bool], world: World) -> list[bool]:
+    """Whether each flag is up on any rank: ranks stop and save together."""
+    if world.size == 1:
+        return flags
+    values = torch.tensor([float(f) for f in flags])
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return [v > 0 for v in values.tolist()]
+
+
+def split_groups(params: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: shards apart from whole tensors, which torch does not mix in one kernel."""
+    everything = list(params)
+    parts = [[p for p in everything if isinstance(p, DTensor) == sharded] for sharded in (False, True)]
+    return [{"params": part} for part in parts if part]

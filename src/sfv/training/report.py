@@ -1,0 +1,95 @@
+"""A run folder as one HTML page that needs nothing else: alarms, curves, samples, configuration."""
+
+import base64
+import html
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from sfv.errors import SfvError
+from sfv.media import replacing
+from sfv.training.health import STUDENT_RULES, read_alarms
+
+WIDTH, HEIGHT, EDGE = 420, 150, 34
+FIRST = ("loss", "d_loss", "d_accuracy", "d_ranked", "g_adv", "huber", "motion", "spread", "frechet")
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1360px; color: #222; }
+figure { display: inline-block; margin: 0 12px 18px 0; } figcaption { font-weight: 600; }
+svg { background: #fafafa; border: 1px solid #ddd; } pre { background: #f4f4f4; padding: 1em; overflow: auto; }
+.alarm { background: #fff0ee; border-left: 4px solid #c33; padding: .5em 1em; margin: .4em 0; }
+.sound { background: #eefaf0; border-left: 4px solid #2a7; padding: .5em 1em; } img { max-width: 100%; }
+"""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write report.html into a run folder and return its path; SfvError if there is no log."""
+    try:
+        rows = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+        config = (run_dir / "config.json").read_text()
+    except (OSError, ValueError) as error:
+        raise SfvError(f"{run_dir} holds no readable log.jsonl and config.json ({error}); name a run folder") from error
+    if not rows:
+        raise SfvError(f"{run_dir / 'log.jsonl'} is empty; the first report comes after log_every steps")
+    body = [f"<h1>{html.escape(run_dir.name)}: step {rows[-1]['step']:g}</h1>", _alarms(run_dir)]
+    body += ["<h2>Curves</h2>", *(_figure(name, rows) for name in _order(rows))]
+    body += ["<h2>Samples</h2>", *_samples(run_dir)]
+    body += ["<h2>Configuration</h2>", f"<pre>{html.escape(config)}</pre>"]
+    page = f"<!doctype html><meta charset=utf-8><title>sfv run</title><style>{STYLE}</style>{''.join(body)}\n"
+    with replacing(run_dir / "report.html") as path:
+        path.write_text(page)
+    return run_dir / "report.html"
+
+
+def _alarms(run_dir: Path) -> str:
+    alarms = read_alarms(run_dir)
+    if not alarms:
+        return '<p class="sound">No alarm was raised.</p>'
+    return "".join(
+        f'<p class="alarm"><b>Step {a["step"]}: {html.escape(a["kind"])}.</b> {html.escape(a["why"])}. '
+        f"Advice: {html.escape(a['advice'])}.</p>"
+        for a in alarms
+    )
+
+
+def _order(rows: list[dict[str, Any]]) -> list[str]:
+    names = [k for k in rows[-1] if k != "step"]
+    return [n for n in FIRST if n in names] + [n for n in names if n not in FIRST]
+
+
+def _figure(name: str, rows: list[dict[str, Any]]) -> str:
+    points = [(float(r["step"]), float(r[name])) for r in rows if name in r and math.isfinite(r[name])]
+    bounds = [b for rule in STUDENT_RULES if rule.figure == name for b in (rule.low, rule.high)]
+    return f"<figure><figcaption>{html.escape(name)}</figcaption>{curve(points, bounds)}</figure>"
+
+
+def curve(points: list[tuple[float, float]], bounds: list[float]) -> str:
+    """An SVG line with its axes' ends, and dashed lines at the bounds that lie inside the range."""
+    xs, ys = [p[0] for p in points] or [0.0], [p[1] for p in points] or [0.0]
+    low, high = min(ys), max(ys)
+    span_x, span_y = max(xs) - min(xs) or 1.0, high - low or 1.0
+
+    def at(x: float, y: float) -> str:
+        across = EDGE + (x - min(xs)) / span_x * (WIDTH - 2 * EDGE)
+        return f"{across:.1f},{HEIGHT - 22 - (y - low) / span_y * (HEIGHT - 40):.1f}"
+
+    line = " ".join(at(x, y) for x, y in points)
+    dashes = "".join(
+        f'<polyline points="{at(min(xs), b)} {at(max(xs), b)}" stroke="#c33" stroke-dasharray="4" fill="none"/>'
+        for b in bounds
+        if low <= b <= high
+    )
+    texts = [(4, 16, f"{high:.3g}"), (4, HEIGHT - 24, f"{low:.3g}"), (EDGE, HEIGHT - 5, f"step {min(xs):g}")]
+    texts.append((WIDTH - 90, HEIGHT - 5, f"step {max(xs):g}"))
+    labels = "".join(f'<text x="{x}" y="{y}" font-size="11">{t}</text>' for x, y, t in texts)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
+    return f'{head}<polyline points="{line}" stroke="#246" stroke-width="1.6" fill="none"/>{dashes}{labels}</svg>'
+
+
+def _samples(run_dir: Path) -> list[str]:
+    """The last samples, newest first."""
+    files = sorted((run_dir / "samples").glob("*.png"), reverse=True)[:4]
+    if not files:
+        return ["<p>None yet.</p>"]
+    shown = [(f.stem, base64.b64encode(f.read_bytes()).decode()) for f in files]
+    return [f'<figure><figcaption>{n}</figcaption><img src="data:image/png;base64,{d}"></figure>' for n, d in shown]

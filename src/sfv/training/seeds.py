@@ -1,0 +1,55 @@
+"""Randomness that depends on the run's seed, the step and a clip's place in the global batch, and on nothing else.
+
+So a run resumes to the bit, and one process draws what two draw together.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def generator(*key: int) -> torch.Generator:
+    """A CPU generator that depends on every number of `key`."""
+    seed = 0
+    for part in key:
+        seed = (seed * 6364136223846793005 + part + 1442695040888963407) % 2**63
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Rngs:
+    """One generator per clip of a batch, and one that every rank has alike."""
+
+    shared: torch.Generator
+    each: tuple[torch.Generator, ...]
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def normal(self, *shape: int) -> Tensor:
+        """(b, *shape) of unit Gaussian noise."""
+        return torch.stack([torch.randn(shape, generator=g) for g in self.each])
+
+    def uniform(self) -> Tensor:
+        """(b,) in [0, 1)."""
+        return torch.stack([torch.rand((), generator=g) for g in self.each])
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Where randomness of one step comes from."""
+
+    seed: int
+    step: int
+    rank: int = 0
+
+    def one(self) -> torch.Generator:
+        """For tasks that draw a batch from one generator."""
+        return generator(self.seed, self.rank, self.step)
+
+    def clips(self, count: int, part: int = 0, parts: int = 1) -> Rngs:
+        """For `count` clips of this rank in part `part` of `parts` accumulated ones."""
+        first = (self.rank * parts + part) * count
+        each = tuple(generator(self.seed, self.step, 1 + first + i) for i in range(count))
+        return Rngs(generator(self.seed, self.step, -1 - part), each)

@@ -1,0 +1,55 @@
+"""A tiny training run for tests of many processes: python ranks.py TASK MODE CLIPS ACCUMULATE STEPS FOLDER."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from conftest import wiggle
+
+from sfv.families.blueprints import TINY, new_model
+from sfv.training.batches import Draws, Picked
+from sfv.training.config import StudentTraining, TeacherTraining
+from sfv.training.parallel import join
+from sfv.training.seeds import Rngs
+from sfv.training.student import train_student
+from sfv.training.teacher import train_teacher
+
+
+class Noise(Draws):
+    """Clips of noise, a function of their generators."""
+
+    autocast = False
+
+    def __init__(self, model: object) -> None:
+        self.codec, self.conditioner = model.codec, model.conditioner  # type: ignore[attr-defined]
+
+    def pick(self, rngs: Rngs) -> Picked:
+        pictures = rngs.uniform()[:, None, None, None].expand(-1, 3, 32, 32) * 2 - 1
+        b = len(rngs)
+        return Picked(
+            rngs.normal(4, 4, 16, 16), pictures, rngs.normal(1, 32), torch.full((b,), 7.0), torch.full((b,), 9.0)
+        )
+
+
+def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    world = join(mode)  # type: ignore[arg-type]
+    model = wiggle(new_model(TINY, 0))
+    batches = Noise(model)
+    shared = {"steps": steps, "clips": clips, "accumulate": accumulate, "warmup": 0, "log_every": 1, "lr": 1e-4}
+    shared |= {"precision": "fp32"}
+    if task == "teacher":
+        D = model.denoiser.requires_grad_(True)
+        train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
+    else:
+        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-3)  # type: ignore[arg-type]
+        G = train_student(model.denoiser, batches, how, (0.002, 200.0, 7.0), folder, world)
+        if world.main:
+            total = sum(float(p.double().sum()) for p in G.parameters())
+            (folder / "sum.json").write_text(json.dumps(total))
+
+
+if __name__ == "__main__":
+    task, mode, clips, accumulate, steps, folder = sys.argv[1:]
+    main(task, mode, int(clips), int(accumulate), int(steps), Path(folder))

@@ -1,0 +1,105 @@
+"""Sick runs, each provoked: the right alarm, in time; and the way back."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import wiggle
+from ranks import Noise
+
+from sfv.errors import SfvError
+from sfv.families.blueprints import TINY, new_model
+from sfv.training.batches import Picked
+from sfv.training.config import StudentTraining
+from sfv.training.health import Health, Rule, read_alarms
+from sfv.training.loop import summary
+from sfv.training.report import write_report
+from sfv.training.seeds import Rngs
+from sfv.training.student import train_student
+
+SIGMAS = (0.002, 200.0, 7.0)
+QUICK = {"steps": 200, "clips": 1, "warmup": 0, "log_every": 5, "head_width": 32, "precision": "fp32", "gamma": 0}
+QUICK |= {"head_start": 5, "head_updates": 1, "decay_from": 1.0}
+
+
+def go(folder: Path, batches: type[Noise] = Noise, **changes: object) -> list[dict[str, object]]:
+    model = wiggle(new_model(TINY, 0))
+    how = StudentTraining(**(QUICK | changes))  # type: ignore[arg-type]
+    train_student(model.denoiser, batches(model), how, SIGMAS, folder)
+    return read_alarms(folder)
+
+
+class Poisoned(Noise):
+    """Every second clip after the first few is not a number."""
+
+    def pick(self, rngs: Rngs) -> Picked:
+        got = super().pick(rngs)
+        bad = rngs.shared.initial_seed() % 2 == 0
+        return replace(got, x0=got.x0 * math.nan) if bad else got
+
+
+def test_a_discriminator_made_too_strong_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="discriminator too strong"):
+        go(tmp_path, lr=0.0, lr_heads=2e-2, head_updates=3, on_alarm="stop")
+    alarms = read_alarms(tmp_path)
+    assert alarms[0]["kind"] == "discriminator too strong" and alarms[0]["step"] <= 200
+    assert "lr_heads" in alarms[0]["advice"] and "d_accuracy was" in alarms[0]["why"]
+
+
+def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="generator still"):
+        go(tmp_path, lr=2e-2, lr_heads=0.0, reconstruction=1000.0, on_alarm="stop")
+    assert read_alarms(tmp_path)[-1]["step"] <= 200
+
+
+def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> None:
+    alarms = go(tmp_path, Poisoned, steps=120, lr=1e-4, log_every=10)
+    assert "steps skipped" in [a["kind"] for a in alarms] or all(
+        json.loads(line)["skipped"] > 0 for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    )
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(v) for row in rows for v in row.values())
+    assert 0.2 < sum(r["skipped"] for r in rows) / len(rows) < 0.8
+
+
+def test_a_sick_run_goes_back_and_calms_down(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="fell ill 6 times"):
+        go(tmp_path, lr=0.0, lr_heads=2e-2, head_updates=3, on_alarm="return", save_minutes=0.0)
+    assert (tmp_path / "healthy.safetensors").exists()
+    assert len(read_alarms(tmp_path)) == 6
+
+
+def test_rules_need_patience_and_forgive() -> None:
+    health = Health((Rule("low", "x", 1.0, math.inf, 3, "do something"),), quiet_until=2)
+    values = [0.0, 0.0, 0.5, 0.5, 2.0, 0.5, 0.5, 0.5, 0.5, 2.0, 0.1, 0.1, 0.1]
+    raised = [bool(health.look({"step": i + 1, "x": v})) for i, v in enumerate(values)]
+    assert [i for i, r in enumerate(raised) if r] == [7, 12]
+    assert not health.healthy
+
+
+def test_summary_by_hand() -> None:
+    rows = [
+        {"a": 1.0, "right_x": 0.5, "seen_x": 1.0},
+        {"a": math.nan, "right_x": 0.0, "seen_x": 0.0},
+        {"a": 3.0, "right_x": 1.5, "seen_x": 2.0},
+    ]
+    got = summary(rows)
+    assert got["a"] == 2 and got["skipped"] == pytest.approx(1 / 3)
+    assert got["accuracy_x"] == pytest.approx(2 / 3)
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
+    go(tmp_path, steps=20, lr=1e-4)
+    (tmp_path / "samples").mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    from sfv.media import write_picture
+
+    write_picture(torch.zeros(8, 8, 3, dtype=torch.uint8), tmp_path / "samples" / "step-00020.png")
+    page = write_report(tmp_path).read_text()
+    assert page.startswith("<!doctype html>") and "<svg" in page and "d_accuracy" in page
+    assert "data:image/png;base64," in page and "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    with pytest.raises(SfvError, match="log.jsonl"):
+        write_report(tmp_path / "nowhere")
