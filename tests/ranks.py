@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,6 +31,14 @@ class Noise(Draws):
         return Picked(
             rngs.normal(4, 4, 16, 16), pictures, rngs.normal(1, 32), torch.full((b,), 7.0), torch.full((b,), 9.0)
         )
+
+
+class Flat(Noise):
+    """Clips of one colour each frame: easy to tell from what an untrained network makes."""
+
+    def pick(self, rngs: Rngs) -> Picked:
+        got = super().pick(rngs)
+        return replace(got, x0=2 * rngs.normal(4, 4, 1, 1).expand(-1, -1, -1, 16, 16))
 
 
 def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path) -> None:

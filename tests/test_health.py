@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import wiggle
-from ranks import Noise
+from ranks import Flat, Noise
 
 from sfv.errors import SfvError
 from sfv.families.blueprints import TINY, new_model
@@ -43,7 +43,7 @@ class Poisoned(Noise):
 
 def test_a_discriminator_made_too_strong_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="discriminator too strong"):
-        go(tmp_path, lr=0.0, lr_heads=2e-2, head_updates=3, on_alarm="stop")
+        go(tmp_path, Flat, lr=0.0, lr_heads=1e-2, p_mean=-3.0, on_alarm="stop")
     alarms = read_alarms(tmp_path)
     assert alarms[0]["kind"] == "discriminator too strong" and alarms[0]["step"] <= 200
     assert "lr_heads" in alarms[0]["advice"] and "d_accuracy was" in alarms[0]["why"]
@@ -67,7 +67,7 @@ def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> 
 
 def test_a_sick_run_goes_back_and_calms_down(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="fell ill 6 times"):
-        go(tmp_path, lr=0.0, lr_heads=2e-2, head_updates=3, on_alarm="return", save_minutes=0.0)
+        go(tmp_path, Flat, lr=0.0, lr_heads=2e-2, p_mean=-3.0, on_alarm="return", save_minutes=0.0)
     assert (tmp_path / "healthy.safetensors").exists()
     assert len(read_alarms(tmp_path)) == 6
 

@@ -134,7 +134,7 @@ class Evaluate(Flags):
     """Measure models on a clip store: Frechet distance, motion, first-frame fidelity, seconds, calls."""
 
     data: Annotated[Positional[Path], arg(metavar="STORE")]
-    """A clip store (sfv data pack)."""
+    """A clip store (sfv pack)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
     """Folder for table.json, table.md and contact-sheet.png."""
     rows: tuple[str, ...] = (
@@ -201,12 +201,12 @@ class Encode(Flags, EncodeSettings):
 
 
 class Train(Flags):
-    """Train one part of a sticker model: codec, picture-encoder, teacher or student; the same command resumes."""
+    """Train codec, picture-encoder, teacher or student; the same command resumes. Runs alone or under torchrun."""
 
     part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student")]
     """What to train. Each part needs the ones before it in MODEL."""
     store: Positional[Path]
-    """A clip store (sfv data pack)."""
+    """A clip store (sfv pack), or video shards (sfv encode)."""
     model: Positional[Path]
     """Model folder that is filled part by part; the student's folder opens in diffusers."""
     preset: str = "sticker-cpu"
@@ -217,6 +217,8 @@ class Train(Flags):
     """CPU threads (0 = PyTorch's choice)."""
     init: Annotated[Path | None, arg(metavar="MODEL")] = None
     """Start from another model folder's weights of this part (and all parts before it) instead of from nothing."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: every rank holds the whole model, or a shard of it."""
     dry_run: bool = False
     """Print the resolved configuration and stop."""
     device: str = "auto"
@@ -226,8 +228,22 @@ class Train(Flags):
         """Exit code."""
         from sfv.training.sticker import train_part
 
-        how = (self.preset, self.set_, self.threads, self.dry_run, self.device, self.init)
+        how = (self.preset, self.set_, self.threads, self.dry_run, self.device, self.init, self.parallel)
         print(train_part(self.part, self.store, self.model, *how))
+        return 0
+
+
+class Report(Flags):
+    """Write a run folder as one HTML page: alarms, curves, samples, configuration."""
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
+    """A run folder, such as MODEL/runs/student."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.training.report import write_report
+
+        print(write_report(self.run_dir))
         return 0
 
 
@@ -262,6 +278,7 @@ Command = (
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Encode, subcommand("encode")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Export, subcommand("export")]
 )
 

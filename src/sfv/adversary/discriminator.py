@@ -90,7 +90,10 @@ def standardised(features: Features) -> Features:
 
 
 class Discriminator(nn.Module):
-    """Frozen backbone, trained heads. `backbone` is any Denoiser; its weights never change nor are saved here."""
+    """Frozen backbone, trained heads. `backbone` is any Denoiser; its weights never change nor are saved here.
+
+    A generator that learns by adapters (added afterwards) may be its own backbone: features are taken without them.
+    """
 
     def __init__(self, backbone: Denoiser, embed: int, width: int = 64, heads: Sequence[str] = ("s", "t")) -> None:
         super().__init__()
@@ -107,7 +110,8 @@ class Discriminator(nn.Module):
 
     def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
         """Backbone features of noised latents; gradients flow to x, never to the backbone."""
-        return [standardised(h.float()) for h in self.backbone.features(x, sigma, cond)]
+        with self.backbone.plain():
+            return [standardised(h.float()) for h in self.backbone.features(x, sigma, cond)]
 
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""

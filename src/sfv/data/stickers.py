@@ -44,7 +44,7 @@ class ClipStore:
         try:
             meta = json.loads((folder / "store.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
-            raise SfvError(f"{folder} is not a clip store ({error}); make one with `sfv data pack`") from error
+            raise SfvError(f"{folder} is not a clip store ({error}); make one with `sfv pack`") from error
         self.folder, self.size, self.fps = folder, int(meta["size"]), int(meta["fps"])
         self.clips = [Clip(**c) for c in meta["clips"]]
         total = sum(c.count for c in self.clips)

@@ -1,6 +1,7 @@
 """The one idea: everything is a denoiser D(x; sigma, cond) in EDM units."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,24 @@ class Denoiser(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """Parts that may be sharded or recomputed one by one; together they hold most weights."""
         return []
+
+    def recompute(self) -> None:
+        """From now on keep only the inputs of large units for the backward pass, if the family knows how."""
+
+    def adapt(self, rank: int) -> list[nn.Parameter]:
+        """Freeze the network and give it low-rank adapters; returns them."""
+        raise NotImplementedError(f"{type(self).__name__} has no adapters")
+
+    def plain(self) -> AbstractContextManager[None]:
+        """The network as it was before `adapt`, inside the block."""
+        return nullcontext()
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The adapters alone, under published key names; empty without any."""
+        return {}
+
+    def merge(self) -> None:
+        """Add the adapters into the weights and drop them, in place."""
 
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
         """x0_hat for noised latents x at noise level sigma."""

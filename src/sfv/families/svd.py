@@ -3,6 +3,7 @@
 "The pipeline" below is diffusers' StableVideoDiffusionPipeline, whose numbers this module reproduces.
 """
 
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,9 @@ from transformers import CLIPVisionModelWithProjection
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
+from sfv.families.adapters import adapter_state, adapters, add_adapters, merge_adapters
 from sfv.families.base import Codec, Conditioner
+from sfv.families.recompute import recompute
 from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
@@ -76,6 +79,26 @@ class SVDDenoiser(Denoiser):
     def blocks(self) -> list[nn.Module]:
         """Down, mid and up blocks."""
         return [*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks]
+
+    def recompute(self) -> None:
+        """Residual blocks and whole spatio-temporal transformers."""
+        recompute(self.unet)
+
+    def adapt(self, rank: int) -> list[nn.Parameter]:
+        """Adapters on every linear layer of the transformers."""
+        return add_adapters(self.unet, rank)
+
+    def plain(self) -> AbstractContextManager[None]:
+        """Adapters off."""
+        return adapters(self.unet, on=False)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """PEFT's keys, as diffusers' `load_lora_weights` reads them."""
+        return adapter_state(self.unet)
+
+    def merge(self) -> None:
+        """Adapters into weights."""
+        merge_adapters(self.unet)
 
     def _context(self, c_noise: Tensor, cond: Cond, frames: int) -> dict[str, Tensor]:
         """Embeddings of noise level, ids and picture, repeated per frame."""

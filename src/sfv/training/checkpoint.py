@@ -28,6 +28,24 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
+class Learned:
+    """What of a module a run changes: its parameters that take gradients, in whole."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def _params(self) -> dict[str, Tensor]:
+        return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name -> tensor."""
+        return dict(self._params())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`, into shards if the module is sharded; strict."""
+        load_full(self._params(), state)
+
+
 class OptimizerState:
     """An optimiser's state by parameter name: whole tensors, however parameters are grouped or sharded.
 
@@ -90,10 +108,7 @@ def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) ->
     state = _unflatten(tensors, json.loads(meta["plain"]))
     for name, part in parts.items():
         try:
-            if isinstance(part, nn.Module):
-                load_full(part, state[name])
-            else:
-                part.load_state_dict(state[name])
+            part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise SfvError(f"{path} does not fit this run ({name}: {error}); use another run folder") from error
     return int(meta["step"])

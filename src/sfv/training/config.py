@@ -69,7 +69,11 @@ class StudentTraining(Schedule):
     clips: int = Field(gt=0)  # clips in a batch on one rank [4]
     accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
     lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
-    lr_heads: float = 1e-3  # Muon [SM3, 1e-4]
+    lr_heads: float = 1e-3  # [1e-4]
+    optimizer: Literal["adam", "sm3", "muon"] = "adam"  # of G [SM3]
+    head_optimizer: Literal["adam", "sm3", "muon"] = "muon"  # [SM3]
+    lora: int = Field(default=0, ge=0)  # rank of G's adapters; 0 trains every weight [0]
+    recompute: bool = False  # activation checkpointing of whole residual blocks and transformers
     head_updates: int = Field(default=2, gt=0)  # of the heads for each of the generator, on fresh clips [1]
     levels: int = Field(default=4, gt=1)  # T of the generator's Karras grid; its lowest level is never drawn
     level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
@@ -128,6 +132,65 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
         "student": (StudentTraining(steps=8000, clips=16, lr=5e-5, lr_heads=5e-4, head_start=200, ema=0.998),),
     },
+    # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
+    "svd-paper": {
+        "student": (
+            StudentTraining(
+                steps=12500,
+                clips=1,
+                accumulate=4,
+                lr=1e-5,
+                lr_heads=1e-4,
+                optimizer="sm3",
+                head_optimizer="sm3",
+                level_weights=(1.0, 1.0, 1.0),
+                head_updates=1,
+                head_start=0,
+                head_width=256,
+                warmup=0,
+                decay_from=1.0,
+                recompute=True,
+                ema=0.95,
+            ),
+        ),
+    },
+    # one 80 GB card, every weight
+    "svd-80gb": {
+        "student": (
+            StudentTraining(
+                steps=10000,
+                clips=1,
+                accumulate=8,
+                lr=1e-5,
+                lr_heads=3e-4,
+                optimizer="sm3",
+                head_updates=1,
+                head_start=100,
+                head_width=256,
+                recompute=True,
+                ema=0.99,
+            ),
+        ),
+    },
+    # one 24 GB card: adapters on the one frozen network, which also judges
+    "svd-24gb": {
+        "student": (
+            StudentTraining(
+                steps=8000,
+                clips=1,
+                accumulate=4,
+                lr=5e-5,
+                lr_heads=3e-4,
+                optimizer="adam",
+                lora=64,
+                head_updates=1,
+                head_start=100,
+                head_width=128,
+                recompute=True,
+                ema=0.99,
+            ),
+        ),
+    },
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),
@@ -147,6 +210,8 @@ def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
         raise SfvError(f"preset {preset!r} is unknown; choose from {', '.join(PRESETS)}")
     if part not in PARTS:
         raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}")
+    if part not in PRESETS[preset]:
+        raise SfvError(f"preset {preset!r} trains {', '.join(PRESETS[preset])}, not {part}")
     plan = list(PRESETS[preset][part])
     for text in overrides:
         where, _, value = text.partition("=")

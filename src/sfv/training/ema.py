@@ -9,14 +9,14 @@ from sfv.training.parallel import full, like
 
 
 class EMA:
-    """Keeps a slow copy of a model's parameters; of a sharded model each rank keeps its shard's.
+    """Keeps a slow copy of the parameters that learn; of a sharded model each rank keeps its shard's.
 
     The decay warms up as (1 + k) / (10 + k) after k updates, so that short runs forget their start.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
-        self.slow: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters()}
+        self.slow: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -24,7 +24,8 @@ class EMA:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, live in self.model.named_parameters():
-            self.slow[name].lerp_(live, 1 - decay)
+            if name in self.slow:
+                self.slow[name].lerp_(live, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors in whole, and the number of updates."""
@@ -41,4 +42,5 @@ class EMA:
     def into(self, module: nn.Module) -> None:
         """Put the average into a whole module of the same parameters (all ranks call)."""
         for name, p in module.named_parameters():
-            p.copy_(full(self.slow[name]))
+            if name in self.slow:
+                p.copy_(full(self.slow[name]))

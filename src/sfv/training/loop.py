@@ -56,7 +56,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
         _remember(run_dir / "config.json", config)
     calm = Calm()
     parts: dict[str, Stateful] = {
-        **task.modules,
+        **{k: checkpoint.Learned(m) for k, m in task.modules.items()},
         **_named("opt", {k: checkpoint.OptimizerState(o, task.modules) for k, o in task.optimizers.items()}),
         **_named("ema", task.averages),
         "calm": calm,

@@ -82,3 +82,37 @@ class Muon(Optimizer):
         mean.lerp_(grad, 1 - b1)
         square.lerp_(grad.square(), 1 - b2)
         return mean / (1 - b1**count) / ((square / (1 - b2**count)).sqrt() + 1e-8)
+
+
+class SM3(Optimizer):
+    """Row and column accumulators instead of one number per weight (Anil et al., 1901.11150, SM3-II): SF-V's choice.
+
+    Every weight's second moment is the smaller of its row's and its column's; with beta < 1 the accumulators forget.
+    State of a matrix (m, n): momentum, m + n numbers. Tensors of more axes count as out x rest.
+    """
+
+    def __init__(
+        self, parameters: Any, lr: float, momentum: float = 0.5, beta: float = 0.999, eps: float = 1e-30
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "beta": beta, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._one(p, p.grad, group)
+
+    def _one(self, p: nn.Parameter, grad: Tensor, group: dict[str, Any]) -> None:
+        state, g = self.state[p], grad.reshape(len(grad), -1) if grad.dim() > 1 else grad[None]
+        rows = state.setdefault("rows", torch.zeros_like(g[:, 0]))
+        columns = state.setdefault("columns", torch.zeros_like(g[0]))
+        seen = torch.minimum(rows[:, None], columns[None])
+        square = group["beta"] * seen + (1 - group["beta"]) * g**2 if group["beta"] < 1 else seen + g**2
+        rows.copy_(square.amax(1))
+        columns.copy_(square.amax(0))
+        move = (g * (square + group["eps"]).rsqrt()).view_as(p)
+        momentum = state.setdefault("momentum", torch.zeros_like(p))
+        momentum.lerp_(move, 1 - group["momentum"])
+        p.add_(momentum, alpha=-group["lr"])

@@ -110,9 +110,8 @@ def like(value: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def load_full(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Copy whole tensors into a module that may be sharded; strict."""
-    own = module.state_dict()
+def load_full(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Copy whole tensors into those of the same names, which may be sharded; strict."""
     if own.keys() != state.keys():
         odd = sorted(own.keys() ^ state.keys())[0]
         raise RuntimeError(f"{odd} is on one side only")

@@ -85,14 +85,20 @@ def generator_loss(
     D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
 ) -> tuple[Tensor, Logs]:
     """The adversarial loss of G + lambda * pseudo-Huber(x0_hat, x0) (Eq. 10, 11) + feature matching if asked."""
+    terms = generator_terms(D, seen, x0, cond, draw, how)
+    loss = terms["g_adv"] + how.reconstruction * terms["huber"] + how.feature_matching * terms["features"]
+    return loss, {k: float(v.detach()) for k, v in terms.items()}
+
+
+def generator_terms(
+    D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
+) -> dict[str, Tensor]:
+    """What the generator's loss is made of, unweighted."""
     with torch.no_grad():
         real = D.logits(seen.real, draw.sigma_d, cond)
     judged = LOSSES[how.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
     distance = pseudo_huber(seen.x0_hat, x0, how.huber_c).mean()
-    matched = feature_matching(seen.fake, seen.real).mean()
-    loss = judged + how.reconstruction * distance + how.feature_matching * matched
-    logs = {"g_adv": judged, "huber": distance, "features": matched}
-    return loss, {k: float(v.detach()) for k, v in logs.items()}
+    return {"g_adv": judged, "huber": distance, "features": feature_matching(seen.fake, seen.real).mean()}
 
 
 def mean_logit(logits: list[Tensor]) -> float:

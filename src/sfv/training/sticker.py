@@ -18,9 +18,11 @@ from sfv.settings import Defaults
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
 from sfv.training.config import PARTS, CodecTraining, Stages, StudentTraining, TeacherTraining, stages
+from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.student import train_student
 from sfv.training.teacher import train_teacher
+from sfv.training.video import is_videos, train_on_videos
 
 FPS, VERSIONS = 12, (2, 1)
 
@@ -35,6 +37,7 @@ def train_part(
     dry: bool = False,
     device: str = "cpu",
     init: Path | None = None,
+    mode: Mode = "ddp",
 ) -> str:
     """Train one part into `folder`; returns what to tell the user. Parts run in the order of PARTS.
 
@@ -45,6 +48,9 @@ def train_part(
         return json.dumps({"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}, indent=1)
     if threads:
         torch.set_num_threads(threads)
+    if is_videos(store):
+        train_on_videos(part, store, folder, plan, init, device, join(mode))
+        return f"{folder}: {part} trained"
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import discrete, discretised_log_normal, karras_grid
+from sfv.errors import SfvError
+from sfv.media import replacing
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.health import STUDENT_RULES
 from sfv.training.loop import Logs, run
-from sfv.training.optimizers import Muon
+from sfv.training.optimizers import SM3, Muon
 from sfv.training.parallel import World, average_gradients, clip_gradients, shard, split_groups
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
@@ -46,21 +49,26 @@ class StudentTask:
         world: World | None = None,
     ) -> None:
         self.config, self.batches, self.world = config, batches, world or World()
-        self.G = copy.deepcopy(teacher).train().requires_grad_(True)
         embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
         self.D = Discriminator(teacher, embed, config.head_width).to(batches.device)
-        for network in (self.G, teacher):
+        self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
+        if config.precision == "bf16" and batches.device.type == "cuda":
+            teacher.to(torch.bfloat16)  # frozen: the learning copy stays in fp32
+        adapters = teacher.adapt(config.lora) if config.lora else []
+        for network in {id(n): n for n in (self.G, teacher)}.values():
+            if config.recompute:
+                network.recompute()
             shard(network.blocks(), self.world)
         low, high, rho = sigmas
         self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
-        self.params = {"generator": self.G.learnable(), "heads": list(self.D.heads.parameters())}
+        self.params = {"generator": adapters or self.G.learnable(), "heads": list(self.D.heads.parameters())}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
         self.optimizers: dict[str, Optimizer] = {
-            "generator": Adam(split_groups(self.params["generator"]), lr=config.lr, betas=(0.5, 0.99)),
-            "heads": Muon(self.params["heads"], config.lr_heads, momentum=0.9, kind=torch.float32),
+            "generator": optimizer(config.optimizer, self.params["generator"], config.lr),
+            "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
         self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
@@ -131,6 +139,14 @@ class StudentTask:
         return norm
 
 
+def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
+    """By name, with the momenta that adversarial training uses."""
+    if name == "muon":
+        return Muon(params, lr, momentum=0.9, kind=torch.float32)
+    groups = split_groups(params)
+    return SM3(groups, lr) if name == "sm3" else Adam(groups, lr=lr, betas=(0.5, 0.99))
+
+
 def motion(seen: Seen) -> Logs:
     """How much the generator's clips move, and how far their latents spread, as shares of the real ones."""
     x0_hat, x0 = seen.judged.x0_hat.detach(), seen.x0
@@ -150,8 +166,14 @@ def train_student(
 
     `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
-    blank = copy.deepcopy(teacher)
+    if config.lora and world and world.size > 1 and world.mode == "fsdp":
+        raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
+    blank = teacher if config.lora else copy.deepcopy(teacher)
     task = StudentTask(teacher, batches, config, sigmas, world)
     run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump()}, world)
     task.averages["generator"].into(blank)
+    if config.lora and task.world.main:
+        with replacing(run_dir / "lora.safetensors") as path:
+            save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)
+    blank.merge()
     return blank.eval()

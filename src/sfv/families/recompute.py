@@ -1,0 +1,47 @@
+"""Activation checkpointing of whole modules: keep a module's inputs, compute its inside again when it is needed.
+
+diffusers' own switch leaves the temporal half of SVD's transformers out; here every residual block and every
+spatio-temporal transformer is one unit.
+"""
+
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from sfv.families.adapters import adapted, adapters
+
+
+class Recomputed:
+    """Stands in for a module's forward. What runs again runs with the adapters as they were."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.plain = module.forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        layers = adapted(self.module)
+        if not layers:
+            return checkpoint(self.plain, *args, use_reentrant=False, **kwargs)
+        on = layers[0].adapted
+
+        def same(*a: Any, **k: Any) -> Any:
+            with adapters(self.module, on):
+                return self.plain(*a, **k)
+
+        return checkpoint(same, *args, use_reentrant=False, **kwargs)
+
+
+def units(network: nn.Module) -> list[nn.Module]:
+    """Residual blocks and transformers of a spatio-temporal UNet."""
+    names = {"SpatioTemporalResBlock", "TransformerSpatioTemporalModel"}
+    return [m for m in network.modules() if type(m).__name__ in names]
+
+
+def recompute(network: nn.Module) -> int:
+    """Checkpoint every unit, in place; returns their number."""
+    found = units(network)
+    for module in found:
+        if not isinstance(module.forward, Recomputed):
+            module.forward = Recomputed(module)  # type: ignore[method-assign]
+    return len(found)

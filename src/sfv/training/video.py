@@ -1,0 +1,52 @@
+"""Distil any model of the house on video shards: teacher (fine-tuning) or student, into a model folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sfv.data.shards import ClipShards
+from sfv.errors import SfvError
+from sfv.families import load, pick_device
+from sfv.families.base import VideoModel, fingerprint
+from sfv.families.svd_folder import save, save_denoiser
+from sfv.settings import Defaults
+from sfv.training.batches import VideoBatches
+from sfv.training.config import Stages, StudentTraining, TeacherTraining
+from sfv.training.parallel import World
+from sfv.training.student import train_student
+from sfv.training.teacher import train_teacher
+
+
+def is_videos(folder: Path) -> bool:
+    """Whether a folder was made by `sfv encode`."""
+    return (folder / "plan.json").exists()
+
+
+def train_on_videos(
+    part: str, shards: Path, folder: Path, plan: Stages, init: Path | None, device: str, world: World
+) -> None:
+    """Train `part` of the model at `init` on shards made with its codec; the result is a whole model in `folder`."""
+    if init is None:
+        raise SfvError(f"{shards} holds videos; name the model to train with --init")
+    model = load(str(init), pick_device(device), torch.float32)
+    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    if world.main and not (folder / "model_index.json").exists():
+        save(model, folder)
+    stage, run_dir = plan[-1], folder / "runs" / part
+    if isinstance(stage, StudentTraining):
+        law = (model.sigma_min, model.sigma_max, model.rho)
+        made = train_student(model.denoiser, batches, stage, law, run_dir, world)
+    elif isinstance(stage, TeacherTraining):
+        D = model.denoiser.requires_grad_(True)
+        made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
+    else:
+        raise SfvError(f"{part} is not trained on video shards; choose teacher or student")
+    if world.main:
+        save_denoiser(replace(model, denoiser=made, defaults=_defaults(part, model, batches)), folder, "unet")
+
+
+def _defaults(part: str, model: VideoModel, batches: VideoBatches) -> Defaults:
+    """A student is called once without guidance; the clip's length and rate are the data's."""
+    own = model.defaults.model_dump() | {"frames": batches.shards.frames, "fps": batches.shards.fps}
+    return Defaults(**own | ({"steps": 1, "guidance": 1.0} if part == "student" else {}))

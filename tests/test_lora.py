@@ -1,0 +1,159 @@
+"""Adapters, recomputation, SM3 and accounts: exactness by hand, full-size presets by counting."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from safetensors.torch import load_file
+from torch import nn
+
+from sfv.adversary.discriminator import Discriminator
+from sfv.families.adapters import adapted
+from sfv.families.base import VideoModel
+from sfv.families.recompute import units
+from sfv.families.svd import SVDDenoiser
+from sfv.training.account import GB, Account, account
+from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.optimizers import SM3
+from sfv.training.step import Draw, generator_loss, judge
+from sfv.training.student import train_student
+
+SIGMA = torch.tensor([3.0])
+
+
+@pytest.fixture
+def started(tiny: VideoModel) -> tuple[SVDDenoiser, torch.Tensor, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    cond = tiny.conditioner(torch.rand(1, 3, 32, 32) * 2 - 1, fps=7)
+    D = copy.deepcopy(tiny.denoiser)
+    assert isinstance(D, SVDDenoiser)
+    return D, torch.randn(1, 4, 4, 16, 16), cond
+
+
+def shake(params: list[nn.Parameter]) -> None:
+    with torch.no_grad():
+        for p in params:
+            p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+
+
+def test_adapters_start_at_nothing_switch_off_and_merge(
+    started: tuple[SVDDenoiser, torch.Tensor, dict[str, torch.Tensor]],
+) -> None:
+    D, x, cond = started
+    before, names = D(x, SIGMA, cond).detach(), list(D.state_dict())
+    params = D.adapt(4)
+    assert torch.equal(D(x, SIGMA, cond), before)
+    assert {id(p) for p in D.parameters() if p.requires_grad} == {id(p) for p in params}
+    shake(params)
+    changed = D(x, SIGMA, cond).detach()
+    assert float((changed - before).norm() / before.norm()) > 1e-3
+    with D.plain():
+        assert torch.equal(D(x, SIGMA, cond), before)
+    assert torch.equal(D(x, SIGMA, cond), changed)
+    keys = D.adapter_state()
+    assert len(keys) == len(params) and all(k.startswith("unet.") and k.endswith(".weight") for k in keys)
+    D.merge()
+    assert list(D.state_dict()) == names and not adapted(D)
+    torch.testing.assert_close(D(x, SIGMA, cond).detach(), changed, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_recomputing_changes_no_gradient(
+    started: tuple[SVDDenoiser, torch.Tensor, dict[str, torch.Tensor]], lora: int
+) -> None:
+    """Of the generator's loss, through the generator and through the backbone with its adapters off."""
+    plain, x0, cond = started
+    other = copy.deepcopy(plain)
+    other.recompute()
+    assert len(units(other)) > 5
+    n, n_d = torch.randn(2, *x0.shape, generator=torch.Generator().manual_seed(2))
+    draw = Draw(torch.tensor([200.0]), n, torch.tensor([0.4]), n_d, n)
+    how = StudentTraining(steps=1, clips=1)
+    grads = []
+    for teacher in (plain, other):
+        torch.manual_seed(0)
+        D = Discriminator(teacher, embed=32)
+        G = teacher if lora else copy.deepcopy(teacher).requires_grad_(True)
+        params = G.adapt(lora) if lora else G.learnable()
+        shake(params)
+        seen = judge(G, D, x0, cond, draw)
+        loss, _ = generator_loss(D, seen, x0, cond, draw, how)
+        grads.append(torch.autograd.grad(loss, params, allow_unused=True))
+    assert any(g is not None and float(g.abs().sum()) > 0 for g in grads[0])
+    for a, b in zip(*grads, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None and b is not None:
+            torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-4)
+
+
+def test_sm3_by_hand() -> None:
+    """Two steps on a 2 x 2 matrix, no momentum, no forgetting (beta = 1): the paper's Algorithm SM3-II."""
+    w = nn.Parameter(torch.zeros(2, 2))
+    opt = SM3([w], lr=1.0, momentum=0.0, beta=1.0)
+    g1, g2 = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[2.0, 1.0], [1.0, 1.0]])
+    w.grad = g1.clone()
+    opt.step()
+    first = -torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    torch.testing.assert_close(w.detach(), first)
+    rows, columns = torch.tensor([4.0, 9.0]), torch.tensor([9.0, 4.0])
+    w.grad = g2.clone()
+    opt.step()
+    v = torch.minimum(rows[:, None], columns[None]) + g2**2
+    torch.testing.assert_close(w.detach(), first - g2 / v.sqrt())
+    assert sum(t.numel() for t in opt.state[w].values()) == 4 + 2 + 2
+
+
+def test_a_student_by_adapters_trains_saves_and_merges(tiny: VideoModel, tmp_path: Path) -> None:
+    from ranks import Noise
+
+    teacher = copy.deepcopy(tiny.denoiser)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    how = StudentTraining(
+        steps=4, clips=1, head_start=1, lora=2, recompute=True, precision="fp32", lr=1e-2, warmup=0, log_every=2
+    )
+    G = train_student(teacher, Noise(tiny), how, (0.002, 200.0, 7.0), tmp_path)
+    after = G.state_dict()
+    assert after.keys() == before.keys()
+    moved = [k for k in before if not torch.equal(before[k], after[k])]
+    assert moved and all("transformer_blocks" in k for k in moved)
+    assert all(k.endswith((".lora_A.weight", ".lora_B.weight")) for k in load_file(tmp_path / "lora.safetensors"))
+    kept = load_file(tmp_path / "state.safetensors")
+    assert not any(k.startswith("generator") and "lora" not in k for k in kept), "frozen weights are not saved"
+
+
+def full_size(preset: str, frames: int = 14, height: int = 448, width: int = 768, **changes: object) -> Account:
+    """SVD's own UNet, on the meta device."""
+    stage = PRESETS[preset]["student"][-1]
+    assert isinstance(stage, StudentTraining)
+    how = stage.model_copy(update=changes)
+    with torch.device("meta"):
+        teacher = SVDDenoiser(UNetSpatioTemporalConditionModel())
+        G = teacher if how.lora else SVDDenoiser(UNetSpatioTemporalConditionModel())
+        b, y, x = how.clips, height // 8, width // 8
+        cond = {
+            "image_latents": torch.empty(b, 4, y, x),
+            "image_embeds": torch.empty(b, 1, 1024),
+            "added_time_ids": torch.empty(b, 3),
+        }
+    return account(G, teacher, cond, (b, frames, 4, y, x), how)
+
+
+@pytest.mark.slow
+def test_svd_24gb_fits_by_counting() -> None:
+    got = full_size("svd-24gb")
+    print(got)
+    assert 1.5e9 < got.parameters < 1.75e9, "one network of 1.52 billion, heads and adapters"
+    assert got.peak <= 22 * GB
+    without = full_size("svd-24gb", recompute=False)
+    assert without.activations > 3 * got.activations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["svd-paper", "svd-80gb"])
+def test_full_presets_fit_80_gb_by_counting(preset: str) -> None:
+    got = full_size(preset)
+    print(got)
+    assert 3.0e9 < got.parameters < 3.3e9 and 1.5e9 < got.trained < 1.65e9
+    assert got.peak <= 76 * GB
