@@ -242,3 +242,16 @@ def test_a_part_can_start_from_another_model(store: Path, tmp_path: Path) -> Non
     assert all(torch.equal(before[k], after[k]) for k in before)
     train_part("student", store, second, "debug")
     assert (second / "unet" / "sfv.json").exists()
+
+
+def test_a_finished_student_can_be_blended_with_its_teacher(store: Path, tmp_path: Path) -> None:
+    for part in ("codec", "picture-encoder", "teacher", "student"):
+        train_part(part, store, tmp_path, "debug", ("lr=0.01",) if part == "student" else ())
+
+    def weight(unet: str) -> torch.Tensor:
+        return load(tmp_path, unet, torch.float32, "x").denoiser.state_dict()["unet.conv_in.weight"]
+
+    whole, teacher = weight("unet"), weight("teacher")
+    assert not torch.equal(whole, teacher)
+    train_part("student", store, tmp_path, "debug", ("lr=0.01", "blend=0.25"))
+    torch.testing.assert_close(weight("unet"), teacher + 0.25 * (whole - teacher))

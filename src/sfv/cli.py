@@ -248,24 +248,32 @@ class Report(Flags):
 
 
 class Export(Flags):
-    """Write a model folder anew in another precision, without its training runs; diffusers opens the result."""
+    """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
 
     model: Positional[Path]
     """A model folder."""
     out: Positional[Path]
-    """The folder to write."""
+    """The folder to write; a .safetensors file for single-file and lora."""
+    to: Literal["diffusers", "single-file", "lora"] = "diffusers"
+    """diffusers: a folder that StableVideoDiffusionPipeline opens. single-file: the original SVD key layout."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
-    """What the weights are stored in."""
+    """What the weights are stored in (a LoRA stays as it is)."""
 
     def run(self) -> int:
         """Exit code."""
         import torch
 
-        from sfv.families.svd_folder import export
+        from sfv.families import svd_folder
 
-        export(self.model, self.out, getattr(torch, self.precision))
-        size = sum(f.stat().st_size for f in self.out.rglob("*.safetensors"))
-        print(f"{self.out}: {size / 1e6:.1f} MB of weights in {self.precision}")
+        kind = getattr(torch, self.precision)
+        if self.to == "diffusers":
+            svd_folder.export(self.model, self.out, kind)
+        elif self.to == "single-file":
+            svd_folder.export_single(self.model, self.out, kind)
+        else:
+            svd_folder.export_lora(self.model, self.out)
+        files = [self.out] if self.out.is_file() else self.out.rglob("*.safetensors")
+        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights. {svd_folder.NOTICE}")
         return 0
 
 

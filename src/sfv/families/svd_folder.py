@@ -20,15 +20,22 @@ import transformers
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd_single import to_single
+from sfv.media import replacing
 from sfv.settings import Defaults
 
 SVD_SIZE = (576, 1024)
+NOTICE = (
+    "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
+    "them too: keep its notice with every copy."
+)
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 
@@ -75,6 +82,28 @@ def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
     save(load(folder, "unet", torch.float32, str(folder)), out, "unet", dtype)
     if (folder / "teacher").is_dir():
         save_denoiser(load(folder, "teacher", torch.float32, str(folder)), out, "teacher", dtype)
+
+
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a folder as one safetensors file in the original SVD layout, with the licence notice inside."""
+    if out.suffix != ".safetensors":
+        raise SfvError(f"{out} must end in .safetensors: it is one file")
+    model = load(folder, "unet", torch.float32, str(folder))
+    parts = (model.denoiser.unet, model.codec.vae, model.conditioner.image_encoder)
+    tensors = {k: v.to(dtype) for k, v in to_single(*parts).items()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as beside:
+        save_file(tensors, beside, {"notice": NOTICE, "format": "pt"})
+
+
+def export_lora(folder: Path, out: Path) -> None:
+    """Copy the adapters of a folder's student run, with the licence notice inside."""
+    source = folder / "runs" / "student" / "lora.safetensors"
+    if not source.exists():
+        raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as beside:
+        save_file(load_file(source), beside, {"notice": NOTICE, "format": "pt"})
 
 
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:

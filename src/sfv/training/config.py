@@ -87,6 +87,7 @@ class StudentTraining(Schedule):
     smoothness: float = Field(default=0.0, ge=0)  # weight of approximate R1 and R2 around D's input [none]
     perturbation: float = Field(default=0.1, gt=0)  # its noise, in latent units
     head_width: int = 96
+    blend: float = Field(default=1.0, gt=0, le=1)  # the end: teacher + blend * (average - teacher), WiSE-FT 2109.01903
     head_start: int = 80  # steps in which only the heads learn
     ema: float = 0.99  # [0.95]
 
@@ -115,7 +116,20 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
-        "student": (StudentTraining(steps=780, clips=2),),
+        "student": (
+            StudentTraining(
+                steps=860,
+                clips=2,
+                lr=1e-5,
+                lr_heads=3e-3,
+                head_start=80,
+                feature_matching=1.0,
+                warmup=0,
+                decay_from=0.4,
+                ema=0.995,
+                save_minutes=4.0,
+            ),
+        ),
     },
     # one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
@@ -130,7 +144,11 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=15000, clips=64, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=20000, clips=32, p_mean=1.2, wide=0.15, drop=0.1, ema=0.9995),
         ),
-        "student": (StudentTraining(steps=8000, clips=16, lr=5e-5, lr_heads=5e-4, head_start=200, ema=0.998),),
+        "student": (
+            StudentTraining(
+                steps=8000, clips=16, lr=3e-5, lr_heads=3e-3, head_start=200, feature_matching=1.0, warmup=0, ema=0.998
+            ),
+        ),
     },
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
     "svd-paper": {

@@ -39,8 +39,8 @@ class EMA:
         self.slow = {n: like(state[n], v) for n, v in self.slow.items()}
 
     @torch.no_grad()
-    def into(self, module: nn.Module) -> None:
-        """Put the average into a whole module of the same parameters (all ranks call)."""
+    def into(self, module: nn.Module, share: float = 1.0) -> None:
+        """Move a whole module of the same parameters to the average, or `share` of the way there (all ranks call)."""
         for name, p in module.named_parameters():
             if name in self.slow:
-                p.copy_(full(self.slow[name]))
+                p.lerp_(full(self.slow[name]).to(p), share)

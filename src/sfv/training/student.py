@@ -162,16 +162,18 @@ def train_student(
     run_dir: Path,
     world: World | None = None,
 ) -> Denoiser:
-    """Train (or resume) a copy of `teacher` and return the averaged one-step student.
+    """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
 
-    `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
+    Blending comes after training: a finished run may be ended again with another share. `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
     if config.lora and world and world.size > 1 and world.mode == "fsdp":
         raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
+    if config.lora and config.blend < 1:
+        raise SfvError("blend is for training in full; with lora it must be 1")
     blank = teacher if config.lora else copy.deepcopy(teacher)
     task = StudentTask(teacher, batches, config, sigmas, world)
-    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump()}, world)
-    task.averages["generator"].into(blank)
+    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude={"blend"})}, world)
+    task.averages["generator"].into(blank, config.blend)
     if config.lora and task.world.main:
         with replacing(run_dir / "lora.safetensors") as path:
             save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)

@@ -1,0 +1,201 @@
+"""SVD as one safetensors file in Stability's original key layout, as ComfyUI's SVD loader expects it, and back.
+
+`model.diffusion_model.*` (UNet), `first_stage_model.*` (autoencoder) and `conditioner.embedders.0.open_clip.model.
+visual.*` (picture encoder). Facts of the layout: Stability-AI/generative-models; the UNet's block numbering is that of
+OpenAI's guided diffusion. Two things have no key of their own there: the autoencoder's `quant_conv` is folded into
+the layer before it (exact), and query, key and value of the picture encoder lie in one matrix.
+"""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+UNET, VAE, CLIP = "model.diffusion_model.", "first_stage_model.", "conditioner.embedders.0.open_clip.model.visual."
+
+RES = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+TOP = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+TRANSFORMER = [
+    ("temporal_transformer_blocks.", "time_stack."),
+    ("time_pos_embed.linear_1", "time_pos_embed.0"),
+    ("time_pos_embed.linear_2", "time_pos_embed.2"),
+]
+
+
+def unet_key(key: str, down_layers: int) -> str:
+    """diffusers' UNet key -> the original's. `down_layers`: residual blocks of a down block (SVD: 2)."""
+    stem, _, leaf = key.rpartition(".")
+    if stem in TOP:
+        return f"{TOP[stem]}.{leaf}"
+    match = re.fullmatch(r"(down_blocks|up_blocks|mid_block)\.?(\d*)\.(\w+)\.(\d+)\.(.+)", key)
+    assert match, key
+    side, block, kind, at, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
+    if side == "mid_block":
+        place = f"middle_block.{1 if kind == 'attentions' else 2 * at}"
+    elif side == "down_blocks":
+        first = 1 + block * (down_layers + 1)
+        place = f"input_blocks.{first + (down_layers if kind == 'downsamplers' else at)}"
+        place += {"resnets": ".0", "attentions": ".1", "downsamplers": ".0"}[kind]
+    else:
+        number = block * (down_layers + 1) + (down_layers if kind == "upsamplers" else at)
+        place = f"output_blocks.{number}" + {"resnets": ".0", "attentions": ".1", "upsamplers": ".U"}[kind]
+    return f"{place}.{_inside(kind, rest)}"
+
+
+def _inside(kind: str, rest: str) -> str:
+    """A key inside one residual block, transformer or resampler."""
+    if kind == "attentions":
+        for ours, theirs in TRANSFORMER:
+            rest = rest.replace(ours, theirs)
+        return rest
+    if kind == "downsamplers":
+        return rest.replace("conv.", "op.")
+    if kind == "upsamplers" or rest.startswith("time_mixer"):
+        return rest
+    half, _, rest = rest.partition(".")
+    name, _, leaf = rest.rpartition(".")
+    return f"{'time_stack.' if half == 'temporal_res_block' else ''}{RES[name]}.{leaf}"
+
+
+def unet_to_single(state: State, down_layers: int) -> State:
+    """The UNet's weights under their original keys; an upsampler stands after the attention, where there is one."""
+    made = {unet_key(k, down_layers): v for k, v in state.items()}
+    attending = {k.split(".1.")[0] for k in made if re.match(r"output_blocks\.\d+\.1\.", k)}
+    return {UNET + k.replace(".U.", ".2." if k.split(".U.")[0] in attending else ".1."): v for k, v in made.items()}
+
+
+def vae_key(key: str, blocks: int) -> str:
+    """diffusers' temporal autoencoder key -> the original's. `blocks`: levels (SVD: 4)."""
+    side, _, rest = key.partition(".")
+    rest = rest.replace("conv_norm_out", "norm_out").replace("time_conv_out", "conv_out.time_mix_conv")
+    match = re.fullmatch(r"(down_blocks|up_blocks)\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)", rest)
+    if match:
+        level = int(match[2]) if match[1] == "down_blocks" else blocks - 1 - int(match[2])
+        place = f"{match[1].partition('_')[0]}.{level}"
+        if match[3] != "resnets":
+            return f"{side}.{place}.{match[3].removesuffix('rs')}.{match[5]}"
+        return f"{side}.{place}.block.{match[4]}.{_vae_res(match[5])}"
+    match = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", rest)
+    if match is None:
+        return f"{side}.{rest}"
+    if match[1] == "resnets":
+        return f"{side}.mid.block_{int(match[2]) + 1}.{_vae_res(match[3])}"
+    names = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+    name, _, leaf = match[3].rpartition(".")
+    return f"{side}.mid.attn_1.{names[name]}.{leaf}"
+
+
+def _vae_res(rest: str) -> str:
+    """A key inside one of its residual blocks; spatial ones have plain names, temporal ones the UNet's."""
+    if rest == "time_mixer.mix_factor":
+        return "mix_factor"
+    half, _, inner = rest.partition(".")
+    name, _, leaf = inner.rpartition(".")
+    if half == "temporal_res_block":
+        return f"time_stack.{RES[name]}.{leaf}"
+    return (inner if half == "spatial_res_block" else rest).replace("conv_shortcut", "nin_shortcut")
+
+
+def vae_to_single(state: State, blocks: int) -> State:
+    """The autoencoder's weights under their original keys: quant_conv folded, attention as 1x1 convolutions."""
+    made = {vae_key(k, blocks): v for k, v in state.items() if not k.startswith("quant_conv")}
+    mix = state["quant_conv.weight"][:, :, 0, 0].double()
+    weight, bias = made["encoder.conv_out.weight"].double(), made["encoder.conv_out.bias"].double()
+    kind = state["quant_conv.weight"].dtype
+    made["encoder.conv_out.weight"] = torch.einsum("ij,jkyx->ikyx", mix, weight).to(kind)
+    made["encoder.conv_out.bias"] = (mix @ bias + state["quant_conv.bias"].double()).to(kind)
+    flat = [k for k in made if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", k)]
+    return {VAE + k: v[:, :, None, None] if k in flat else v for k, v in made.items()}
+
+
+def clip_to_single(state: State) -> State:
+    """The picture encoder's weights under open_clip's keys."""
+    inside = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    inside |= {"self_attn.out_proj": "attn.out_proj"}
+    outside = {
+        "vision_model.embeddings.class_embedding": "class_embedding",
+        "vision_model.embeddings.position_embedding.weight": "positional_embedding",
+        "vision_model.embeddings.patch_embedding.weight": "conv1.weight",
+    }
+    made: State = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key)
+        if match and match[2] == "self_attn.q_proj":
+            parts = [state[key.replace("q_proj", f"{p}_proj")] for p in "qkv"]
+            made[f"transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"] = torch.cat(parts)
+        elif match and match[2] in inside:
+            made[f"transformer.resblocks.{match[1]}.{inside[match[2]]}.{match[3]}"] = value
+        elif key == "visual_projection.weight":
+            made["proj"] = value.T
+        elif key in outside:
+            made[outside[key]] = value
+        elif match is None and not key.endswith("position_ids"):
+            short = key.removeprefix("vision_model.").replace("pre_layrnorm", "ln_pre")
+            made[short.replace("post_layernorm", "ln_post")] = value
+    return {CLIP + k: v for k, v in made.items()}
+
+
+def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
+    """Three diffusers / transformers modules -> the original checkpoint's tensors, contiguous."""
+    made = unet_to_single(unet.state_dict(), int(unet.config.layers_per_block))
+    made |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
+    made |= clip_to_single(image_encoder.state_dict())
+    return {k: v.detach().contiguous() for k, v in made.items()}
+
+
+def from_single(single: State, unet: State, vae: State, clip: State, down_layers: int, levels: int) -> list[State]:
+    """Inverse of `to_single`, given modules' state dicts for names and shapes; quant_conv becomes the identity."""
+    made_unet = _pull(single, unet_to_single(_numbered(unet), down_layers), unet)
+    plain = {k: v for k, v in vae.items() if not k.startswith("quant_conv")}
+    named = {VAE + vae_key(k, levels): torch.tensor(i) for i, k in enumerate(plain)}
+    made_vae = _pull(single, named, plain)
+    eye = torch.eye(len(vae["quant_conv.weight"])).to(vae["quant_conv.weight"])
+    made_vae |= {
+        "quant_conv.weight": eye[:, :, None, None],
+        "quant_conv.bias": torch.zeros_like(vae["quant_conv.bias"]),
+    }
+    return [made_unet, made_vae, _clip_back(single, clip)]
+
+
+def _numbered(state: State) -> State:
+    return {k: torch.tensor(i) for i, k in enumerate(state)}
+
+
+def _pull(single: State, numbers: State, like: State) -> State:
+    """For every original key whose number says which of `like`'s names it is: that name's tensor."""
+    names = list(like)
+    return {names[int(n)]: single[k].reshape(like[names[int(n)]].shape) for k, n in numbers.items()}
+
+
+def _clip_back(single: State, like: State) -> State:
+    """open_clip's keys -> transformers'."""
+    made: State = {}
+    for key in like:
+        probe = clip_to_single({key: torch.zeros(1, 1)} if "_proj" not in key or "out_proj" in key else {})
+        if probe:
+            value = single[next(iter(probe))]
+            made[key] = value.reshape(like[key].shape)
+    for key in like:
+        match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.(q|k|v)_proj\.(weight|bias)", key)
+        if match:
+            whole = single[f"{CLIP}transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"]
+            made[key] = whole.chunk(3)["qkv".index(match[2])]
+    made["visual_projection.weight"] = single[f"{CLIP}proj"].T
+    return made

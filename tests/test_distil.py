@@ -1,0 +1,92 @@
+"""A folder of videos and an SVD-architecture model in, a one-step model out; kills and foreign shards on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+from test_prepare import SETTINGS, video
+
+from sfv.data.prepare import encode_videos
+from sfv.errors import SfvError
+from sfv.families import load
+from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd_folder import save
+from sfv.training import checkpoint
+from sfv.training.sticker import train_part
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distil")
+    (folder / "videos").mkdir()
+    for seed in range(3):
+        video(folder / "videos" / f"{seed}.mp4", seed, 8)
+    settings = SETTINGS.model_copy(update={"sizes": ("32x32",)})
+    encode_videos([str(folder / "videos")], str(tiny_folder), folder / "shards", settings)
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("part", ["teacher", "student"])
+def test_videos_become_a_model_that_diffusers_opens(shards: Path, tiny_folder: Path, tmp_path: Path, part: str) -> None:
+    text = train_part(part, shards, tmp_path / "out", "debug", init=tiny_folder)
+    assert part in text
+    made = load(tmp_path / "out")
+    assert made.defaults.frames == 4 and made.defaults.fps == 10
+    assert made.defaults.steps == (1 if part == "student" else load(tiny_folder).defaults.steps)
+    pipe = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert torch.equal(pipe.unet.conv_in.weight, made.denoiser.unet.conv_in.weight)
+    rows = (tmp_path / "out" / "runs" / part / "config.json").read_text()
+    assert part in rows
+
+
+def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="--init"):
+        train_part("student", shards, tmp_path / "a", "debug")
+    with pytest.raises(SfvError, match="not trained on video shards"):
+        train_part("codec", shards, tmp_path / "b", "debug", init=tiny_folder)
+    with pytest.raises(SfvError, match="preset 'svd-24gb' trains student, not teacher"):
+        train_part("teacher", shards, tmp_path / "c", "svd-24gb", init=tiny_folder)
+    other = new_model(TINY, 5)
+    with torch.no_grad():
+        other.codec.vae.quant_conv.bias += 1  # type: ignore[attr-defined]
+    save(other, tmp_path / "other")
+    with pytest.raises(SfvError, match="another codec"):
+        train_part("student", shards, tmp_path / "d", "debug", init=tmp_path / "other")
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from sfv.training import checkpoint
+net = torch.nn.Linear(2000, 2000)
+for step in range(1, 100000):
+    torch.nn.init.constant_(net.weight, float(step))
+    checkpoint.save(Path(sys.argv[1]), step, {"net": net})
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_in_mid_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    """kill -9 at a random moment of back-to-back saves, three times: what lies there is whole and consistent."""
+    for wait in (0.05, 0.11, 0.17):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline()
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        net = torch.nn.Linear(2000, 2000)
+        step = checkpoint.load_latest(tmp_path, {"net": net})
+        assert step >= 1 and torch.equal(net.weight, torch.full_like(net.weight, float(step)))
+
+
+def test_dry_run_prints_every_stage() -> None:
+    plan = json.loads(train_part("student", Path("."), Path("."), "svd-24gb", dry=True))
+    assert plan["stages"][0]["lora"] == 64
