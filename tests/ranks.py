@@ -38,7 +38,7 @@ class Flat(Noise):
 
     def pick(self, rngs: Rngs) -> Picked:
         got = super().pick(rngs)
-        return replace(got, x0=2 * rngs.normal(4, 4, 1, 1).expand(-1, -1, -1, 16, 16))
+        return replace(got, x0=rngs.normal(4, 4, 1, 1).expand(-1, -1, -1, 16, 16))
 
 
 def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path) -> None:
@@ -46,13 +46,13 @@ def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: 
     world = join(mode)  # type: ignore[arg-type]
     model = wiggle(new_model(TINY, 0))
     batches = Noise(model)
-    shared = {"steps": steps, "clips": clips, "accumulate": accumulate, "warmup": 0, "log_every": 1, "lr": 1e-4}
+    shared = {"steps": steps, "clips": clips, "accumulate": accumulate, "warmup": 0, "log_every": 1, "lr": 1e-5}
     shared |= {"precision": "fp32"}
     if task == "teacher":
         D = model.denoiser.requires_grad_(True)
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
-        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-3)  # type: ignore[arg-type]
+        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4, head_optimizer="adam")  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, (0.002, 200.0, 7.0), folder, world)
         if world.main:
             total = sum(float(p.double().sum()) for p in G.parameters())

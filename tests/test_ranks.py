@@ -64,17 +64,17 @@ def test_two_ranks_are_one(mode: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
-    launch(1, "teacher", "ddp", 2, 1, 6, tmp_path / "whole")
-    launch(1, "teacher", "ddp", 1, 2, 6, tmp_path / "parts")
+    launch(1, "teacher", "ddp", 2, 1, 4, tmp_path / "whole")
+    launch(1, "teacher", "ddp", 1, 2, 4, tmp_path / "parts")
     same(losses(tmp_path / "whole"), losses(tmp_path / "parts"), ("loss", "grad_norm"), 2e-2)
 
 
 @pytest.mark.slow
 def test_a_checkpoint_of_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
-    """10 steps on two sharded ranks, then 10 on one = 20 on one."""
-    launch(1, "student", "ddp", 2, 1, 20, tmp_path / "one")
-    launch(2, "student", "fsdp", 1, 1, 10, tmp_path / "two")
+    """4 steps on two sharded ranks, then 4 on one = 8 on one."""
+    launch(1, "student", "ddp", 2, 1, 8, tmp_path / "one")
+    launch(2, "student", "fsdp", 1, 1, 4, tmp_path / "two")
     config = tmp_path / "two" / "config.json"
     config.unlink()
-    launch(1, "student", "ddp", 2, 1, 20, tmp_path / "two")
+    launch(1, "student", "ddp", 2, 1, 8, tmp_path / "two")
     same(losses(tmp_path / "one"), losses(tmp_path / "two"), ("d_loss", "huber"), 2e-2)

@@ -43,11 +43,11 @@ def add_adapters(network: nn.Module, rank: int, alpha: float | None = None, seed
             continue
         child.__class__ = AdaptedLinear
         assert isinstance(child, AdaptedLinear)
-        on = {"device": child.weight.device, "dtype": torch.float32}
-        start = torch.zeros(rank, child.in_features, **on)
+        on = child.weight.device
+        start = torch.zeros(rank, child.in_features, device=on)
         if start.device.type != "meta":
             start.copy_(torch.randn(start.shape, generator=rng) / rank)
-        child.lora_A, child.lora_B = nn.Parameter(start), nn.Parameter(torch.zeros(child.out_features, rank, **on))
+        child.lora_A, child.lora_B = nn.Parameter(start), nn.Parameter(torch.zeros(child.out_features, rank, device=on))
         child.lora_scale, child.adapted = (alpha or rank) / rank, True
         made += [child.lora_A, child.lora_B]
     if not made:

@@ -122,6 +122,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
                 clips=2,
                 lr=1e-5,
                 lr_heads=3e-3,
+                blend=0.55,
                 head_start=80,
                 feature_matching=1.0,
                 warmup=0,

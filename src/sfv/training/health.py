@@ -42,15 +42,10 @@ class Rule:
         return len(outside) == self.patience and all(outside)
 
 
+TOO_STRONG = "its gradient no longer teaches: halve lr_heads, set head_updates=1, or raise gamma or smoothness"
 STUDENT_RULES = (
-    Rule(
-        "discriminator too strong",
-        "d_accuracy",
-        0.0,
-        0.95,
-        3,
-        "its gradient no longer teaches: halve lr_heads, set head_updates=1, or raise gamma or smoothness",
-    ),
+    Rule("discriminator too strong", "d_accuracy", 0.0, 0.95, 3, TOO_STRONG),
+    Rule("discriminator too strong", "d_ranked", 0.0, 0.97, 3, TOO_STRONG),
     Rule(
         "discriminator blind",
         "d_ranked",

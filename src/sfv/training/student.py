@@ -164,7 +164,8 @@ def train_student(
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
 
-    Blending comes after training: a finished run may be ended again with another share. `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
+    Blending comes after training: a finished run may be ended again with another share.
+    `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
     if config.lora and world and world.size > 1 and world.mode == "fsdp":
         raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
