@@ -39,6 +39,17 @@ def test_fast_motion_is_no_cut() -> None:
     assert [len(s) for _, s in clips_of_scenes(scene(2, 16, speed=6), plan)] == [8, 8]
 
 
+def test_a_busy_scene_is_not_cut_up() -> None:
+    """Noise that changes by more than the threshold in every frame is one scene."""
+    g = torch.Generator().manual_seed(0)
+    busy = [(torch.rand(64, 64, 3, generator=g) * 180).to(torch.uint8).repeat_interleave(4, 0)[:64] for _ in range(8)]
+    coarse = [p[::16, ::16].repeat_interleave(16, 0).repeat_interleave(16, 1) for p in busy]
+    plan = ClipPlan(fps=7, frames=8, sizes=("32x32",))
+    changes = [float((a.float() - b.float()).abs().mean()) / 255 for a, b in zip(coarse, coarse[1:], strict=False)]
+    assert min(changes) > plan.cut
+    assert [len(s) for _, s in clips_of_scenes(coarse, plan)] == [8]
+
+
 def test_windows_have_one_size_and_a_motion_score() -> None:
     plan = ClipPlan(fps=7, frames=4, sizes=("32x48", "48x32"))
     still, slow, fast = ([w for w in windows(scene(3, 4, v), plan)][0] for v in (0.0, 1.0, 3.0))

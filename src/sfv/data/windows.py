@@ -60,14 +60,17 @@ def windows(pictures: Iterable[Uint8Picture], plan: ClipPlan) -> Iterator[Window
 
 
 def clips_of_scenes(pictures: Iterable[Uint8Picture], plan: ClipPlan) -> Iterator[tuple[int, list[Uint8Picture]]]:
-    """(index of the first frame, up to `frames` pictures of one scene)."""
+    """(index of the first frame, up to `frames` pictures of one scene).
+
+    A new scene is taken to change by `cut` from frame to frame until its own pace is known: a busy one is not cut up.
+    """
     held: list[Uint8Picture] = []
-    first, usual, before = 0, 0.0, None
+    first, usual, before = 0, plan.cut, None
     for i, picture in enumerate(pictures):
         small = thumbnail(picture, 32)
         change = float((small - before).abs().mean()) if before is not None else 0.0
         cut = change > plan.cut and change > 3 * usual
-        usual, before = (0.0 if cut else 0.8 * usual + 0.2 * change), small
+        usual, before = (plan.cut if cut else 0.7 * usual + 0.3 * change), small
         if held and (cut or len(held) == plan.frames):
             yield first, held
             held = []
