@@ -34,11 +34,11 @@ def go(folder: Path, batches: type[Noise] = Noise, **changes: object) -> list[di
 
 
 class Poisoned(Noise):
-    """Every second clip after the first few is not a number."""
+    """Seven of ten clips are not numbers."""
 
     def pick(self, rngs: Rngs) -> Picked:
         got = super().pick(rngs)
-        bad = rngs.shared.initial_seed() % 2 == 0
+        bad = rngs.shared.initial_seed() % 10 < 7
         return replace(got, x0=got.x0 * math.nan) if bad else got
 
 
@@ -55,13 +55,11 @@ def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
 
 
 def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> None:
-    alarms = go(tmp_path, Poisoned, steps=40, lr=1e-4, log_every=5)
-    assert "steps skipped" in [a["kind"] for a in alarms] or all(
-        json.loads(line)["skipped"] > 0 for line in (tmp_path / "log.jsonl").read_text().splitlines()
-    )
+    alarms = go(tmp_path, Poisoned, steps=84, lr=1e-4, log_every=6)
+    assert "steps skipped" in [a["kind"] for a in alarms]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(math.isfinite(v) for row in rows for v in row.values())
-    assert 0.2 < sum(r["skipped"] for r in rows) / len(rows) < 0.8
+    assert 0.5 < sum(r["skipped"] for r in rows) / len(rows) < 0.9
 
 
 def test_a_sick_run_goes_back_and_calms_down(tmp_path: Path) -> None:
