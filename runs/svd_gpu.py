@@ -15,7 +15,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 
 from sfv.families.svd import SVDDenoiser
-from sfv.training.account import account
+from sfv.training.account import account_svd
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.seeds import Rngs, Seeds
@@ -43,16 +43,6 @@ class Fake(Draws):
             "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]] * b).cuda(),
         }
         return rngs.normal(FRAMES, 4, y, x).cuda(), cond
-
-
-def counted(how: StudentTraining) -> float:
-    with torch.device("meta"):
-        teacher = SVDDenoiser(UNetSpatioTemporalConditionModel())
-        G = teacher if how.lora else SVDDenoiser(UNetSpatioTemporalConditionModel())
-        y, x = HEIGHT // 8, WIDTH // 8
-        cond = {"image_latents": torch.empty(1, 4, y, x), "image_embeds": torch.empty(1, 1, 1024)}
-        cond["added_time_ids"] = torch.empty(1, 3)
-    return account(G, teacher, cond, (how.clips, FRAMES, 4, y, x), how).peak / 1e9
 
 
 def measured(how: StudentTraining) -> dict[str, object]:
@@ -83,7 +73,7 @@ def main(out: Path, presets: list[str]) -> None:
         how = PRESETS[name]["student"][-1]
         assert isinstance(how, StudentTraining)
         how = how.model_copy(update={"accumulate": 1})
-        results[name] = {"counted_gb": counted(how)} | measured(how)  # type: ignore[assignment]
+        results[name] = {"counted_gb": account_svd(how, FRAMES, HEIGHT, WIDTH).peak / 1e9} | measured(how)  # type: ignore[assignment]
         (out / "svd-steps.json").write_text(json.dumps(results, indent=1))
         print(name, results[name])
 

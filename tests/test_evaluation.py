@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sfv.bench import STAGES, bench, summaries
 from sfv.errors import SfvError
-from sfv.evaluation.bench import STAGES, bench, summaries
 from sfv.evaluation.evaluate import Measured, markdown, through_codec
 from sfv.evaluation.features import STRIDES, extractors
 from sfv.evaluation.metrics import Basis, flicker, frechet_distance, psnr

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNetSpatioTemporalConditionModel
 from safetensors.torch import load_file
 from torch import nn
 
@@ -14,7 +13,7 @@ from sfv.families.adapters import adapted
 from sfv.families.base import VideoModel
 from sfv.families.recompute import units
 from sfv.families.svd import SVDDenoiser
-from sfv.training.account import GB, Account, account
+from sfv.training.account import GB, Account, account_svd
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.optimizers import SM3
 from sfv.training.step import Draw, generator_loss, judge
@@ -123,21 +122,11 @@ def test_a_student_by_adapters_trains_saves_and_merges(tiny: VideoModel, tmp_pat
     assert not any(k.startswith("generator") and "lora" not in k for k in kept), "frozen weights are not saved"
 
 
-def full_size(preset: str, frames: int = 14, height: int = 448, width: int = 768, **changes: object) -> Account:
-    """SVD's own UNet, on the meta device."""
+def full_size(preset: str, **changes: object) -> Account:
+    """A preset on SVD's own UNet."""
     stage = PRESETS[preset]["student"][-1]
     assert isinstance(stage, StudentTraining)
-    how = stage.model_copy(update=changes)
-    with torch.device("meta"):
-        teacher = SVDDenoiser(UNetSpatioTemporalConditionModel())
-        G = teacher if how.lora else SVDDenoiser(UNetSpatioTemporalConditionModel())
-        b, y, x = how.clips, height // 8, width // 8
-        cond = {
-            "image_latents": torch.empty(b, 4, y, x),
-            "image_embeds": torch.empty(b, 1, 1024),
-            "added_time_ids": torch.empty(b, 3),
-        }
-    return account(G, teacher, cond, (b, frames, 4, y, x), how)
+    return account_svd(stage.model_copy(update=changes))
 
 
 @pytest.mark.slow

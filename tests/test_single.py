@@ -1,5 +1,6 @@
 """One file in the original layout: names against published ones, values there and back."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sfv.cli import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd_folder import export_lora, export_single
-from sfv.families.svd_single import CLIP, UNET, VAE, from_single, to_single, unet_to_single
+from sfv.families.svd_single import CLIP, UNET, VAE, State, clip_to_single, to_single, unet_to_single, vae_key
 
 PUBLISHED = """
 input_blocks.0.0.weight input_blocks.1.0.in_layers.0.weight input_blocks.1.0.time_stack.in_layers.0.bias
@@ -36,6 +37,47 @@ def test_full_size_unet_keys_are_the_published_ones() -> None:
     assert not [k for k in PUBLISHED if UNET + k not in made]
     blocks = {k.removeprefix(UNET).split(".")[1] for k in made if k.startswith(UNET + "input_blocks")}
     assert blocks == {str(i) for i in range(12)}
+
+
+def from_single(single: State, unet: State, vae: State, clip: State, down_layers: int, levels: int) -> list[State]:
+    """Inverse of `to_single`, given modules' state dicts for names and shapes; quant_conv becomes the identity."""
+    made_unet = _pull(single, unet_to_single(_numbered(unet), down_layers), unet)
+    plain = {k: v for k, v in vae.items() if not k.startswith("quant_conv")}
+    named = {VAE + vae_key(k, levels): torch.tensor(i) for i, k in enumerate(plain)}
+    made_vae = _pull(single, named, plain)
+    eye = torch.eye(len(vae["quant_conv.weight"])).to(vae["quant_conv.weight"])
+    made_vae |= {
+        "quant_conv.weight": eye[:, :, None, None],
+        "quant_conv.bias": torch.zeros_like(vae["quant_conv.bias"]),
+    }
+    return [made_unet, made_vae, _clip_back(single, clip)]
+
+
+def _numbered(state: State) -> State:
+    return {k: torch.tensor(i) for i, k in enumerate(state)}
+
+
+def _pull(single: State, numbers: State, like: State) -> State:
+    """For every original key whose number says which of `like`'s names it is: that name's tensor."""
+    names = list(like)
+    return {names[int(n)]: single[k].reshape(like[names[int(n)]].shape) for k, n in numbers.items()}
+
+
+def _clip_back(single: State, like: State) -> State:
+    """open_clip's keys -> transformers'."""
+    made: State = {}
+    for key in like:
+        probe = clip_to_single({key: torch.zeros(1, 1)} if "_proj" not in key or "out_proj" in key else {})
+        if probe:
+            value = single[next(iter(probe))]
+            made[key] = value.reshape(like[key].shape)
+    for key in like:
+        match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.(q|k|v)_proj\.(weight|bias)", key)
+        if match:
+            whole = single[f"{CLIP}transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"]
+            made[key] = whole.chunk(3)["qkv".index(match[2])]
+    made["visual_projection.weight"] = single[f"{CLIP}proj"].T
+    return made
 
 
 def parts(model: VideoModel) -> list[torch.nn.Module]:

@@ -20,7 +20,8 @@ FLOORS = {
     "training": 4,
     "evaluation": 4,
     "batch": 4,
-    "cli": 5,
+    "bench": 5,
+    "cli": 6,
 }
 LANDLORDS = {
     "av": {"media"},

@@ -56,23 +56,24 @@ def animate_files(
     with bar:
         for picture, target in zip(pictures, targets, strict=True):
             try:
-                yield _animate_file(loaded, picture, settings, target, seconds)
+                yield animate_file(loaded, picture, settings, target, seconds)
             except SfvError as error:
                 yield {"image": str(picture), "error": str(error)}
             bar.update()
             seconds = {}
 
 
-def _animate_file(
-    model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float]
+def animate_file(
+    model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float] | None = None
 ) -> Report:
+    """One picture file to one clip file; `before` are seconds already spent on it."""
     start = time.perf_counter()
     pixels = read_picture(picture, settings.background)
     read = time.perf_counter() - start
     steps = settings.steps or model.defaults.steps
     with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
         clip = generate(model, pixels, settings, watch=lambda done, _: bar.update())
-    seconds = before | {"read": read} | clip.seconds
+    seconds = (before or {}) | {"read": read} | clip.seconds
     return _write(model, clip, target, seconds) | {"image": str(picture)}
 
 

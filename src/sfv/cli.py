@@ -123,7 +123,7 @@ class Bench(Flags, Settings):
     def run(self) -> int:
         """Exit code."""
         from sfv.batch import example
-        from sfv.evaluation.bench import bench
+        from sfv.bench import bench
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         print(bench(self.image or example(), self.models, settings, self.rounds, self.out, self.device))

@@ -1,4 +1,4 @@
-"""LoRA (2106.09685) inside a network: W x + (alpha / r) B A x. Names of the weights stay as they are.
+"""LoRA (2106.09685) inside a network: W x + B A x (alpha = r). Names of the weights stay as they are.
 
 One frozen network serves as two: with its adapters it generates, without them it is the discriminator's backbone.
 """
@@ -18,7 +18,6 @@ class AdaptedLinear(nn.Linear):
 
     lora_A: nn.Parameter  # (r, in)
     lora_B: nn.Parameter  # (out, r), starts at zero
-    lora_scale: float
     adapted: bool
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,16 +26,13 @@ class AdaptedLinear(nn.Linear):
         if not self.adapted:
             return out
         low = F.linear(input, self.lora_A.to(input.dtype))
-        return out + self.lora_scale * F.linear(low, self.lora_B.to(input.dtype))
+        return out + F.linear(low, self.lora_B.to(input.dtype))
 
 
-def add_adapters(network: nn.Module, rank: int, alpha: float | None = None, seed: int = 0) -> list[nn.Parameter]:
-    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters.
-
-    `alpha` is rank if not given, so the branch is B A x.
-    """
+def add_adapters(network: nn.Module, rank: int) -> list[nn.Parameter]:
+    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters."""
     network.requires_grad_(False)
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     made: list[nn.Parameter] = []
     for name, child in network.named_modules():
         if type(child) is not nn.Linear or "transformer_blocks" not in name:
@@ -48,7 +44,7 @@ def add_adapters(network: nn.Module, rank: int, alpha: float | None = None, seed
         if start.device.type != "meta":
             start.copy_(torch.randn(start.shape, generator=rng) / rank)
         child.lora_A, child.lora_B = nn.Parameter(start), nn.Parameter(torch.zeros(child.out_features, rank, device=on))
-        child.lora_scale, child.adapted = (alpha or rank) / rank, True
+        child.adapted = True
         made += [child.lora_A, child.lora_B]
     if not made:
         raise SfvError("this network has no transformer blocks to adapt; train it in full (lora=0)")
@@ -78,17 +74,16 @@ def adapters(network: nn.Module, on: bool) -> Iterator[None]:
 def merge_adapters(network: nn.Module) -> None:
     """Add every branch to its weight and turn the layers back into plain ones, in place."""
     for m in adapted(network):
-        m.weight += (m.lora_scale * (m.lora_B.double() @ m.lora_A.double())).to(m.weight.dtype)
-        del m.lora_A, m.lora_B, m.lora_scale, m.adapted
+        m.weight += (m.lora_B.double() @ m.lora_A.double()).to(m.weight.dtype)
+        del m.lora_A, m.lora_B, m.adapted
         m.__class__ = nn.Linear  # type: ignore[assignment]
 
 
-def adapter_state(network: nn.Module, prefix: str = "unet") -> dict[str, Tensor]:
-    """The adapters under the key names that diffusers' `load_lora_weights` reads (PEFT's), scale folded into B."""
+def adapter_state(network: nn.Module) -> dict[str, Tensor]:
+    """The adapters under the key names that diffusers' `load_lora_weights` reads (PEFT's)."""
     state = {}
     for name, m in network.named_modules():
         if isinstance(m, AdaptedLinear):
-            path = name.removeprefix("unet.")
-            state[f"{prefix}.{path}.lora_A.weight"] = m.lora_A.detach()
-            state[f"{prefix}.{path}.lora_B.weight"] = m.lora_scale * m.lora_B.detach()
+            state[f"unet.{name}.lora_A.weight"] = m.lora_A.detach()
+            state[f"unet.{name}.lora_B.weight"] = m.lora_B.detach()
     return state

@@ -114,6 +114,12 @@ def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
     )
 
 
+def svd_denoiser() -> SVDDenoiser:
+    """SVD's own UNet (1.52 billion weights) on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        return SVDDenoiser(UNetSpatioTemporalConditionModel()).to("meta")
+
+
 def new_model(plan: Blueprint, seed: int) -> VideoModel:
     """A whole fresh model under a noise law for small latents: sigma up to 200 hides all of 14x8x16x16 numbers."""
     codec = new_codec(plan, seed)

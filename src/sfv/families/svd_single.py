@@ -1,4 +1,4 @@
-"""SVD as one safetensors file in Stability's original key layout, as ComfyUI's SVD loader expects it, and back.
+"""SVD as one safetensors file in Stability's original key layout, as ComfyUI's SVD loader expects it.
 
 `model.diffusion_model.*` (UNet), `first_stage_model.*` (autoencoder) and `conditioner.embedders.0.open_clip.model.
 visual.*` (picture encoder). Facts of the layout: Stability-AI/generative-models; the UNet's block numbering is that of
@@ -158,44 +158,3 @@ def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
     made |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
     made |= clip_to_single(image_encoder.state_dict())
     return {k: v.detach().contiguous() for k, v in made.items()}
-
-
-def from_single(single: State, unet: State, vae: State, clip: State, down_layers: int, levels: int) -> list[State]:
-    """Inverse of `to_single`, given modules' state dicts for names and shapes; quant_conv becomes the identity."""
-    made_unet = _pull(single, unet_to_single(_numbered(unet), down_layers), unet)
-    plain = {k: v for k, v in vae.items() if not k.startswith("quant_conv")}
-    named = {VAE + vae_key(k, levels): torch.tensor(i) for i, k in enumerate(plain)}
-    made_vae = _pull(single, named, plain)
-    eye = torch.eye(len(vae["quant_conv.weight"])).to(vae["quant_conv.weight"])
-    made_vae |= {
-        "quant_conv.weight": eye[:, :, None, None],
-        "quant_conv.bias": torch.zeros_like(vae["quant_conv.bias"]),
-    }
-    return [made_unet, made_vae, _clip_back(single, clip)]
-
-
-def _numbered(state: State) -> State:
-    return {k: torch.tensor(i) for i, k in enumerate(state)}
-
-
-def _pull(single: State, numbers: State, like: State) -> State:
-    """For every original key whose number says which of `like`'s names it is: that name's tensor."""
-    names = list(like)
-    return {names[int(n)]: single[k].reshape(like[names[int(n)]].shape) for k, n in numbers.items()}
-
-
-def _clip_back(single: State, like: State) -> State:
-    """open_clip's keys -> transformers'."""
-    made: State = {}
-    for key in like:
-        probe = clip_to_single({key: torch.zeros(1, 1)} if "_proj" not in key or "out_proj" in key else {})
-        if probe:
-            value = single[next(iter(probe))]
-            made[key] = value.reshape(like[key].shape)
-    for key in like:
-        match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.self_attn\.(q|k|v)_proj\.(weight|bias)", key)
-        if match:
-            whole = single[f"{CLIP}transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"]
-            made[key] = whole.chunk(3)["qkv".index(match[2])]
-    made["visual_projection.weight"] = single[f"{CLIP}proj"].T
-    return made

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
+from sfv.families.blueprints import svd_denoiser
 from sfv.families.recompute import Recomputed, units
 from sfv.training.config import StudentTraining
 from sfv.training.step import Draw, generator_terms, judge
@@ -92,6 +93,16 @@ def account(G: Denoiser, teacher: Denoiser, cond: Cond, shape: tuple[int, ...], 
         largest_unit=tally["largest"],
         flops=3 * flops.get_total_flops(),
     )
+
+
+def account_svd(config: StudentTraining, frames: int = 14, height: int = 448, width: int = 768) -> Account:
+    """Count a step of SVD itself at a clip size in pixels."""
+    teacher = svd_denoiser()
+    G = teacher if config.lora else svd_denoiser()
+    b, y, x = config.clips, height // 8, width // 8
+    shapes = {"image_latents": (b, 4, y, x), "image_embeds": (b, 1, 1024), "added_time_ids": (b, 3)}
+    cond = {k: torch.empty(shape, device="meta") for k, shape in shapes.items()}
+    return account(G, teacher, cond, (b, frames, 4, y, x), config)
 
 
 @contextmanager

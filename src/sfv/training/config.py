@@ -1,6 +1,6 @@
 """Typed configurations and presets of every training task; knows pydantic alone."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -94,6 +94,13 @@ class StudentTraining(Schedule):
 
 Stages = tuple[Schedule, ...]
 
+
+def _svd(**changes: Any) -> StudentTraining:
+    """What students of SVD share: one clip at a time, recomputation, wide heads with a head start."""
+    shared = {"clips": 1, "recompute": True, "head_updates": 1, "head_width": 256, "head_start": 100}
+    return StudentTraining(**(shared | {"lr_heads": 3e-4, "ema": 0.99} | changes))
+
+
 PRESETS: dict[str, dict[str, Stages]] = {
     # two CPU cores, about three hours in all
     "sticker-cpu": {
@@ -154,62 +161,25 @@ PRESETS: dict[str, dict[str, Stages]] = {
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
     "svd-paper": {
         "student": (
-            StudentTraining(
+            _svd(
                 steps=12500,
-                clips=1,
                 accumulate=4,
                 lr=1e-5,
                 lr_heads=1e-4,
                 optimizer="sm3",
                 head_optimizer="sm3",
                 level_weights=(1.0, 1.0, 1.0),
-                head_updates=1,
                 head_start=0,
-                head_width=256,
                 warmup=0,
                 decay_from=1.0,
-                recompute=True,
                 ema=0.95,
             ),
         ),
     },
     # one 80 GB card, every weight
-    "svd-80gb": {
-        "student": (
-            StudentTraining(
-                steps=10000,
-                clips=1,
-                accumulate=8,
-                lr=1e-5,
-                lr_heads=3e-4,
-                optimizer="sm3",
-                head_updates=1,
-                head_start=100,
-                head_width=256,
-                recompute=True,
-                ema=0.99,
-            ),
-        ),
-    },
+    "svd-80gb": {"student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3"),)},
     # one 24 GB card: adapters on the one frozen network, which also judges
-    "svd-24gb": {
-        "student": (
-            StudentTraining(
-                steps=8000,
-                clips=1,
-                accumulate=4,
-                lr=5e-5,
-                lr_heads=3e-4,
-                optimizer="adam",
-                lora=64,
-                head_updates=1,
-                head_start=100,
-                head_width=128,
-                recompute=True,
-                ema=0.99,
-            ),
-        ),
-    },
+    "svd-24gb": {"student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),)},
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),

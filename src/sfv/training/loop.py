@@ -19,7 +19,7 @@ from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
 from sfv.training.health import Health
-from sfv.training.parallel import World, any_rank, mean_over_ranks
+from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks
 from sfv.training.seeds import Seeds
 
 Logs = dict[str, float]
@@ -44,13 +44,12 @@ def rate(step: int, s: Schedule) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
 
-def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: World | None = None) -> None:
+def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: World = ALONE) -> None:
     """Train `task` for `s.steps`; the same call resumes from `run_dir`.
 
     Writes config.json, log.jsonl, alarms.jsonl and state.safetensors. SIGTERM and Ctrl-C save, then stop.
     """
     # Initialise
-    world = world or World()
     run_dir.mkdir(parents=True, exist_ok=True)
     if world.main:
         _remember(run_dir / "config.json", config)

@@ -38,15 +38,20 @@ class World:
         return self.rank == 0
 
 
+ALONE = World()
+
+
 def join(mode: Mode = "ddp") -> World:
     """Join the group that torchrun describes in the environment; alone without it."""
     if "WORLD_SIZE" not in os.environ:
         return World(mode=mode)
     if not dist.is_initialized():
         try:
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         except (RuntimeError, ValueError) as error:
             raise SfvError(f"the process group cannot be joined ({error}); start with torchrun") from error
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     return World(dist.get_rank(), dist.get_world_size(), mode)
 
 

@@ -48,9 +48,12 @@ def train_part(
         return json.dumps({"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}, indent=1)
     if threads:
         torch.set_num_threads(threads)
+    world = join(mode)
     if is_videos(store):
-        train_on_videos(part, store, folder, plan, init, device, join(mode))
+        train_on_videos(part, store, folder, plan, init, device, world)
         return f"{folder}: {part} trained"
+    if world.size > 1:
+        raise SfvError(f"{store} is a clip store, which one process trains on; start without torchrun")
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))

@@ -21,7 +21,7 @@ from sfv.training.ema import EMA
 from sfv.training.health import STUDENT_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import SM3, Muon
-from sfv.training.parallel import World, average_gradients, clip_gradients, shard, split_groups
+from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard, split_groups
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
 from sfv.types import Cond, Latents
@@ -46,9 +46,9 @@ class StudentTask:
         batches: Draws,
         config: StudentTraining,
         sigmas: tuple[float, float, float],
-        world: World | None = None,
+        world: World = ALONE,
     ) -> None:
-        self.config, self.batches, self.world = config, batches, world or World()
+        self.config, self.batches, self.world = config, batches, world
         embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
         self.D = Discriminator(teacher, embed, config.head_width).to(batches.device)
@@ -59,7 +59,7 @@ class StudentTask:
         for network in {id(n): n for n in (self.G, teacher)}.values():
             if config.recompute:
                 network.recompute()
-            shard(network.blocks(), self.world)
+            shard(network.blocks(), world)
         low, high, rho = sigmas
         self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
         self.d_grid = karras_grid(low, high, 1000, rho)
@@ -114,7 +114,6 @@ class StudentTask:
             return Seen(judge(self.G, self.D, x0, cond, draw, near), x0, cond, draw)
 
     def _heads(self, seen: Seen) -> Logs:
-        self.D.heads.requires_grad_(True)
         loss, logs = discriminator_loss(self.D, seen.judged, seen.cond, seen.draw, self.config)
         (loss / self.config.accumulate).backward()
         return logs
@@ -160,14 +159,14 @@ def train_student(
     config: StudentTraining,
     sigmas: tuple[float, float, float],
     run_dir: Path,
-    world: World | None = None,
+    world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
 
     Blending comes after training: a finished run may be ended again with another share.
     `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
-    if config.lora and world and world.size > 1 and world.mode == "fsdp":
+    if config.lora and world.size > 1 and world.mode == "fsdp":
         raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
     if config.lora and config.blend < 1:
         raise SfvError("blend is for training in full; with lora it must be 1")
@@ -175,7 +174,7 @@ def train_student(
     task = StudentTask(teacher, batches, config, sigmas, world)
     run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude={"blend"})}, world)
     task.averages["generator"].into(blank, config.blend)
-    if config.lora and task.world.main:
+    if config.lora and world.main:
         with replacing(run_dir / "lora.safetensors") as path:
             save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)
     blank.merge()

@@ -15,7 +15,7 @@ from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
-from sfv.training.parallel import World, average_gradients, clip_gradients, shard
+from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
 
@@ -36,11 +36,11 @@ class TeacherTask:
         batches: Draws,
         config: TeacherTraining,
         sigmas: tuple[float, float],
-        world: World | None = None,
+        world: World = ALONE,
     ) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        self.world = world or World()
-        shard(D.blocks(), self.world)
+        self.world = world
+        shard(D.blocks(), world)
         self.params = D.learnable()
         self.modules: dict[str, nn.Module] = {"denoiser": D}
         self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
@@ -82,10 +82,10 @@ def train_teacher(
     config: TeacherTraining,
     sigmas: tuple[float, float],
     run_dir: Path,
-    world: World | None = None,
+    world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) `D` and return it with its averaged weights."""
-    blank = copy.deepcopy(D) if world and world.size > 1 else D
+    blank = copy.deepcopy(D) if world.size > 1 else D
     task = TeacherTask(D, batches, config, sigmas, world)
     run(task, config, run_dir, {"task": "teacher", "sigmas": sigmas, **config.model_dump()}, world)
     task.averages["denoiser"].into(blank)

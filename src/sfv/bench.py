@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from sfv.batch import animate_file
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
-from sfv.generation import generate
-from sfv.media import read_picture, replacing, write_clip
+from sfv.media import read_picture, replacing
 from sfv.settings import Settings
 
 STAGES = ("read", "encode", "unet", "decode", "write", "total")
@@ -52,15 +52,11 @@ def bench(
 
 
 def _one(model: VideoModel, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
-    """Seconds of every stage and of the whole, and the number of network calls."""
+    """Seconds of every stage and of the whole as `sfv generate` does it, and the number of network calls."""
     start = time.perf_counter()
-    picture = read_picture(image, settings.background)
-    read = time.perf_counter() - start
-    clip = generate(model, picture, settings)
-    before = time.perf_counter()
-    write_clip(clip.frames, folder / f"{model.name}.mp4", clip.fps)
-    end = time.perf_counter()
-    return {"read": read, **clip.seconds, "write": end - before, "total": end - start, "calls": clip.calls}
+    report = animate_file(model, image, settings, folder / "clip.mp4")
+    total = time.perf_counter() - start
+    return {**report["seconds"], "total": total, "calls": report["calls"]}
 
 
 def summaries(models: Sequence[tuple[str, str]], taken: list[dict[str, float]]) -> list[dict[str, Any]]:
