@@ -19,7 +19,7 @@ import sfv
 from sfv.adversary.discriminator import Discriminator
 from sfv.memory import keep_memory
 from sfv.training.config import StudentTraining
-from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
+from sfv.training.step import Draw, Judged, discriminator_loss, generator_losses, judge
 
 
 def main(out: Path, rounds: int) -> None:
@@ -40,8 +40,8 @@ def main(out: Path, rounds: int) -> None:
         torch.autograd.grad(loss, params["D"])
 
     def generator(seen: Judged) -> None:
-        loss, _ = generator_loss(D, seen, x0, cond, draw, how)
-        torch.autograd.grad(loss, params["G"], allow_unused=True)
+        judged, near, _ = generator_losses(D, seen, x0, cond, draw, how)
+        torch.autograd.grad(judged + near, params["G"], allow_unused=True)
 
     def forward() -> Judged:
         with torch.autocast("cpu", torch.bfloat16):

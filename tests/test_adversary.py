@@ -11,7 +11,7 @@ from sfv.adversary.losses import LOSSES, adversarial, feature_matching, hinge_fa
 from sfv.edm.denoiser import Denoiser
 from sfv.families.base import VideoModel
 from sfv.training.config import StudentTraining
-from sfv.training.step import Draw, discriminator_loss, generator_loss, judge
+from sfv.training.step import Draw, discriminator_loss, generator_losses, judge
 from sfv.types import Cond
 
 
@@ -131,8 +131,8 @@ def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel, changes:
     assert 0 <= logs["d_accuracy"] <= 1
     before = {n: p.grad.clone() for n, p in D.heads.named_parameters() if p.grad is not None}
     assert before
-    g_loss, _ = generator_loss(D, seen, x0, cond, draw, how)
+    judged, near, _ = generator_losses(D, seen, x0, cond, draw, how)
     params = [p for p in G.learnable()]
-    grads = torch.autograd.grad(g_loss, params, allow_unused=True)
+    grads = torch.autograd.grad(judged + near, params, allow_unused=True)
     assert all(g is not None and float(g.abs().sum()) > 0 for g in grads if g is not None)
     assert sum(g is not None for g in grads) > 0.9 * len(params)

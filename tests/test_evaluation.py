@@ -14,10 +14,10 @@ from sfv.bench import STAGES, bench, summaries
 from sfv.errors import SfvError
 from sfv.evaluation.evaluate import Measured, markdown, through_codec
 from sfv.evaluation.features import STRIDES, extractors
-from sfv.evaluation.metrics import Basis, flicker, frechet_distance, psnr
 from sfv.families.base import VideoModel
 from sfv.generation import to_frames
 from sfv.media import flow
+from sfv.metrics import Basis, flicker, frechet_distance, psnr
 from sfv.settings import Settings
 
 

@@ -16,7 +16,7 @@ from sfv.families.svd import SVDDenoiser
 from sfv.training.account import GB, Account, account_svd
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.optimizers import SM3
-from sfv.training.step import Draw, generator_loss, judge
+from sfv.training.step import Draw, generator_losses, judge
 from sfv.training.student import train_student
 
 SIGMA = torch.tensor([3.0])
@@ -78,8 +78,8 @@ def test_recomputing_changes_no_gradient(
         params = G.adapt(lora) if lora else G.learnable()
         shake(params)
         seen = judge(G, D, x0, cond, draw)
-        loss, _ = generator_loss(D, seen, x0, cond, draw, how)
-        grads.append(torch.autograd.grad(loss, params, allow_unused=True))
+        judged, near, _ = generator_losses(D, seen, x0, cond, draw, how)
+        grads.append(torch.autograd.grad(judged + near, params, allow_unused=True))
     assert any(g is not None and float(g.abs().sum()) > 0 for g in grads[0])
     for a, b in zip(*grads, strict=True):
         assert (a is None) == (b is None)

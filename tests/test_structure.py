@@ -13,6 +13,7 @@ FLOORS = {
     "settings": 0,
     "edm": 1,
     "media": 1,
+    "metrics": 1,
     "adversary": 2,
     "families": 2,
     "generation": 3,

@@ -201,9 +201,9 @@ class Encode(Flags, EncodeSettings):
 
 
 class Train(Flags):
-    """Train codec, picture-encoder, teacher or student; the same command resumes. Runs alone or under torchrun."""
+    """Train codec, picture-encoder, teacher, student or small decoder; the same command resumes. torchrun works too."""
 
-    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student")]
+    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder")]
     """What to train. Each part needs the ones before it in MODEL."""
     store: Positional[Path]
     """A clip store (sfv pack), or video shards (sfv encode)."""
@@ -238,12 +238,14 @@ class Report(Flags):
 
     run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run folder, such as MODEL/runs/student."""
+    against: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Another run's folder or log.jsonl, drawn in grey behind the curves, such as docs/curves/student.jsonl."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.training.report import write_report
 
-        print(write_report(self.run_dir))
+        print(write_report(self.run_dir, self.against))
         return 0
 
 

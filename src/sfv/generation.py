@@ -61,13 +61,13 @@ def generate(
     with _clock(seconds, "unet", model):
         latents, calls = sample(model, cond, want, watch)
     with _clock(seconds, "decode", model):
-        frames = to_frames(model.codec.decode(latents))
+        frames = to_frames(model.decode(latents, want.decoder))
     return Clip(frames, latents, small, want, calls, seconds)
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:
     """Every open field filled from the model, and the size checked against its codec."""
-    full = settings.over(model.defaults)
+    full = settings.over(model.defaults).model_copy(update={"decoder": model.decoder(settings.decoder)})
     f, h, w = _int(full.frames), _int(full.height), _int(full.width)
     model.codec.latent_shape(f, h, w)
     if f * h * w > MAX_WORK:

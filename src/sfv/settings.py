@@ -11,6 +11,7 @@ from sfv.errors import SfvError
 
 Fit = Literal["pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)
+Decoder = Literal["small", "full"]
 Format = Literal["mp4", "gif", "webp", "png"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
@@ -55,6 +56,8 @@ class Settings(BaseModel):
     """Noise added to the condition picture."""
     fit: Fit = "pad"
     """How a picture of another shape is fitted: pad keeps it whole, crop fills the frame."""
+    decoder: Decoder | None = None
+    """full: the codec's own decoder. small: the quicker one beside it, the default where a model has one."""
     background: str = "white"
     """Colour behind transparency and padding."""
 

@@ -24,8 +24,8 @@ RawLatents = Float[Tensor, "b f c y x"]
 Sigma = Float[Tensor, " b"]
 """Noise level, one per clip, EDM convention x = x0 + sigma * n."""
 
-Features = Float[Tensor, "b f _ _ _"]
-"""A backbone's output after one downsampling block: channels, rows, columns differ from block to block."""
+Features = Float[Tensor, "b _ _ _ _"]
+"""What one tap shows a discriminator, b f c h w: frames, channels, rows, columns differ from tap to tap."""
 
 Logits = Float[Tensor, "b _"]
 """Discriminator output: one number per position, high = real."""

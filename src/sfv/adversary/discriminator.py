@@ -7,7 +7,7 @@ standardised instead of weights spectrally normalised (LOG.md tells why).
 """
 
 import math
-from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,29 @@ class TemporalHead(nn.Module):
         return logits.reshape(b, -1)
 
 
+class ClipHead(nn.Module):
+    """One logit for the whole clip: attention-pooled over all positions of all frames; told picture and noise level."""
+
+    def __init__(self, channels: int, width: int, told: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(channels, width)
+        self.attend = nn.Linear(width, 4)
+        self.inner = nn.Linear(4 * width, width)
+        self.leave = nn.Linear(width, PROJECTION)
+        self.project = Projection(told)
+
+    def forward(self, features: Features, told: Tensor) -> Logits:
+        """(b, f, c, h, w) -> (b, 1)."""
+        h = F.leaky_relu(self.enter(features.movedim(2, -1).flatten(1, 3)), 0.2)
+        pooled = self.attend(h).softmax(1).transpose(1, 2) @ h
+        h = F.leaky_relu(self.inner(pooled.flatten(1)), 0.2)
+        logits: Tensor = self.project(self.leave(h)[:, :, None], told)
+        return logits
+
+
+KINDS: dict[str, type[SpatialHead | TemporalHead | ClipHead]] = {"s": SpatialHead, "t": TemporalHead, "c": ClipHead}
+
+
 def _groups(width: int) -> int:
     return math.gcd(32, width)
 
@@ -92,16 +115,26 @@ def standardised(features: Features) -> Features:
 class Discriminator(nn.Module):
     """Frozen backbone, trained heads. `backbone` is any Denoiser; its weights never change nor are saved here.
 
-    A generator that learns by adapters (added afterwards) may be its own backbone: features are taken without them.
+    `kinds` names the heads of every tap: s(patial), t(emporal), c(lip). With `differences` (the latents' channels)
+    a last tap shows the heads how the noised latents change from frame to frame. A generator that learns by adapters
+    (added afterwards) may be its own backbone: features are taken without them. With `rank` the backbone, a network
+    of its own, learns by adapters too.
     """
 
-    def __init__(self, backbone: Denoiser, embed: int, width: int = 64, heads: Sequence[str] = ("s", "t")) -> None:
+    def __init__(
+        self, backbone: Denoiser, embed: int, width: int = 64, kinds: str = "st", differences: int = 0, rank: int = 0
+    ) -> None:
         super().__init__()
         self._backbone = [backbone.eval().requires_grad_(False)]
-        told = embed + 32
-        kinds = {"s": SpatialHead, "t": TemporalHead}
-        channels = backbone.feature_channels
-        self.heads = nn.ModuleDict({f"{k}{i}": kinds[k](c, width, told) for i, c in enumerate(channels) for k in heads})
+        told, self.differences = embed + 32, differences > 0
+        channels = [*backbone.feature_channels, *([differences] if differences else [])]
+        self.heads = nn.ModuleDict({f"{k}{i}": KINDS[k](c, width, told) for i, c in enumerate(channels) for k in kinds})
+        self.adapters = backbone.adapt(rank) if rank else []
+
+    @property
+    def learns(self) -> bool:
+        """Whether the backbone itself learns, by adapters: then features carry their gradient."""
+        return bool(self.adapters)
 
     @property
     def backbone(self) -> Denoiser:
@@ -109,9 +142,10 @@ class Discriminator(nn.Module):
         return self._backbone[0]
 
     def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
-        """Backbone features of noised latents; gradients flow to x, never to the backbone."""
-        with self.backbone.plain():
-            return [standardised(h.float()) for h in self.backbone.features(x, sigma, cond)]
+        """Backbone features of noised latents; gradients flow to x, never to the backbone's own weights."""
+        with nullcontext() if self.learns else self.backbone.plain():
+            maps = self.backbone.features(x, sigma, cond)
+        return [standardised(h.float()) for h in (*maps, *([x[:, 1:] - x[:, :-1]] if self.differences else []))]
 
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
 from sfv.evaluation.features import Extractor, extractors
-from sfv.evaluation.metrics import Basis, flicker, frechet_distance, psnr
 from sfv.families import load
 from sfv.families.base import VideoModel
 from sfv.generation import generate, to_frames
 from sfv.media import contact_sheet, flow, replacing, write_clip, write_picture
+from sfv.metrics import Basis, flicker, frechet_distance, psnr
 from sfv.settings import Settings
 from sfv.types import Frames
 

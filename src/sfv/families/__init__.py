@@ -38,6 +38,8 @@ def load(
     loaded = loaders[_family(folder)](folder, unet, kind, name).to(on)
     quick = on.type == "cpu" and dtype is None and _has_bf16()
     loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
+    if loaded.small is not None:
+        loaded.small.compute = loaded.codec.decode_dtype
     return loaded
 
 

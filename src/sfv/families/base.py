@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sfv.edm.denoiser import Denoiser
+from sfv.errors import SfvError
+from sfv.families.decoder import SmallDecoder
 from sfv.settings import Defaults
 from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
 
@@ -77,7 +79,10 @@ def fingerprint(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash."""
+    """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash.
+
+    `small` is a quicker decoder of the same latents, for models that have one.
+    """
 
     name: str
     family: str
@@ -89,6 +94,7 @@ class VideoModel:
     rho: float
     defaults: Defaults
     hash: str
+    small: SmallDecoder | None = None
 
     @property
     def device(self) -> torch.device:
@@ -97,6 +103,19 @@ class VideoModel:
 
     def to(self, device: torch.device | str) -> "VideoModel":
         """Move all three parts in place and return the model."""
-        for part in (self.denoiser, self.codec, self.conditioner):
-            part.to(device)
+        for part in (self.denoiser, self.codec, self.conditioner, self.small):
+            if part is not None:
+                part.to(device)
         return self
+
+    def decoder(self, want: str | None) -> str:
+        """The decoder that is meant: small where there is one, unless full is asked for."""
+        if want == "small" and self.small is None:
+            raise SfvError(f"{self.name} has no small decoder; use --decoder full, or `sfv train decoder`")
+        return want or ("full" if self.small is None else "small")
+
+    def decode(self, latents: Latents, decoder: str | None = None) -> Pixels:
+        """Pixels in [-1, 1] (not clamped), by the decoder that is meant; a clip does not depend on its batch."""
+        if self.decoder(decoder) == "full" or self.small is None:
+            return self.codec.decode(latents)
+        return torch.cat([self.small(clip) for clip in latents.split(1)])

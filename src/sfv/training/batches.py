@@ -32,13 +32,13 @@ class Draws(ABC):
     def pick(self, rngs: Rngs) -> "Picked":
         """One clip per generator, all of one shape."""
 
-    def draw(self, rngs: Rngs, drop: float = 0.0) -> tuple[Latents, Cond]:
+    def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
 
-        The condition latent is encoded afresh from noised pixels, ln s_c ~ N(-3, 0.5^2) (SVD's law).
+        The condition latent is encoded afresh from noised pixels, ln s_c ~ N(-3, 0.5^2) (SVD's law), times `louder`.
         """
         got = self.pick(rngs)
-        aug = (-3 + 0.5 * rngs.normal()).exp()
+        aug = (-3 + 0.5 * rngs.normal()).exp() * (1 if louder is None else louder)
         clean = got.pictures[:, None]
         noised = clean + per_clip(aug) * rngs.normal(*clean.shape[1:])
         ids = torch.stack([got.fps - 1, got.motion, aug], 1)

@@ -16,7 +16,7 @@ from sfv.errors import SfvError
 from sfv.media import replacing
 from sfv.training.parallel import full, like, load_full
 
-STATE, HEALTHY = "state.safetensors", "healthy.safetensors"
+STATE, HEALTHY, BEST = "state.safetensors", "healthy.safetensors", "best.safetensors"
 
 
 @runtime_checkable
@@ -73,7 +73,14 @@ class OptimizerState:
             self.optimizer.state[p] = of_one | {k: like(v, p) for k, v in whole.items()}
 
 
-def save(run_dir: Path, step: int, parts: dict[str, Stateful], main: bool = True, healthy: bool = False) -> None:
+def save(
+    run_dir: Path,
+    step: int,
+    parts: dict[str, Stateful],
+    main: bool = True,
+    healthy: bool = False,
+    file: str = STATE,
+) -> None:
     """Write every part's state and the step; a kill leaves the previous file whole. All ranks call, one writes.
 
     The last `healthy` state stays under a second name.
@@ -84,14 +91,14 @@ def save(run_dir: Path, step: int, parts: dict[str, Stateful], main: bool = True
         _flatten(part.state_dict(), name, tensors, plain)
     if not main:
         return
-    with replacing(run_dir / STATE) as path:
+    with replacing(run_dir / file) as path:
         save_file(tensors, path, {"step": str(step), "plain": json.dumps(plain)})
     if healthy:
         with replacing(run_dir / HEALTHY) as path:
             try:
-                os.link(run_dir / STATE, path)
+                os.link(run_dir / file, path)
             except OSError:  # a file system without hard links
-                shutil.copyfile(run_dir / STATE, path)
+                shutil.copyfile(run_dir / file, path)
 
 
 def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) -> int:

@@ -15,14 +15,14 @@ from sfv.data.stickers import (
     random_placement,
 )
 from sfv.families.base import Codec
-from sfv.training.config import CodecTraining
+from sfv.training.config import CodecTraining, PixelTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 
 
-def draw_clips(store: ClipStore, config: CodecTraining, rng: torch.Generator) -> Tensor:
+def draw_clips(store: ClipStore, config: PixelTraining, rng: torch.Generator) -> Tensor:
     """Pixels of random clips, families evenly, (b, f, 3, h, w)."""
     families = by_family(store.split("train"))
     clips = []
@@ -39,20 +39,25 @@ def draw_clips(store: ClipStore, config: CodecTraining, rng: torch.Generator) ->
 
 
 def codec_loss(codec: Codec, pixels: Tensor, n: Tensor, config: CodecTraining) -> tuple[Tensor, Logs]:
-    """|error| + mse * error^2 + edges * |gradient error| + kl * KL(posterior || unit Gaussian)."""
+    """`pixel_loss` + kl * KL(posterior || unit Gaussian)."""
     mean, log_variance = codec.posterior(pixels)
     log_variance = log_variance.float().clamp(-30, 20)
     extra = config.noise * mean.detach().float().std()
     raw = mean.float() + ((0.5 * log_variance).exp() + extra) * n
-    error = codec.decode_raw(raw).float() - pixels
+    pixel, logs = pixel_loss(codec.decode_raw(raw).float() - pixels, config)
+    kl = 0.5 * (mean.float() ** 2 + log_variance.exp() - 1 - log_variance).mean()
+    loss = pixel + config.kl * kl
+    more = {"kl": float(kl.detach()), "raw_std": float(mean.detach().std())}
+    return loss, {"loss": float(loss.detach()), **logs, **more}
+
+
+def pixel_loss(error: Tensor, config: PixelTraining) -> tuple[Tensor, Logs]:
+    """|error| + mse * error^2 + edges * |gradient error|, of pixels in [-1, 1]."""
     steps = [error[..., 1:, :] - error[..., :-1, :], error[..., 1:] - error[..., :-1]]
     edge = torch.stack([s.abs().mean() for s in steps]).sum()
-    kl = 0.5 * (mean.float() ** 2 + log_variance.exp() - 1 - log_variance).mean()
     mse = (error**2).mean()
-    loss = error.abs().mean() + config.mse * mse + config.edges * edge + config.kl * kl
-    logs = {"loss": float(loss.detach()), "psnr": float(-10 * (mse.detach() / 4).log10())}
-    logs |= {"kl": float(kl.detach()), "raw_std": float(mean.detach().std())}
-    return loss, logs
+    loss = error.abs().mean() + config.mse * mse + config.edges * edge
+    return loss, {"psnr": float(-10 * (mse.detach() / 4).log10())}
 
 
 class CodecTask:

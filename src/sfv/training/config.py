@@ -1,8 +1,9 @@
 """Typed configurations and presets of every training task; knows pydantic alone."""
 
+import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sfv.errors import SfvError
 
@@ -21,10 +22,11 @@ class Schedule(BaseModel):
     precision: Literal["bf16", "fp32"] = "bf16"  # of the denoiser's arithmetic; weights and losses are fp32
     on_alarm: Literal["warn", "stop", "return"] = "warn"  # return: to the last healthy checkpoint, at half the rates
     clip: float = Field(default=1.0, gt=0)  # total norm to which gradients are scaled down
+    tensorboard: bool = False  # also write every report to RUN/tensorboard (pip install "sfv[train]")
 
 
-class CodecTraining(Schedule):
-    """Reconstruction of short clips."""
+class PixelTraining(Schedule):
+    """Reconstruction of short clips: what codec and small decoder share."""
 
     clips: int = Field(gt=0)  # clips in a batch
     frames: int = Field(default=1, gt=0)  # frames in a clip; not 2, where bf16 conv3d's CPU backward crashes
@@ -32,10 +34,19 @@ class CodecTraining(Schedule):
     lr: float = 3e-3  # Muon
     mse: float = 2.0  # weight of the squared error beside the absolute error
     edges: float = 0.0  # weight of the absolute error of image gradients
-    kl: float = 1e-5  # weight of the KL term, per latent element
     noise: float = 0.0  # extra latent noise as a share of their spread, so that decoding forgives small errors
     plain: float = 0.85  # share of clips on white; the others over colours and gradients
     ema: float = 0.995
+
+
+class CodecTraining(PixelTraining):
+    """Encoder and decoder together."""
+
+    kl: float = 1e-5  # weight of the KL term, per latent element
+
+
+class DecoderTraining(PixelTraining):
+    """A small decoder for a frozen codec."""
 
 
 class PictureEncoderTraining(Schedule):
@@ -80,16 +91,42 @@ class StudentTraining(Schedule):
     p_mean: float = -1.0  # of ln sigma', what D sees
     p_std: float = 1.0
     loss: Literal["hinge", "softplus", "relativistic"] = "hinge"
+    heads: str = Field(default="st", pattern="^[stc]+$")  # s(patial), t(emporal), c(lip): one logit
+    differences: bool = False  # heads on how noised latents change from frame to frame, too [none]
+    backbone_lora: int = Field(default=0, ge=0)  # rank of adapters with which D's backbone learns; needs shared=False
+    shared: bool = True  # one G forward and one backbone pass serve both updates; the same gradients without
     reconstruction: float = Field(default=0.1, ge=0)  # lambda
+    reconstruction_levels: tuple[float, ...] = ()  # its factor at each of G's levels, low to high [even]
+    target: Literal["data", "teacher"] = "data"  # what it is measured to: the real clip, or the teacher's endpoint
+    target_steps: int = Field(default=8, gt=0)  # Euler steps to that endpoint
+    target_guidance: float = Field(default=1.0, ge=1)  # at the last frame
+    condition_growth: float = Field(default=0.0, ge=0)  # ln of condition noise at G's highest level over the lowest
     huber_c: float = 1e-3
     feature_matching: float = Field(default=0.0, ge=0)  # weight of |features(fake) - features(real)| [none]
     gamma: float = Field(default=1e-5, ge=0)  # of R1
     smoothness: float = Field(default=0.0, ge=0)  # weight of approximate R1 and R2 around D's input [none]
     perturbation: float = Field(default=0.1, gt=0)  # its noise, in latent units
     head_width: int = 96
+    sample_every: int = Field(default=0, ge=0)  # steps between samples of the averaged student; 0 for none
+    samples: int = Field(default=16, gt=2)  # clips of a sample
+    keep: Literal["last", "best"] = "last"  # what the run ends with; best by the samples' Frechet distance and motion
     blend: float = Field(default=1.0, gt=0, le=1)  # the end: teacher + blend * (average - teacher), WiSE-FT 2109.01903
     head_start: int = 80  # steps in which only the heads learn
     ema: float = 0.99  # [0.95]
+
+    @model_validator(mode="after")
+    def _agree(self) -> "StudentTraining":
+        for name in ("level_weights", "reconstruction_levels"):
+            given = getattr(self, name)
+            if given and len(given) != self.levels - 1:
+                raise ValueError(f"{name} has {len(given)} numbers, levels={self.levels} needs {self.levels - 1}")
+        if len(set(self.heads)) < len(self.heads):
+            raise ValueError(f"heads={self.heads} names one kind twice")
+        if self.keep == "best" and not self.sample_every:
+            raise ValueError("keep=best needs sample_every: the best is chosen by samples")
+        if self.backbone_lora and (self.shared or self.lora):
+            raise ValueError("backbone_lora needs shared=False and lora=0: the backbone is then a network of its own")
+        return self
 
 
 Stages = tuple[Schedule, ...]
@@ -123,6 +160,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
+        "decoder": (
+            DecoderTraining(steps=6000, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
+            DecoderTraining(
+                steps=2500, clips=1, frames=5, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
+        ),
         "student": (
             StudentTraining(
                 steps=860,
@@ -151,6 +194,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (
             TeacherTraining(steps=15000, clips=64, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=20000, clips=32, p_mean=1.2, wide=0.15, drop=0.1, ema=0.9995),
+        ),
+        "decoder": (
+            DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
+            DecoderTraining(
+                steps=8000, clips=8, frames=8, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
         ),
         "student": (
             StudentTraining(
@@ -186,11 +235,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "picture-encoder": (PictureEncoderTraining(steps=2, pictures=2),),
         "teacher": (TeacherTraining(steps=2, clips=2, frames=3), TeacherTraining(steps=4, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
+        "decoder": (DecoderTraining(steps=3, clips=2, crop=16), DecoderTraining(steps=2, clips=1, frames=3)),
     },
 }
 """Preset -> part -> stages, each run after the one before it."""
 
-PARTS = ("codec", "picture-encoder", "teacher", "student")
+PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder")
 
 
 def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
@@ -201,20 +251,23 @@ def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
         raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}")
     if part not in PRESETS[preset]:
         raise SfvError(f"preset {preset!r} trains {', '.join(PRESETS[preset])}, not {part}")
-    plan = list(PRESETS[preset][part])
+    plan = PRESETS[preset][part]
+    changes: list[dict[str, str]] = [{} for _ in plan]
     for text in overrides:
         where, _, value = text.partition("=")
         at, _, field = where.strip().rpartition(".")
         if at and (not at.isdigit() or int(at) >= len(plan)):
             raise SfvError(f"--set {where}: {part} has stages 0 to {len(plan) - 1}; see --dry-run")
-        n = int(at) if at else len(plan) - 1
-        plan[n] = _changed(plan[n], field, value.strip())
-    return tuple(plan)
+        changes[int(at) if at else -1][field] = value.strip()
+    return tuple(_changed(stage, some) if some else stage for stage, some in zip(plan, changes, strict=True))
 
 
-def _changed(stage: Schedule, field: str, value: str) -> Schedule:
+def _changed(stage: Schedule, changes: dict[str, str]) -> Schedule:
+    """With values as they are written in JSON, or plain words."""
+    values = {k: json.loads(v) if v.startswith("[") else v for k, v in changes.items()}
     try:
-        return type(stage).model_validate(stage.model_dump() | {field: value})
+        return type(stage).model_validate(stage.model_dump() | values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SfvError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}; see --dry-run") from error
+        field = ".".join(map(str, first["loc"][:1])) or ", ".join(changes)
+        raise SfvError(f"--set {field}: {first['msg'].removeprefix('Value error, ')}; see --dry-run") from error

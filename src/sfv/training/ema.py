@@ -1,5 +1,7 @@
 """Exponential moving average of weights."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,9 +40,26 @@ class EMA:
             raise KeyError(sorted(self.slow.keys() ^ (state.keys() - {"updates"}))[0])
         self.slow = {n: like(state[n], v) for n, v in self.slow.items()}
 
+    @contextmanager
+    def worn(self) -> Iterator[None]:
+        """The live model with its averaged weights, inside the block; costs a copy of what learns."""
+        mine = {n: p for n, p in self.model.named_parameters() if n in self.slow}
+        kept = {n: p.detach().clone() for n, p in mine.items()}
+        try:
+            _fill(mine, self.slow)
+            yield
+        finally:
+            _fill(mine, kept)
+
     @torch.no_grad()
     def into(self, module: nn.Module, share: float = 1.0) -> None:
         """Move a whole module of the same parameters to the average, or `share` of the way there (all ranks call)."""
         for name, p in module.named_parameters():
             if name in self.slow:
                 p.lerp_(full(self.slow[name]).to(p), share)
+
+
+@torch.no_grad()
+def _fill(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, target in targets.items():
+        target.copy_(values[name])

@@ -37,6 +37,35 @@ class Task(Protocol):
     def step(self, step: int, seeds: Seeds) -> Logs: ...
 
 
+@runtime_checkable
+class Looking(Protocol):
+    """A task that now and then looks at what its network makes; every rank is asked after every step."""
+
+    def look(self, step: int, run_dir: Path) -> Logs: ...
+
+
+class Board:
+    """TensorBoard's event files; a resumed run goes on where it was."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise SfvError('tensorboard=True needs TensorBoard; pip install "sfv[train]"') from error
+        self.writer = SummaryWriter(str(folder), purge_step=step or None)
+
+    def __call__(self, row: Logs) -> None:
+        """Write one report."""
+        for name, value in row.items():
+            if name != "step":
+                self.writer.add_scalar(name, value, int(row["step"]))
+        self.writer.flush()
+
+
+def _nowhere(row: Logs) -> None:
+    """Where reports go without TensorBoard."""
+
+
 def rate(step: int, s: Schedule) -> float:
     """Learning-rate factor: linear warm-up, flat, then cosine to 2 %."""
     warm = min(1.0, (step + 1) / max(1, s.warmup))
@@ -65,6 +94,8 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
 
     # Load latest
     step = checkpoint.load_latest(run_dir, parts)
+    board = Board(run_dir / "tensorboard", step) if s.tensorboard and world.main else _nowhere
+    seen: Logs = {}
     saved, logs, since = time.monotonic(), [], time.monotonic()
     bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
 
@@ -90,13 +121,19 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
             step += 1
             bar.update()
 
+            # Look at samples
+            if isinstance(task, Looking):
+                seen |= task.look(step, run_dir)
+
             # Report
             if len(logs) == s.log_every:
                 row = {"step": step, **mean_over_ranks(summary(logs), world)}
                 row["seconds_per_step"] = (time.monotonic() - since) / len(logs)
+                row, seen = row | seen, {}
                 _check(row)
                 if world.main:
                     _report(run_dir, row)
+                    board(row)
                 bar.set_postfix({k: f"{v:.3g}" for k, v in list(row.items())[1:5]})
 
                 # Heal

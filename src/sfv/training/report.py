@@ -12,7 +12,18 @@ from sfv.media import replacing
 from sfv.training.health import STUDENT_RULES, read_alarms
 
 WIDTH, HEIGHT, EDGE = 420, 150, 34
-FIRST = ("loss", "d_loss", "d_accuracy", "d_ranked", "g_adv", "huber", "motion", "spread", "frechet")
+FIRST = (
+    "loss",
+    "d_loss",
+    "d_accuracy",
+    "d_ranked",
+    "g_adv",
+    "huber",
+    "motion",
+    "spread",
+    "sample_frechet",
+    "sample_motion",
+)
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1360px; color: #222; }
 figure { display: inline-block; margin: 0 12px 18px 0; } figcaption { font-weight: 600; }
@@ -22,23 +33,36 @@ svg { background: #fafafa; border: 1px solid #ddd; } pre { background: #f4f4f4; 
 """
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write report.html into a run folder and return its path; SfvError if there is no log."""
+def write_report(run_dir: Path, against: Path | None = None) -> Path:
+    """Write report.html into a run folder and return its path; SfvError if there is no log.
+
+    `against` is another run's folder or log.jsonl, drawn in grey behind the curves.
+    """
+    rows, other = _rows(run_dir / "log.jsonl"), []
+    if against:
+        other = _rows(against / "log.jsonl" if against.is_dir() else against)
     try:
-        rows = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
         config = (run_dir / "config.json").read_text()
-    except (OSError, ValueError) as error:
-        raise SfvError(f"{run_dir} holds no readable log.jsonl and config.json ({error}); name a run folder") from error
-    if not rows:
-        raise SfvError(f"{run_dir / 'log.jsonl'} is empty; the first report comes after log_every steps")
+    except OSError as error:
+        raise SfvError(f"{run_dir} holds no readable config.json ({error}); name a run folder") from error
     body = [f"<h1>{html.escape(run_dir.name)}: step {rows[-1]['step']:g}</h1>", _alarms(run_dir)]
-    body += ["<h2>Curves</h2>", *(_figure(name, rows) for name in _order(rows))]
+    body += ["<h2>Curves</h2>", *(_figure(name, rows, other) for name in _order(rows))]
     body += ["<h2>Samples</h2>", *_samples(run_dir)]
     body += ["<h2>Configuration</h2>", f"<pre>{html.escape(config)}</pre>"]
     page = f"<!doctype html><meta charset=utf-8><title>sfv run</title><style>{STYLE}</style>{''.join(body)}\n"
     with replacing(run_dir / "report.html") as path:
         path.write_text(page)
     return run_dir / "report.html"
+
+
+def _rows(log: Path) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise SfvError(f"{log} is not a readable log.jsonl ({error}); name a run folder") from error
+    if not rows:
+        raise SfvError(f"{log} is empty; the first report comes after log_every steps")
+    return rows
 
 
 def _alarms(run_dir: Path) -> str:
@@ -53,37 +77,42 @@ def _alarms(run_dir: Path) -> str:
 
 
 def _order(rows: list[dict[str, Any]]) -> list[str]:
-    names = [k for k in rows[-1] if k != "step"]
+    names = list(dict.fromkeys(k for row in rows for k in row if k != "step"))
     return [n for n in FIRST if n in names] + [n for n in names if n not in FIRST]
 
 
-def _figure(name: str, rows: list[dict[str, Any]]) -> str:
-    points = [(float(r["step"]), float(r[name])) for r in rows if name in r and math.isfinite(r[name])]
+def _figure(name: str, rows: list[dict[str, Any]], other: list[dict[str, Any]]) -> str:
+    lines = [
+        [(float(r["step"]), float(r[name])) for r in v if math.isfinite(r.get(name, math.nan))] for v in (rows, other)
+    ]
     bounds = [b for rule in STUDENT_RULES if rule.figure == name for b in (rule.low, rule.high)]
-    return f"<figure><figcaption>{html.escape(name)}</figcaption>{curve(points, bounds)}</figure>"
+    return f"<figure><figcaption>{html.escape(name)}</figcaption>{curve(lines[0], bounds, lines[1])}</figure>"
 
 
-def curve(points: list[tuple[float, float]], bounds: list[float]) -> str:
-    """An SVG line with its axes' ends, and dashed lines at the bounds that lie inside the range."""
-    xs, ys = [p[0] for p in points] or [0.0], [p[1] for p in points] or [0.0]
+Points = list[tuple[float, float]]
+
+
+def curve(points: Points, bounds: list[float], behind: Points | None = None) -> str:
+    """An SVG line with its axes' ends, another in grey behind it, and dashed lines at the bounds inside the range."""
+    every = [*points, *(behind or [])] or [(0.0, 0.0)]
+    xs, ys = [p[0] for p in every], [p[1] for p in every]
     low, high = min(ys), max(ys)
     span_x, span_y = max(xs) - min(xs) or 1.0, high - low or 1.0
 
-    def at(x: float, y: float) -> str:
-        across = EDGE + (x - min(xs)) / span_x * (WIDTH - 2 * EDGE)
-        return f"{across:.1f},{HEIGHT - 22 - (y - low) / span_y * (HEIGHT - 40):.1f}"
+    def line(some: Points, look: str) -> str:
+        across = [EDGE + (x - min(xs)) / span_x * (WIDTH - 2 * EDGE) for x, _ in some]
+        down = [HEIGHT - 22 - (y - low) / span_y * (HEIGHT - 40) for _, y in some]
+        at = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
+        return f'<polyline points="{at}" {look} fill="none"/>'
 
-    line = " ".join(at(x, y) for x, y in points)
-    dashes = "".join(
-        f'<polyline points="{at(min(xs), b)} {at(max(xs), b)}" stroke="#c33" stroke-dasharray="4" fill="none"/>'
-        for b in bounds
-        if low <= b <= high
-    )
+    lines = [line(behind or [], 'stroke="#bbb" stroke-width="1.6"'), line(points, 'stroke="#246" stroke-width="1.6"')]
+    dash = 'stroke="#c33" stroke-dasharray="4"'
+    lines += [line([(min(xs), b), (max(xs), b)], dash) for b in bounds if low <= b <= high]
     texts = [(4, 16, f"{high:.3g}"), (4, HEIGHT - 24, f"{low:.3g}"), (EDGE, HEIGHT - 5, f"step {min(xs):g}")]
     texts.append((WIDTH - 90, HEIGHT - 5, f"step {max(xs):g}"))
     labels = "".join(f'<text x="{x}" y="{y}" font-size="11">{t}</text>' for x, y, t in texts)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
-    return f'{head}<polyline points="{line}" stroke="#246" stroke-width="1.6" fill="none"/>{dashes}{labels}</svg>'
+    return f"{head}{''.join(lines)}{labels}</svg>"
 
 
 def _samples(run_dir: Path) -> list[str]:

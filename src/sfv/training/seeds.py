@@ -27,6 +27,10 @@ class Rngs:
     def __len__(self) -> int:
         return len(self.each)
 
+    def copy(self) -> "Rngs":
+        """Generators that will give what these will give."""
+        return Rngs(self.shared.clone_state(), tuple(g.clone_state() for g in self.each))
+
     def normal(self, *shape: int) -> Tensor:
         """(b, *shape) of unit Gaussian noise."""
         return torch.stack([torch.randn(shape, generator=g) for g in self.each])

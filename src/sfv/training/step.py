@@ -15,10 +15,13 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.adversary.losses import LOSSES, feature_matching, pseudo_huber, r1, smoothness
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise
+from sfv.edm.sampling import euler, karras_sigmas
 from sfv.training.config import StudentTraining
 from sfv.types import Cond, Features, Latents, Sigma
 
 Logs = dict[str, float]
+Law = tuple[float, float, float]
+"""sigma_min, sigma_max, rho of a model's noise levels."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Draw:
     sigma_d: Sigma  # what D sees
     n_d: Latents
     n_near: Latents  # perturbs D's input for the smoothness penalty
+    closeness: Tensor | None = None  # factor of the reconstruction for each clip, by its sigma
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,20 @@ class Judged:
 def judge(G: Denoiser, D: Discriminator, x0: Latents, cond: Cond, draw: Draw, perturbation: float = 0.0) -> Judged:
     """Generate, noise both alike, and take the backbone's features."""
     x0_hat = G(add_noise(x0, draw.sigma, draw.n), draw.sigma, cond)
+    return look_at(D, x0, x0_hat, cond, draw, perturbation)
+
+
+def look_at(
+    D: Discriminator, x0: Latents, x0_hat: Latents, cond: Cond, draw: Draw, perturbation: float = 0.0
+) -> Judged:
+    """Noise real and fake alike, and take the backbone's features; the real ones' without gradient."""
     shown = [add_noise(x, draw.sigma_d, draw.n_d) for x in (x0, x0_hat)]
     fake = D.features(shown[1], draw.sigma_d, cond)
-    with torch.no_grad():
+    with torch.set_grad_enabled(D.learns and torch.is_grad_enabled()):
         real = D.features(shown[0], draw.sigma_d, cond)
-        if perturbation == 0:
-            return Judged(x0_hat, fake, real)
+    if perturbation == 0:
+        return Judged(x0_hat, fake, real)
+    with torch.no_grad():
         moved = [D.features(x + perturbation * draw.n_near, draw.sigma_d, cond) for x in shown]
     return Judged(x0_hat, fake, real, (moved[0], moved[1]))
 
@@ -59,9 +71,9 @@ def discriminator_loss(
     D: Discriminator, seen: Judged, cond: Cond, draw: Draw, how: StudentTraining
 ) -> tuple[Tensor, Logs]:
     """The adversarial loss of D + gamma * R1 (Eq. 8, usual sign), or the smoothness penalty in R1's place."""
-    real_in = [h.detach().requires_grad_(how.gamma > 0) for h in seen.real]
+    real_in = seen.real if D.learns else [h.detach().requires_grad_(how.gamma > 0) for h in seen.real]
     real = D.logits(real_in, draw.sigma_d, cond)
-    fake = D.logits([h.detach() for h in seen.fake], draw.sigma_d, cond)
+    fake = D.logits(seen.fake if D.learns else [h.detach() for h in seen.fake], draw.sigma_d, cond)
     penalty = real[0].new_zeros(())
     if how.gamma > 0:
         penalty = how.gamma * r1(real, real_in)
@@ -81,13 +93,16 @@ def discriminator_loss(
     return loss + penalty, logs
 
 
-def generator_loss(
+def generator_losses(
     D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
-) -> tuple[Tensor, Logs]:
-    """The adversarial loss of G + lambda * pseudo-Huber(x0_hat, x0) (Eq. 10, 11) + feature matching if asked."""
+) -> tuple[Tensor, Tensor, Logs]:
+    """What D thinks of it (Eq. 10, + feature matching if asked), and lambda * pseudo-Huber to `x0` (Eq. 11).
+
+    G lowers their sum. `x0` is the real clip, or what a teacher makes of the same noise.
+    """
     terms = generator_terms(D, seen, x0, cond, draw, how)
-    loss = terms["g_adv"] + how.reconstruction * terms["huber"] + how.feature_matching * terms["features"]
-    return loss, {k: float(v.detach()) for k, v in terms.items()}
+    judged = terms["g_adv"] + how.feature_matching * terms["features"]
+    return judged, how.reconstruction * terms["huber"], {k: float(v.detach()) for k, v in terms.items()}
 
 
 def generator_terms(
@@ -97,8 +112,25 @@ def generator_terms(
     with torch.no_grad():
         real = D.logits(seen.real, draw.sigma_d, cond)
     judged = LOSSES[how.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
-    distance = pseudo_huber(seen.x0_hat, x0, how.huber_c).mean()
-    return {"g_adv": judged, "huber": distance, "features": feature_matching(seen.fake, seen.real).mean()}
+    distance = pseudo_huber(seen.x0_hat, x0, how.huber_c)
+    distance = distance if draw.closeness is None else distance * draw.closeness
+    return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()}
+
+
+@torch.no_grad()
+def endpoint(
+    teacher: Denoiser, x: Latents, sigma: Sigma, cond: Cond, uncond: Cond | None, law: Law, how: StudentTraining
+) -> Latents:
+    """Where the teacher's Euler sampler takes each noised clip x (regression target of DMD, 2311.18828, Eq. 9)."""
+    low, _, rho = law
+    scale = torch.linspace(1, how.target_guidance, x.shape[1], device=x.device)
+    ends = []
+    for i, level in enumerate(sigma.tolist()):
+        one, without = ({k: v[i : i + 1] for k, v in c.items()} if c else None for c in (cond, uncond))
+        sigmas = karras_sigmas(how.target_steps, low, level, rho)
+        assert one is not None
+        ends.append(euler(teacher, x[i : i + 1], sigmas, one, without, scale))
+    return torch.cat(ends)
 
 
 def mean_logit(logits: list[Tensor]) -> float:

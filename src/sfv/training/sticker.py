@@ -13,11 +13,13 @@ from sfv.errors import SfvError
 from sfv.families import pick_device
 from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, new_model
-from sfv.families.svd_folder import load, save, save_denoiser
+from sfv.families.decoder import new_decoder, save_decoder
+from sfv.families.svd_folder import SMALL, load, save, save_denoiser
 from sfv.settings import Defaults
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
-from sfv.training.config import PARTS, CodecTraining, Stages, StudentTraining, TeacherTraining, stages
+from sfv.training.config import PARTS, CodecTraining, DecoderTraining, Stages, StudentTraining, TeacherTraining, stages
+from sfv.training.decoder import train_decoder
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.student import train_student
@@ -57,14 +59,14 @@ def train_part(
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))
-    trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}[part]
-    trained(model, clips, plan, folder)
+    trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}
+    (trained | {"decoder": _decoder})[part](model, clips, plan, folder)
     return f"{folder}: {part} trained"
 
 
 def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     """A fresh model for the first part; otherwise the folder as the parts before left it."""
-    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher"}
+    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher", "decoder": "codec"}
     if part == PARTS[0]:
         return new_model(blueprint, seed=0)
     before = marks[part]
@@ -146,3 +148,13 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
     one = Defaults(**model.defaults.model_dump() | {"steps": 1, "guidance": 1.0})
     save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
     _finish(folder, "student")
+
+
+def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    channels, y, _ = model.codec.latent_shape(1, clips.size, clips.size)[1:]
+    decoder = new_decoder(channels, clips.size // y, seed=0).to(model.device)
+    for i, stage in enumerate(plan):
+        assert isinstance(stage, DecoderTraining)
+        decoder = train_decoder(decoder, model.codec, clips, stage, folder / "runs" / "decoder" / str(i))
+    save_decoder(decoder, folder / SMALL)
+    _finish(folder, "decoder")

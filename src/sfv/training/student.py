@@ -4,6 +4,7 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -12,9 +13,10 @@ from torch.optim import Adam, Optimizer
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
-from sfv.edm.noise import discrete, discretised_log_normal, karras_grid
+from sfv.edm.noise import add_noise, discrete, discretised_log_normal, karras_grid
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.training import checkpoint
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
@@ -22,17 +24,22 @@ from sfv.training.health import STUDENT_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import SM3, Muon
 from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard, split_groups
+from sfv.training.samples import Best, Samples
 from sfv.training.seeds import Rngs, Seeds
-from sfv.training.step import Draw, Judged, discriminator_loss, generator_loss, judge
+from sfv.training.step import Draw, Judged, discriminator_loss, endpoint, generator_losses, look_at
 from sfv.types import Cond, Latents
+
+ENDING = {"blend", "keep"}
+"""Fields that say how a finished run ends, not how it runs."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch and what the networks made of it."""
+    """A batch and what the networks made of it; `target` is what the reconstruction is measured to."""
 
     judged: Judged
     x0: Latents
+    target: Latents
     cond: Cond
     draw: Draw
 
@@ -51,34 +58,32 @@ class StudentTask:
         self.config, self.batches, self.world = config, batches, world
         embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
-        self.D = Discriminator(teacher, embed, config.head_width).to(batches.device)
         self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
         if config.precision == "bf16" and batches.device.type == "cuda":
-            teacher.to(torch.bfloat16)  # frozen: the learning copy stays in fp32
+            teacher.to(torch.bfloat16)  # frozen: what learns stays in fp32
+        self.D = discriminator(teacher, embed, batches, config)
         adapters = teacher.adapt(config.lora) if config.lora else []
         for network in {id(n): n for n in (self.G, teacher)}.values():
             if config.recompute:
                 network.recompute()
             shard(network.blocks(), world)
-        low, high, rho = sigmas
+        self.law, (low, high, rho) = sigmas, sigmas
         self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
-        self.params = {"generator": adapters or self.G.learnable(), "heads": list(self.D.heads.parameters())}
+        judges = [*self.D.heads.parameters(), *self.D.adapters]
+        self.params = {"generator": adapters or self.G.learnable(), "heads": judges}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
+        if self.D.learns:
+            self.modules["backbone"] = teacher
         self.optimizers: dict[str, Optimizer] = {
             "generator": optimizer(config.optimizer, self.params["generator"], config.lr),
             "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
+        self.samples = Samples(teacher, batches, config.samples, high) if config.sample_every else None
+        self.best: Best | None = None
         self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
-
-    def draw(self, x0: Tensor, rngs: Rngs) -> Draw:
-        """Noise levels and noise of one step."""
-        sigma = discrete(self.g_levels, torch.tensor(self.config.level_weights), rngs.uniform())
-        sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
-        n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
-        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near)))
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """Heads first, then the generator (after the heads' head start).
@@ -90,28 +95,65 @@ class StudentTask:
         rngs = [seeds.clips(self.config.clips, i, parts) for i in range(parts)]
         for _ in range(self.config.head_updates - 1):
             for r in rngs:
-                self._heads(self._seen(r, learn=False))
+                self._heads(self._seen(r, "heads"))
             self._update("heads")
         logs = []
         for r in rngs:
-            seen = self._seen(r, learn=not ahead)
+            again = r.copy()
+            seen = self._seen(r, "heads" if ahead or not self.config.shared else "both")
             logs.append(self._heads(seen) | motion(seen))
             if parts == 1:
                 self._update("heads")
+            if not self.config.shared and not ahead:
+                seen = self._seen(again, "generator")
             logs[-1] |= self._generator(seen, ahead)
         if parts > 1:
             self._update("heads")
         norm = 0.0 if ahead else self._update("generator")
         return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"g_norm": norm}
 
-    def _seen(self, rngs: Rngs, learn: bool) -> Seen:
-        """A fresh batch, generated and seen by the backbone; with the generator's gradient if it is to learn."""
-        x0, cond = self.batches.draw(rngs)
-        draw = self.draw(x0, rngs)
+    def look(self, step: int, run_dir: Path) -> Logs:
+        """Figures of the averaged student's samples when they are due; the best student so far is kept."""
+        if self.samples is None or step % self.config.sample_every:
+            return {}
+        average, main = self.averages["generator"], self.world.main
+        self.best = self.best or Best(run_dir)
         half = self.config.precision == "bf16"
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=half), torch.set_grad_enabled(learn):
-            near = self.config.perturbation if self.config.smoothness else 0.0
-            return Seen(judge(self.G, self.D, x0, cond, draw, near), x0, cond, draw)
+        with average.worn(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
+            logs = self.samples.look(self.G, run_dir / "samples" / f"step-{step:06d}.png" if main else None)
+        if self.best.beaten_by(step, logs, main):
+            checkpoint.save(run_dir, step, {"generator": average}, main, file=checkpoint.BEST)
+        return logs
+
+    def _seen(self, rngs: Rngs, learner: Literal["heads", "generator", "both"]) -> Seen:
+        """A fresh batch, generated and seen by the backbone; with gradients as the learner needs them."""
+        how, law, levels = self.config, self.law, self.g_levels
+        sigma = discrete(levels, torch.tensor(how.level_weights), rngs.uniform())
+        share = (sigma / levels[0]).log() / (levels[-1] / levels[0]).log()
+        x0, cond = self.batches.draw(rngs, louder=(how.condition_growth * share.float()).exp())
+        draw = self._draw(x0, sigma, rngs)
+        generates, judges = learner != "heads", learner != "heads" or self.D.learns
+        near = how.perturbation if how.smoothness else 0.0
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=how.precision == "bf16"):
+            x = add_noise(x0, draw.sigma, draw.n)
+            with torch.set_grad_enabled(generates):
+                x0_hat = self.G(x, draw.sigma, cond)
+            with torch.set_grad_enabled(judges):
+                judged = look_at(self.D, x0, x0_hat, cond, draw, near)
+            target = x0
+            if how.target == "teacher" and generates:
+                uncond = self.batches.conditioner.unconditional(cond) if how.target_guidance > 1 else None
+                with self.D.backbone.plain():
+                    target = endpoint(self.D.backbone, x, draw.sigma, cond, uncond, law, how)
+        return Seen(judged, x0, target, cond, draw)
+
+    def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> Draw:
+        """Noise levels and noise of one step."""
+        sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
+        n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
+        close = torch.tensor(self.config.reconstruction_levels or (1.0,) * len(self.g_levels))
+        at = torch.searchsorted(self.g_levels.float(), sigma)
+        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near, close[at])))
 
     def _heads(self, seen: Seen) -> Logs:
         loss, logs = discriminator_loss(self.D, seen.judged, seen.cond, seen.draw, self.config)
@@ -119,14 +161,18 @@ class StudentTask:
         return logs
 
     def _generator(self, seen: Seen, ahead: bool) -> Logs:
-        """The generator's gradient alone: the heads stand still."""
-        self.D.heads.requires_grad_(False)
+        """The generator's gradient alone: the discriminator stands still.
+
+        It is taken at x0_hat for either loss apart, which shows who leads, and then sent through G once.
+        """
+        x0_hat = seen.judged.x0_hat
         with torch.set_grad_enabled(not ahead):
-            loss, logs = generator_loss(self.D, seen.judged, seen.x0, seen.cond, seen.draw, self.config)
-            if not ahead:
-                (loss / self.config.accumulate).backward()
-        self.D.heads.requires_grad_(True)
-        return logs
+            *losses, logs = generator_losses(self.D, seen.judged, seen.target, seen.cond, seen.draw, self.config)
+        if ahead:
+            return logs | {"g_balance": 0.0}
+        judged, near = (torch.autograd.grad(v, x0_hat)[0] for v in losses)
+        x0_hat.backward((judged + near) / self.config.accumulate)
+        return logs | {"g_balance": float(near.norm() / judged.norm().clamp(min=1e-12))}
 
     def _update(self, name: str) -> float:
         """Share, clip, step; returns the gradient's norm. A step that is not finite is skipped."""
@@ -136,6 +182,13 @@ class StudentTask:
             self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
         return norm
+
+
+def discriminator(teacher: Denoiser, embed: int, batches: Draws, config: StudentTraining) -> Discriminator:
+    """What `config` asks for, over `teacher`, for the latents of the batches' codec."""
+    channels = batches.codec.latent_shape(1, 512, 512)[1] if config.differences else 0
+    how = {"kinds": config.heads, "differences": channels, "rank": config.backbone_lora}
+    return Discriminator(teacher, embed, config.head_width, **how).to(batches.device)  # type: ignore[arg-type]
 
 
 def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
@@ -163,7 +216,7 @@ def train_student(
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
 
-    Blending comes after training: a finished run may be ended again with another share.
+    A finished run may be ended again: with another share of blending, with its best or its last student.
     `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
     """
     if config.lora and world.size > 1 and world.mode == "fsdp":
@@ -172,7 +225,9 @@ def train_student(
         raise SfvError("blend is for training in full; with lora it must be 1")
     blank = teacher if config.lora else copy.deepcopy(teacher)
     task = StudentTask(teacher, batches, config, sigmas, world)
-    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude={"blend"})}, world)
+    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude=ENDING)}, world)
+    if config.keep == "best":
+        checkpoint.load_latest(run_dir, {"generator": task.averages["generator"]}, checkpoint.BEST)
     task.averages["generator"].into(blank, config.blend)
     if config.lora and world.main:
         with replacing(run_dir / "lora.safetensors") as path:

@@ -1,0 +1,124 @@
+"""A small temporal decoder: a codec's latents -> pixels in about a quarter of the time, learnt from the codec alone.
+
+Plain residual blocks without normalisation that stop at half the picture's size, after TAESD (madebyollin/taesd),
+each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sfv.errors import SfvError
+from sfv.media import replacing
+from sfv.types import Latents, Pixels
+
+WEIGHTS, CONFIG = "diffusion_pytorch_model.safetensors", "config.json"
+
+
+class DecoderConfig(BaseModel):
+    """Sizes; the stride is 2 ** len(widths)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(gt=0, le=64)
+    widths: tuple[int, ...] = Field(default=(128, 96, 64), min_length=1, max_length=5)  # from the latents up
+    depth: int = Field(default=3, gt=0, le=16)  # blocks at each size
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, then one over three frames, each a residual that starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.time = nn.Conv2d(width, width, (3, 1), padding=(1, 0))
+        for conv in (self.conv2, self.time):
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, b: int) -> Tensor:
+        """(b * f, c, h, w), channels-last -> the same."""
+        x = x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        n, c, h, w = x.shape
+        rows = F.relu(x).permute(0, 2, 3, 1).reshape(b, n // b, h * w, c).permute(0, 3, 1, 2)
+        return x + self.time(rows).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+
+class SmallDecoder(nn.Module):
+    """Scaled latents (b, f, c, h, w) -> pixels in [-1, 1] (b, f, 3, h * stride, w * stride), not clamped."""
+
+    compute: torch.dtype | None = None
+    """What it computes in, where that differs from the weights (bf16 on CPUs that have it)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, depth = config.widths, config.depth
+        self.entry = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(depth)) for w in widths)
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.exit = nn.Conv2d(widths[-1], 12, 3, padding=1)
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent, along one side."""
+        return int(2 ** len(self.config.widths))
+
+    def forward(self, latents: Latents) -> Pixels:
+        """All clips and frames together."""
+        kind = self.compute or self.entry.weight.dtype
+        z = latents.to(self.entry.weight.dtype)
+        with torch.autocast(z.device.type, kind, enabled=kind != z.dtype):
+            return self._frames(z.flatten(0, 1), len(z)).float().unflatten(0, z.shape[:2])
+
+    def _frames(self, z: Tensor, b: int) -> Tensor:
+        """(b * f, c, h, w) -> (b * f, 3, y, x)."""
+        h = self.entry(z.contiguous(memory_format=torch.channels_last))
+        for i, level in enumerate(self.levels):
+            h = h if i == 0 else F.interpolate(self.narrow[i - 1](h), scale_factor=2)
+            for block in level:  # type: ignore[attr-defined]
+                h = block(h, b)
+        return F.pixel_shuffle(self.exit(F.relu(h)), 2)
+
+
+def new_decoder(latent_channels: int, stride: int, seed: int) -> SmallDecoder:
+    """A fresh decoder for a codec's latents; SfvError for a stride that is no power of two."""
+    levels = stride.bit_length() - 1
+    if levels < 1 or stride != 1 << levels:
+        raise SfvError(f"a small decoder needs a codec whose stride is a power of two, not {stride}")
+    torch.manual_seed(seed)
+    widths = (128,) * max(0, levels - 3) + (128, 96, 64)[-levels:]
+    return SmallDecoder(DecoderConfig(latent_channels=latent_channels, widths=widths))
+
+
+def save_decoder(decoder: SmallDecoder, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write config.json and one safetensors file; `dtype` casts what is stored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in decoder.state_dict().items()}
+    with replacing(folder / CONFIG) as beside:
+        beside.write_text(json.dumps({"_class_name": "SmallDecoder", **decoder.config.model_dump()}, indent=2) + "\n")
+    with replacing(folder / WEIGHTS) as beside:
+        save_file(tensors, beside, {"format": "pt"})
+
+
+def load_decoder(folder: Path, dtype: torch.dtype, latent_channels: int, stride: int) -> SmallDecoder:
+    """Open a decoder strictly; it must fit the codec's latents, and every weight must be a finite number."""
+    try:
+        kept = json.loads((folder / CONFIG).read_text())
+        decoder = SmallDecoder(DecoderConfig(**{k: v for k, v in kept.items() if k != "_class_name"}))
+        decoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ValidationError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise SfvError(f"{folder} is not a whole small decoder ({reason}); train it again or delete it") from error
+    if (decoder.config.latent_channels, decoder.stride) != (latent_channels, stride):
+        raise SfvError(f"{folder} decodes other latents than this model's codec makes; delete it or train it again")
+    if bad := [k for k, v in decoder.state_dict().items() if not bool(torch.isfinite(v).all())]:
+        raise SfvError(f"{folder} holds weights that are not finite numbers ({bad[0]}); train it again or delete it")
+    return decoder.to(dtype).eval().requires_grad_(False)
