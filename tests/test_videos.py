@@ -124,3 +124,33 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode())
     with pytest.raises(SfvError, match="holds no video"):
         list(stream_video(path))
+
+
+def turned(path: Path, degrees: int) -> Path:
+    """Rewrite an mp4's track matrix so that players turn it clockwise, as phones do (ISO 14496-12, 8.3.2)."""
+    one, minus = 0x00010000, 0xFFFF0000
+    a, b, c, d = {90: (0, one, minus, 0), 180: (minus, 0, 0, minus), 270: (0, minus, one, 0)}[degrees]
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = b"".join(v.to_bytes(4, "big") for v in (a, b, 0, c, d, 0, 0, 0, 0x40000000))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("degrees", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_phones_videos_stand_upright(tmp_path: Path, degrees: int, corner: tuple[int, int]) -> None:
+    """A white upper left corner goes where a player that obeys the file shows it."""
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 64, "yuv420p"
+        picture = np.zeros((32, 64, 3), np.uint8)
+        picture[:16, :32] = 255
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    frames = [f for _, f in stream_video(turned(path, degrees))]
+    assert len(frames) == 3 and frames[0].shape == ((32, 64, 3) if degrees == 180 else (64, 32, 3))
+    four = {(y, x): int(frames[0][y * 8 if y else 4, x * 8 if x else 4, 0]) for y in (0, -1) for x in (0, -1)}
+    assert max(four, key=lambda k: four[k]) == corner and four[corner] > 200
+    assert sum(v > 100 for v in four.values()) == 1

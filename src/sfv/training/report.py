@@ -105,7 +105,8 @@ def curve(points: Points, bounds: list[float], behind: Points | None = None) -> 
         at = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
         return f'<polyline points="{at}" {look} fill="none"/>'
 
-    lines = [line(behind or [], 'stroke="#bbb" stroke-width="1.6"'), line(points, 'stroke="#246" stroke-width="1.6"')]
+    lines = [line(behind, 'stroke="#bbb" stroke-width="1.6"')] if behind else []
+    lines.append(line(points, 'stroke="#246" stroke-width="1.6"'))
     dash = 'stroke="#c33" stroke-dasharray="4"'
     lines += [line([(min(xs), b), (max(xs), b)], dash) for b in bounds if low <= b <= high]
     texts = [(4, 16, f"{high:.3g}"), (4, HEIGHT - 24, f"{low:.3g}"), (EDGE, HEIGHT - 5, f"step {min(xs):g}")]
