@@ -8,7 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from sfv.training.account import account_svd
+from sfv.families.blueprints import Shapes
+from sfv.training.account import account
 from sfv.training.config import PRESETS, StudentTraining
 
 
@@ -18,7 +19,7 @@ def main(out: Path) -> None:
     for name in ("svd-24gb", "svd-80gb", "svd-paper"):
         how = PRESETS[name]["student"][-1]
         assert isinstance(how, StudentTraining)
-        counted = account_svd(how)
+        counted = account(Shapes(), how)
         result[name] = asdict(counted) | {"peak_gb": round(counted.peak / 1e9, 2)}
         print(f"{name}\n{counted}\n")
     out.write_text(json.dumps(result, indent=1) + "\n")

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 
+from sfv.families.blueprints import Shapes
 from sfv.families.svd import SVDDenoiser
-from sfv.training.account import account_svd
+from sfv.training.account import account
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.seeds import Rngs, Seeds
@@ -35,7 +36,7 @@ class Fake(Draws):
     def pick(self, rngs: Rngs) -> Picked:
         raise NotImplementedError
 
-    def draw(self, rngs: Rngs, drop: float = 0.0):  # type: ignore[no-untyped-def]
+    def draw(self, rngs: Rngs, drop: float = 0.0, louder: torch.Tensor | None = None):  # type: ignore[no-untyped-def]
         b, y, x = len(rngs), HEIGHT // 8, WIDTH // 8
         cond = {
             "image_latents": rngs.normal(4, y, x).cuda(),
@@ -73,7 +74,8 @@ def main(out: Path, presets: list[str]) -> None:
         how = PRESETS[name]["student"][-1]
         assert isinstance(how, StudentTraining)
         how = how.model_copy(update={"accumulate": 1})
-        results[name] = {"counted_gb": account_svd(how, FRAMES, HEIGHT, WIDTH).peak / 1e9} | measured(how)  # type: ignore[assignment]
+        counted = account(Shapes(frames=FRAMES, height=HEIGHT, width=WIDTH), how)
+        results[name] = {"counted_gb": counted.peak / 1e9} | measured(how)  # type: ignore[assignment]
         (out / "svd-steps.json").write_text(json.dumps(results, indent=1))
         print(name, results[name])
 

@@ -1,6 +1,7 @@
 """Adapters, recomputation, SM3 and accounts: exactness by hand, full-size presets by counting."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sfv.adversary.discriminator import Discriminator
+from sfv.families import load
 from sfv.families.adapters import adapted
 from sfv.families.base import VideoModel
+from sfv.families.blueprints import Shapes
 from sfv.families.recompute import units
 from sfv.families.svd import SVDDenoiser
-from sfv.training.account import GB, Account, account_svd
+from sfv.training.account import GB, Account, account
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.optimizers import SM3
+from sfv.training.seeds import Seeds
 from sfv.training.step import Draw, generator_losses, judge
+from sfv.training.sticker import train_part
 from sfv.training.student import train_student
 
 SIGMA = torch.tensor([3.0])
@@ -126,7 +131,7 @@ def full_size(preset: str, **changes: object) -> Account:
     """A preset on SVD's own UNet."""
     stage = PRESETS[preset]["student"][-1]
     assert isinstance(stage, StudentTraining)
-    return account_svd(stage.model_copy(update=changes))
+    return account(Shapes(), stage.model_copy(update=changes))
 
 
 @pytest.mark.slow
@@ -146,3 +151,34 @@ def test_full_presets_fit_80_gb_by_counting(preset: str) -> None:
     print(got)
     assert 3.0e9 < got.parameters < 3.3e9 and 1.5e9 < got.trained < 1.65e9
     assert got.peak <= 76 * GB
+
+
+def test_a_dry_run_says_what_a_run_needs(tiny_folder: Path) -> None:
+    """Parameters are those of the networks that a run would build; more clips need more, and adapters train less."""
+    plan = json.loads(train_part("student", Path("."), Path("."), "debug", init=tiny_folder, dry=True))
+    (needs,) = plan["needs"]
+    unet = sum(p.numel() for p in load(tiny_folder).denoiser.parameters())
+    heads = sum(p.numel() for p in Discriminator(load(tiny_folder).denoiser, 32, 96).heads.parameters())
+    assert needs["parameters_million"] == pytest.approx((2 * unet + heads) / 1e6, abs=0.05)
+    assert needs["trained_million"] == pytest.approx((unet + heads) / 1e6, abs=0.05)
+    assert all(v > 0 for k, v in needs.items() if k != "hours")
+    for changes, figure in ((("clips=4",), "tflop_per_update"), (("clips=4",), "peak_gb")):
+        more = json.loads(train_part("student", Path("."), Path("."), "debug", changes, init=tiny_folder, dry=True))
+        assert more["needs"][0][figure] >= needs[figure]
+    less = json.loads(train_part("student", Path("."), Path("."), "debug", ("lora=2",), init=tiny_folder, dry=True))
+    assert less["needs"][0]["trained_million"] < needs["trained_million"]
+    teacher = json.loads(train_part("teacher", Path("."), Path("."), "debug", init=tiny_folder, dry=True))
+    assert teacher["needs"][-1]["trained_million"] == pytest.approx(unet / 1e6, abs=0.05)
+
+
+def test_every_clip_can_be_told_one_motion(tiny: VideoModel) -> None:
+    from ranks import Noise
+
+    batches = Noise(tiny)
+    told = []
+    for motion_id in (None, 127.0):
+        batches.motion_id = motion_id
+        told.append(batches.draw(Seeds(0, 0).clips(2))[1]["added_time_ids"][:, 1].tolist())
+    assert told == [[9.0, 9.0], [127.0, 127.0]]
+    paper = PRESETS["svd-paper"]["student"][-1]
+    assert isinstance(paper, StudentTraining) and paper.motion_id == 127

@@ -1,6 +1,7 @@
 """Small SVD-architecture models built from nothing; the embedded model's sizes are STICKER."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -114,10 +115,28 @@ def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
     )
 
 
-def svd_denoiser() -> SVDDenoiser:
-    """SVD's own UNet (1.52 billion weights) on the meta device: shapes without memory."""
+@dataclass(frozen=True)
+class Shapes:
+    """What a model's configuration files say of it: enough to count, without weights. The default is SVD's own."""
+
+    unet: Mapping[str, Any] = field(default_factory=dict)
+    stride: int = 8
+    frames: int = 14
+    height: int = 448
+    width: int = 768
+
+    def denoiser(self) -> SVDDenoiser:
+        """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
+        known = {k: v for k, v in self.unet.items() if not k.startswith("_")}
+        with torch.device("meta"):
+            return SVDDenoiser(UNetSpatioTemporalConditionModel(**known)).to("meta")
+
+
+def shapes(plan: Blueprint) -> Shapes:
+    """Those of a blueprint."""
     with torch.device("meta"):
-        return SVDDenoiser(UNetSpatioTemporalConditionModel()).to("meta")
+        config = new_denoiser(plan, 0).unet.config
+    return Shapes(dict(config), 2 ** (len(plan.codec_channels) - 1), plan.frames, plan.size, plan.size)
 
 
 def new_model(plan: Blueprint, seed: int) -> VideoModel:

@@ -26,6 +26,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+from sfv.families.blueprints import Shapes
 from sfv.families.decoder import load_decoder, save_decoder
 from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd_single import to_single
@@ -72,6 +73,15 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
 def _geometry(codec: SVDCodec) -> tuple[int, int]:
     """Channels of its latents, and pixels per latent."""
     return codec.latent_shape(1, codec.stride, codec.stride)[1], codec.stride
+
+
+def shapes(folder: Path, unet: str = "unet") -> Shapes:
+    """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
+    config, vae = (_json(folder / part / "config.json") for part in (unet, "vae"))
+    stride = 2 ** (len(vae["block_out_channels"]) - 1)
+    own = folder / unet / "sfv.json"
+    size = _json(own) if own.exists() else {"frames": config.get("num_frames", 14), "height": 448, "width": 768}
+    return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]))
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

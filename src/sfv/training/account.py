@@ -1,11 +1,13 @@
-"""What a student run needs before it is started: parameters, memory and arithmetic, counted without weights.
+"""What a run needs before it is started: parameters, memory and arithmetic, counted without weights.
 
 The networks are built on PyTorch's meta device and one step is traced there: every tensor that autograd keeps is
 counted, units that are recomputed count their inputs and, once, the largest inside. What it leaves out: the
 allocator's rounding, kernels' workspace and the codec; a few per cent.
 """
 
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,13 +19,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
-from sfv.families.blueprints import svd_denoiser
+from sfv.families.blueprints import Shapes
 from sfv.families.recompute import Recomputed, units
-from sfv.training.config import StudentTraining
+from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.step import Draw, generator_terms, judge
-from sfv.types import Cond
+from sfv.training.teacher import denoising_loss
+from sfv.types import Cond, Latents
 
 GB = 1e9
+EFFICIENCY = 0.25
+"""Of a large matrix product's rate that whole training steps reach; measured at 0.2 to 0.3 on two CPU cores."""
+
 FROZEN, LEARNING = 2, 6
 """Bytes of a weight: bf16; or fp32 and the bf16 copy that autocast keeps for the step."""
 
@@ -58,51 +64,112 @@ class Account:
         return "\n".join([*lines, f"{'peak':14s} {self.peak / GB:6.2f} GB", f"{self.flops / 1e12:.1f} TFLOP a step"])
 
 
-def account(G: Denoiser, teacher: Denoiser, cond: Cond, shape: tuple[int, ...], config: StudentTraining) -> Account:
-    """Count a step of `config` for networks on the meta device (the same one twice if it learns by adapters).
-
-    `shape` (b, f, c, y, x) of the latents; `cond` as the family's conditioner makes it, on meta.
-    """
-    embed = cond["image_embeds"].shape[-1]
+def account(shapes: Shapes, config: StudentTraining | TeacherTraining) -> Account:
+    """Count one update of `config` on one rank, for the networks that `shapes` describes."""
+    b, y, x = config.clips, shapes.height // shapes.stride, shapes.width // shapes.stride
+    counted = _student if isinstance(config, StudentTraining) else _teacher
     with torch.device("meta"):
-        D = Discriminator(teacher, embed, config.head_width)
-        x0, n, n_d = (torch.empty(shape) for _ in range(3))
-        sigma = torch.empty(shape[0])
-        draw = Draw(sigma, n, sigma, n_d, n)
-    for m in (G, teacher):
-        m.to("meta", torch.bfloat16)  # what autocast computes in
-    learning = G.adapt(config.lora) if config.lora else list(G.requires_grad_(True).parameters())
-    trained = sum(p.numel() for p in learning) + sum(p.numel() for p in D.heads.parameters())
+        D = shapes.denoiser()
+        channels = D.unet.config.out_channels
+        cond = {
+            "image_latents": torch.empty(b, channels, y, x),
+            "image_embeds": torch.empty(b, 1, D.unet.config.cross_attention_dim),
+            "added_time_ids": torch.empty(b, 3),
+        }
+        x0 = torch.empty(b, getattr(config, "frames", None) or shapes.frames, channels, y, x)
+        return counted(shapes, D, x0, cond, config)  # type: ignore[arg-type]
+
+
+def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config: StudentTraining) -> Account:
+    G = teacher if config.lora else shapes.denoiser()
+    D = Discriminator(
+        teacher,
+        cond["image_embeds"].shape[-1],
+        config.head_width,
+        kinds=config.heads,
+        differences=x0.shape[2] if config.differences else 0,
+        rank=config.backbone_lora,
+    )
+    adapters = G.adapt(config.lora) if config.lora else list(G.requires_grad_(True).parameters())
+    sigma = torch.empty(len(x0))
+    draw = Draw(sigma, x0, sigma, x0, x0)
+
+    def step() -> None:
+        generator_terms(D, judge(G, D, x0, cond, draw), x0, cond, draw, config)
+
     networks = list({id(m): m for m in (G, teacher)}.values())
     if config.recompute:
         for m in networks:
             m.recompute()
-    with counted_units(networks) as tally, FlopCounterMode(display=False) as flops, lean_flash():
-        with kept(tally):
-            seen = judge(G, D, x0, cond, draw)
-            generator_terms(D, seen, x0, cond, draw, config)
-    total = sum(p.numel() for m in (*networks, D.heads) for p in m.parameters())
+    learning = [*adapters, *D.heads.parameters(), *D.adapters]
+    # of the arithmetic, every turn of the heads but the last is forward alone
+    turns = 3 + config.head_updates - 1
+    return _count([*networks, D.heads], learning, adapters, config, step, config.optimizer, turns)
+
+
+def _teacher(shapes: Shapes, D: Denoiser, x0: Latents, cond: Cond, config: TeacherTraining) -> Account:
+    learning = list(D.requires_grad_(True).parameters())
+    sigma = torch.empty(len(x0))
+
+    def step() -> None:
+        denoising_loss(D, x0, cond, sigma, x0, config.max_weight)
+
+    return _count([D], learning, learning, config, step, "muon", 3)
+
+
+def _count(
+    networks: list[nn.Module],
+    learning: list[nn.Parameter],
+    averaged: list[nn.Parameter],
+    config: StudentTraining | TeacherTraining,
+    step: Callable[[], None],
+    optimizer: str,
+    passes: int,
+) -> Account:
+    """Trace one step's forward and add up; `passes` are forward passes that the whole step's arithmetic is worth."""
+    for m in networks:
+        if isinstance(m, Denoiser):
+            m.to("meta", torch.bfloat16)  # what autocast computes in; heads are fp32
+    with counted_units(networks) as tally, FlopCounterMode(display=False) as flops, lean_flash(), kept(tally):
+        step()
+    total = sum(p.numel() for m in networks for p in m.parameters())
+    trained = sum(p.numel() for p in learning)
     return Account(
         parameters=total,
         trained=trained,
         weights=FROZEN * (total - trained) + LEARNING * trained,
         gradients=4 * trained,
-        optimizer=PER_WEIGHT[config.optimizer] * trained,
-        average=4 * sum(p.numel() for p in learning),
+        optimizer=PER_WEIGHT[optimizer] * trained,
+        average=4 * sum(p.numel() for p in averaged),
         activations=tally["kept"],
         largest_unit=tally["largest"],
-        flops=3 * flops.get_total_flops(),
+        flops=passes * config.accumulate * flops.get_total_flops(),
     )
 
 
-def account_svd(config: StudentTraining, frames: int = 14, height: int = 448, width: int = 768) -> Account:
-    """Count a step of SVD itself at a clip size in pixels."""
-    teacher = svd_denoiser()
-    G = teacher if config.lora else svd_denoiser()
-    b, y, x = config.clips, height // 8, width // 8
-    shapes = {"image_latents": (b, 4, y, x), "image_embeds": (b, 1, 1024), "added_time_ids": (b, 3)}
-    cond = {k: torch.empty(shape, device="meta") for k, shape in shapes.items()}
-    return account(G, teacher, cond, (b, frames, 4, y, x), config)
+def needs(shapes: Shapes, config: StudentTraining | TeacherTraining, rate: float) -> dict[str, float]:
+    """For people who plan: millions of weights, GB at the peak, TFLOP of an update, and hours at `rate` FLOP/s."""
+    counted = account(shapes, config)
+    seconds = counted.flops / (EFFICIENCY * rate)
+    return {
+        "parameters_million": round(counted.parameters / 1e6, 1),
+        "trained_million": round(counted.trained / 1e6, 1),
+        "peak_gb": round(counted.peak / GB, 2),
+        "tflop_per_update": round(counted.flops / 1e12, 3),
+        "seconds_per_update": round(seconds, 3),
+        "hours": round(seconds * config.steps / 3600, 2),
+    }
+
+
+def matmul_rate(device: torch.device, side: int = 2048) -> float:
+    """FLOP/s of a bf16 matrix product here and now, the median of five."""
+    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    taken = []
+    for _ in range(7):
+        start = time.perf_counter()
+        (a @ a)[0, 0].item()
+        taken.append(time.perf_counter() - start)
+    return 2 * side**3 / statistics.median(taken[2:])
 
 
 @contextmanager

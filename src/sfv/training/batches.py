@@ -22,6 +22,8 @@ class Draws(ABC):
     conditioner: Conditioner
     autocast = True
     """Encode condition pictures in bfloat16."""
+    motion_id: float | None = None
+    """What every clip is told; None for the rank of its own motion among the training clips, 0-255."""
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +43,8 @@ class Draws(ABC):
         aug = (-3 + 0.5 * rngs.normal()).exp() * (1 if louder is None else louder)
         clean = got.pictures[:, None]
         noised = clean + per_clip(aug) * rngs.normal(*clean.shape[1:])
-        ids = torch.stack([got.fps - 1, got.motion, aug], 1)
+        motion = got.motion if self.motion_id is None else torch.full_like(got.motion, self.motion_id)
+        ids = torch.stack([got.fps - 1, motion, aug], 1)
         cond = {
             "image_latents": self._encode(noised.to(self.device)),
             "image_embeds": got.embeds.to(self.device),
@@ -119,7 +122,7 @@ class Batches(Draws):
         scores = [frame_difference(self._window(rng)[0]) for _ in range(1000)]
         return torch.quantile(torch.stack(scores), torch.linspace(0, 1, 256))
 
-    def motion_id(self, x0: Tensor) -> float:
+    def motion_rank(self, x0: Tensor) -> float:
         """0-255: where this window's motion ranks."""
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
 
@@ -133,7 +136,7 @@ class Batches(Draws):
             torch.stack(pixels),
             torch.stack([self.shards.embed(e, at) for _, e, at, _ in drawn]),
             torch.tensor([rate for *_, rate in drawn]),
-            torch.tensor([self.motion_id(w) for w, *_ in drawn]),
+            torch.tensor([self.motion_rank(w) for w, *_ in drawn]),
         )
 
     def _window(self, rng: torch.Generator) -> tuple[Tensor, Entry, int, float]:

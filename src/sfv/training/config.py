@@ -59,11 +59,17 @@ class PictureEncoderTraining(Schedule):
     ema: float = 0.995
 
 
-class TeacherTraining(Schedule):
+class ClipTraining(Schedule):
+    """What training on latent clips shares. The paper's values are in brackets where ours differ."""
+
+    clips: int = Field(gt=0)  # clips in a batch on one rank [4]
+    accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
+    motion_id: float | None = Field(default=None, ge=0, le=255)  # of every clip [127]; None: the rank of its own motion
+
+
+class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
 
-    clips: int = Field(gt=0)  # clips in a batch on one rank
-    accumulate: int = Field(default=1, gt=0)  # batches to an update
     frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
     lr: float = 1.5e-3  # Muon
     p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
@@ -74,11 +80,9 @@ class TeacherTraining(Schedule):
     ema: float = 0.998
 
 
-class StudentTraining(Schedule):
+class StudentTraining(ClipTraining):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
 
-    clips: int = Field(gt=0)  # clips in a batch on one rank [4]
-    accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
     lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
     lr_heads: float = 1e-3  # [1e-4]
     optimizer: Literal["adam", "sm3", "muon"] = "adam"  # of G [SM3]
@@ -213,6 +217,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             _svd(
                 steps=12500,
                 accumulate=4,
+                motion_id=127,
                 lr=1e-5,
                 lr_heads=1e-4,
                 optimizer="sm3",

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,10 +13,12 @@ from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
 from sfv.families import pick_device
 from sfv.families.base import Codec, VideoModel, fingerprint
-from sfv.families.blueprints import STICKER, TINY, Blueprint, new_model
+from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
+from sfv.families.blueprints import shapes as blueprint_shapes
 from sfv.families.decoder import new_decoder, save_decoder
-from sfv.families.svd_folder import SMALL, load, save, save_denoiser
+from sfv.families.svd_folder import SMALL, load, save, save_denoiser, shapes
 from sfv.settings import Defaults
+from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
 from sfv.training.config import PARTS, CodecTraining, DecoderTraining, Stages, StudentTraining, TeacherTraining, stages
@@ -26,7 +29,7 @@ from sfv.training.student import train_student
 from sfv.training.teacher import train_teacher
 from sfv.training.video import is_videos, train_on_videos
 
-FPS, VERSIONS = 12, (2, 1)
+FPS, VERSIONS, SVD = 12, (2, 1), Shapes()
 
 
 def train_part(
@@ -47,7 +50,7 @@ def train_part(
     """
     plan = stages(preset, part, overrides)
     if dry:
-        return json.dumps({"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}, indent=1)
+        return json.dumps(outlook(part, preset, plan, init, device), indent=1)
     if threads:
         torch.set_num_threads(threads)
     world = join(mode)
@@ -62,6 +65,17 @@ def train_part(
     trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}
     (trained | {"decoder": _decoder})[part](model, clips, plan, folder)
     return f"{folder}: {part} trained"
+
+
+def outlook(part: str, preset: str, plan: Stages, init: Path | None, device: str) -> dict[str, Any]:
+    """The resolved configuration of every stage and, for teacher and student, what it will need (an estimate)."""
+    told: dict[str, Any] = {"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}
+    if part in ("teacher", "student"):
+        own = SVD if preset.startswith("svd") else blueprint_shapes(TINY if preset == "debug" else STICKER)
+        sizes = shapes(init) if init else own
+        rate = matmul_rate(pick_device(device))
+        told["needs"] = [needs(sizes, s, rate) for s in plan if isinstance(s, StudentTraining | TeacherTraining)]
+    return told
 
 
 def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:

@@ -39,7 +39,7 @@ class TeacherTask:
         world: World = ALONE,
     ) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        self.world = world
+        self.world, batches.motion_id = world, config.motion_id
         shard(D.blocks(), world)
         self.params = D.learnable()
         self.modules: dict[str, nn.Module] = {"denoiser": D}
