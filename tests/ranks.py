@@ -1,4 +1,4 @@
-"""A tiny training run for tests of many processes: python ranks.py TASK MODE CLIPS ACCUMULATE STEPS FOLDER."""
+"""A tiny run for tests of many processes: python ranks.py TASK MODE CLIPS ACCUMULATE STEPS FOLDER [OPTIMIZER]."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ class Flat(Noise):
         return replace(got, x0=rngs.normal(4, 4, 1, 1).expand(-1, -1, -1, 16, 16))
 
 
-def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path) -> None:
+def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path, opt: str = "adam") -> None:
     torch.set_num_threads(1)
     world = join(mode)  # type: ignore[arg-type]
     model = wiggle(new_model(TINY, 0))
@@ -52,7 +52,7 @@ def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: 
         D = model.denoiser.requires_grad_(True)
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
-        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4, head_optimizer="adam")  # type: ignore[arg-type]
+        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4, optimizer=opt, head_optimizer=opt)  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, (0.002, 200.0, 7.0), folder, world)
         if world.main:
             total = sum(float(p.double().sum()) for p in G.parameters())
@@ -60,5 +60,5 @@ def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: 
 
 
 if __name__ == "__main__":
-    task, mode, clips, accumulate, steps, folder = sys.argv[1:]
-    main(task, mode, int(clips), int(accumulate), int(steps), Path(folder))
+    task, mode, clips, accumulate, steps, folder, *more = sys.argv[1:]
+    main(task, mode, int(clips), int(accumulate), int(steps), Path(folder), *more)

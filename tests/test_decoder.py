@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ranks import Noise
+from test_training import store  # noqa: F401
 
 import sfv
 from sfv.batch import animate_file, replay
+from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
 from sfv.families import svd_folder
 from sfv.families.base import VideoModel
@@ -15,6 +18,9 @@ from sfv.families.decoder import CONFIG, WEIGHTS, SmallDecoder, load_decoder, ne
 from sfv.generation import generate
 from sfv.media import write_picture
 from sfv.settings import Settings
+from sfv.training.config import DecoderTraining
+from sfv.training.decoder import DecoderTask, one_call
+from sfv.training.seeds import Seeds
 
 
 def shaken(channels: int = 4, stride: int = 2) -> SmallDecoder:
@@ -121,3 +127,22 @@ def test_export_carries_it(small: VideoModel, tmp_path: Path) -> None:
     svd_folder.export(tmp_path / "model", tmp_path / "out", torch.float16)
     kept = load_decoder(tmp_path / "out" / "decoder", torch.float32, 4, 2)
     assert torch.allclose(kept.entry.weight, small.small.entry.weight, atol=1e-3)  # type: ignore[union-attr]
+
+
+def test_copying_steps_show_windows_of_whole_decoded_clips(tiny: VideoModel, store: Path) -> None:  # noqa: F811
+    """What is made is decoded whole by the codec's own decoder; the small one sees a window and the same window."""
+    whole = torch.randn(2, 4, 4, 16, 16)
+    config = DecoderTraining(steps=1, clips=2, frames=3, copy_share=1.0)
+    task = DecoderTask(shaken().requires_grad_(True), tiny.codec, ClipStore(store), config, lambda rngs: whole)
+    latents, pixels = task._copied(Seeds(0, 0), torch.Generator().manual_seed(0))
+    (first,) = (i for i in (0, 1) if torch.equal(latents, whole[:, i : i + 3]))
+    torch.testing.assert_close(pixels, tiny.codec.decode(whole)[:, first : first + 3])
+    assert task.step(0, Seeds(0, 0))["loss"] > 0
+
+
+def test_made_clips_come_from_one_call(tiny: VideoModel) -> None:
+    calls = []
+    hook = tiny.denoiser.unet.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr,operator]
+    clips = one_call(tiny.denoiser, Noise(tiny), 200.0)(Seeds(0, 0).clips(2))
+    hook.remove()
+    assert clips.shape == (2, 4, 4, 16, 16) and len(calls) == 1

@@ -63,6 +63,16 @@ def test_two_ranks_are_one(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_shards_are_one_under_sm3(tmp_path: Path) -> None:
+    """The paper's optimiser, sharded: rows lie on their ranks, columns are of all of them."""
+    launch(1, "student", "ddp", 2, 1, 6, tmp_path / "one", "sm3")
+    launch(2, "student", "fsdp", 1, 1, 6, tmp_path / "two", "sm3")
+    same(losses(tmp_path / "one"), losses(tmp_path / "two"), ("d_loss", "huber", "g_adv"), 1e-4)
+    sums = [json.loads((tmp_path / k / "sum.json").read_text()) for k in ("one", "two")]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
     launch(1, "teacher", "ddp", 2, 1, 4, tmp_path / "whole")
     launch(1, "teacher", "ddp", 1, 2, 4, tmp_path / "parts")

@@ -48,6 +48,8 @@ class CodecTraining(PixelTraining):
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec."""
 
+    copy_share: float = Field(default=0.0, ge=0, le=1)  # of steps that copy the codec's own decoder on made clips
+
 
 class PictureEncoderTraining(Schedule):
     """Contrastive learning of pictures and names."""
@@ -165,9 +167,21 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
         "decoder": (
-            DecoderTraining(steps=6000, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
+            DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
             DecoderTraining(
-                steps=2500, clips=1, frames=5, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+                steps=1500, clips=1, frames=5, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
+            DecoderTraining(
+                steps=900,
+                clips=1,
+                frames=7,
+                lr=2e-3,
+                decay_from=0.1,
+                warmup=50,
+                edges=0.2,
+                noise=0.05,
+                plain=0.9,
+                copy_share=0.5,
             ),
         ),
         "student": (
@@ -203,6 +217,18 @@ PRESETS: dict[str, dict[str, Stages]] = {
             DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
             DecoderTraining(
                 steps=8000, clips=8, frames=8, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
+            ),
+            DecoderTraining(
+                steps=6000,
+                clips=8,
+                frames=8,
+                lr=2e-3,
+                decay_from=0.1,
+                warmup=50,
+                edges=0.2,
+                noise=0.05,
+                plain=0.9,
+                copy_share=0.5,
             ),
         ),
         "student": (
@@ -240,7 +266,10 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "picture-encoder": (PictureEncoderTraining(steps=2, pictures=2),),
         "teacher": (TeacherTraining(steps=2, clips=2, frames=3), TeacherTraining(steps=4, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
-        "decoder": (DecoderTraining(steps=3, clips=2, crop=16), DecoderTraining(steps=2, clips=1, frames=3)),
+        "decoder": (
+            DecoderTraining(steps=3, clips=2, crop=16),
+            DecoderTraining(steps=2, clips=1, frames=3, copy_share=1.0),
+        ),
     },
 }
 """Preset -> part -> stages, each run after the one before it."""

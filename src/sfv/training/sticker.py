@@ -22,7 +22,7 @@ from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
 from sfv.training.config import PARTS, CodecTraining, DecoderTraining, Stages, StudentTraining, TeacherTraining, stages
-from sfv.training.decoder import train_decoder
+from sfv.training.decoder import one_call, train_decoder
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.student import train_student
@@ -80,7 +80,7 @@ def outlook(part: str, preset: str, plan: Stages, init: Path | None, device: str
 
 def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     """A fresh model for the first part; otherwise the folder as the parts before left it."""
-    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher", "decoder": "codec"}
+    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher", "decoder": "student"}
     if part == PARTS[0]:
         return new_model(blueprint, seed=0)
     before = marks[part]
@@ -167,8 +167,9 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     channels, y, _ = model.codec.latent_shape(1, clips.size, clips.size)[1:]
     decoder = new_decoder(channels, clips.size // y, seed=0).to(model.device)
+    made = one_call(model.denoiser, _batches(model, clips, folder), model.sigma_max)
     for i, stage in enumerate(plan):
         assert isinstance(stage, DecoderTraining)
-        decoder = train_decoder(decoder, model.codec, clips, stage, folder / "runs" / "decoder" / str(i))
+        decoder = train_decoder(decoder, model.codec, clips, stage, folder / "runs" / "decoder" / str(i), made)
     save_decoder(decoder, folder / SMALL)
     _finish(folder, "decoder")
