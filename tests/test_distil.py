@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -85,6 +86,22 @@ def test_a_kill_in_mid_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
         net = torch.nn.Linear(2000, 2000)
         step = checkpoint.load_latest(tmp_path, {"net": net})
         assert step >= 1 and torch.equal(net.weight, torch.full_like(net.weight, float(step)))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A limit on file sizes stands for the full disk: the second save fails, the first stays whole."""
+    net = torch.nn.Linear(500, 500)
+    checkpoint.save(tmp_path, 1, {"net": net})
+    before, limits = net.weight.detach().clone(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    torch.nn.init.zeros_(net.weight)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(SfvError, match="cannot be written .* free some space"):
+            checkpoint.save(tmp_path, 2, {"net": net})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load_latest(tmp_path, {"net": net}) == 1
+    assert torch.equal(net.weight, before) and [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
 
 
 def test_dry_run_prints_every_stage() -> None:

@@ -29,6 +29,7 @@ def test_load_save_load_is_bit_equal(tiny: VideoModel, tmp_path: Path) -> None:
     before, after = states(tiny), states(again)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[k], after[k]) for k in before)
+    assert not any(str(tmp_path.parent) in p.read_text() or "_path" in p.read_text() for p in tmp_path.rglob("*.json"))
     assert again.defaults == tiny.defaults
     assert (again.sigma_min, again.sigma_max, again.hash) == (tiny.sigma_min, tiny.sigma_max, tiny.hash)
     cond = tiny.conditioner(torch.zeros(1, 3, 32, 32), fps=7)

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import EncodeSettings, Format, Settings
+from sfv.settings import Decoder, EncodeSettings, Format, Settings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -151,12 +151,14 @@ class Evaluate(Flags):
     """Use only this many clips (0 = all): quicker, and not comparable with other limits."""
     weights: Path | None = None
     """Folder with efficientnet_lite0_fp16.safetensors and transnetv2_fp16.safetensors for network features."""
+    decoder: Decoder | None = None
+    """small or full, for every row; the default is what `sfv generate` uses."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.evaluation.evaluate import evaluate
 
-        print(evaluate(self.data, self.rows, self.out, self.split, self.limit, self.weights))
+        print(evaluate(self.data, self.rows, self.out, self.split, self.limit, self.weights, self.decoder))
         return 0
 
 

@@ -22,7 +22,7 @@ from sfv.families.base import VideoModel
 from sfv.generation import generate, to_frames
 from sfv.media import contact_sheet, flow, replacing, write_clip, write_picture
 from sfv.metrics import Basis, flicker, frechet_distance, psnr
-from sfv.settings import Settings
+from sfv.settings import Decoder, Settings
 from sfv.types import Frames
 
 FRAMES, FPS, DIMS, PER_FAMILY, BASIS_CLIPS = 14, 12, 32, 2, 250
@@ -53,6 +53,7 @@ def evaluate(
     split: str = "val",
     limit: int = 0,
     weights: Path | None = None,
+    decoder: Decoder | None = None,
 ) -> str:
     """Measure each MODEL:STEPS row against the split's real clips; returns the markdown table.
 
@@ -65,9 +66,9 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     real = [real_frames(store, c) for c in chosen]
     bases = _bases(store, nets)
-    made = {row: _generate_row(row, store, chosen, out / "clips") for row in rows}
+    made = {row: _generate_row(row, store, chosen, out / "clips", decoder) for row in rows}
     subject = load(rows[-1].rpartition(":")[0])
-    coded = through_codec(subject, real, subject.decoder(None))
+    coded = through_codec(subject, real, subject.decoder(decoder))
     true = _features(real, nets, bases, "real")
     still = [r[:1].expand(len(r), -1, -1, -1) for r in real]
     rest = {"real clips": real, "codec alone": coded, "still picture": still} | {k: v[0] for k, v in made.items()}
@@ -76,7 +77,8 @@ def evaluate(
         _measure(n, c, made.get(n, (c, {}))[1], real, teacher, true, _features(c, nets, bases, n))
         for n, c in rest.items()
     ]
-    how = {"split": split, "clips": len(chosen), "frames": FRAMES, "fps": FPS} | fidelity(subject, real)
+    how = {"split": split, "clips": len(chosen), "frames": FRAMES, "fps": FPS, "decoder": subject.decoder(decoder)}
+    how |= fidelity(subject, real)
     return _publish(table, rest, chosen, out, how)
 
 
@@ -130,13 +132,15 @@ def _features(
     return {k: bases[k](torch.stack([net(c) for c in tqdm(clips, desc=f"{name} {k}")])) for k, net in nets.items()}
 
 
-def _generate_row(row: str, store: ClipStore, chosen: list[Clip], kept: Path) -> tuple[list[Frames], dict[str, Any]]:
+def _generate_row(
+    row: str, store: ClipStore, chosen: list[Clip], kept: Path, decoder: Decoder | None = None
+) -> tuple[list[Frames], dict[str, Any]]:
     """All clips of one MODEL:STEPS row, from disk where an earlier run left them."""
     name, _, steps = row.rpartition(":")
     if not name or not steps.isdigit():
         raise SfvError(f"row {row!r} must be MODEL:STEPS, such as sticker:1")
     model = load(name)
-    settings = Settings(steps=int(steps), fps=FPS, frames=FRAMES)
+    settings = Settings(steps=int(steps), fps=FPS, frames=FRAMES, decoder=decoder)
     digest = hashlib.sha256(f"{model.hash}{settings}{model.defaults}".encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{steps}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -216,10 +216,12 @@ def _hash(files: list[Path]) -> str:
 
 
 def _store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
-    """save_pretrained, in another precision if asked."""
+    """save_pretrained, in another precision if asked; the path it was loaded from is nobody's business."""
     with quiet():
         kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
         kept.save_pretrained(folder)
+    config = _json(folder / "config.json")
+    _write(folder / "config.json", {k: v for k, v in config.items() if k != "_name_or_path"})
 
 
 def _json(path: Path) -> dict[str, Any]:

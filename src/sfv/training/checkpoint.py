@@ -91,8 +91,14 @@ def save(
         _flatten(part.state_dict(), name, tensors, plain)
     if not main:
         return
-    with replacing(run_dir / file) as path:
-        save_file(tensors, path, {"step": str(step), "plain": json.dumps(plain)})
+    try:
+        with replacing(run_dir / file) as path:
+            save_file(tensors, path, {"step": str(step), "plain": json.dumps(plain)})
+    except (OSError, SafetensorError) as error:
+        raise SfvError(
+            f"{run_dir / file} cannot be written ({error}); free some space and repeat the command: "
+            "it goes on from the checkpoint before"
+        ) from error
     if healthy:
         with replacing(run_dir / HEALTHY) as path:
             try:
