@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
 from torch.optim import Optimizer
 
 # Newton-Schulz quintic: drives every singular value toward 1 in five rounds (coefficients from Jordan 2024).
@@ -84,6 +85,9 @@ class Muon(Optimizer):
         return mean / (1 - b1**count) / ((square / (1 - b2**count)).sqrt() + 1e-8)
 
 
+SUMS = ("rows", "columns")
+
+
 class SM3(Optimizer):
     """Row and column accumulators instead of one number per weight (Anil et al., 1901.11150, SM3-II): SF-V's choice.
 
@@ -106,13 +110,28 @@ class SM3(Optimizer):
 
     def _one(self, p: nn.Parameter, grad: Tensor, group: dict[str, Any]) -> None:
         state, g = self.state[p], grad.reshape(len(grad), -1) if grad.dim() > 1 else grad[None]
-        rows = state.setdefault("rows", torch.zeros_like(g[:, 0]))
-        columns = state.setdefault("columns", torch.zeros_like(g[0]))
+        ways = (Shard(0), Replicate()) if grad.dim() > 1 else (Replicate(), Shard(0))
+        rows, columns = (
+            self._placed(state, k, g, axis, way) for axis, (k, way) in enumerate(zip(SUMS, ways, strict=True))
+        )
         seen = torch.minimum(rows[:, None], columns[None])
         square = group["beta"] * seen + (1 - group["beta"]) * g**2 if group["beta"] < 1 else seen + g**2
-        rows.copy_(square.amax(1))
-        columns.copy_(square.amax(0))
+        state["rows"], state["columns"] = square.amax(1), square.amax(0)
         move = (g * (square + group["eps"]).rsqrt()).view_as(p)
+        if isinstance(p, DTensor) and isinstance(move, DTensor):
+            move = move.redistribute(placements=p.placements)
         momentum = state.setdefault("momentum", torch.zeros_like(p))
         momentum.lerp_(move, 1 - group["momentum"])
         p.add_(momentum, alpha=-group["lr"])
+
+    @staticmethod
+    def _placed(state: dict[str, Any], name: str, g: Tensor, axis: int, way: Placement) -> Tensor:
+        """An accumulator of `g`'s axis, zero at first; of a sharded gradient it lies where `way` says."""
+        value = state.get(name)
+        if value is None:
+            value = torch.zeros(g.shape[axis], dtype=g.dtype, device=g.device)
+        if not isinstance(g, DTensor):
+            return value
+        if isinstance(value, DTensor):
+            return value.redistribute(placements=[way])
+        return distribute_tensor(value, g.device_mesh, [way])
