@@ -40,8 +40,9 @@ def main(out: Path, rounds: int) -> None:
         torch.autograd.grad(loss, params["D"])
 
     def generator(seen: Judged) -> None:
-        judged, near, _ = generator_losses(D, seen, x0, cond, draw, how)
-        torch.autograd.grad(judged + near, params["G"], allow_unused=True)
+        *losses, _ = generator_losses(D, seen, x0, cond, draw, how)
+        at = sum(torch.autograd.grad(v, seen.x0_hat)[0] for v in losses)
+        torch.autograd.grad(seen.x0_hat, params["G"], at, allow_unused=True)
 
     def forward() -> Judged:
         with torch.autocast("cpu", torch.bfloat16):

@@ -144,6 +144,12 @@ def _svd(**changes: Any) -> StudentTraining:
     return StudentTraining(**(shared | {"lr_heads": 3e-4, "ema": 0.99} | changes))
 
 
+def _decoder(**changes: Any) -> DecoderTraining:
+    """What the later stages of a small decoder share: whole frames of noised latents, at a rate that soon falls."""
+    shared = {"lr": 2e-3, "decay_from": 0.1, "warmup": 50, "edges": 0.2, "noise": 0.05, "plain": 0.9}
+    return DecoderTraining(**(shared | changes))
+
+
 PRESETS: dict[str, dict[str, Stages]] = {
     # two CPU cores, about three hours in all
     "sticker-cpu": {
@@ -166,24 +172,6 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
-        "decoder": (
-            DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
-            DecoderTraining(
-                steps=1500, clips=1, frames=5, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
-            ),
-            DecoderTraining(
-                steps=900,
-                clips=1,
-                frames=7,
-                lr=2e-3,
-                decay_from=0.1,
-                warmup=50,
-                edges=0.2,
-                noise=0.05,
-                plain=0.9,
-                copy_share=0.5,
-            ),
-        ),
         "student": (
             StudentTraining(
                 steps=860,
@@ -199,6 +187,11 @@ PRESETS: dict[str, dict[str, Stages]] = {
                 save_minutes=4.0,
             ),
         ),
+        "decoder": (
+            DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
+            _decoder(steps=1500, clips=1, frames=5),
+            _decoder(steps=900, clips=1, frames=7, copy_share=0.5),
+        ),
     },
     # one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
@@ -213,28 +206,15 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=15000, clips=64, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=20000, clips=32, p_mean=1.2, wide=0.15, drop=0.1, ema=0.9995),
         ),
-        "decoder": (
-            DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
-            DecoderTraining(
-                steps=8000, clips=8, frames=8, lr=2e-3, decay_from=0.1, warmup=50, edges=0.2, noise=0.05, plain=0.9
-            ),
-            DecoderTraining(
-                steps=6000,
-                clips=8,
-                frames=8,
-                lr=2e-3,
-                decay_from=0.1,
-                warmup=50,
-                edges=0.2,
-                noise=0.05,
-                plain=0.9,
-                copy_share=0.5,
-            ),
-        ),
         "student": (
             StudentTraining(
                 steps=8000, clips=16, lr=3e-5, lr_heads=3e-3, head_start=200, feature_matching=1.0, warmup=0, ema=0.998
             ),
+        ),
+        "decoder": (
+            DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
+            _decoder(steps=8000, clips=8, frames=8),
+            _decoder(steps=6000, clips=8, frames=8, copy_share=0.5),
         ),
     },
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)

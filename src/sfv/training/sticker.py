@@ -62,8 +62,8 @@ def train_part(
     clips = ClipStore(store)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))
-    trained = {"codec": _codec, "picture-encoder": _pictures, "teacher": _teacher, "student": _student}
-    (trained | {"decoder": _decoder})[part](model, clips, plan, folder)
+    trainers = (_codec, _pictures, _teacher, _student, _decoder)
+    dict(zip(PARTS, trainers, strict=True))[part](model, clips, plan, folder)
     return f"{folder}: {part} trained"
 
 
@@ -80,10 +80,9 @@ def outlook(part: str, preset: str, plan: Stages, init: Path | None, device: str
 
 def _resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     """A fresh model for the first part; otherwise the folder as the parts before left it."""
-    marks = {"picture-encoder": "codec", "teacher": "picture-encoder", "student": "teacher", "decoder": "student"}
     if part == PARTS[0]:
         return new_model(blueprint, seed=0)
-    before = marks[part]
+    before = PARTS[PARTS.index(part) - 1]
     if not (folder / "runs" / before / "done").exists():
         raise SfvError(f"{folder} has no trained {before} yet; run `sfv train {before}` first")
     return load(folder, "teacher" if part == "student" else "unet", torch.float32, str(folder))
