@@ -14,6 +14,8 @@ FLOORS = {
     "edm": 1,
     "media": 1,
     "metrics": 1,
+    "faults": 1,
+    "recogniser": 2,
     "adversary": 2,
     "families": 2,
     "generation": 3,

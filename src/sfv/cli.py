@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import Decoder, EncodeSettings, Format, Settings
+from sfv.settings import EncodeSettings, EvaluateSettings, Format, Settings, StudySettings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -130,35 +130,32 @@ class Bench(Flags, Settings):
         return 0
 
 
-class Evaluate(Flags):
-    """Measure models on a clip store: Frechet distance, motion, first-frame fidelity, seconds, calls."""
+class Evaluate(Flags, EvaluateSettings):
+    """Measure models against real clips: Frechet distances with intervals, motion, consistency, seconds; a report."""
 
-    data: Annotated[Positional[Path], arg(metavar="STORE")]
-    """A clip store (sfv pack)."""
-    out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
-    """Folder for table.json, table.md and contact-sheet.png."""
-    rows: tuple[str, ...] = (
-        "sticker-teacher:25",
-        "sticker-teacher:8",
-        "sticker-teacher:4",
-        "sticker-teacher:1",
-        "sticker:1",
-    )
-    """Model and step count of each row, MODEL:STEPS."""
-    split: str = "val"
-    """Split of the store to measure on."""
-    limit: int = Field(default=0, ge=0)
-    """Use only this many clips (0 = all): quicker, and not comparable with other limits."""
-    weights: Path | None = None
-    """Folder with efficientnet_lite0_fp16.safetensors and transnetv2_fp16.safetensors for network features."""
-    decoder: Decoder | None = None
-    """small or full, for every row; the default is what `sfv generate` uses."""
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    """A clip store (sfv pack), or a folder of videos."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.evaluation.evaluate import evaluate
 
-        print(evaluate(self.data, self.rows, self.out, self.split, self.limit, self.weights, self.decoder))
+        result = evaluate(self.data, EvaluateSettings(**self.model_dump(include=set(EvaluateSettings.model_fields))))
+        print(f"{result.text()}\n\n{self.out / 'index.html'}")
+        return 0
+
+
+class Study(Flags, StudySettings):
+    """Spoil real clips by degrees (noise, blur, freezing, shuffling, ...) and show which network sees what."""
+
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    """A clip store (sfv pack), or a folder of videos."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.evaluation.study import study
+
+        print(study(self.data, StudySettings(**self.model_dump(include=set(StudySettings.model_fields)))))
         return 0
 
 
@@ -205,8 +202,8 @@ class Encode(Flags, EncodeSettings):
 class Train(Flags):
     """Train codec, picture-encoder, teacher, student or small decoder; the same command resumes. torchrun works too."""
 
-    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder")]
-    """What to train. Each part needs the ones before it in MODEL."""
+    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder|recogniser")]
+    """What to train. Each part needs the ones before it in MODEL; the recogniser, which `sfv evaluate` uses, none."""
     store: Positional[Path]
     """A clip store (sfv pack), or video shards (sfv encode)."""
     model: Positional[Path]
@@ -287,6 +284,7 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Study, subcommand("study")]
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Encode, subcommand("encode")]
     | Annotated[Train, subcommand("train")]

@@ -3,6 +3,7 @@
 Floor 0: knows pydantic alone, so that help and validation are instant.
 """
 
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ FITS: tuple[str, ...] = get_args(Fit)
 Decoder = Literal["small", "full"]
 Format = Literal["mp4", "gif", "webp", "png"]
 FORMATS: tuple[str, ...] = get_args(Format)
+LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
 
 
 class Defaults(BaseModel):
@@ -122,3 +124,45 @@ class EncodeSettings(ClipRules):
         given["fps"], given["frames"] = self.fps or own.fps, self.frames or own.frames
         given["sizes"] = self.sizes or (f"{own.height}x{own.width}",)
         return ClipPlan(**given)
+
+
+class EvaluateSettings(BaseModel):
+    """A request to measure models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = Field(default=LADDER, min_length=1)
+    """MODEL:STEPS, MODEL, or a folder of clips made elsewhere; motion ratios refer to the first."""
+    protocol: str = "sticker"
+    """What is measured and how: sticker, offline (needs no --weights), ucf101, or a JSON file."""
+    limit: int = Field(default=0, ge=0)
+    """Use only this many clips (0 = the protocol's number): quicker, and another protocol."""
+    weights: Path | None = None
+    """Folder with the protocol's feature networks (and lpips_alexnet.safetensors for LPIPS)."""
+    out: Path = Path("out/evaluation")
+    """Folder for table.json, table.md, table.tex, index.html and the clips made."""
+    against: Path | None = None
+    """An earlier table.json of the same protocol, to be compared with."""
+    decoder: Decoder | None = None
+    """small or full, for every model; the default is what `sfv generate` uses."""
+    workers: int = Field(default=2, gt=0, le=256)
+    """Threads that extract features; the digits do not depend on it."""
+    device: str = "auto"
+    """Of the models: auto, cpu, cuda, cuda:1, mps."""
+
+
+class StudySettings(BaseModel):
+    """A request to find out which network sees which fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str = "sticker"
+    """Whose clips and networks: sticker, offline, ucf101, or a JSON file."""
+    limit: int = Field(default=0, ge=0)
+    """Use only this many clips (0 = the protocol's number)."""
+    weights: Path | None = None
+    """Folder with the protocol's feature networks."""
+    out: Path = Path("out/study")
+    """Folder for study.json, study.md and study.svg."""
+    workers: int = Field(default=2, gt=0, le=256)
+    """Threads that extract features; the digits do not depend on it."""

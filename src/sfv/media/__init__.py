@@ -1,8 +1,8 @@
 """Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
-from sfv.media.clips import read_clip, read_note, read_video_bytes, write_clip
+from sfv.media.clips import read_clip, read_note, read_video_bytes, webp_bytes, write_clip
 from sfv.media.files import replacing
-from sfv.media.motion import flow
+from sfv.media.motion import flow, flow_fields
 from sfv.media.pictures import PICTURE_ENDINGS, fit, from_note, read_picture, to_note
 from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
@@ -16,6 +16,7 @@ __all__ = [
     "contact_sheet",
     "fit",
     "flow",
+    "flow_fields",
     "from_note",
     "read_clip",
     "read_note",
@@ -24,6 +25,7 @@ __all__ = [
     "replacing",
     "side_by_side",
     "to_note",
+    "webp_bytes",
     "write_clip",
     "write_picture",
 ]

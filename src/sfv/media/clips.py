@@ -66,6 +66,14 @@ def _write_pillow(frames: Frames, path: Path, fps: float, note: str, kind: str) 
     pictures[0].save(path, append_images=pictures[1:], **options)
 
 
+def webp_bytes(frames: Frames, fps: float) -> bytes:
+    """A looping animated webp in memory, for pages."""
+    pictures = [Image.fromarray(f) for f in frames.numpy()]
+    out = io.BytesIO()
+    pictures[0].save(out, "WEBP", save_all=True, append_images=pictures[1:], loop=0, duration=round(1000 / fps))
+    return out.getvalue()
+
+
 def _shared_palette(pictures: list[Image.Image]) -> list[Image.Image]:
     """One palette for the whole clip, so that still areas do not flicker between frames."""
     strip = Image.fromarray(np.concatenate([np.asarray(p) for p in pictures]))

@@ -1,4 +1,4 @@
-"""How much a clip moves. The only importer of OpenCV."""
+"""How a clip moves. The only importer of OpenCV."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from sfv.errors import SfvError
 from sfv.types import Frames
 
 
-def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
-    """Optical flow magnitude between neighbouring frames, pixels per frame (DIS, 1603.03590, medium preset)."""
+def flow_fields(frames: Frames) -> Float[Tensor, "_ h w 2"]:
+    """Optical flow from each frame to the next, pixels (x, y) (DIS, 1603.03590, medium preset)."""
     try:
         import cv2  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
@@ -20,4 +20,9 @@ def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
     fields = [dis.calc(a, b, None) for a, b in zip(grey[:-1], grey[1:], strict=True)]
-    return torch.from_numpy(np.linalg.norm(np.stack(fields), axis=-1))
+    return torch.from_numpy(np.stack(fields))
+
+
+def flow(frames: Frames) -> Float[Tensor, "_ h w"]:
+    """Optical flow magnitude between neighbouring frames, pixels per frame."""
+    return torch.linalg.norm(flow_fields(frames), dim=-1)

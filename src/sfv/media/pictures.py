@@ -90,6 +90,12 @@ def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", backgr
     return torch.from_numpy(np.array(out))
 
 
+def stretch(picture: Uint8Picture, height: int, width: int) -> Fitted:
+    """Scale to height x width, whatever becomes of the aspect; Lanczos, antialiased."""
+    image = Image.fromarray(picture.numpy())
+    return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.LANCZOS)))
+
+
 def to_note(picture: Uint8Picture) -> str:
     """A picture as text, lossless, to be carried inside an output's parameters."""
     buffer = io.BytesIO()

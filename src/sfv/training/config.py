@@ -61,6 +61,17 @@ class PictureEncoderTraining(Schedule):
     ema: float = 0.995
 
 
+class RecogniserTraining(Schedule):
+    """A small video network that tells faults apart."""
+
+    clips: int = Field(default=12, gt=1)  # in a batch
+    frames: int = Field(default=14, gt=2)
+    fps: int = Field(default=12, gt=0)
+    lr: float = 3e-3  # Muon
+    faulty: float = Field(default=0.3, ge=0, le=1)  # probability of each fault in a clip
+    naming: float = Field(default=0.005, ge=0)  # weight of the family's cross-entropy
+
+
 class ClipTraining(Schedule):
     """What training on latent clips shares. The paper's values are in brackets where ours differ."""
 
@@ -153,6 +164,7 @@ def _decoder(**changes: Any) -> DecoderTraining:
 PRESETS: dict[str, dict[str, Stages]] = {
     # two CPU cores, about three hours in all
     "sticker-cpu": {
+        "recogniser": (RecogniserTraining(steps=500),),
         "codec": (
             CodecTraining(steps=2200, clips=12, crop=64, warmup=50),
             CodecTraining(
@@ -195,6 +207,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     # one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
+        "recogniser": (RecogniserTraining(steps=8000, clips=48),),
         "codec": (
             CodecTraining(steps=6000, clips=96, crop=64, warmup=100),
             CodecTraining(
@@ -242,6 +255,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     "svd-24gb": {"student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),)},
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
+        "recogniser": (RecogniserTraining(steps=2, clips=2, frames=4),),
         "codec": (CodecTraining(steps=3, clips=1, crop=16), CodecTraining(steps=2, clips=1, frames=3)),
         "picture-encoder": (PictureEncoderTraining(steps=2, pictures=2),),
         "teacher": (TeacherTraining(steps=2, clips=2, frames=3), TeacherTraining(steps=4, clips=2)),
@@ -255,14 +269,15 @@ PRESETS: dict[str, dict[str, Stages]] = {
 """Preset -> part -> stages, each run after the one before it."""
 
 PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder")
+"""Of a model, each made from the ones before it. The recogniser stands alone: it measures models."""
 
 
 def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
     """The stages of one part with overrides: FIELD=VALUE for the last, N.FIELD=VALUE for stage N from 0."""
     if preset not in PRESETS:
         raise SfvError(f"preset {preset!r} is unknown; choose from {', '.join(PRESETS)}")
-    if part not in PARTS:
-        raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}")
+    if part not in (*PARTS, "recogniser"):
+        raise SfvError(f"part {part!r} is unknown; choose from {', '.join(PARTS)}, recogniser")
     if part not in PRESETS[preset]:
         raise SfvError(f"preset {preset!r} trains {', '.join(PRESETS[preset])}, not {part}")
     plan = PRESETS[preset][part]

@@ -17,14 +17,25 @@ from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
 from sfv.families.blueprints import shapes as blueprint_shapes
 from sfv.families.decoder import new_decoder, save_decoder
 from sfv.families.svd_folder import SMALL, load, save, save_denoiser, shapes
+from sfv.recogniser import RECOGNISER, save_recogniser
 from sfv.settings import Defaults
 from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
-from sfv.training.config import PARTS, CodecTraining, DecoderTraining, Stages, StudentTraining, TeacherTraining, stages
+from sfv.training.config import (
+    PARTS,
+    CodecTraining,
+    DecoderTraining,
+    RecogniserTraining,
+    Stages,
+    StudentTraining,
+    TeacherTraining,
+    stages,
+)
 from sfv.training.decoder import one_call, train_decoder
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
+from sfv.training.recogniser import train_recogniser
 from sfv.training.student import train_student
 from sfv.training.teacher import train_teacher
 from sfv.training.video import is_videos, train_on_videos
@@ -60,6 +71,8 @@ def train_part(
     if world.size > 1:
         raise SfvError(f"{store} is a clip store, which one process trains on; start without torchrun")
     clips = ClipStore(store)
+    if part == "recogniser":
+        return _recogniser(clips, plan, folder)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))
     trainers = (_codec, _pictures, _teacher, _student, _decoder)
@@ -98,6 +111,13 @@ def _adopt(init: Path, folder: Path, part: str) -> VideoModel:
 
 def _finish(folder: Path, part: str) -> None:
     (folder / "runs" / part / "done").write_text("")
+
+
+def _recogniser(clips: ClipStore, plan: Stages, folder: Path) -> str:
+    stage, path = plan[-1], folder / RECOGNISER
+    assert isinstance(stage, RecogniserTraining)
+    save_recogniser(train_recogniser(clips, stage, folder / "runs" / "recogniser"), path)
+    return f"{path}: recogniser trained; measure with it: sfv evaluate --weights {folder}"
 
 
 def _codec(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:

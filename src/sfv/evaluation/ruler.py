@@ -1,0 +1,68 @@
+"""A protocol with its clips and opened networks: everything that every row of a table shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfv.evaluation.clipsets import ClipSet, open_set
+from sfv.evaluation.extract import basis_of, one_thread, rows_of_real
+from sfv.evaluation.features import LPIPS, Extractor, extractors
+from sfv.evaluation.features.weights import Weights, read_weights
+from sfv.evaluation.protocol import Protocol, read_protocol
+from sfv.media import write_picture
+from sfv.metrics import Rows
+from sfv.settings import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """A protocol with its clips and opened networks: everything that every row shares."""
+
+    protocol: Protocol
+    real: ClipSet
+    nets: dict[str, Extractor]
+    axes: dict[str, Callable[[Rows], Rows]]
+    true: dict[str, Rows]
+    lpips: Weights | None
+    workers: int
+
+    def identity(self) -> dict[str, Any]:
+        """What two results must share to be compared."""
+        p = self.protocol
+        return {
+            "name": p.name,
+            "hash": p.digest(),
+            "data": self.real.digest,
+            "clips": len(self.real.clips),
+            "frames": p.frames,
+            "fps": p.fps,
+            "size": [p.height, p.width],
+            "extractors": {k: n.hash[:16] for k, n in self.nets.items()},
+        }
+
+
+def open_ruler(data: Path, how: EvaluateSettings) -> Ruler:
+    """Read the protocol, open its networks and clips, and measure the real ones."""
+    protocol = read_protocol(how.protocol, how.limit)
+    nets = extractors(protocol, how.weights)
+    real = open_set(data, protocol)
+    axes, true = {}, {}
+    for kind, net in nets.items():
+        rows = rows_of_real(real.clips, net, real.digest, how.workers, "real")
+        reference = rows_of_real(real.basis, net, "basis", how.workers, "basis") if real.basis and net.dims else rows
+        with one_thread():
+            axes[kind] = basis_of(net, reference)
+            true[kind] = axes[kind](rows)
+    lpips = how.weights / LPIPS if how.weights else None
+    seen = read_weights(lpips) if lpips and lpips.exists() else None
+    return Ruler(protocol, real, nets, axes, true, seen, how.workers)
+
+
+def write_pictures(ruler: Ruler, folder: Path) -> None:
+    """The condition pictures, for those who make clips elsewhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in ruler.real.clips:
+        path = folder / f"{clip.id}.png"
+        if not path.exists():
+            write_picture(clip.read()[0], path)

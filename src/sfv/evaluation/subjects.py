@@ -1,0 +1,152 @@
+"""What is measured: a model with a number of steps, whose clips are made and kept, or a folder of made clips."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from sfv.errors import SfvError
+from sfv.evaluation.clipsets import ClipSet, RealClip, read_made, resized
+from sfv.evaluation.protocol import Protocol
+from sfv.families import load, pick_device
+from sfv.families.base import VideoModel
+from sfv.generation import generate, to_frames
+from sfv.media import replacing
+from sfv.settings import Decoder, Settings
+from sfv.types import Frames
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row of the table: where its clips are read from, clip by clip, and what one cost."""
+
+    name: str
+    read: Callable[[int], Frames]
+    calls: int = 0
+    seconds: float | None = None
+    unet_seconds: float | None = None
+    diversity: float | None = None
+    """Mean difference (levels) of clips from other seeds."""
+
+
+def subject(
+    row: str, real: ClipSet, protocol: Protocol, kept: Path, decoder: Decoder | None = None, device: str = "auto"
+) -> Subject:
+    """MODEL:STEPS (or MODEL, with its own steps), or a folder of clips that are named by their pictures."""
+    folder = Path(row)
+    if folder.is_dir() and not (folder / "model_index.json").exists():
+        made = list(read_made(folder, real.clips[:1], protocol))
+        return Subject(folder.name, lambda i: made[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol)))
+    name, steps = split_row(row)
+    model = load(name, pick_device(device))
+    settings = Settings(
+        steps=steps or model.defaults.steps,
+        fps=protocol.fps,
+        frames=protocol.frames,
+        seed=protocol.seed,
+        decoder=decoder,
+        height=None if protocol.fit == "stretch" else protocol.height,
+        width=None if protocol.fit == "stretch" else protocol.width,
+    )
+    digest = hashlib.sha256(f"{model.hash}{settings}{model.defaults}{real.digest}".encode()).hexdigest()[:12]
+    folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
+    costs = make_clips(model, settings, real.clips, protocol, folder, row)
+    other = diversity(model, settings, real.clips[: protocol.diversity], protocol, folder)
+    return Subject(f"{Path(name).name}:{settings.steps}", lambda i: read_kept(folder, real.clips[i]), *costs, other)
+
+
+def split_row(row: str) -> tuple[str, int | None]:
+    """MODEL:STEPS -> both; MODEL alone has its own number of steps."""
+    name, colon, steps = row.rpartition(":")
+    if not colon:
+        return row, None
+    if not name or not steps.isdigit() or int(steps) < 1:
+        raise SfvError(f"model {row!r} must be MODEL, MODEL:STEPS (such as sticker:1) or a folder of clips")
+    return name, int(steps)
+
+
+def read_kept(folder: Path, clip: RealClip) -> Frames:
+    """A clip that was made before."""
+    return load_file(folder / f"{clip.id}.safetensors")["frames"]
+
+
+def make_clips(
+    model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path, what: str
+) -> tuple[int, float, float]:
+    """Make what is not on disk yet; calls of one clip, and the median seconds of the whole and of its network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [c for c in clips if not (folder / f"{c.id}.safetensors").exists()]
+    if todo:
+        _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
+    for clip in tqdm(todo, desc=what, unit="clip"):
+        start = time.perf_counter()
+        frames, calls, unet = _make(model, _picture(clip, model, protocol), settings, protocol)
+        numbers = {"seconds": time.perf_counter() - start, "unet": unet, "calls": float(calls)}
+        with replacing(folder / f"{clip.id}.safetensors") as beside:
+            save_file({"frames": frames} | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
+    costs = [load_file(folder / f"{c.id}.safetensors") for c in clips[:200]]
+    seconds, unets = ([float(c[k]) for c in costs] for k in ("seconds", "unet"))
+    return int(costs[0]["calls"]), statistics.median(seconds), statistics.median(unets)
+
+
+def _picture(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Tensor:
+    """The condition: the real clip's first frame, at the model's size if the protocol stretches."""
+    first = clip.read()[0]
+    if protocol.fit != "stretch":
+        return first
+    return resized(first, model.defaults.height, model.defaults.width, "stretch")
+
+
+def _make(
+    model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol
+) -> tuple[Frames, int, float]:
+    clip = generate(model, picture, settings)
+    frames = torch.stack([resized(f, protocol.height, protocol.width, "stretch") for f in clip.frames])
+    return frames, clip.calls, clip.seconds["unet"]
+
+
+def diversity(
+    model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path
+) -> float | None:
+    """Mean absolute difference (levels) between clips of one picture from three seeds, over some pictures."""
+    if not clips:
+        return None
+    apart = []
+    for clip in clips:
+        takes = [read_kept(folder, clip).float()]
+        for k in (1, 2):
+            again = settings.model_copy(update={"seed": settings.seed + k})
+            path = folder / f"{clip.id}.seed{again.seed}.safetensors"
+            if not path.exists():
+                frames, *_ = _make(model, _picture(clip, model, protocol), again, protocol)
+                with replacing(path) as beside:
+                    save_file({"frames": frames}, beside)
+            takes.append(load_file(path)["frames"].float())
+        apart += [float((takes[i] - takes[j]).abs().mean()) for i, j in ((0, 1), (0, 2), (1, 2))]
+    return statistics.fmean(apart)
+
+
+def baselines(real: ClipSet, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
+    """The real clips, the model's codec alone (nothing over it can be better), and the still picture."""
+    rows = [Subject("real clips", lambda i: real.clips[i].read())]
+    if model is not None:
+        name = model.decoder(decoder)
+        rows.append(Subject("codec alone", lambda i: through_codec(model, real.clips[i].read(), name)))
+    return [*rows, Subject("still picture", lambda i: _still(real.clips[i].read()))]
+
+
+def _still(frames: Frames) -> Frames:
+    return frames[:1].expand(len(frames), -1, -1, -1).contiguous()
+
+
+@torch.inference_mode()
+def through_codec(model: VideoModel, frames: Frames, decoder: str) -> Frames:
+    """Encoded and decoded."""
+    pixels = frames.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1
+    return to_frames(model.decode(model.codec.encode(pixels), decoder))
