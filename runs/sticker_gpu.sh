@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The embedded model from nothing on one GPU, then its table. Interrupt and repeat at will; every part resumes.
 #   runs/sticker_gpu.sh DATA WORK WEIGHTS
-# DATA holds clips.zip and index.json; WEIGHTS holds the two feature networks of `sfv evaluate`.
+# DATA holds clips.zip and index.json; WEIGHTS holds the feature networks of `sfv evaluate` (runs/feature_weights.py).
 # Not yet measured: no GPU has been at hand.
 set -euo pipefail
 data=$1 work=$2 weights=$3
@@ -11,4 +11,4 @@ for part in codec picture-encoder teacher student decoder; do
 done
 sfv export "$work/model" "$work/weights" --precision float16
 sfv evaluate "$work/store" --weights "$weights" --out "$work/evaluation" \
-    --rows "$work/model:1"
+    --models "$work/model:1"

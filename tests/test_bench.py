@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from sfv.bench import STAGES, bench, summaries
+from sfv.bench import STAGES, bench, flops, read_bench, summaries
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
 from sfv.settings import Settings
 
 
@@ -18,7 +21,9 @@ def test_bench_measures_ratios_in_the_same_round(tiny_folder: Path, tmp_path: Pa
     assert first["calls"] == second["calls"] >= 2
     assert first["times"] == {"unet": 1.0, "total": 1.0}
     for m in (first, second):
-        parts = sum(m["median"][k] for k in ("read", "encode", "unet", "decode", "write"))
+        parts = sum(m["median"][k] for k in STAGES if k != "total")
+        assert 0 < m["median"]["picture"] and 0 < m["median"]["encode"]
+        assert m["cold"]["first"] > 0 and m["peak_rss_mb"] > 50 and m["flops"] == first["flops"] > 1e6
         assert 0.5 * m["median"]["total"] < parts < 1.5 * m["median"]["total"]
         assert m["p95"]["total"] >= m["median"]["total"]
     assert len(text.splitlines()) == 4 and result["machine"]["threads"] >= 1
@@ -29,3 +34,29 @@ def test_bench_summaries_by_hand() -> None:
     a, b = summaries([("a", ""), ("b", "")], taken)
     assert a["median"]["total"] == 2 and b["median"]["total"] == 16
     assert b["times"]["total"] == 10 and b["p95"]["unet"] == 30
+
+
+def test_a_later_run_is_compared_and_another_request_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    Image.new("RGB", (32, 32), "blue").save(tmp_path / "blue.png")
+    names, file, one = (str(tiny_folder),), tmp_path / "bench.json", Settings(steps=1)
+    bench(tmp_path / "red.png", names, one, 1, file)
+    text = bench(tmp_path / "red.png", names, one, 1, against=file)
+    assert "Against the earlier result:" in text and "total 1.0x -> 1.0x" in text and " s; " in text
+    moved = json.loads(file.read_text())
+    moved["machine"]["threads"] = 99
+    file.write_text(json.dumps(moved))
+    assert "from another machine" in bench(tmp_path / "red.png", names, one, 1, against=file)
+    with pytest.raises(SfvError, match="another picture"):
+        bench(tmp_path / "blue.png", names, one, 1, against=file)
+    with pytest.raises(SfvError, match="another settings"):
+        bench(tmp_path / "red.png", names, Settings(steps=2), 1, against=file)
+    file.write_text("{}")
+    with pytest.raises(SfvError, match="not a result of `sfv bench`"):
+        read_bench(file, {})
+
+
+def test_flops_grow_with_steps(tiny: VideoModel, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    one, two, three = (flops(tiny, tmp_path / "red.png", Settings(steps=n)) for n in (1, 2, 3))
+    assert two - one == three - two > 0

@@ -77,7 +77,7 @@ def test_compare_is_the_demo(tmp_path: Path) -> None:
 
 def test_the_readme_table_is_the_committed_result() -> None:
     """The table in the README is the one of docs/table.json, digit for digit."""
-    from sfv.evaluation.evaluate import Measured, markdown
+    from sfv.evaluation.table import Measured, markdown
 
     root = Path(__file__).parent.parent
     rows = [Measured(**r) for r in json.loads((root / "docs" / "table.json").read_text())["rows"]]

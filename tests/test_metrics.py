@@ -65,11 +65,22 @@ def test_frechet_is_never_negative_and_zero_for_equal_sets(n: int, d: int, seed:
 
 
 def test_basis_whitens_scale_and_keeps_distances_comparable() -> None:
-    rows = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 10)
+    rows = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.5, 3, 10)
     basis = Basis(rows, 10)
     got = basis(rows)
     assert got.shape == (200, 10)
     assert float(got.square().sum(1).mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_a_dead_channel_does_not_outweigh_the_others() -> None:
+    rows = torch.randn(100, 10, generator=torch.Generator().manual_seed(0))
+    rows[:, 3] = 1e-6 * rows[:, 3]
+    moved = rows.clone()
+    moved[:, 3] += 0.1
+    distance = frechet_distance(*(Basis(rows, 10)(r) for r in (rows, moved)))
+    assert 0 < distance < 0.2  # z-scored alone it would be 1e9
+    still = torch.zeros(5, 4)
+    assert Basis(still, 2)(still).isfinite().all()
 
 
 def disc(shift: float, frames: int = 6) -> torch.Tensor:

@@ -117,6 +117,8 @@ class Bench(Flags, Settings):
     """Clips of each model that are timed."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
     """JSON file for the result."""
+    against: Path | None = None
+    """An earlier result of the same picture and settings, to be compared with."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
@@ -126,7 +128,8 @@ class Bench(Flags, Settings):
         from sfv.bench import bench
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
-        print(bench(self.image or example(), self.models, settings, self.rounds, self.out, self.device))
+        image = self.image or example()
+        print(bench(image, self.models, settings, self.rounds, self.out, self.device, self.against))
         return 0
 
 
@@ -135,6 +138,8 @@ class Evaluate(Flags, EvaluateSettings):
 
     data: Annotated[Positional[Path], arg(metavar="DATA")]
     """A clip store (sfv pack), or a folder of videos."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
+    """Folder for table.json, table.md, table.tex, index.html and the clips made."""
 
     def run(self) -> int:
         """Exit code."""
@@ -150,6 +155,8 @@ class Study(Flags, StudySettings):
 
     data: Annotated[Positional[Path], arg(metavar="DATA")]
     """A clip store (sfv pack), or a folder of videos."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("out/study")
+    """Folder for study.json, study.md and study.svg."""
 
     def run(self) -> int:
         """Exit code."""

@@ -75,11 +75,19 @@ def bootstrap(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: i
 
 
 class Basis:
-    """z-scoring and principal axes of reference rows, so that Frechet distances need fewer clips than channels."""
+    """z-scoring and principal axes of reference rows, so that Frechet distances need fewer clips than channels.
+
+    A channel that hardly varies in the reference counts as if it varied by LEAST of what the median channel does:
+    otherwise the first speck of noise in it outweighs everything else.
+    """
+
+    LEAST = 0.1
 
     def __init__(self, reference: Rows, dims: int) -> None:
         x = reference.double()
-        self.mean, self.std = x.mean(0), x.std(0).clamp(min=1e-9 * float(x.abs().max()))
+        spread = x.std(0)
+        least = self.LEAST * spread.median() + 1e-9 * x.abs().max() + 1e-30
+        self.mean, self.std = x.mean(0), spread.clamp(min=float(least))
         _, _, axes = torch.linalg.svd((x - self.mean) / self.std, full_matrices=False)
         self.axes = axes[:dims]
 

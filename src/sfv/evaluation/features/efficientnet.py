@@ -16,7 +16,7 @@ def appearance(frames: Frames, w: Weights) -> Row:
     """EfficientNet-lite0 at 224x224, (x - 127) / 128: mean and standard deviation over time, 2560 numbers."""
     x = frames.permute(0, 3, 1, 2).float()
     x = F.interpolate(x, size=(224, 224), mode="bilinear", antialias=True, align_corners=False)
-    pooled = torch.cat([_lite0(part, w) for part in ((x - 127) / 128).split(8)])
+    pooled = torch.cat([_lite0(part, w) for part in ((x - 127) / 128).split(2)])
     return torch.cat([pooled.mean(0), pooled.std(0)])
 
 
