@@ -16,6 +16,7 @@ import sfv
 from sfv.data.shards import Shards
 from sfv.data.stickers import ClipStore, by_family, draw, over_background
 from sfv.errors import SfvError
+from sfv.families.base import VideoModel
 from sfv.families.blueprints import TINY, new_codec
 from sfv.families.svd_folder import load
 from sfv.training import checkpoint
@@ -24,7 +25,7 @@ from sfv.training.ema import EMA
 from sfv.training.loop import rate, run
 from sfv.training.optimizers import Muon, orthogonalise
 from sfv.training.seeds import Seeds, generator
-from sfv.training.sticker import train_part
+from sfv.training.sticker import _batches, train_part
 
 
 @pytest.fixture(scope="session")
@@ -206,6 +207,17 @@ def test_normalising_latents_keeps_the_pictures(store: Path) -> None:
         torch.testing.assert_close(codec.vae.decoder.conv_in(after[0])[inside], before[inside], atol=1e-4, rtol=1e-4)
         want = variance / std[:, None, None] ** 2
         torch.testing.assert_close(codec.posterior(pixels)[1].exp(), want, atol=1e-5, rtol=1e-3)
+
+
+def test_lively_clips_can_be_left_out(store: Path, tiny: VideoModel, tmp_path: Path) -> None:
+    batches = _batches(tiny, ClipStore(store), tmp_path)
+
+    def ranks() -> list[float]:
+        return [r for i in range(8) for r in batches.pick(Seeds(0, i).clips(4)).motion.tolist()]
+
+    assert max(ranks()) > 150
+    batches.motion_most = 120
+    assert 0 < max(ranks()) <= 120
 
 
 def test_families_are_drawn_evenly(store: Path) -> None:

@@ -130,11 +130,13 @@ def scatter(rows: list[Measured]) -> str:
     low, span = min(xs), max(max(xs) - min(xs), 0.3)
     parts = [f'<line x1="{edge}" y1="{height - 30}" x2="{width}" y2="{height - 30}" stroke="#999"/>']
     for r, x in zip(timed, xs, strict=True):
-        at = edge + 20 + (x - low) / span * (width - 200)
+        at = edge + 20 + (x - low) / span * (width - edge - 60)
+        side = ("end", at - 8) if at > width / 2 else ("start", at + 8)
         y, y0, y1 = (height - 30 - r.frechet["mean"][k] / top * (height - 50) for k in ("value", "low", "high"))
         parts.append(f'<line x1="{at:.0f}" y1="{y0:.0f}" x2="{at:.0f}" y2="{y1:.0f}" stroke="#69c"/>')
         parts.append(f'<circle cx="{at:.0f}" cy="{y:.0f}" r="5" fill="#246"/>')
-        parts.append(f'<text x="{at + 8:.0f}" y="{y + 4:.0f}">{html.escape(r.name)}, {r.seconds:.2f} s</text>')
+        where = f'text-anchor="{side[0]}" x="{side[1]:.0f}" y="{y + 4:.0f}"'
+        parts.append(f"<text {where}>{html.escape(r.name)}, {r.seconds:.2f} s</text>")
     parts.append(f'<text x="4" y="16">Frechet (to {top:.0f})</text>')
-    parts.append(f'<text x="{width - 190}" y="{height - 10}">seconds per clip, log scale</text>')
+    parts.append(f'<text text-anchor="end" x="{width - 10}" y="{height - 10}">seconds per clip, log scale</text>')
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(parts)}</svg>'

@@ -123,5 +123,5 @@ def _panel(kind: str, lines: dict[str, list[float]], floor: float, left: int, wi
         ends = f'x1="{left + 40}" x2="{left + width - 20}" y1="{one:.0f}" y2="{one:.0f}"'
         parts.append(f'<line {ends} stroke="#999" stroke-dasharray="4"/>')
     for i, degree in enumerate((0.0, *DEGREES)):
-        parts.append(f'<text x="{place(i, 0)[0] - 8:.0f}" y="{height - 10}">{degree:g}</text>')
+        parts.append(f'<text text-anchor="middle" x="{place(i, 0)[0]:.0f}" y="{height - 10}">{degree:g}</text>')
     return "".join(parts)

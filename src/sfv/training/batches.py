@@ -24,6 +24,8 @@ class Draws(ABC):
     """Encode condition pictures in bfloat16."""
     motion_id: float | None = None
     """What every clip is told; None for the rank of its own motion among the training clips, 0-255."""
+    motion_most: float = 255
+    """Clips whose rank is above this are not drawn."""
 
     @property
     def device(self) -> torch.device:
@@ -83,8 +85,9 @@ class VideoBatches(Draws):
 
     def pick(self, rngs: Rngs) -> Picked:
         """A size by its share of clips, the same on all ranks, then clips evenly."""
-        shares = torch.tensor([float(len(g)) for g in self.groups])
-        group = self.groups[int(torch.multinomial(shares, 1, generator=rngs.shared))]
+        calm = [[i for i in g if self.motion[i] <= self.motion_most] for g in self.groups]
+        shares = torch.tensor([float(len(g)) for g in calm])
+        group = calm[int(torch.multinomial(shares, 1, generator=rngs.shared))]
         chosen = [group[int(torch.randint(len(group), (), generator=g))] for g in rngs.each]
         latents, embeds, pictures = (torch.stack(v) for v in zip(*map(self.shards.clip, chosen), strict=True))
         fps = torch.full((len(rngs),), self.shards.fps)
@@ -128,7 +131,7 @@ class Batches(Draws):
 
     def pick(self, rngs: Rngs) -> Picked:
         """Windows drawn one by one."""
-        drawn = [self._window(rng) for rng in rngs.each]
+        drawn = [self._calm_window(rng) for rng in rngs.each]
         step = round(self.store.fps / self.shards.fps)
         pixels = [render(self.store, self.clips[e.id], e.version, at * step, 1, 1)[0] for _, e, at, _ in drawn]
         return Picked(
@@ -138,6 +141,13 @@ class Batches(Draws):
             torch.tensor([rate for *_, rate in drawn]),
             torch.tensor([self.motion_rank(w) for w, *_ in drawn]),
         )
+
+    def _calm_window(self, rng: torch.Generator) -> tuple[Tensor, Entry, int, float]:
+        """A window that moves no more than it may."""
+        while True:
+            drawn = self._window(rng)
+            if self.motion_rank(drawn[0]) <= self.motion_most:
+                return drawn
 
     def _window(self, rng: torch.Generator) -> tuple[Tensor, Entry, int, float]:
         """Latents, entry, first kept frame, frames per second. Most windows start at the rest pose, as pictures do."""

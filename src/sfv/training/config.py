@@ -77,6 +77,7 @@ class ClipTraining(Schedule):
 
     clips: int = Field(gt=0)  # clips in a batch on one rank [4]
     accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
+    motion_most: float = Field(default=255, gt=0, le=255)  # clips that move more are not drawn (rank of motion)
     motion_id: float | None = Field(default=None, ge=0, le=255)  # of every clip [127]; None: the rank of its own motion
 
 

@@ -56,7 +56,7 @@ class StudentTask:
         world: World = ALONE,
     ) -> None:
         self.config, self.batches, self.world = config, batches, world
-        batches.motion_id = config.motion_id
+        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
         embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
         self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)

@@ -39,7 +39,8 @@ class TeacherTask:
         world: World = ALONE,
     ) -> None:
         self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        self.world, batches.motion_id = world, config.motion_id
+        self.world = world
+        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
         shard(D.blocks(), world)
         self.params = D.learnable()
         self.modules: dict[str, nn.Module] = {"denoiser": D}
