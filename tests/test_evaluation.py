@@ -13,6 +13,7 @@ from sfv.errors import SfvError
 from sfv.evaluation.clipsets import open_set, read_made
 from sfv.evaluation.evaluate import evaluate, read_result
 from sfv.evaluation.protocol import Protocol, read_protocol, shipped
+from sfv.evaluation.ruler import open_ruler
 from sfv.evaluation.study import DEGREES, seen_by, study
 from sfv.evaluation.table import Measured, both_tables, latex, markdown
 from sfv.families.base import VideoModel
@@ -81,6 +82,21 @@ def test_the_same_digits_twice_and_by_any_number_of_workers(store: Path, how: Ev
     for workers, out in ((1, "a"), (3, "b")):
         again = evaluate(store, how.model_copy(update={"workers": workers, "out": tmp_path / out}))
         assert digits(again) == digits(first)
+
+
+def test_rows_of_real_clips_are_kept_and_a_damaged_file_is_made_anew(
+    store: Path,  # noqa: F811
+    how: EvaluateSettings,
+    tmp_path: Path,
+) -> None:
+    rows = open_ruler(store, how).true["recogniser"]
+    kept = sorted((tmp_path / "cache" / "features").iterdir())
+    assert len(kept) == 2  # the real clips' and the axes'
+    times = [p.stat().st_mtime_ns for p in kept]
+    assert torch.equal(open_ruler(store, how).true["recogniser"], rows)
+    assert [p.stat().st_mtime_ns for p in kept] == times
+    kept[0].write_bytes(b"cut off")
+    assert torch.equal(open_ruler(store, how).true["recogniser"], rows)
 
 
 def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:  # noqa: F811

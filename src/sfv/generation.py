@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sfv.edm.noise import seeded_noise
-from sfv.edm.sampling import euler, karras_sigmas
+from sfv.edm.sampling import consistency, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.media import fit
@@ -20,6 +21,7 @@ from sfv.types import Cond, Frames, Latents
 
 Watch = Callable[[int, int], None]
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
+NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
 MAX_WORK = 200 * 1024 * 2048  # frames x height x width that one clip may have
 
 
@@ -88,17 +90,21 @@ def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = 
     steps, guidance = _int(want.steps), float(want.guidance or 1)
     sigmas = karras_sigmas(steps, model.sigma_min, model.sigma_max, model.rho)
     x = seeded_noise([want.seed], shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
-    guided = guidance > 1
-    latents = euler(
-        model.denoiser,
-        x,
-        sigmas,
-        cond,
-        model.conditioner.unconditional(cond) if guided else None,
-        torch.linspace(1, guidance, shape[0], device=model.device) if guided else None,
-        (lambda i, _: watch(i + 1, steps)) if watch else None,
-    )
-    return latents, steps * (2 if guided else 1)
+    told: Callable[[int, Tensor], None] | None = (lambda i, _: watch(i + 1, steps)) if watch else None
+    if want.sampler == "consistency":
+        if guidance > 1:
+            raise SfvError(f"guidance {guidance:g} is for the euler sampler; use guidance 1 with consistency")
+        again = partial(_noise_again, want.seed, shape, model.device)
+        return consistency(model.denoiser, x, sigmas, cond, again, told), steps
+    if guidance == 1:
+        return euler(model.denoiser, x, sigmas, cond, watch=told), steps
+    scale = torch.linspace(1, guidance, shape[0], device=model.device)
+    return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), scale, told), 2 * steps
+
+
+def _noise_again(seed: int, shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:
+    """Fresh noise for a later call of the consistency sampler."""
+    return seeded_noise([(seed + call * NOISE_STREAM) % 2**63], shape, device)
 
 
 def to_frames(pixels: Tensor) -> Frames:

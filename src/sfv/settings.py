@@ -13,6 +13,7 @@ from sfv.errors import SfvError
 Fit = Literal["pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)
 Decoder = Literal["small", "full"]
+Sampler = Literal["euler", "consistency"]
 Format = Literal["mp4", "gif", "webp", "png"]
 FORMATS: tuple[str, ...] = get_args(Format)
 LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
@@ -31,6 +32,7 @@ class Defaults(BaseModel):
     noise_aug: float = Field(default=0.02, ge=0)
     steps: int = Field(default=25, gt=0)
     guidance: float = Field(default=3.0, ge=1)
+    sampler: Sampler = "euler"
 
 
 class Settings(BaseModel):
@@ -58,6 +60,8 @@ class Settings(BaseModel):
     """Noise added to the condition picture."""
     fit: Fit = "pad"
     """How a picture of another shape is fitted: pad keeps it whole, crop fills the frame."""
+    sampler: Sampler | None = None
+    """euler follows the noise down; consistency denoises whole and noises again at every step. One step is the same."""
     decoder: Decoder | None = None
     """full: the codec's own decoder. small: the quicker one beside it, the default where a model has one."""
     background: str = "white"

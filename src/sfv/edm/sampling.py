@@ -1,4 +1,4 @@
-"""The baseline sampler: Euler over D with guidance that may differ per frame."""
+"""Samplers over D: Euler with guidance that may differ per frame, and the consistency sampler."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
-from sfv.edm.noise import karras_grid
+from sfv.edm.noise import add_noise, karras_grid
 from sfv.types import Cond, Latents
 
 
@@ -48,4 +48,25 @@ def euler(
         if watch:
             watch(i, x0_hat)
         x = x0_hat if following == 0 else x0_hat + (following / sigma).to(x.device) * (x - x0_hat)
+    return x
+
+
+def consistency(
+    D: Denoiser,
+    x: Latents,
+    sigmas: Tensor,
+    cond: Cond,
+    noise: Callable[[int], Latents],
+    watch: Callable[[int, Latents], None] | None = None,
+) -> Latents:
+    """Denoise whole, noise again to the next level, denoise again (Consistency Models, 2303.01469, Alg. 1).
+
+    x: (b, f, c, h, w) at noise level sigmas[0]; `sigmas` descend and end with 0; `noise(i)` is unit noise for call i.
+    One level is one call of D, as with Euler.
+    """
+    for i, sigma in enumerate(sigmas[:-1].tolist()):
+        x = x if i == 0 else add_noise(x, x.new_full((len(x),), sigma), noise(i))
+        x = D(x, x.new_full((len(x),), sigma), cond)
+        if watch:
+            watch(i, x)
     return x

@@ -36,7 +36,7 @@ class RealClip:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """A protocol's real clips, those from which axes are taken, what was left out and why, and a hash of the pixels."""
+    """A protocol's real clips, those from which axes are taken, what was left out and why, and a hash of all pixels."""
 
     clips: list[RealClip]
     basis: list[RealClip]
@@ -60,7 +60,7 @@ def open_set(data: Path, protocol: Protocol) -> ClipSet:
             f"{data} has {len(clips)} clips for protocol {protocol.name!r}, which needs {wants} ({most}){why}"
         )
     digest = hashlib.sha256()
-    for clip in clips:
+    for clip in [*clips, *basis]:
         digest.update(clip.id.encode() + clip.read().numpy().tobytes())
     return ClipSet(clips, basis, left, digest.hexdigest()[:16])
 

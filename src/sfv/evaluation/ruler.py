@@ -50,7 +50,8 @@ def open_ruler(data: Path, how: EvaluateSettings) -> Ruler:
     axes, true = {}, {}
     for kind, net in nets.items():
         rows = rows_of_real(real.clips, net, real.digest, how.workers, "real")
-        reference = rows_of_real(real.basis, net, "basis", how.workers, "basis") if real.basis and net.dims else rows
+        apart = bool(real.basis and net.dims)
+        reference = rows_of_real(real.basis, net, real.digest, how.workers, "basis") if apart else rows
         with one_thread():
             axes[kind] = basis_of(net, reference)
             true[kind] = axes[kind](rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -54,7 +55,8 @@ def subject(
         height=None if protocol.fit == "stretch" else protocol.height,
         width=None if protocol.fit == "stretch" else protocol.width,
     )
-    digest = hashlib.sha256(f"{model.hash}{settings}{model.defaults}{real.digest}".encode()).hexdigest()[:12]
+    asked = f"{model.hash}{settings}{model.defaults}{protocol.height}x{protocol.width}"
+    digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
     costs = make_clips(model, settings, real.clips, protocol, folder, row)
     other = diversity(model, settings, real.clips[: protocol.diversity], protocol, folder)
@@ -73,7 +75,13 @@ def split_row(row: str) -> tuple[str, int | None]:
 
 def read_kept(folder: Path, clip: RealClip) -> Frames:
     """A clip that was made before."""
-    return load_file(folder / f"{clip.id}.safetensors")["frames"]
+    return load_file(kept_path(folder, clip))["frames"]
+
+
+def kept_path(folder: Path, clip: RealClip, seed: str = "") -> Path:
+    """Where a made clip is kept; the name tells the picture's pixels, so that no other picture's is taken for it."""
+    picture = hashlib.sha256(clip.read()[0].numpy().tobytes()).hexdigest()[:8]
+    return folder / f"{clip.id}-{picture}{seed}.safetensors"
 
 
 def make_clips(
@@ -81,18 +89,24 @@ def make_clips(
 ) -> tuple[int, float, float]:
     """Make what is not on disk yet; calls of one clip, and the median seconds of the whole and of its network."""
     folder.mkdir(parents=True, exist_ok=True)
-    todo = [c for c in clips if not (folder / f"{c.id}.safetensors").exists()]
+    todo = [c for c in clips if not kept_path(folder, c).exists()]
     if todo:
         _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
     for clip in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
         frames, calls, unet = _make(model, _picture(clip, model, protocol), settings, protocol)
         numbers = {"seconds": time.perf_counter() - start, "unet": unet, "calls": float(calls)}
-        with replacing(folder / f"{clip.id}.safetensors") as beside:
+        with replacing(kept_path(folder, clip)) as beside:
             save_file({"frames": frames} | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
-    costs = [load_file(folder / f"{c.id}.safetensors") for c in clips[:200]]
-    seconds, unets = ([float(c[k]) for c in costs] for k in ("seconds", "unet"))
-    return int(costs[0]["calls"]), statistics.median(seconds), statistics.median(unets)
+    costs = [_costs(kept_path(folder, c)) for c in clips]
+    every, seconds, unets = zip(*costs, strict=True)
+    return int(every[0]), statistics.median(seconds), statistics.median(unets)
+
+
+def _costs(path: Path) -> tuple[float, ...]:
+    """Calls, seconds, network's seconds; the frames stay on disk."""
+    with safe_open(path, "pt") as file:
+        return tuple(float(file.get_tensor(k)) for k in ("calls", "seconds", "unet"))
 
 
 def _picture(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Tensor:
@@ -122,7 +136,7 @@ def diversity(
         takes = [read_kept(folder, clip).float()]
         for k in (1, 2):
             again = settings.model_copy(update={"seed": settings.seed + k})
-            path = folder / f"{clip.id}.seed{again.seed}.safetensors"
+            path = kept_path(folder, clip, f"-seed{again.seed}")
             if not path.exists():
                 frames, *_ = _make(model, _picture(clip, model, protocol), again, protocol)
                 with replacing(path) as beside:

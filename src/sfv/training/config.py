@@ -108,6 +108,8 @@ class StudentTraining(ClipTraining):
     level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
     p_mean: float = -1.0  # of ln sigma', what D sees
     p_std: float = 1.0
+    d_noise: Literal["law", "next"] = "law"  # next: the level below G's own, as UFOGen's re-noised sample
+    real: Literal["data", "teacher"] = "data"  # what D takes for real: clips, or the teacher's from fresh noise (LADD)
     loss: Literal["hinge", "softplus", "relativistic"] = "hinge"
     heads: str = Field(default="st", pattern="^[stc]+$")  # s(patial), t(emporal), c(lip): one logit
     differences: bool = False  # heads on how noised latents change from frame to frame, too [none]
@@ -116,7 +118,7 @@ class StudentTraining(ClipTraining):
     reconstruction: float = Field(default=0.1, ge=0)  # lambda
     reconstruction_levels: tuple[float, ...] = ()  # its factor at each of G's levels, low to high [even]
     target: Literal["data", "teacher"] = "data"  # what it is measured to: the real clip, or the teacher's endpoint
-    target_steps: int = Field(default=8, gt=0)  # Euler steps to that endpoint
+    target_steps: int = Field(default=8, gt=0)  # Euler steps to that endpoint, and to what real=teacher shows
     target_guidance: float = Field(default=1.0, ge=1)  # at the last frame
     condition_growth: float = Field(default=0.0, ge=0)  # ln of condition noise at G's highest level over the lowest
     huber_c: float = 1e-3
@@ -147,6 +149,25 @@ class StudentTraining(ClipTraining):
         return self
 
 
+class ConsistencyTraining(ClipTraining):
+    """Consistency distillation as AnimateLCM does it. The paper's values are in brackets where ours differ."""
+
+    lr: float = 1e-5  # Adam [1e-6]
+    levels: int = Field(default=40, gt=1)  # of the Karras grid between sigma_min and sigma_max
+    guidance: tuple[float, float] = (1.0, 3.0)  # of the teacher's step at the last frame, drawn evenly for each clip
+    huber_c: float = 1e-3
+    recompute: bool = False  # activation checkpointing of whole residual blocks and transformers
+    target_ema: float = Field(default=0.95, ge=0, lt=1)  # of the network whose answer is the target
+    blend: float = Field(default=1.0, gt=0, le=1)  # the end: teacher + blend * (average - teacher)
+    ema: float = 0.995
+
+    @model_validator(mode="after")
+    def _agree(self) -> "ConsistencyTraining":
+        if not 1 <= self.guidance[0] <= self.guidance[1]:
+            raise ValueError(f"guidance {list(self.guidance)} must be two rising numbers from 1 on")
+        return self
+
+
 Stages = tuple[Schedule, ...]
 
 
@@ -160,6 +181,12 @@ def _decoder(**changes: Any) -> DecoderTraining:
     """What the later stages of a small decoder share: whole frames of noised latents, at a rate that soon falls."""
     shared = {"lr": 2e-3, "decay_from": 0.1, "warmup": 50, "edges": 0.2, "noise": 0.05, "plain": 0.9}
     return DecoderTraining(**(shared | changes))
+
+
+def _rival(**changes: Any) -> StudentTraining:
+    """What the adversarial recipes that are compared share: one budget, one discriminator, nothing beside the paper."""
+    shared = {"steps": 400, "clips": 2, "lr": 1e-5, "lr_heads": 3e-3, "warmup": 0, "decay_from": 0.4, "ema": 0.995}
+    return StudentTraining(**(shared | changes))
 
 
 PRESETS: dict[str, dict[str, Stages]] = {
@@ -231,6 +258,18 @@ PRESETS: dict[str, dict[str, Stages]] = {
             _decoder(steps=6000, clips=8, frames=8, copy_share=0.5),
         ),
     },
+    # recipes side by side on two CPU cores, equal budgets: `runs/rivals.py` trains and measures them
+    "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
+    "sfv-plus-cpu": {"student": (_rival(feature_matching=1.0, blend=0.55),)},
+    "ladd-cpu": {
+        "student": (
+            _rival(
+                real="teacher", reconstruction=0.0, p_mean=1.0, level_weights=(0.15, 0.15, 0.7), target_guidance=3.0
+            ),
+        )
+    },
+    "ufogen-cpu": {"student": (_rival(d_noise="next", reconstruction=1.0, level_weights=(1.0, 1.0, 1.0)),)},
+    "consistency-cpu": {"student": (ConsistencyTraining(steps=500, clips=2, warmup=0, decay_from=0.4),)},
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
     "svd-paper": {
         "student": (

@@ -18,7 +18,6 @@ from sfv.families.blueprints import shapes as blueprint_shapes
 from sfv.families.decoder import new_decoder, save_decoder
 from sfv.families.svd_folder import SMALL, load, save, save_denoiser, shapes
 from sfv.recogniser import RECOGNISER, save_recogniser
-from sfv.settings import Defaults
 from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec
@@ -36,7 +35,7 @@ from sfv.training.decoder import one_call, train_decoder
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.recogniser import train_recogniser
-from sfv.training.student import train_student
+from sfv.training.students import called_once, train_any
 from sfv.training.teacher import train_teacher
 from sfv.training.video import is_videos, train_on_videos
 
@@ -174,11 +173,9 @@ def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
-    stage = plan[-1]
-    assert isinstance(stage, StudentTraining)
-    batches = _batches(model, clips, folder)
-    G = train_student(model.denoiser, batches, stage, _law(model), folder / "runs" / "student")
-    one = Defaults(**model.defaults.model_dump() | {"steps": 1, "guidance": 1.0})
+    batches, run_dir = _batches(model, clips, folder), folder / "runs" / "student"
+    G = train_any(model.denoiser, batches, plan[-1], _law(model), run_dir)
+    one = called_once(model.defaults, plan[-1])
     save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
     _finish(folder, "student")
 

@@ -69,7 +69,8 @@ class StudentTask:
                 network.recompute()
             shard(network.blocks(), world)
         self.law, (low, high, rho) = sigmas, sigmas
-        self.g_levels = karras_grid(low, high, config.levels, rho)[1:]
+        grid = karras_grid(low, high, config.levels, rho)
+        self.g_levels, self.g_below = grid[1:], grid[:-1].float()
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
         judges = [*self.D.heads.parameters(), *self.D.adapters]
@@ -128,7 +129,7 @@ class StudentTask:
 
     def _seen(self, rngs: Rngs, learner: Literal["heads", "generator", "both"]) -> Seen:
         """A fresh batch, generated and seen by the backbone; with gradients as the learner needs them."""
-        how, law, levels = self.config, self.law, self.g_levels
+        how, levels = self.config, self.g_levels
         sigma = discrete(levels, torch.tensor(how.level_weights), rngs.uniform())
         share = (sigma / levels[0]).log() / (levels[-1] / levels[0]).log()
         x0, cond = self.batches.draw(rngs, louder=(how.condition_growth * share.float()).exp())
@@ -139,18 +140,30 @@ class StudentTask:
             x = add_noise(x0, draw.sigma, draw.n)
             with torch.set_grad_enabled(generates):
                 x0_hat = self.G(x, draw.sigma, cond)
+            real = self._taught(x0, cond, rngs) if how.real == "teacher" else x0
             with torch.set_grad_enabled(judges):
-                judged = look_at(self.D, x0, x0_hat, cond, draw, near)
+                judged = look_at(self.D, real, x0_hat, cond, draw, near)
             target = x0
             if how.target == "teacher" and generates:
-                uncond = self.batches.conditioner.unconditional(cond) if how.target_guidance > 1 else None
-                with self.D.backbone.plain():
-                    target = endpoint(self.D.backbone, x, draw.sigma, cond, uncond, law, how)
+                target = self._endpoint(x, draw.sigma, cond)
         return Seen(judged, x0, target, cond, draw)
+
+    def _taught(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
+        """What the teacher makes of the same conditions from fresh noise."""
+        high = x0.new_full((len(x0),), float(self.g_levels[-1]))
+        return self._endpoint(add_noise(0 * x0, high, rngs.normal(*x0.shape[1:]).to(x0.device)), high, cond)
+
+    def _endpoint(self, x: Latents, sigma: Tensor, cond: Cond) -> Latents:
+        how = self.config
+        uncond = self.batches.conditioner.unconditional(cond) if how.target_guidance > 1 else None
+        with self.D.backbone.plain():
+            return endpoint(self.D.backbone, x, sigma, cond, uncond, self.law, how)
 
     def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> Draw:
         """Noise levels and noise of one step."""
         sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
+        if self.config.d_noise == "next":
+            sigma_d = self.g_below[torch.searchsorted(self.g_levels.float(), sigma)]
         n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
         close = torch.tensor(self.config.reconstruction_levels or (1.0,) * len(self.g_levels))
         at = torch.searchsorted(self.g_levels.float(), sigma)

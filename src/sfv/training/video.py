@@ -8,13 +8,13 @@ import torch
 from sfv.data.shards import ClipShards
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
-from sfv.families.base import VideoModel, fingerprint
+from sfv.families.base import fingerprint
 from sfv.families.svd_folder import save, save_denoiser
 from sfv.settings import Defaults
 from sfv.training.batches import VideoBatches
-from sfv.training.config import Stages, StudentTraining, TeacherTraining
+from sfv.training.config import Stages, TeacherTraining
 from sfv.training.parallel import World
-from sfv.training.student import train_student
+from sfv.training.students import called_once, train_any
 from sfv.training.teacher import train_teacher
 
 
@@ -34,19 +34,16 @@ def train_on_videos(
     if world.main and not (folder / "model_index.json").exists():
         save(model, folder)
     stage, run_dir = plan[-1], folder / "runs" / part
-    if isinstance(stage, StudentTraining):
+    defaults = model.defaults
+    if part == "student":
         law = (model.sigma_min, model.sigma_max, model.rho)
-        made = train_student(model.denoiser, batches, stage, law, run_dir, world)
+        made, defaults = train_any(model.denoiser, batches, stage, law, run_dir, world), called_once(defaults, stage)
     elif isinstance(stage, TeacherTraining):
         D = model.denoiser.requires_grad_(True)
         made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
     else:
         raise SfvError(f"{part} is not trained on video shards; choose teacher or student")
     if world.main:
-        save_denoiser(replace(model, denoiser=made, defaults=_defaults(part, model, batches)), folder, "unet")
-
-
-def _defaults(part: str, model: VideoModel, batches: VideoBatches) -> Defaults:
-    """A student is called once without guidance; the clip's length and rate are the data's."""
-    own = model.defaults.model_dump() | {"frames": batches.shards.frames, "fps": batches.shards.fps}
-    return Defaults(**own | ({"steps": 1, "guidance": 1.0} if part == "student" else {}))
+        length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
+        own = Defaults(**defaults.model_dump() | length)
+        save_denoiser(replace(model, denoiser=made, defaults=own), folder, "unet")
