@@ -1,0 +1,93 @@
+"""SF-V, SF-V+, LADD, UFOGen and consistency distillation under one roof: same teacher, clips, batch and budget.
+
+    python runs/rivals.py STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES]
+
+MODEL is a folder with the teacher that every student starts from (`src/sfv/weights/sticker` is the shipped one). Each
+recipe is trained SEEDS times (default 3) and measured by the protocol "sticker"; OUT/rivals.json and OUT/rivals.md
+hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from sfv.evaluation.evaluate import evaluate
+from sfv.media import replacing
+from sfv.memory import keep_memory
+from sfv.settings import EvaluateSettings
+from sfv.training.sticker import train_part
+
+RECIPES = ("sfv-cpu", "sfv-plus-cpu", "ladd-cpu", "ufogen-cpu", "consistency-cpu")
+FEW = (1, 2, 4, 8)
+"""Calls at which a consistency model is sampled."""
+
+
+def students(store: Path, model: Path, out: Path, seeds: int, updates: int) -> list[str]:
+    """Train what is not trained yet; the rows to measure."""
+    rows = []
+    for recipe in RECIPES:
+        for seed in range(seeds):
+            folder = out / f"{recipe.removesuffix('-cpu')}-{seed}"
+            changes = (f"seed={seed}", *([f"steps={updates}"] if updates else []))
+            share_latents(folder, out / "shards")
+            if not (folder / "runs" / "student" / "done").exists():
+                train_part("student", store, folder, recipe, changes, threads=2, init=model)
+            rows += [f"{folder}:{n}" for n in (FEW if recipe.startswith("consistency") else (1,))]
+    return rows
+
+
+def share_latents(folder: Path, shards: Path) -> None:
+    """Every recipe trains on the same encoded clips, which the first run makes."""
+    shards.mkdir(parents=True, exist_ok=True)
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    if not (folder / "runs" / "shards").exists():
+        (folder / "runs" / "shards").symlink_to(shards.absolute())
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Over seeds."""
+    return {"mean": statistics.fmean(values), "low": min(values), "high": max(values)}
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Recipe and calls -> spread over seeds of every figure that decides."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        name, _, steps = row["name"].partition(":")
+        groups.setdefault(f"{name.rpartition('-')[0] or name}:{steps}", []).append(row)
+    return {
+        name: {"seeds": len(some)}
+        | {k: spread([r["frechet"][k]["value"] for r in some]) for k in some[0]["frechet"]}
+        | {k: spread([r[k] for r in some]) for k in ("motion_to_real", "motion_to_teacher", "sharpness")}
+        for name, some in groups.items()
+        if ":" in name and not name.startswith(":")
+    }
+
+
+def markdown(found: dict[str, dict[str, Any]]) -> str:
+    """Mean over seeds, smallest to largest."""
+    keys = [k for k in next(iter(found.values())) if k != "seeds"]
+    lines = ["| recipe:calls | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
+    for name, row in found.items():
+        cells = [f"{row[k]['mean']:.3g} ({row[k]['low']:.3g} - {row[k]['high']:.3g})" for k in keys]
+        lines.append(f"| {name} | {row['seeds']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(store: Path, model: Path, weights: Path, out: Path, seeds: int, updates: int) -> None:
+    keep_memory()
+    rows = students(store, model, out, seeds, updates)
+    teacher = tuple(f"sticker-teacher:{n}" for n in (25, 16, 8, 4, 1))
+    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / "evaluation")
+    found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
+    for name, text in (("rivals.json", json.dumps(found, indent=1)), ("rivals.md", markdown(found))):
+        with replacing(out / name) as beside:
+            beside.write_text(text + "\n")
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    places, numbers = [Path(v) for v in sys.argv[1:5]], [int(v) for v in sys.argv[5:]]
+    main(*places, *(numbers + [3, 0][len(numbers) :]))
