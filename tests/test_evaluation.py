@@ -75,6 +75,10 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     assert read_result(how.out / "table.json")["protocol"]["clips"] == 5
     assert (how.out / "table.tex").read_text().count(r"\\") == 6
     assert len(list((how.out / "pictures").glob("*.png"))) == 5
+    key = json.loads((how.out / "blind-key.json").read_text())
+    assert len(key) == 5 and all({k["A"], k["B"]} == {"tiny:2", "tiny:1"} for k in key)
+    sheet = (how.out / "blind.html").read_text()
+    assert sheet.count("data:image/webp") == 10 and "tiny:" not in sheet
 
 
 def test_the_same_digits_twice_and_by_any_number_of_workers(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:  # noqa: F811

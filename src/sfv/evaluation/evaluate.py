@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.evaluation.blind import write_blind
 from sfv.evaluation.extract import each, one_thread
 from sfv.evaluation.facts import Facts, facts, ratio, summary
 from sfv.evaluation.features import LPIPS
@@ -47,6 +48,8 @@ def evaluate(data: Path, how: EvaluateSettings) -> Result:
     table = [_row(one, rows, seen, first, ruler) for one, rows in measured]
     result = Result(ruler.identity() | _notes(ruler, how), table)
     write_pictures(ruler, how.out / "pictures")
+    if len(subjects) > 1:
+        write_blind(subjects[0], subjects[-1], ruler, how.out)
     publish(result, [one for one, _ in measured], ruler, seen, how.out, earlier)
     return result
 

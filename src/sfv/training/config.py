@@ -258,7 +258,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             _decoder(steps=6000, clips=8, frames=8, copy_share=0.5),
         ),
     },
-    # recipes side by side on two CPU cores, equal budgets: `runs/rivals.py` trains and measures them
+    # recipes side by side on two CPU cores, equal budgets: `runs/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
     "sfv-plus-cpu": {"student": (_rival(feature_matching=1.0, blend=0.55),)},
     "ladd-cpu": {

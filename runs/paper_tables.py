@@ -1,10 +1,12 @@
-"""SF-V, SF-V+, LADD, UFOGen and consistency distillation under one roof: same teacher, clips, batch and budget.
+"""The paper's tables at sticker scale: same teacher, clips, batch and budget for every row.
 
-    python runs/rivals.py STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES]
+    python runs/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES]
 
-MODEL is a folder with the teacher that every student starts from (`src/sfv/weights/sticker` is the shipped one). Each
-recipe is trained SEEDS times (default 3) and measured by the protocol "sticker"; OUT/rivals.json and OUT/rivals.md
-hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
+TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal)
+or 3 (P_mean, P_std of what D sees). MODEL is a folder with the teacher that every student starts from
+(`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3) and measured by the protocol
+"sticker"; OUT/table-N.json and OUT/table-N.md hold the mean over seeds with the smallest and the largest. Interrupt and
+repeat at will.
 """
 
 import json
@@ -19,18 +21,29 @@ from sfv.memory import keep_memory
 from sfv.settings import EvaluateSettings
 from sfv.training.sticker import train_part
 
-RECIPES = ("sfv-cpu", "sfv-plus-cpu", "ladd-cpu", "ufogen-cpu", "consistency-cpu")
+Row = tuple[str, tuple[str, ...]]
+"""A preset and its changes."""
+TABLES: dict[str, dict[str, Row]] = {
+    "1": {n: (f"{n}-cpu", ()) for n in ("sfv", "sfv-plus", "ladd", "ufogen", "consistency")},
+    "2": {
+        "both": ("sfv-cpu", ()),
+        "spatial": ("sfv-cpu", ("heads=s",)),
+        "temporal": ("sfv-cpu", ("heads=t",)),
+    },
+    "3": {f"p_mean{p:+d}": ("sfv-cpu", (f"p_mean={p}",)) for p in (-2, -1, 0, 1)},
+}
+TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,)}
 FEW = (1, 2, 4, 8)
 """Calls at which a consistency model is sampled."""
 
 
-def students(store: Path, model: Path, out: Path, seeds: int, updates: int) -> list[str]:
+def students(table: str, store: Path, model: Path, out: Path, seeds: int, updates: int) -> list[str]:
     """Train what is not trained yet; the rows to measure."""
     rows = []
-    for recipe in RECIPES:
+    for name, (recipe, fields) in TABLES[table].items():
         for seed in range(seeds):
-            folder = out / f"{recipe.removesuffix('-cpu')}-{seed}"
-            changes = (f"seed={seed}", *([f"steps={updates}"] if updates else []))
+            folder = out / f"{name}-{seed}"
+            changes = (*fields, f"seed={seed}", *([f"steps={updates}"] if updates else []))
             share_latents(folder, out / "shards")
             if not (folder / "runs" / "student" / "done").exists():
                 train_part("student", store, folder, recipe, changes, threads=2, init=model)
@@ -76,18 +89,18 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(store: Path, model: Path, weights: Path, out: Path, seeds: int, updates: int) -> None:
+def main(table: str, store: Path, model: Path, weights: Path, out: Path, seeds: int, updates: int) -> None:
     keep_memory()
-    rows = students(store, model, out, seeds, updates)
-    teacher = tuple(f"sticker-teacher:{n}" for n in (25, 16, 8, 4, 1))
-    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / "evaluation")
+    rows = students(table, store, model, out, seeds, updates)
+    teacher = tuple(f"sticker-teacher:{n}" for n in TEACHER[table])
+    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / f"evaluation-{table}")
     found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
-    for name, text in (("rivals.json", json.dumps(found, indent=1)), ("rivals.md", markdown(found))):
-        with replacing(out / name) as beside:
+    for kind, text in (("json", json.dumps(found, indent=1)), ("md", markdown(found))):
+        with replacing(out / f"table-{table}.{kind}") as beside:
             beside.write_text(text + "\n")
     print(markdown(found))
 
 
 if __name__ == "__main__":
-    places, numbers = [Path(v) for v in sys.argv[1:5]], [int(v) for v in sys.argv[5:]]
-    main(*places, *(numbers + [3, 0][len(numbers) :]))
+    places, numbers = [Path(v) for v in sys.argv[2:6]], [int(v) for v in sys.argv[6:]]
+    main(sys.argv[1], *places, *(numbers + [3, 0][len(numbers) :]))
