@@ -98,7 +98,7 @@ def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], firs
     mine = seen[one.name]
     with one_thread():
         distances = intervals(rows, ruler)
-        kernels = {k: SCALE * kernel_distance(rows[k], ruler.true[k]) for k in rows}
+        kernels = {k: kernel(rows[k], ruler.true[k], ruler.nets[k].dims) for k in rows}
     return Measured(
         name=one.name,
         calls=one.calls,
@@ -129,6 +129,12 @@ def intervals(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Interval]:
 
     names = list(rows)
     return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
+
+
+def kernel(rows: Rows, true: Rows, dims: int) -> float:
+    """Kernel distance; z-scored axes are of unit length together, and are stretched to unit length each, as in KID."""
+    stretch, scale = (rows.shape[1] ** 0.5, SCALE) if dims else (1.0, 1)
+    return scale * kernel_distance(stretch * rows, stretch * true)
 
 
 def _notes(ruler: Ruler, how: EvaluateSettings) -> dict[str, Any]:
