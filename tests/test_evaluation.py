@@ -15,6 +15,7 @@ from sfv.evaluation.evaluate import evaluate, read_result
 from sfv.evaluation.protocol import Protocol, read_protocol, shipped
 from sfv.evaluation.ruler import open_ruler
 from sfv.evaluation.study import DEGREES, seen_by, study
+from sfv.evaluation.study import markdown as study_table
 from sfv.evaluation.table import Measured, both_tables, latex, markdown
 from sfv.families.base import VideoModel
 from sfv.media import write_clip
@@ -93,6 +94,7 @@ def test_rows_of_real_clips_are_kept_and_a_damaged_file_is_made_anew(
     how: EvaluateSettings,
     tmp_path: Path,
 ) -> None:
+    how = how.model_copy(update={"limit": 4})
     rows = open_ruler(store, how).true["recogniser"]
     kept = sorted((tmp_path / "cache" / "features").iterdir())
     assert len(kept) == 2  # the real clips' and the axes'
@@ -235,6 +237,13 @@ def test_seen_means_rising_at_every_degree() -> None:
 
     table = {"a": dict.fromkeys(FAULTS, up), "b": dict.fromkeys(FAULTS, dip)}
     assert seen_by(table) == {f: ["a"] for f in FAULTS}
+
+
+def test_the_study_in_the_docs_is_the_committed_one_and_every_fault_is_seen() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    found = json.loads((docs / "study.json").read_text())
+    assert study_table(found["distance"], found["real_half_to_half"]) in (docs / "measure.md").read_text()
+    assert seen_by(found["distance"]) == found["seen_by"] and all(found["seen_by"].values())
 
 
 def test_tables_have_a_line_per_row() -> None:
