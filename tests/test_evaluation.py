@@ -172,6 +172,12 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(
     assert said.startswith("sfv: ") and why in said
 
 
+def test_data_is_named_once(store: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    for flags in ([], [str(store), "--data", str(store)]):
+        assert main(["evaluate", *flags, "--models", "sticker:1"]) == 2
+        assert "--data: name one clip store" in capsys.readouterr().err
+
+
 def test_protocols_ship_and_their_hash_is_their_content() -> None:
     assert {"sticker", "offline", "ucf101"} <= set(shipped())
     a = read_protocol("sticker")
@@ -258,6 +264,7 @@ def test_tables_have_a_line_per_row() -> None:
         motion_to_real=0.9,
         motion_to_teacher=1.1,
         diversity=None,
+        diversity_lpips=None,
         flow=0.5,
         flow_top=2.0,
         dynamic_degree=0.25,

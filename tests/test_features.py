@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from sfv.errors import SfvError
-from sfv.evaluation.features import extractors
+from sfv.evaluation.features import extractors, i3d
 from sfv.evaluation.features.efficientnet import STRIDES
 from sfv.evaluation.features.i3d import SCRIPT, logits, open_i3d, preprocess
 from sfv.evaluation.features.lpips import lpips
@@ -108,6 +108,23 @@ def test_a_torchscript_file_must_be_the_known_one(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="the protocol wants bec6519f"):
         open_i3d(tmp_path / SCRIPT)
     assert checked(tmp_path / SCRIPT, None) == hashlib.sha256(b"anything").hexdigest()
+
+
+class Detector(torch.nn.Module):
+    """The shared file's way of being called."""
+
+    def forward(self, x: torch.Tensor, rescale: bool, resize: bool, return_features: bool) -> torch.Tensor:
+        assert not rescale and not resize and return_features
+        return x.mean(dim=[3, 4]).flatten(1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_known_torchscript_file_is_given_prepared_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.jit.script(Detector()).save(str(tmp_path / SCRIPT))
+    monkeypatch.setattr(i3d, "SCRIPT_SHA256", checked(tmp_path / SCRIPT, None))
+    clip = noise(9, 40, 60)
+    got = open_i3d(tmp_path / SCRIPT)(clip)
+    assert torch.allclose(got, preprocess(clip).mean((3, 4)).flatten(), atol=1e-5)
 
 
 def test_networks_need_their_weights(tmp_path: Path) -> None:

@@ -136,8 +136,10 @@ class Bench(Flags, Settings):
 class Evaluate(Flags, EvaluateSettings):
     """Measure models against real clips: Frechet distances with intervals, motion, consistency, seconds; a report."""
 
-    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    place: Annotated[Positional[Path | None], arg(metavar="DATA")] = None
     """A clip store (sfv pack), or a folder of videos."""
+    data: Path | None = None
+    """The same as DATA."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
     """Folder for table.json, table.md, table.tex, index.html and the clips made."""
 
@@ -145,7 +147,10 @@ class Evaluate(Flags, EvaluateSettings):
         """Exit code."""
         from sfv.evaluation.evaluate import evaluate
 
-        result = evaluate(self.data, EvaluateSettings(**self.model_dump(include=set(EvaluateSettings.model_fields))))
+        data = self.place or self.data
+        if data is None or (self.place and self.data):
+            raise FlagError("--data: name one clip store (sfv pack) or one folder of videos")
+        result = evaluate(data, EvaluateSettings(**self.model_dump(include=set(EvaluateSettings.model_fields))))
         print(f"{result.text()}\n\n{self.out / 'index.html'}")
         return 0
 

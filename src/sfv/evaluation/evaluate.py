@@ -66,7 +66,8 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def _models(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
-    made = [subject(r, ruler.real, ruler.protocol, how.out / "clips", how.decoder, how.device) for r in how.models]
+    where = (ruler.real, ruler.protocol, how.out / "clips", how.decoder, how.device, ruler.lpips)
+    made = [subject(r, *where) for r in how.models]
     if len({m.name for m in made}) < len(made):
         raise SfvError(f"two of --models would be called alike ({', '.join(m.name for m in made)}); rename a folder")
     return made
@@ -109,6 +110,7 @@ def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], firs
         motion_to_real=ratio(mine, seen["real clips"]),
         motion_to_teacher=ratio(mine, seen[first]),
         diversity=one.diversity,
+        diversity_lpips=one.diversity_lpips,
         **summary(mine),  # type: ignore[arg-type]
     )
 

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from sfv.errors import SfvError
 from sfv.evaluation.clipsets import ClipSet, RealClip, read_made, resized
+from sfv.evaluation.features.lpips import lpips
+from sfv.evaluation.features.weights import Weights
 from sfv.evaluation.protocol import Protocol
 from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
@@ -34,10 +36,18 @@ class Subject:
     unet_seconds: float | None = None
     diversity: float | None = None
     """Mean difference (levels) of clips from other seeds."""
+    diversity_lpips: float | None = None
+    """Their mean LPIPS."""
 
 
 def subject(
-    row: str, real: ClipSet, protocol: Protocol, kept: Path, decoder: Decoder | None = None, device: str = "auto"
+    row: str,
+    real: ClipSet,
+    protocol: Protocol,
+    kept: Path,
+    decoder: Decoder | None = None,
+    device: str = "auto",
+    judge: Weights | None = None,
 ) -> Subject:
     """MODEL:STEPS (or MODEL, with its own steps), or a folder of clips that are named by their pictures."""
     folder = Path(row)
@@ -59,8 +69,9 @@ def subject(
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
     costs = make_clips(model, settings, real.clips, protocol, folder, row)
-    other = diversity(model, settings, real.clips[: protocol.diversity], protocol, folder)
-    return Subject(f"{Path(name).name}:{settings.steps}", lambda i: read_kept(folder, real.clips[i]), *costs, other)
+    takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
+    title = f"{Path(name).name}:{settings.steps}"
+    return Subject(title, lambda i: read_kept(folder, real.clips[i]), *costs, *diversity(takes, judge))
 
 
 def split_row(row: str) -> tuple[str, int | None]:
@@ -125,15 +136,13 @@ def _make(
     return frames, clip.calls, clip.seconds["unet"]
 
 
-def diversity(
+def seeds_apart(
     model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path
-) -> float | None:
-    """Mean absolute difference (levels) between clips of one picture from three seeds, over some pictures."""
-    if not clips:
-        return None
-    apart = []
+) -> list[list[Frames]]:
+    """Each picture's clips from three seeds; the first is the one that is measured."""
+    every = []
     for clip in clips:
-        takes = [read_kept(folder, clip).float()]
+        takes = [read_kept(folder, clip)]
         for k in (1, 2):
             again = settings.model_copy(update={"seed": settings.seed + k})
             path = kept_path(folder, clip, f"-seed{again.seed}")
@@ -141,9 +150,19 @@ def diversity(
                 frames, *_ = _make(model, _picture(clip, model, protocol), again, protocol)
                 with replacing(path) as beside:
                     save_file({"frames": frames}, beside)
-            takes.append(load_file(path)["frames"].float())
-        apart += [float((takes[i] - takes[j]).abs().mean()) for i, j in ((0, 1), (0, 2), (1, 2))]
-    return statistics.fmean(apart)
+            takes.append(load_file(path)["frames"])
+        every.append(takes)
+    return every
+
+
+@torch.inference_mode()
+def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | None, float | None]:
+    """Mean absolute difference (levels) and mean LPIPS of every two clips of one picture; None for no pictures."""
+    pairs = [(takes[i], takes[j]) for takes in every for i, j in ((0, 1), (0, 2), (1, 2))]
+    if not pairs:
+        return None, None
+    levels = statistics.fmean(float((a.float() - b.float()).abs().mean()) for a, b in pairs)
+    return levels, None if w is None else statistics.fmean(float(lpips(a, b, w).mean()) for a, b in pairs)
 
 
 def baselines(real: ClipSet, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
