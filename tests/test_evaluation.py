@@ -65,6 +65,7 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     assert names == ["real clips", "codec alone", "still picture", "tiny:2", "tiny:1"]
     real, coded, still, two, one = result.rows
     assert real.frechet["mean"]["value"] == 0 and real.motion_to_real == 1 and real.first_frame_psnr == 99
+    assert real.psnr_to_real == 99 > coded.psnr_to_real > 0
     assert still.flow < 1e-3 < real.flow and still.frechet["mean"]["value"] > 0
     assert two.calls == 4 and one.calls == 2 and two.seconds and one.unet_seconds and one.seconds > one.unet_seconds
     assert one.diversity and one.diversity > 0 and two.motion_to_teacher == 1
@@ -274,6 +275,7 @@ def test_tables_have_a_line_per_row() -> None:
         saturation=1.0,
         from_picture=[0.0, 3.0],
         first_frame_psnr=30.0,
+        psnr_to_real=20.0,
         first_frame_lpips=None,
         lpips_to_real=0.1,
     )

@@ -34,6 +34,8 @@ class Facts:
     """Root mean square difference of every frame to the condition picture, levels."""
     first_psnr: float
     """dB of the first frame to the condition picture."""
+    real_psnr: float
+    """dB of the whole clip to the real one: what a codec is judged by; of a generated clip it says little."""
     lpips_first: float | None
     """LPIPS of the first frame to the condition picture."""
     lpips_real: float | None
@@ -60,6 +62,7 @@ def facts(clip: Frames, real: Frames, fps: float, w: Weights | None) -> Facts:
         saturation=saturation_drift(clip),
         from_picture=distance_to(clip, real[0]).tolist(),
         first_psnr=psnr(clip[0], real[0]),
+        real_psnr=psnr(clip, real),
         lpips_first=None if w is None else float(lpips(clip[:1], real[:1], w)[0]),
         lpips_real=None if w is None else float(lpips(clip, real, w).mean()),
     )
@@ -90,6 +93,7 @@ def summary(all_: list[Facts]) -> dict[str, float | list[float] | None]:
         "saturation": statistics.median(f.saturation for f in all_),
         "from_picture": [statistics.fmean(v) for v in frames],
         "first_frame_psnr": statistics.median(f.first_psnr for f in all_),
+        "psnr_to_real": statistics.fmean(f.real_psnr for f in all_),
         "first_frame_lpips": statistics.fmean(s[0] for s in seen) if seen else None,
         "lpips_to_real": statistics.fmean(s[1] for s in seen) if seen else None,
     }

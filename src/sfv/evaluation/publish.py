@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from sfv.evaluation.facts import Facts
 from sfv.evaluation.ruler import Ruler
-from sfv.evaluation.subjects import Subject
+from sfv.evaluation.subjects import BASELINES, Subject
 from sfv.evaluation.table import Measured, Result, both_tables, columns, latex, second_columns
 from sfv.media import contact_sheet, replacing, webp_bytes, write_picture
 from sfv.types import Frames
@@ -46,8 +46,10 @@ def publish(
     _write(out / "table.tex", latex(result.rows))
     clips, count = ruler.real.clips, len(ruler.real.clips)
     shown = [i * count // SHOWN for i in range(min(SHOWN, count))]
-    strips = [(f"{clips[i].name or clips[i].id}: {s.name}", s.read(i)) for i in shown[:3] for s in subjects]
-    write_picture(contact_sheet([(t, f) for t, f in strips if "still picture" not in t]), out / "contact-sheet.png")
+    models = [s for s in subjects if s.name not in BASELINES]
+    rows = list(dict.fromkeys([subjects[0], models[0], models[-1]]))
+    strips = [(f"{clips[i].name or clips[i].id}: {s.name}", s.read(i)) for i in shown for s in rows]
+    write_picture(contact_sheet(strips), out / "contact-sheet.png")
     _write(out / "index.html", page(result, subjects, ruler, seen, shown, compared))
 
 

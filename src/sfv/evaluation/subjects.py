@@ -24,6 +24,9 @@ from sfv.media import replacing
 from sfv.settings import Decoder, Settings
 from sfv.types import Frames
 
+BASELINES = ("real clips", "codec alone", "still picture")
+"""Names of the rows that no model makes."""
+
 
 @dataclass(frozen=True)
 class Subject:

@@ -32,6 +32,7 @@ class Measured:
     saturation: float
     from_picture: list[float]
     first_frame_psnr: float
+    psnr_to_real: float
     first_frame_lpips: float | None
     lpips_to_real: float | None
 
@@ -71,11 +72,18 @@ def _cells(m: Measured, kinds: list[str]) -> list[str]:
 def second_columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     """Motion and consistency."""
     head = ["model:steps", "flow px", "top 5 % px", "dynamic", "warp", "flicker", "sharpness", "saturation"]
-    head += ["last frame from picture", "1st LPIPS", "LPIPS to real", "diversity", "by LPIPS"]
+    head += ["last frame from picture", "dB to real", "1st LPIPS", "LPIPS to real", "diversity", "by LPIPS"]
     cells = []
     for m in rows:
         plain = (m.flow, m.flow_top, m.dynamic_degree, m.warp_error, m.flicker, m.sharpness, m.saturation)
-        rest = (m.from_picture[-1], m.first_frame_lpips, m.lpips_to_real, m.diversity, m.diversity_lpips)
+        rest = (
+            m.from_picture[-1],
+            m.psnr_to_real,
+            m.first_frame_lpips,
+            m.lpips_to_real,
+            m.diversity,
+            m.diversity_lpips,
+        )
         cells.append([m.name, *(f"{v:.2f}" for v in plain), *("-" if v is None else f"{v:.3g}" for v in rest)])
     return head, cells
 

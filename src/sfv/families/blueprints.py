@@ -143,7 +143,7 @@ def new_model(plan: Blueprint, seed: int) -> VideoModel:
     """A whole fresh model under a noise law for small latents: sigma up to 200 hides all of 14x8x16x16 numbers."""
     codec = new_codec(plan, seed)
     defaults = Defaults(
-        frames=plan.frames, height=plan.size, width=plan.size, fps=12, motion=50, steps=25, guidance=1.5
+        frames=plan.frames, height=plan.size, width=plan.size, fps=12, motion=60, steps=25, guidance=1.5
     )
     return VideoModel(
         name="new",
