@@ -115,7 +115,11 @@ def _of_videos(data: Path, protocol: Protocol) -> tuple[list[RealClip], list[str
     """The first clip of each video, until there are enough; what cannot be read or is too short is left out."""
     found: list[RealClip] = []
     left: list[str] = []
-    for source in _pick(find([str(data)]), lambda s: Path(s.path).parent.name, protocol):
+    try:
+        sources = find([str(data)])
+    except SfvError as error:
+        raise SfvError(f"{data} is not a clip store (sfv pack), nor a place of videos: {error}") from error
+    for source in _pick(sources, lambda s: Path(s.path).parent.name, protocol):
         if protocol.clips and len(found) == protocol.clips:
             break
         try:

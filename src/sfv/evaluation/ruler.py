@@ -45,8 +45,8 @@ class Ruler:
 def open_ruler(data: Path, how: EvaluateSettings) -> Ruler:
     """Read the protocol, open its networks and clips, and measure the real ones."""
     protocol = read_protocol(how.protocol, how.limit)
-    nets = extractors(protocol, how.weights)
     real = open_set(data, protocol)
+    nets = extractors(protocol, how.weights)
     axes, true = {}, {}
     for kind, net in nets.items():
         rows = rows_of_real(real.clips, net, real.digest, how.workers, "real")
