@@ -5,7 +5,6 @@ sampled in one call, or in a few with `--sampler consistency`.
 """
 
 import copy
-import math
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
-from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard, split_groups
+from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Law
 from sfv.types import Cond, Latents, Sigma
@@ -64,12 +63,8 @@ class ConsistencyTask:
         """One update over `accumulate` batches."""
         parts = self.config.accumulate
         logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
-        average_gradients(self.params, self.world)
-        norm = clip_gradients(self.params, self.config.clip)
-        if math.isfinite(norm):
-            self.optimizers["generator"].step()
-        self.optimizers["generator"].zero_grad(set_to_none=True)
-        return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"g_norm": norm}
+        norm = update(self.params, self.optimizers["generator"], self.world, self.config.clip)
+        return mean_of(logs) | {"g_norm": norm}
 
     def _backward(self, rngs: Rngs) -> Logs:
         how = self.config

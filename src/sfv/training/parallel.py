@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
 
 from sfv.errors import SfvError
 
@@ -149,3 +150,18 @@ def split_groups(params: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     everything = list(params)
     parts = [[p for p in everything if isinstance(p, DTensor) == sharded] for sharded in (False, True)]
     return [{"params": part} for part in parts if part]
+
+
+def update(params: list[nn.Parameter], optimizer: Optimizer, world: World, most: float) -> float:
+    """Share gradients among ranks, clip, step; returns their norm. A step that is not finite is skipped."""
+    average_gradients(params, world)
+    norm = clip_gradients(params, most)
+    if math.isfinite(norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
+
+
+def mean_of(logs: list[dict[str, float]]) -> dict[str, float]:
+    """Of the parts of an accumulated step."""
+    return {k: sum(v[k] for v in logs) / len(logs) for k in logs[0]}

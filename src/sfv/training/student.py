@@ -1,7 +1,6 @@
 """The one-step student: SF-V's adversarial fine-tuning of a teacher (2406.04324)."""
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ from sfv.training.ema import EMA
 from sfv.training.health import STUDENT_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import SM3, Muon
-from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard, split_groups
+from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
 from sfv.training.samples import Best, Samples
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Draw, Judged, discriminator_loss, endpoint, generator_losses, look_at
@@ -112,7 +111,7 @@ class StudentTask:
         if parts > 1:
             self._update("heads")
         norm = 0.0 if ahead else self._update("generator")
-        return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"g_norm": norm}
+        return mean_of(logs) | {"g_norm": norm}
 
     def look(self, step: int, run_dir: Path) -> Logs:
         """Figures of the averaged student's samples when they are due; the best student so far is kept."""
@@ -189,13 +188,8 @@ class StudentTask:
         return logs | {"g_balance": float(near.norm() / judged.norm().clamp(min=1e-12))}
 
     def _update(self, name: str) -> float:
-        """Share, clip, step; returns the gradient's norm. A step that is not finite is skipped."""
-        average_gradients(self.params[name], self.world)
-        norm = clip_gradients(self.params[name], self.config.clip)
-        if math.isfinite(norm):
-            self.optimizers[name].step()
-        self.optimizers[name].zero_grad(set_to_none=True)
-        return norm
+        """Returns the gradient's norm."""
+        return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
 
 
 def discriminator(teacher: Denoiser, embed: int, batches: Draws, config: StudentTraining) -> Discriminator:

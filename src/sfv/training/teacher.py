@@ -15,7 +15,7 @@ from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
-from sfv.training.parallel import ALONE, World, average_gradients, clip_gradients, shard
+from sfv.training.parallel import ALONE, World, mean_of, shard, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
 
@@ -58,12 +58,8 @@ class TeacherTask:
         """One update over `accumulate` batches."""
         parts = self.config.accumulate
         logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
-        average_gradients(self.params, self.world)
-        norm = clip_gradients(self.params, self.config.clip)
-        if math.isfinite(norm):
-            self.optimizers["denoiser"].step()
-        self.optimizers["denoiser"].zero_grad(set_to_none=True)
-        return {k: sum(v[k] for v in logs) / parts for k in logs[0]} | {"grad_norm": norm}
+        norm = update(self.params, self.optimizers["denoiser"], self.world, self.config.clip)
+        return mean_of(logs) | {"grad_norm": norm}
 
     def _backward(self, rngs: Rngs) -> Logs:
         x0, cond = self.batches.draw(rngs, drop=self.config.drop)
