@@ -1,54 +1,89 @@
 """The paper's tables at sticker scale: same teacher, clips, batch and budget for every row.
 
-    python runs/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES]
+    python runs/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES] [AT_ONCE]
 
-TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal)
-or 3 (P_mean, P_std of what D sees). MODEL is a folder with the teacher that every student starts from
-(`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3) and measured by the protocol
-"sticker"; OUT/table-N.json and OUT/table-N.md hold the mean over seeds with the smallest and the largest. Interrupt and
-repeat at will.
+TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal),
+3 (P_mean, P_std of what D sees) or upgrades (each change to SF-V by itself). MODEL is a folder with the teacher that
+every student starts from (`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3),
+AT_ONCE (default 2) at a time on one thread each, and measured by the protocol "sticker"; OUT/table-N.json and
+OUT/table-N.md hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
 """
 
 import json
 import statistics
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from sfv.evaluation.evaluate import evaluate
 from sfv.media import replacing
 from sfv.memory import keep_memory
 from sfv.settings import EvaluateSettings
-from sfv.training.sticker import train_part
 
 Row = tuple[str, tuple[str, ...]]
 """A preset and its changes."""
+SFV: Row = ("sfv-cpu", ())
 TABLES: dict[str, dict[str, Row]] = {
     "1": {n: (f"{n}-cpu", ()) for n in ("sfv", "sfv-plus", "ladd", "ufogen", "consistency")},
-    "2": {
-        "both": ("sfv-cpu", ()),
-        "spatial": ("sfv-cpu", ("heads=s",)),
-        "temporal": ("sfv-cpu", ("heads=t",)),
+    "2": {"sfv": SFV, "spatial": ("sfv-cpu", ("heads=s",)), "temporal": ("sfv-cpu", ("heads=t",))},
+    "3": {"sfv": SFV} | {f"p_mean{p:+d}": ("sfv-cpu", (f"p_mean={p}",)) for p in (-2, 0, 1)},
+    "upgrades": {"sfv": SFV}
+    | {
+        name: ("sfv-cpu", tuple(changes.split()))
+        for name, changes in {
+            "start-level": "level_weights=[0.05,0.1,0.85]",
+            "condition-noise": "condition_growth=1.5",
+            "low-reconstruction": "reconstruction_levels=[1,1,0]",
+            "endpoint": "target=teacher reconstruction=3",
+            "differences": "differences=true",
+            "clip-logit": "heads=stc",
+            "smoothness": "smoothness=1",
+            "relativistic": "loss=relativistic",
+            "feature-matching": "feature_matching=1",
+            "backbone-lora": "backbone_lora=8 shared=false",
+            "lora": "lora=32 lr=0.0002",
+            "calm-clips": "motion_most=140",
+            "blend": "blend=0.75",
+        }.items()
     },
-    "3": {f"p_mean{p:+d}": ("sfv-cpu", (f"p_mean={p}",)) for p in (-2, -1, 0, 1)},
 }
-TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,)}
+"""Rows of one name are one run in every table."""
+TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,), "upgrades": (25,)}
 FEW = (1, 2, 4, 8)
 """Calls at which a consistency model is sampled."""
 
 
-def students(table: str, store: Path, model: Path, out: Path, seeds: int, updates: int) -> list[str]:
+def students(table: str, store: Path, model: Path, out: Path, seeds: int, updates: int, at_once: int) -> list[str]:
     """Train what is not trained yet; the rows to measure."""
-    rows = []
-    for name, (recipe, fields) in TABLES[table].items():
-        for seed in range(seeds):
+    rows, todo = [], []
+    for seed in range(seeds):
+        for name, (recipe, fields) in TABLES[table].items():
             folder = out / f"{name}-{seed}"
             changes = (*fields, f"seed={seed}", *([f"steps={updates}"] if updates else []))
             share_latents(folder, out / "shards")
             if not (folder / "runs" / "student" / "done").exists():
-                train_part("student", store, folder, recipe, changes, threads=2, init=model)
+                todo.append(partial(train, store, model, folder, recipe, changes))
             rows += [f"{folder}:{n}" for n in (FEW if recipe.startswith("consistency") else (1,))]
+    first = [todo.pop(0)] if todo and not (out / "shards" / "index.json").exists() else []
+    for alone in first:
+        alone()  # makes the latents that the others share
+    with ThreadPoolExecutor(at_once) as pool:
+        list(tqdm(pool.map(lambda run: run(), todo), total=len(todo), desc=f"table {table}", unit="student"))
     return rows
+
+
+def train(store: Path, model: Path, folder: Path, recipe: str, changes: tuple[str, ...]) -> None:
+    """In a process of its own, on one thread; what it says goes into the folder's train.log."""
+    what = ["student", str(store), str(folder), "--init", str(model), "--preset", recipe, "--threads", "1"]
+    with (folder / "train.log").open("a") as log:
+        command = [sys.executable, "-m", "sfv", "train", *what, "--set", *changes]
+        if subprocess.run(command, stdout=log, stderr=log, check=False).returncode:
+            raise SystemExit(f"{folder} was not trained; {folder / 'train.log'} says why")
 
 
 def share_latents(folder: Path, shards: Path) -> None:
@@ -89,9 +124,10 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(table: str, store: Path, model: Path, weights: Path, out: Path, seeds: int, updates: int) -> None:
+def main(table: str, store: Path, model: Path, weights: Path, out: Path, *numbers: int) -> None:
     keep_memory()
-    rows = students(table, store, model, out, seeds, updates)
+    seeds, updates, at_once = (*numbers, *(3, 0, 2)[len(numbers) :])
+    rows = students(table, store, model, out, seeds, updates, at_once)
     teacher = tuple(f"sticker-teacher:{n}" for n in TEACHER[table])
     how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / f"evaluation-{table}")
     found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
@@ -102,5 +138,5 @@ def main(table: str, store: Path, model: Path, weights: Path, out: Path, seeds: 
 
 
 if __name__ == "__main__":
-    places, numbers = [Path(v) for v in sys.argv[2:6]], [int(v) for v in sys.argv[6:]]
-    main(sys.argv[1], *places, *(numbers + [3, 0][len(numbers) :]))
+    store_, model_, weights_, out_ = map(Path, sys.argv[2:6])
+    main(sys.argv[1], store_, model_, weights_, out_, *map(int, sys.argv[6:]))
