@@ -11,17 +11,22 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 from sfv.data.stickers import ClipStore
 from sfv.evaluation.clipsets import sticker_frames
-from sfv.evaluation.extract import basis_of, each, one_thread
+from sfv.evaluation.extract import basis_of, one_thread, rows_of
 from sfv.evaluation.facts import facts
 from sfv.evaluation.features import LPIPS, extractors
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
-from sfv.memory import keep_memory, peak_resident, reset_peak
+from sfv.memory import anonymous, keep_memory
 from sfv.metrics import bootstrap, frechet_distance, kernel_distance
+from sfv.types import Frames
+
+
+def tenths(held: dict[int, int]) -> list[list[int]]:
+    """What was held while each tenth of the clips was measured."""
+    values = [held[i] for i in sorted(held)]
+    return [values[i * len(values) // 10 : (i + 1) * len(values) // 10] for i in range(10)]
 
 
 def main(data: Path, weights: Path, out: Path, count: int, workers: int) -> None:
@@ -29,31 +34,25 @@ def main(data: Path, weights: Path, out: Path, count: int, workers: int) -> None
     protocol, store = read_protocol("sticker"), ClipStore(data)
     nets, lpips = extractors(protocol, weights), read_weights(weights / LPIPS)
     clips = store.clips[:count]
-    read = [lambda c=c: sticker_frames(store, c, protocol) for c in clips]
-    peaks = {}
+    held = {}
 
-    def work(i: int) -> dict[str, torch.Tensor]:
-        frames = read[i]()
+    def tell(i: int, frames: Frames) -> None:
         facts(frames, frames, protocol.fps, lpips)
-        if i in (len(clips) // 10, len(clips) - 1):
-            peaks[i] = round(peak_resident() / 1e6)
-        return {k: net.row(frames) for k, net in nets.items()}
+        held[i] = anonymous()
 
-    reset_peak()
     start = time.perf_counter()
-    rows = each(work, range(len(clips)), workers, "features")
+    rows, _ = rows_of(nets, lambda i: sticker_frames(store, clips[i], protocol), len(clips), workers, "features", tell)
     middle = time.perf_counter()
     with one_thread():
         for k, net in nets.items():
-            mine = torch.stack([r[k] for r in rows])
-            seen = basis_of(net, mine)(mine)
+            seen = basis_of(net, rows[k])(rows[k])
             bootstrap(frechet_distance, seen, seen.flip(0), protocol.bootstrap)
             kernel_distance(seen, seen.flip(0))
     result = {
         "clips": len(clips),
         "workers": workers,
         "seconds": {"features": middle - start, "distances": time.perf_counter() - middle},
-        "peak_mb_after_clips": {str(k + 1): v for k, v in sorted(peaks.items())},
+        "anonymous_mb_by_tenths": [round(max(v) / 1e6) for v in tenths(held)],
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -38,10 +38,8 @@ TABLES: dict[str, dict[str, Row]] = {
         for name, changes in {
             "start-level": "level_weights=[0.05,0.1,0.85]",
             "condition-noise": "condition_growth=1.5",
-            "low-reconstruction": "reconstruction_levels=[1,1,0]",
             "endpoint": "target=teacher reconstruction=3",
             "differences": "differences=true",
-            "clip-logit": "heads=stc",
             "smoothness": "smoothness=1",
             "relativistic": "loss=relativistic",
             "feature-matching": "feature_matching=1",

@@ -1,7 +1,6 @@
 """The sticker pipeline at toy size: every part by its command, exact resume, clear refusals."""
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any

@@ -20,7 +20,7 @@ from sfv.batch import animate_file
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
-from sfv.generation import generate
+from sfv.generation import generate, wait
 from sfv.media import read_picture, replacing
 from sfv.memory import peak_resident, reset_peak
 from sfv.settings import Settings
@@ -91,11 +91,11 @@ def _picture_clock(model: VideoModel) -> Iterator[list[float]]:
     tower, spent, began = model.conditioner.picture_tower(), [0.0], [0.0]
 
     def before(*_: Any) -> None:
-        _wait(model)
+        wait(model)
         began[0] = time.perf_counter()
 
     def after(*_: Any) -> None:
-        _wait(model)
+        wait(model)
         spent[0] += time.perf_counter() - began[0]
 
     hooks = [tower.register_forward_pre_hook(before), tower.register_forward_hook(after)]
@@ -104,11 +104,6 @@ def _picture_clock(model: VideoModel) -> Iterator[list[float]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _wait(model: VideoModel) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
 
 
 def memory(model: VideoModel, image: Path, settings: Settings, folder: Path) -> dict[str, float | None]:

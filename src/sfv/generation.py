@@ -116,14 +116,15 @@ def to_frames(pixels: Tensor) -> Frames:
 @contextmanager
 def _clock(seconds: dict[str, float], stage: str, model: VideoModel) -> Iterator[None]:
     """Wall time of a stage; waits for the device on both sides."""
-    _wait(model)
+    wait(model)
     start = time.perf_counter()
     yield
-    _wait(model)
+    wait(model)
     seconds[stage] = time.perf_counter() - start
 
 
-def _wait(model: VideoModel) -> None:
+def wait(model: VideoModel) -> None:
+    """Until the device has done what it was told, so that clocks tell the truth."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
 

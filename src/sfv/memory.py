@@ -34,5 +34,14 @@ def reset_peak() -> bool:
 
 def peak_resident() -> int:
     """Bytes: the largest resident memory since `reset_peak`."""
+    return _status("VmHWM")
+
+
+def anonymous() -> int:
+    """Bytes of resident memory that no file backs: what the system cannot take back (mapped files it can)."""
+    return _status("RssAnon")
+
+
+def _status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])

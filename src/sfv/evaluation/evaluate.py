@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.evaluation.blind import write_blind
-from sfv.evaluation.extract import each, one_thread
+from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.facts import Facts, facts, ratio, summary
 from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
@@ -22,9 +21,7 @@ from sfv.evaluation.table import Measured, Result
 from sfv.families import load, pick_device
 from sfv.metrics import Interval, Rows, bootstrap, frechet_distance, kernel_distance
 from sfv.settings import EvaluateSettings
-
-SCALE = 1000
-"""Of distances over z-scored axes, so that they read as numbers of people's size; published FVD is not scaled."""
+from sfv.types import Frames
 
 
 def evaluate(data: Path, how: EvaluateSettings) -> Result:
@@ -84,22 +81,19 @@ def _baselines(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
 def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
     """Rows and facts of every clip of a subject."""
 
-    def look(i: int) -> tuple[dict[str, Tensor], Facts]:
-        clip, real = one.read(i), ruler.real.clips[i].read()
-        rows = {k: net.row(clip) for k, net in ruler.nets.items()}
-        return rows, facts(clip, real, ruler.protocol.fps, ruler.lpips)
+    def tell(i: int, clip: Frames) -> Facts:
+        return facts(clip, ruler.real.clips[i].read(), ruler.protocol.fps, ruler.lpips)
 
-    got = each(look, range(len(ruler.real.clips)), ruler.workers, one.name)
+    found, told = rows_of(ruler.nets, one.read, len(ruler.real.clips), ruler.workers, one.name, tell)
     with one_thread():
-        rows = {k: ruler.axes[k](torch.stack([r[k] for r, _ in got])) for k in ruler.nets}
-    return rows, [f for _, f in got]
+        return {k: ruler.axes[k](v) for k, v in found.items()}, told
 
 
 def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], first: str, ruler: Ruler) -> Measured:
     mine = seen[one.name]
     with one_thread():
         distances = intervals(rows, ruler)
-        kernels = {k: kernel(rows[k], ruler.true[k], ruler.nets[k].dims) for k in rows}
+        kernels = {k: kernel(k, rows[k], ruler) for k in rows}
     return Measured(
         name=one.name,
         calls=one.calls,
@@ -117,14 +111,13 @@ def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], firs
 
 def intervals(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Interval]:
     """Frechet distance with its interval for every network, and their mean over the same draws of clips."""
-    scale = {k: SCALE if net.dims else 1 for k, net in ruler.nets.items()}
 
     def of(kinds: list[str]) -> Interval:
         widths = [rows[k].shape[1] for k in kinds]
 
         def mean(a: Rows, b: Rows) -> float:
             parts = zip(kinds, a.split(widths, 1), b.split(widths, 1), strict=True)
-            return sum(scale[k] * frechet_distance(x, y) for k, x, y in parts) / len(kinds)
+            return sum(ruler.scale(k) * frechet_distance(x, y) for k, x, y in parts) / len(kinds)
 
         a, b = (torch.cat([v[k] for k in kinds], 1) for v in (rows, ruler.true))
         return bootstrap(mean, a, b, ruler.protocol.bootstrap, ruler.protocol.seed)
@@ -133,21 +126,18 @@ def intervals(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Interval]:
     return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
 
 
-def kernel(rows: Rows, true: Rows, dims: int) -> float:
+def kernel(kind: str, rows: Rows, ruler: Ruler) -> float:
     """Kernel distance; z-scored axes are of unit length together, and are stretched to unit length each, as in KID."""
-    stretch, scale = (rows.shape[1] ** 0.5, SCALE) if dims else (1.0, 1)
-    return scale * kernel_distance(stretch * rows, stretch * true)
+    stretch = rows.shape[1] ** 0.5 if ruler.nets[kind].dims else 1.0
+    return ruler.scale(kind) * kernel_distance(stretch * rows, stretch * ruler.true[kind])
 
 
 def _notes(ruler: Ruler, how: EvaluateSettings) -> dict[str, Any]:
     """What a reader should know beside the hash."""
-    half = len(ruler.real.clips) // 2
-    with one_thread():
-        floor = {k: SCALE * frechet_distance(v[:half], v[half : 2 * half]) for k, v in ruler.true.items()}
     return {
         "decoder": how.decoder or "default",
         "lpips": None if ruler.lpips is None or how.weights is None else file_hash(how.weights / LPIPS)[:16],
-        "real_half_to_half": floor,
+        "real_half_to_half": ruler.half_to_half(),
         "left_out": ruler.real.left_out,
         "ids": [c.id for c in ruler.real.clips],
         "note": f"distances from {len(ruler.real.clips)} clips are biased upward; compare at this number only",

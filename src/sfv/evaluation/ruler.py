@@ -11,8 +11,11 @@ from sfv.evaluation.features import LPIPS, Extractor, extractors
 from sfv.evaluation.features.weights import Weights, read_weights
 from sfv.evaluation.protocol import Protocol, read_protocol
 from sfv.media import write_picture
-from sfv.metrics import Rows
+from sfv.metrics import Rows, frechet_distance
 from sfv.settings import EvaluateSettings
+
+SCALE = 1000
+"""Of distances over z-scored axes, so that they read as numbers of people's size; published FVD is not scaled."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Ruler:
     true: dict[str, Rows]
     lpips: Weights | None
     workers: int
+
+    def scale(self, kind: str) -> float:
+        """What a network's distances are multiplied with."""
+        return SCALE if self.nets[kind].dims else 1.0
+
+    def half_to_half(self) -> dict[str, float]:
+        """Of every network: the distance between two halves of the real clips, which chance alone gives."""
+        half = len(self.real.clips) // 2
+        with one_thread():
+            return {k: self.scale(k) * frechet_distance(v[:half], v[half : 2 * half]) for k, v in self.true.items()}
 
     def identity(self) -> dict[str, Any]:
         """What two results must share to be compared."""

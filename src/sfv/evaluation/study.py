@@ -7,16 +7,16 @@ between two halves of the real clips, which is what chance alone gives.
 import html
 import json
 import zlib
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from sfv.evaluation.evaluate import SCALE
-from sfv.evaluation.extract import each, one_thread
+from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.ruler import Ruler, open_ruler
 from sfv.faults import FAULTS
 from sfv.media import replacing
-from sfv.metrics import Rows, frechet_distance
+from sfv.metrics import frechet_distance
 from sfv.settings import EvaluateSettings, StudySettings
 from sfv.types import Frames
 
@@ -30,9 +30,7 @@ def study(data: Path, how: StudySettings) -> str:
     """Measure every fault at every degree; writes study.json, study.md and study.svg; returns the markdown."""
     shared = how.model_dump(include={"protocol", "limit", "weights", "workers"})
     ruler = open_ruler(data, EvaluateSettings(**shared))
-    half = len(ruler.real.clips) // 2
-    with one_thread():
-        floors = {k: SCALE * frechet_distance(v[:half], v[half : 2 * half]) for k, v in ruler.true.items()}
+    floors = ruler.half_to_half()
     table: Table = {k: {} for k in ruler.nets}
     for fault in FAULTS:
         for kind, distances in _distances(fault, ruler).items():
@@ -56,18 +54,17 @@ def _distances(fault: str, ruler: Ruler) -> dict[str, list[float]]:
     """Of every degree, by network."""
     found: dict[str, list[float]] = {k: [] for k in ruler.nets}
     for degree in DEGREES:
-        rows = each(lambda i, d=degree: _rows(ruler, fault, d, i), range(len(ruler.real.clips)), ruler.workers, fault)  # type: ignore[misc]
+        spoilt = partial(_spoilt, ruler, fault, degree)
+        rows, _ = rows_of(ruler.nets, spoilt, len(ruler.real.clips), ruler.workers, fault)
         with one_thread():
             for kind, axes in ruler.axes.items():
-                now: Rows = axes(torch.stack([r[kind] for r in rows]))
-                found[kind].append(SCALE * frechet_distance(now, ruler.true[kind]))
+                found[kind].append(ruler.scale(kind) * frechet_distance(axes(rows[kind]), ruler.true[kind]))
     return found
 
 
-def _rows(ruler: Ruler, fault: str, degree: float, i: int) -> dict[str, torch.Tensor]:
+def _spoilt(ruler: Ruler, fault: str, degree: float, i: int) -> Frames:
     clip = ruler.real.clips[i]
-    spoilt = spoil(clip.read(), fault, degree, clip.id)
-    return {k: net.row(spoilt) for k, net in ruler.nets.items()}
+    return spoil(clip.read(), fault, degree, clip.id)
 
 
 def spoil(frames: Frames, fault: str, degree: float, name: str) -> Frames:

@@ -19,13 +19,18 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of a folder's safetensors and JSON files; SfvError if there is none."""
     digest = hashlib.sha256()
     try:
-        parts = sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors")) if path.is_dir() else [path]
-        for part in parts:
-            with open(part, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest() if path.is_dir() else file.read())
+        if not path.is_dir():
+            return _digest(path).hex()
+        for part in sorted(p for p in path.iterdir() if p.suffix in (".json", ".safetensors")):
+            digest.update(_digest(part))
     except OSError as error:
         raise SfvError(f"{path} is missing or cannot be read ({error}); see --weights in the help") from error
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def checked(path: Path, sha256: str | None) -> str:
