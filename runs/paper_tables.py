@@ -127,7 +127,7 @@ def main(table: str, store: Path, model: Path, weights: Path, out: Path, *number
     seeds, updates, at_once = (*numbers, *(3, 0, 2)[len(numbers) :])
     rows = students(table, store, model, out, seeds, updates, at_once)
     teacher = tuple(f"sticker-teacher:{n}" for n in TEACHER[table])
-    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / f"evaluation-{table}")
+    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / "evaluation")
     found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
     for kind, text in (("json", json.dumps(found, indent=1)), ("md", markdown(found))):
         with replacing(out / f"table-{table}.{kind}") as beside:

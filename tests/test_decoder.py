@@ -14,7 +14,8 @@ from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
 from sfv.families import svd_folder
 from sfv.families.base import VideoModel
-from sfv.families.decoder import CONFIG, WEIGHTS, SmallDecoder, load_decoder, new_decoder, save_decoder
+from sfv.families.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
+from sfv.families.side_parts import CONFIG, WEIGHTS
 from sfv.generation import generate
 from sfv.media import write_picture
 from sfv.settings import Settings

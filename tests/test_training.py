@@ -61,12 +61,13 @@ def test_every_part_trains_and_the_student_opens_in_diffusers(store: Path, tmp_p
     folder = tmp_path / "model"
     with pytest.raises(SfvError, match="no trained codec"):
         train_part("picture-encoder", store, folder, "debug")
-    for part in ("codec", "picture-encoder", "teacher", "student", "decoder"):
+    for part in ("codec", "picture-encoder", "teacher", "student", "decoder", "matte"):
         assert part in train_part(part, store, folder, "debug")
     model = sfv.load(folder)
     assert (model.defaults.steps, model.defaults.guidance) == (1, 1.0)
     clip = sfv.generate(model, torch.zeros(20, 20, 3, dtype=torch.uint8))
     assert (clip.calls, clip.settings.decoder) == (1, "small")
+    assert model.matte is not None
     pipe = StableVideoDiffusionPipeline.from_pretrained(folder)
     assert pipe.scheduler.config.sigma_max == 200.0
     shards = Shards(folder / "runs/shards")

@@ -23,13 +23,14 @@ from sfv.media import (
     from_note,
     read_note,
     read_picture,
+    read_sticker,
     side_by_side,
     to_note,
     write_clip,
     write_picture,
 )
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import FORMATS, Settings
+from sfv.settings import FORMATS, SEE_THROUGH, Settings
 from sfv.types import Frames
 
 Report = dict[str, Any]
@@ -48,7 +49,9 @@ def animate_files(
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
     pictures = expand(images)
-    targets = name_outputs(pictures, out, kind)
+    targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
+    if settings.transparent and targets[0].suffix.lower() == ".mp4":
+        raise SfvError(f"{targets[0]}: mp4 holds no transparency; use one of {', '.join(SEE_THROUGH)}")
     start = time.perf_counter()
     loaded = load(model, pick_device(device))
     seconds = {"load": time.perf_counter() - start}
@@ -68,7 +71,7 @@ def animate_file(
 ) -> Report:
     """One picture file to one clip file; `before` are seconds already spent on it."""
     start = time.perf_counter()
-    pixels = read_picture(picture, settings.background)
+    pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)
     read = time.perf_counter() - start
     steps = settings.steps or model.defaults.steps
     with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
@@ -79,7 +82,7 @@ def animate_file(
 
 def _write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]) -> Report:
     start = time.perf_counter()
-    write_clip(clip.frames, target, clip.fps, note(model, clip))
+    write_clip(clip.frames if clip.alpha is None else clip.stickers(), target, clip.fps, note(model, clip))
     seconds = seconds | {"write": time.perf_counter() - start}
     return {
         "out": str(target),
@@ -100,7 +103,7 @@ def note(model: VideoModel, clip: Clip) -> str:
             "hash": model.hash,
             "calls": clip.calls,
             "settings": clip.settings.model_dump(),
-            "picture": to_note(clip.picture),
+            "picture": to_note(clip.picture if clip.sticker is None else clip.sticker),
         }
     )
 
@@ -110,7 +113,7 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     try:
         kept = json.loads(read_note(file))
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
-        picture = from_note(kept["picture"])
+        picture = from_note(kept["picture"], transparent=settings.transparent)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
@@ -134,6 +137,8 @@ def compare(
 
     Every model is run once to warm up, then timed.
     """
+    if settings.transparent:
+        raise SfvError("clips are compared over white; leave transparent out")
     picture = read_picture(image or example(), settings.background)
     out.mkdir(parents=True, exist_ok=True)
     _check_writable(out)
@@ -182,8 +187,8 @@ def expand(images: Sequence[Path]) -> list[Path]:
     return found
 
 
-def name_outputs(pictures: list[Path], out: Path | None, kind: str | None) -> list[Path]:
-    """One target per picture, distinct, none of them a source; parents exist and can be written."""
+def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual: str = "mp4") -> list[Path]:
+    """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written."""
     single = out is not None and out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
     if single and out is not None:
         if len(pictures) > 1:
@@ -192,7 +197,7 @@ def name_outputs(pictures: list[Path], out: Path | None, kind: str | None) -> li
             raise SfvError(f"--format {kind} contradicts --out {out}; give one of them")
         targets = [out]
     else:
-        targets = _distinct(pictures, out, kind or "mp4")
+        targets = _distinct(pictures, out, kind or usual)
     clash = {t.resolve() for t in targets} & {p.resolve() for p in pictures}
     if clash:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")

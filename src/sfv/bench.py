@@ -46,7 +46,7 @@ def bench(
     if rounds < 1:
         raise SfvError(f"{rounds} rounds measure nothing; use at least 1")
     asked = {"picture": hashlib.sha256(read_picture(image).numpy().tobytes()).hexdigest()[:16]}
-    asked["settings"] = settings.model_dump_json(exclude_none=True)
+    asked["settings"] = settings.model_dump_json(exclude_defaults=True)
     earlier = read_bench(against, asked) if against else None
     with tempfile.TemporaryDirectory() as folder:
         opened = [_cold(name, image, settings, Path(folder), device) for name in models]
@@ -79,7 +79,7 @@ def _one(model: VideoModel, image: Path, settings: Settings, folder: Path) -> di
     """Seconds of every stage and of the whole as `sfv generate` does it, and the number of network calls."""
     start = time.perf_counter()
     with _picture_clock(model) as spent:
-        report = animate_file(model, image, settings, folder / "clip.mp4")
+        report = animate_file(model, image, settings, folder / ("clip.webp" if settings.transparent else "clip.mp4"))
     total = time.perf_counter() - start
     seconds = report["seconds"] | {"picture": spent[0], "encode": report["seconds"]["encode"] - spent[0]}
     return {**seconds, "total": total, "calls": report["calls"]}

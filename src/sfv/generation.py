@@ -8,16 +8,17 @@ from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from sfv.edm.noise import seeded_noise
 from sfv.edm.sampling import consistency, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.media import fit
-from sfv.media.pictures import Uint8Picture
+from sfv.media import fit, fit_sticker, over_white
+from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
-from sfv.types import Cond, Frames, Latents
+from sfv.types import Cond, Frames, Latents, Pixels, Stickers
 
 Watch = Callable[[int, int], None]
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
@@ -35,6 +36,18 @@ class Clip:
     settings: Settings
     calls: int
     seconds: dict[str, float] = field(default_factory=dict)
+    sticker: Uint8Sticker | None = None
+    """The fitted picture with its transparency, if that was asked for."""
+    alpha: UInt8[Tensor, "f h w 1"] | None = None
+    """How opaque every pixel is; `frames` are over white."""
+
+    def stickers(self) -> Stickers:
+        """RGBA frames: white is taken out of the colours. SfvError for a clip made without `transparent`."""
+        if self.alpha is None:
+            raise SfvError("the clip has no transparency; make it with transparent=True")
+        share = self.alpha.float() / 255
+        colours = (self.frames - 255 * (1 - share)) / share.clamp(min=1 / 255)
+        return torch.cat([colours.round().clamp(0, 255).to(torch.uint8), self.alpha], -1)
 
     @property
     def fps(self) -> float:
@@ -45,26 +58,55 @@ class Clip:
 @torch.inference_mode()
 def generate(
     model: VideoModel,
-    picture: Uint8Picture,
+    picture: Uint8Picture | Uint8Sticker,
     settings: Settings | None = None,
     watch: Watch | None = None,
     **changes: Any,
 ) -> Clip:
-    """Animate one picture (h, w, 3 uint8 RGB, any size).
+    """Animate one picture (h, w, 3 uint8 RGB, any size; h, w, 4 RGBA for a transparent clip).
 
     `changes` are fields of Settings: generate(model, picture, seed=3). `watch(done, steps)` is called after
     every network call. Raises SfvError for impossible settings.
     """
     want = resolve(Settings.model_validate((settings or Settings()).model_dump() | changes), model)
     seconds: dict[str, float] = {}
-    small = fit(picture, _int(want.height), _int(want.width), want.fit, want.background)
+    small, sticker = fitted(picture, want, model)
     with _clock(seconds, "encode", model):
         cond = condition(model, small, want)
     with _clock(seconds, "unet", model):
         latents, calls = sample(model, cond, want, watch)
     with _clock(seconds, "decode", model):
-        frames = to_frames(model.decode(latents, want.decoder))
-    return Clip(frames, latents, small, want, calls, seconds)
+        pixels = model.decode(latents, want.decoder)
+        frames = to_frames(pixels)
+    if sticker is None:
+        return Clip(frames, latents, small, want, calls, seconds)
+    with _clock(seconds, "matte", model):
+        alpha = opacity(model, pixels, sticker)
+    return Clip(frames, latents, small, want, calls, seconds, sticker, alpha)
+
+
+def fitted(
+    picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel
+) -> tuple[Fitted, FittedSticker | None]:
+    """The picture at the clip's size; with it, if transparency is wanted, the same with alpha."""
+    size = _int(want.height), _int(want.width)
+    if not want.transparent:
+        return fit(picture, *size, want.fit, want.background), None
+    if model.matte is None:
+        raise SfvError(f"{model.name} has no matte, so its clips are opaque; leave transparent out, or train one")
+    if picture.shape[-1] != 4:
+        raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
+    sticker = fit_sticker(picture, *size, want.fit)
+    return over_white(sticker), sticker
+
+
+def opacity(model: VideoModel, pixels: Pixels, sticker: Uint8Sticker) -> UInt8[Tensor, "f h w 1"]:
+    """How opaque every pixel of decoded frames is, told from them and from the sticker they were made of."""
+    assert model.matte is not None
+    known = sticker.permute(2, 0, 1)[None].to(model.device).float() / 255
+    picture = over_white(sticker).permute(2, 0, 1)[None].to(model.device).float() / 127.5 - 1
+    alpha = model.matte(pixels.clamp(-1, 1), picture, known[:, 3:])[0]
+    return (alpha * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:

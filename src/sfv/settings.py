@@ -6,7 +6,7 @@ Floor 0: knows pydantic alone, so that help and validation are instant.
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sfv.errors import SfvError
 
@@ -16,6 +16,8 @@ Decoder = Literal["small", "full"]
 Sampler = Literal["euler", "consistency"]
 Format = Literal["mp4", "gif", "webp", "png"]
 FORMATS: tuple[str, ...] = get_args(Format)
+SEE_THROUGH = ("webp", "png", "gif")
+"""Formats that hold transparency (gif: all or nothing at each pixel)."""
 LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
 
 
@@ -66,6 +68,14 @@ class Settings(BaseModel):
     """full: the codec's own decoder. small: the quicker one beside it, the default where a model has one."""
     background: str = "white"
     """Colour behind transparency and padding."""
+    transparent: bool = False
+    """Keep the picture's transparency, frame by frame; for webp, png and gif."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        if self.transparent and self.background != "white":
+            raise ValueError(f"background {self.background} and transparent contradict each other; give one of them")
+        return self
 
     def over(self, own: Defaults) -> "Settings":
         """The same with every open field filled from a model's defaults."""

@@ -9,8 +9,14 @@ from torch import Tensor
 Frames = UInt8[Tensor, "f h w 3"]
 """One clip for people: uint8 RGB."""
 
+Stickers = UInt8[Tensor, "f h w 4"]
+"""One clip with transparency: uint8 RGBA, colours not multiplied with alpha."""
+
 Pixels = Float[Tensor, "b f 3 h w"]
 """Clips for codecs: RGB in [-1, 1]."""
+
+Alpha = Float[Tensor, "b f 1 h w"]
+"""How opaque every pixel of a clip is, in [0, 1]."""
 
 Picture = Float[Tensor, "b 3 h w"]
 """Condition pictures: RGB in [-1, 1]."""

@@ -68,7 +68,9 @@ def subject(
         height=None if protocol.fit == "stretch" else protocol.height,
         width=None if protocol.fit == "stretch" else protocol.width,
     )
-    asked = f"{model.hash}{settings}{model.defaults}{protocol.height}x{protocol.width}"
+    asked = (
+        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.height}x{protocol.width}"
+    )
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
     costs = make_clips(model, settings, real.clips, protocol, folder, row)

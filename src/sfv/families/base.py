@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.decoder import SmallDecoder
+from sfv.families.matte import Matte
 from sfv.settings import Defaults
 from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
 
@@ -81,7 +82,7 @@ def fingerprint(module: nn.Module) -> str:
 class VideoModel:
     """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash.
 
-    `small` is a quicker decoder of the same latents, for models that have one.
+    `small` is a quicker decoder of the same latents, `matte` makes clips transparent, for models that have them.
     """
 
     name: str
@@ -95,6 +96,7 @@ class VideoModel:
     defaults: Defaults
     hash: str
     small: SmallDecoder | None = None
+    matte: Matte | None = None
 
     @property
     def device(self) -> torch.device:
@@ -102,8 +104,8 @@ class VideoModel:
         return next(self.denoiser.parameters()).device
 
     def to(self, device: torch.device | str) -> "VideoModel":
-        """Move all three parts in place and return the model."""
-        for part in (self.denoiser, self.codec, self.conditioner, self.small):
+        """Move all parts in place and return the model."""
+        for part in (self.denoiser, self.codec, self.conditioner, self.small, self.matte):
             if part is not None:
                 part.to(device)
         return self

@@ -4,21 +4,16 @@ Plain residual blocks without normalisation that stop at half the picture's size
 each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`.
 """
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
-from sfv.media import replacing
+from sfv.families.side_parts import load_side_part, save_side_part
 from sfv.types import Latents, Pixels
-
-WEIGHTS, CONFIG = "diffusion_pytorch_model.safetensors", "config.json"
 
 
 class DecoderConfig(BaseModel):
@@ -100,25 +95,12 @@ def new_decoder(latent_channels: int, stride: int, seed: int) -> SmallDecoder:
 
 def save_decoder(decoder: SmallDecoder, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write config.json and one safetensors file; `dtype` casts what is stored."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in decoder.state_dict().items()}
-    with replacing(folder / CONFIG) as beside:
-        beside.write_text(json.dumps({"_class_name": "SmallDecoder", **decoder.config.model_dump()}, indent=2) + "\n")
-    with replacing(folder / WEIGHTS) as beside:
-        save_file(tensors, beside, {"format": "pt"})
+    save_side_part(decoder, decoder.config, folder, dtype)
 
 
 def load_decoder(folder: Path, dtype: torch.dtype, latent_channels: int, stride: int) -> SmallDecoder:
     """Open a decoder strictly; it must fit the codec's latents, and every weight must be a finite number."""
-    try:
-        kept = json.loads((folder / CONFIG).read_text())
-        decoder = SmallDecoder(DecoderConfig(**{k: v for k, v in kept.items() if k != "_class_name"}))
-        decoder.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ValidationError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise SfvError(f"{folder} is not a whole small decoder ({reason}); train it again or delete it") from error
+    decoder = load_side_part(folder, dtype, DecoderConfig, SmallDecoder, "small decoder")
     if (decoder.config.latent_channels, decoder.stride) != (latent_channels, stride):
         raise SfvError(f"{folder} decodes other latents than this model's codec makes; delete it or train it again")
-    if bad := [k for k, v in decoder.state_dict().items() if not bool(torch.isfinite(v).all())]:
-        raise SfvError(f"{folder} holds weights that are not finite numbers ({bad[0]}); train it again or delete it")
-    return decoder.to(dtype).eval().requires_grad_(False)
+    return decoder

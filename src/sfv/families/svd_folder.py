@@ -1,8 +1,8 @@
 """SVD models on disk: the diffusers folder layout, read strictly and written bit for bit.
 
 A folder holds model_index.json and the sub-folders unet, vae, image_encoder, feature_extractor and scheduler.
-Beside them a small decoder and any further UNet folder (such as a teacher's) may stand; `sfv.json` inside a UNet
-folder keeps the defaults of that denoiser. Only safetensors and JSON are ever opened.
+Beside them a small decoder, a matte and any further UNet folder (such as a teacher's) may stand; `sfv.json` inside a
+UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are ever opened.
 """
 
 import copy
@@ -28,12 +28,13 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.blueprints import Shapes
 from sfv.families.decoder import load_decoder, save_decoder
+from sfv.families.matte import load_matte, save_matte
 from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd_single import to_single
 from sfv.media import replacing
 from sfv.settings import Defaults
 
-SMALL = "decoder"
+SMALL, MATTE = "decoder", "matte"
 SVD_SIZE = (576, 1024)
 NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
@@ -45,8 +46,9 @@ PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
     parts = (unet, "vae", "image_encoder")
-    small = folder / SMALL
-    files = [f for part in (*parts, *([SMALL] if small.is_dir() else [])) for f in _weight_files(folder / part)]
+    small, matte = folder / SMALL, folder / MATTE
+    beside = [p.name for p in (small, matte) if p.is_dir()]
+    files = [f for part in (*parts, *beside) for f in _weight_files(folder / part)]
     denoiser = SVDDenoiser(_open(UNetSpatioTemporalConditionModel, folder / unet, dtype))
     codec = SVDCodec(_open(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
     conditioner = SVDConditioner(_open(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
@@ -67,6 +69,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         defaults=_defaults(folder / unet, denoiser, codec),
         hash=_hash(files),
         small=load_decoder(small, dtype, *_geometry(codec)) if small.is_dir() else None,
+        matte=load_matte(matte, dtype) if matte.is_dir() else None,
     )
 
 
@@ -91,6 +94,8 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
     _store(model.codec.vae, folder / "vae", dtype)
     if model.small is not None:
         save_decoder(model.small, folder / SMALL, dtype)
+    if model.matte is not None:
+        save_matte(model.matte, folder / MATTE, dtype)
     _store(model.conditioner.image_encoder, folder / "image_encoder", dtype)
     _write(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
     sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}

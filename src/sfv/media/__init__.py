@@ -3,7 +3,16 @@
 from sfv.media.clips import read_clip, read_note, read_video_bytes, webp_bytes, write_clip
 from sfv.media.files import replacing
 from sfv.media.motion import flow, flow_fields
-from sfv.media.pictures import PICTURE_ENDINGS, fit, from_note, read_picture, to_note
+from sfv.media.pictures import (
+    PICTURE_ENDINGS,
+    fit,
+    fit_sticker,
+    from_note,
+    over_white,
+    read_picture,
+    read_sticker,
+    to_note,
+)
 from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
 
@@ -15,12 +24,15 @@ __all__ = [
     "PICTURE_ENDINGS",
     "contact_sheet",
     "fit",
+    "fit_sticker",
     "flow",
     "flow_fields",
     "from_note",
+    "over_white",
     "read_clip",
     "read_note",
     "read_picture",
+    "read_sticker",
     "read_video_bytes",
     "replacing",
     "side_by_side",

@@ -14,18 +14,23 @@ from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media.files import replacing
-from sfv.settings import FORMATS
-from sfv.types import Frames
+from sfv.settings import FORMATS, SEE_THROUGH
+from sfv.types import Frames, Stickers
+
+HOLE = 255
+"""The index in a gif's palette that is transparent."""
 
 
-def write_clip(frames: Frames, path: Path, fps: float, note: str = "") -> None:
-    """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping.
+def write_clip(frames: Frames | Stickers, path: Path, fps: float, note: str = "") -> None:
+    """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping, RGB or RGBA.
 
     `note` is kept inside the file (mp4 and gif comment, webp XMP, png text).
     """
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
+    if frames.shape[-1] == 4 and kind not in SEE_THROUGH:
+        raise SfvError(f"{path}: {kind} holds no transparency; use one of {', '.join(SEE_THROUGH)}")
     try:
         with replacing(path) as beside:
             _write_mp4(frames, beside, fps, note) if kind == "mp4" else _write_pillow(frames, beside, fps, note, kind)
@@ -51,12 +56,17 @@ def _even(frames: Frames) -> UInt8[Tensor, "f _ _ 3"]:
     return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames
 
 
-def _write_pillow(frames: Frames, path: Path, fps: float, note: str, kind: str) -> None:
+def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, kind: str) -> None:
     pictures = [Image.fromarray(f) for f in frames.numpy()]
     options: dict[str, Any] = {"save_all": True, "loop": 0, "duration": round(1000 / fps)}
     if kind == "gif":
-        options |= {"comment": note.encode(), "disposal": 1}
-        pictures = _shared_palette(pictures)
+        clear = frames.shape[-1] == 4
+        options |= {"comment": note.encode(), "disposal": 2 if clear else 1}
+        pictures = _shared_palette(pictures, 255 if clear else 256)
+        if clear:
+            options |= {"transparency": HOLE}
+            for picture, frame in zip(pictures, frames.numpy(), strict=True):
+                picture.paste(HOLE, mask=Image.fromarray(np.uint8(255) * (frame[..., 3] < 128)))
     elif kind == "webp":
         options |= {"xmp": note.encode(), "quality": 92, "method": 4}
     else:
@@ -74,11 +84,12 @@ def webp_bytes(frames: Frames, fps: float) -> bytes:
     return out.getvalue()
 
 
-def _shared_palette(pictures: list[Image.Image]) -> list[Image.Image]:
+def _shared_palette(pictures: list[Image.Image], colours: int) -> list[Image.Image]:
     """One palette for the whole clip, so that still areas do not flicker between frames."""
-    strip = Image.fromarray(np.concatenate([np.asarray(p) for p in pictures]))
-    palette = strip.quantize(256, Image.Quantize.MEDIANCUT)
-    return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    opaque = [p.convert("RGB") for p in pictures]
+    strip = Image.fromarray(np.concatenate([np.asarray(p) for p in opaque]))
+    palette = strip.quantize(colours, Image.Quantize.MEDIANCUT)
+    return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in opaque]
 
 
 def read_note(path: Path) -> str:

@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,39 @@ Uint8Picture = UInt8[Tensor, "h w 3"]
 PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
 )
+Uint8Sticker = UInt8[Tensor, "h w 4"]
 Fitted = UInt8[Tensor, "height width 3"]
+FittedSticker = UInt8[Tensor, "height width 4"]
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
 
 def read_picture(source: Path | io.BytesIO, background: str = "white") -> Uint8Picture:
     """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour)."""
-    name = str(source) if isinstance(source, Path) else "the picture"
+    return _read(source, lambda picture: _rgb(picture, background))
+
+
+def read_sticker(source: Path | io.BytesIO) -> Uint8Sticker:
+    """Decode the first frame upright, with its transparency; SfvError if it has none."""
+    sticker = _read(source, lambda picture: torch.from_numpy(np.array(picture.convert("RGBA"))))
+    if int(sticker[..., 3].min()) == 255:
+        raise SfvError(f"{_name(source)} is not transparent anywhere; leave --transparent out, or cut it out first")
+    return sticker
+
+
+def _name(source: Path | io.BytesIO) -> str:
+    return str(source) if isinstance(source, Path) else "the picture"
+
+
+def _read(source: Path | io.BytesIO, take: Callable[[Image.Image], Tensor]) -> Tensor:
+    name = _name(source)
     _admit_heif()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as picture:
                 _check_size(picture, name)
-                return _rgb(ImageOps.exif_transpose(picture), background)
+                return take(ImageOps.exif_transpose(picture))
     except FileNotFoundError as error:
         raise SfvError(f"{name} does not exist; check the path") from error
     except IsADirectoryError as error:
@@ -78,10 +97,14 @@ def _colour(text: str) -> tuple[int, ...]:
         raise SfvError(f"background {text!r} is not a colour; use a name or #rrggbb") from error
 
 
-def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
-    """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
+def _check_fit(how: str) -> None:
     if how not in FITS:
         raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+
+
+def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
+    """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
+    _check_fit(how)
     image = Image.fromarray(picture.numpy())
     if how == "crop":
         out = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
@@ -90,23 +113,41 @@ def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", backgr
     return torch.from_numpy(np.array(out))
 
 
+def fit_sticker(sticker: Uint8Sticker, height: int, width: int, how: str = "pad") -> FittedSticker:
+    """As `fit`, for a picture with transparency: padding is transparent, edges do not take on hidden colours."""
+    _check_fit(how)
+    image = Image.fromarray(sticker.numpy())
+    if how == "crop":
+        out = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    else:
+        out = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color=(255, 255, 255, 0))
+    return torch.from_numpy(np.array(out))
+
+
+def over_white(sticker: FittedSticker) -> Fitted:
+    """The sticker on white."""
+    alpha = sticker[..., 3:].float() / 255
+    return (alpha * sticker[..., :3] + 255 * (1 - alpha)).round().to(torch.uint8)
+
+
 def stretch(picture: Uint8Picture, height: int, width: int) -> Fitted:
     """Scale to height x width, whatever becomes of the aspect; Lanczos, antialiased."""
     image = Image.fromarray(picture.numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.LANCZOS)))
 
 
-def to_note(picture: Uint8Picture) -> str:
+def to_note(picture: Uint8Picture | Uint8Sticker) -> str:
     """A picture as text, lossless, to be carried inside an output's parameters."""
     buffer = io.BytesIO()
     Image.fromarray(picture.numpy()).save(buffer, "WEBP", lossless=True, exact=True)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def from_note(text: str) -> Uint8Picture:
-    """Inverse of `to_note`."""
+def from_note(text: str, transparent: bool = False) -> Uint8Picture | Uint8Sticker:
+    """Inverse of `to_note`; `transparent` for a picture with alpha."""
     try:
-        return read_picture(io.BytesIO(base64.b64decode(text, validate=True)))
+        data = io.BytesIO(base64.b64decode(text, validate=True))
+        return read_sticker(data) if transparent else read_picture(data)
     except binascii.Error as error:
         raise SfvError(f"the picture inside the file's parameters is damaged ({error})") from error
 

@@ -51,6 +51,16 @@ class DecoderTraining(PixelTraining):
     copy_share: float = Field(default=0.0, ge=0, le=1)  # of steps that copy the codec's own decoder on made clips
 
 
+class MatteTraining(Schedule):
+    """Alpha of made clips."""
+
+    clips: int = Field(default=4, gt=0)  # in a batch
+    frames: int = Field(default=4, gt=0)  # in a window
+    lr: float = 3e-3  # Muon
+    noise: float = 0.2  # of latents, as a share of their spread: made clips are not as clean as real ones
+    ema: float = 0.99
+
+
 class PictureEncoderTraining(Schedule):
     """Contrastive learning of pictures and names."""
 
@@ -234,6 +244,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             _decoder(steps=1500, clips=1, frames=5),
             _decoder(steps=900, clips=1, frames=7, copy_share=0.5),
         ),
+        "matte": (MatteTraining(steps=800),),
     },
     # one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
@@ -259,6 +270,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             _decoder(steps=8000, clips=8, frames=8),
             _decoder(steps=6000, clips=8, frames=8, copy_share=0.5),
         ),
+        "matte": (MatteTraining(steps=6000, clips=24),),
     },
     # recipes side by side on two CPU cores, equal budgets: `runs/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
@@ -308,11 +320,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
             DecoderTraining(steps=3, clips=2, crop=16),
             DecoderTraining(steps=2, clips=1, frames=3, copy_share=1.0),
         ),
+        "matte": (MatteTraining(steps=2, clips=1, frames=2),),
     },
 }
 """Preset -> part -> stages, each run after the one before it."""
 
-PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder")
+PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder", "matte")
 """Of a model, each made from the ones before it. The recogniser stands alone: it measures models."""
 
 

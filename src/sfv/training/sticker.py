@@ -16,7 +16,8 @@ from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
 from sfv.families.blueprints import shapes as blueprint_shapes
 from sfv.families.decoder import new_decoder, save_decoder
-from sfv.families.svd_folder import SMALL, load, save, save_denoiser, shapes
+from sfv.families.matte import Matte, MatteConfig, save_matte
+from sfv.families.svd_folder import MATTE, SMALL, load, save, save_denoiser, shapes
 from sfv.recogniser import RECOGNISER, save_recogniser
 from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
@@ -25,6 +26,7 @@ from sfv.training.config import (
     PARTS,
     CodecTraining,
     DecoderTraining,
+    MatteTraining,
     RecogniserTraining,
     Stages,
     StudentTraining,
@@ -32,6 +34,7 @@ from sfv.training.config import (
     stages,
 )
 from sfv.training.decoder import one_call, train_decoder
+from sfv.training.matte import train_matte
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
 from sfv.training.recogniser import train_recogniser
@@ -74,7 +77,7 @@ def train_part(
         return _recogniser(clips, plan, folder)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
     model = (_adopt(init, folder, part) if init else _resume(folder, blueprint, part)).to(pick_device(device))
-    trainers = (_codec, _pictures, _teacher, _student, _decoder)
+    trainers = (_codec, _pictures, _teacher, _student, _decoder, _matte)
     dict(zip(PARTS, trainers, strict=True))[part](model, clips, plan, folder)
     return f"{folder}: {part} trained"
 
@@ -189,3 +192,12 @@ def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
         decoder = train_decoder(decoder, model.codec, clips, stage, folder / "runs" / "decoder" / str(i), made)
     save_decoder(decoder, folder / SMALL)
     _finish(folder, "decoder")
+
+
+def _matte(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
+    stage = plan[-1]
+    assert isinstance(stage, MatteTraining)
+    torch.manual_seed(stage.seed)
+    matte = train_matte(Matte(MatteConfig()).to(model.device), model, clips, stage, folder / "runs" / "matte")
+    save_matte(matte, folder / MATTE)
+    _finish(folder, "matte")
