@@ -37,7 +37,7 @@ def figures(model: VideoModel, rgba: Tensor) -> dict[str, dict[str, float]]:
     """Of one clip (f, 4, h, w) in [0, 1]: of the matte, of alpha held still, of the true alpha."""
     assert model.matte is not None
     pixels = over_background(rgba, torch.ones(3, *rgba.shape[-2:]))[None]
-    seen, true = model.decode(model.codec.encode(pixels)).clamp(-1, 1), rgba[:, 3:]
+    seen, true = model.decode(model.codec.encode(pixels), pixels[:, 0]).clamp(-1, 1), rgba[:, 3:]
     told = model.matte(seen, pixels[:, 0], true[None, 0])[0]
     rgb, black = (seen[0] + 1) / 2, held((pixels[0] + 1) / 2, true)
     moved = (true - true[:1]).abs() > 0.25
@@ -72,9 +72,9 @@ def main(data: Path, name: str, out: Path, drawn: Path | None = None) -> None:
     result = {
         kind: {k: round(statistics.fmean(e[kind][k] for e in every), 4) for k in every[0][kind]} for kind in every[0]
     }
-    result = {"clips": len(clips), "model": model.hash, **result}
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+    whole = {"clips": len(clips), "model": model.hash, **result}
+    out.write_text(json.dumps(whole, indent=1) + "\n")
+    print(json.dumps(whole, indent=1))
     if drawn:
         sheet(model, store, drawn)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import Noise
 from test_training import store  # noqa: F401
 
 import sfv
@@ -15,12 +14,13 @@ from sfv.errors import SfvError
 from sfv.families import svd_folder
 from sfv.families.base import VideoModel
 from sfv.families.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
+from sfv.families.guide import DOUBT, finer, warped
 from sfv.families.side_parts import CONFIG, WEIGHTS
 from sfv.generation import generate
 from sfv.media import write_picture
 from sfv.settings import Settings
 from sfv.training.config import DecoderTraining
-from sfv.training.decoder import DecoderTask, one_call
+from sfv.training.decoder import DecoderTask
 from sfv.training.seeds import Seeds
 
 
@@ -40,7 +40,7 @@ def small(tiny: VideoModel) -> VideoModel:
 
 @pytest.mark.parametrize("stride", [2, 4, 8, 16])
 def test_it_makes_the_codecs_sizes(stride: int) -> None:
-    pixels = shaken(8, stride)(torch.randn(2, 3, 8, 4, 6))
+    pixels = shaken(8, stride)(torch.randn(2, 3, 8, 4, 6), torch.rand(2, 3, 4 * stride, 6 * stride))
     assert pixels.shape == (2, 3, 3, 4 * stride, 6 * stride) and pixels.dtype == torch.float32
 
 
@@ -51,17 +51,18 @@ def test_a_stride_that_is_no_power_of_two_is_refused() -> None:
 
 def test_frames_see_their_neighbours_and_clips_see_nobody() -> None:
     decoder, z = shaken(), torch.randn(2, 9, 4, 4, 4)
+    picture = torch.rand(2, 3, 8, 8)
     changed = z.clone()
     changed[0, 0] += 1
-    difference = (decoder(changed) - decoder(z)).abs().amax((2, 3, 4))
+    difference = (decoder(changed, picture) - decoder(z, picture)).abs().amax((2, 3, 4))
     reach = decoder.config.depth * len(decoder.config.widths)
     assert (difference[0, : reach + 1] > 0).all() and (difference[0, reach + 1 :] == 0).all()
     assert (difference[1] == 0).all()
 
 
 def test_a_clip_does_not_depend_on_its_batch(small: VideoModel) -> None:
-    z = torch.randn(3, 4, 4, 16, 16)
-    assert torch.equal(small.decode(z)[1:2], small.decode(z[1:2]))
+    z, picture = torch.randn(3, 4, 4, 16, 16), torch.rand(3, 3, 32, 32)
+    assert torch.equal(small.decode(z, picture)[1:2], small.decode(z[1:2], picture[1:2]))
 
 
 def test_files_round_trip_bit_for_bit(tmp_path: Path) -> None:
@@ -130,20 +131,67 @@ def test_export_carries_it(small: VideoModel, tmp_path: Path) -> None:
     assert torch.allclose(kept.entry.weight, small.small.entry.weight, atol=1e-3)  # type: ignore[union-attr]
 
 
-def test_copying_steps_show_windows_of_whole_decoded_clips(tiny: VideoModel, store: Path) -> None:  # noqa: F811
-    """What is made is decoded whole by the codec's own decoder; the small one sees a window and the same window."""
-    whole = torch.randn(2, 4, 4, 16, 16)
-    config = DecoderTraining(steps=1, clips=2, frames=3, copy_share=1.0)
-    task = DecoderTask(shaken().requires_grad_(True), tiny.codec, ClipStore(store), config, lambda rngs: whole)
-    latents, pixels = task._copied(Seeds(0, 0), torch.Generator().manual_seed(0))
-    (first,) = (i for i in (0, 1) if torch.equal(latents, whole[:, i : i + 3]))
-    torch.testing.assert_close(pixels, tiny.codec.decode(whole)[:, first : first + 3])
-    assert task.step(0, Seeds(0, 0))["loss"] > 0
-
-
-def test_made_clips_come_from_one_call(tiny: VideoModel) -> None:
+def test_restored_latents_are_the_denoisers_one_answer(tiny: VideoModel, store: Path) -> None:  # noqa: F811
+    """Little noise: nearly the real latents; much: others. The denoiser is asked once a step."""
     calls = []
     hook = tiny.denoiser.unet.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr,operator]
-    clips = one_call(tiny.denoiser, Noise(tiny), 200.0)(Seeds(0, 0).clips(2))
+    clips = torch.rand(1, 4, 3, 32, 32)
+    away = []
+    for sigma in (1e-3, 5.0):
+        config = DecoderTraining(steps=1, clips=1, frames=3, restored=1.0, sigmas=(sigma, sigma))
+        task = DecoderTask(shaken().requires_grad_(True), tiny, ClipStore(store), config)
+        made = task._restored(clips, clips[:, 0], torch.Generator().manual_seed(0))
+        away.append(float((made - tiny.codec.encode(clips)).abs().mean()))
+    assert len(calls) == 2 and away[0] < 0.01 < away[1]
+    logs = task.step(0, Seeds(0, 0))
     hook.remove()
-    assert clips.shape == (2, 4, 4, 16, 16) and len(calls) == 1
+    assert len(calls) == 3 and logs["loss"] > 0 and 0 < logs["trust"] < 1
+
+
+def test_decoder_presets_refuse_what_cannot_be() -> None:
+    with pytest.raises(ValueError, match="rising"):
+        DecoderTraining(steps=1, clips=1, sigmas=(2.0, 1.0))
+    with pytest.raises(ValueError, match="whole frames"):
+        DecoderTraining(steps=1, clips=1, crop=16, restored=0.5)
+
+
+def test_a_fresh_guide_changes_only_the_masks_share() -> None:
+    """It may be added to a trained decoder: flows and joins start at zero."""
+    plain = new_decoder(4, 4, 0, guided=False).eval()
+    with torch.no_grad():
+        for p in plain.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    guided = new_decoder(4, 4, 7).eval()
+    guided.begin_as(plain)
+    z, picture = torch.randn(2, 3, 4, 8, 8), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        made, moved, trust = guided.draw(z, picture)
+        drawn = plain(z)
+    assert trust is not None and moved is not None
+    torch.testing.assert_close(moved[:, 0], picture)
+    share = torch.sigmoid(torch.tensor(DOUBT))
+    torch.testing.assert_close(trust, share.expand_as(trust))
+    torch.testing.assert_close(made, (1 - share) * drawn + share * picture[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_warping_takes_from_where_the_flow_points() -> None:
+    maps = torch.arange(24.0).view(1, 1, 4, 6)
+    right = torch.zeros(1, 2, 4, 6)
+    right[:, 0] = 1
+    down = torch.zeros(1, 2, 4, 6)
+    down[:, 1] = 1
+    torch.testing.assert_close(warped(maps, right)[..., :-1], maps[..., 1:])
+    torch.testing.assert_close(warped(maps, down)[..., :-1, :], maps[..., 1:, :])
+    torch.testing.assert_close(warped(maps, right)[..., -1], maps[..., -1])
+    fine = finer(right)
+    assert fine.shape == (1, 2, 8, 12) and float(fine[:, 0].min()) == 2
+
+
+def test_every_clip_is_guided_by_its_own_picture(tiny: VideoModel) -> None:
+    model, z = replace(tiny, small=shaken()), torch.randn(2, 4, 4, 16, 16)
+    pictures = torch.rand(2, 3, 32, 32)
+    both = model.decode(z, pictures)
+    assert torch.equal(both[1:], model.decode(z[1:], pictures[1:]))
+    assert not torch.equal(both[1:], model.decode(z[1:], pictures[:1]))
+    with pytest.raises(SfvError, match="guided by the picture"):
+        model.decode(z)

@@ -18,7 +18,7 @@ from sfv.families.base import VideoModel
 from sfv.media import fit, fit_sticker, over_white
 from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
-from sfv.types import Cond, Frames, Latents, Pixels, Stickers
+from sfv.types import Cond, Frames, Latents, Picture, Pixels, Stickers
 
 Watch = Callable[[int, int], None]
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
@@ -76,7 +76,7 @@ def generate(
     with _clock(seconds, "unet", model):
         latents, calls = sample(model, cond, want, watch)
     with _clock(seconds, "decode", model):
-        pixels = model.decode(latents, want.decoder)
+        pixels = model.decode(latents, as_pixels(small, model), want.decoder)
         frames = to_frames(pixels)
     if sticker is None:
         return Clip(frames, latents, small, want, calls, seconds)
@@ -104,7 +104,7 @@ def opacity(model: VideoModel, pixels: Pixels, sticker: Uint8Sticker) -> UInt8[T
     """How opaque every pixel of decoded frames is, told from them and from the sticker they were made of."""
     assert model.matte is not None
     known = sticker.permute(2, 0, 1)[None].to(model.device).float() / 255
-    picture = over_white(sticker).permute(2, 0, 1)[None].to(model.device).float() / 127.5 - 1
+    picture = as_pixels(over_white(sticker), model)
     alpha = model.matte(pixels.clamp(-1, 1), picture, known[:, 3:])[0]
     return (alpha * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
@@ -119,9 +119,14 @@ def resolve(settings: Settings, model: VideoModel) -> Settings:
     return full
 
 
+def as_pixels(picture: Uint8Picture, model: VideoModel) -> Picture:
+    """(1, 3, h, w) in [-1, 1], where the model is."""
+    return (picture.permute(2, 0, 1)[None].float() / 127.5 - 1).to(model.device)
+
+
 def condition(model: VideoModel, picture: Uint8Picture, want: Settings) -> Cond:
     """The fitted picture and the knobs as the network is told them."""
-    pixels = (picture.permute(2, 0, 1)[None].float() / 127.5 - 1).to(model.device)
+    pixels = as_pixels(picture, model)
     noise = seeded_noise([want.seed ^ PICTURE_STREAM], tuple(pixels.shape[1:]), model.device)
     return model.conditioner(pixels, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
 

@@ -187,4 +187,4 @@ def _still(frames: Frames) -> Frames:
 def through_codec(model: VideoModel, frames: Frames, decoder: str) -> Frames:
     """Encoded and decoded."""
     pixels = frames.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1
-    return to_frames(model.decode(model.codec.encode(pixels), decoder))
+    return to_frames(model.decode(model.codec.encode(pixels), pixels[:, 0], decoder))

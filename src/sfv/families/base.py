@@ -116,8 +116,12 @@ class VideoModel:
             raise SfvError(f"{self.name} has no small decoder; use --decoder full, or `sfv train decoder`")
         return want or ("full" if self.small is None else "small")
 
-    def decode(self, latents: Latents, decoder: str | None = None) -> Pixels:
-        """Pixels in [-1, 1] (not clamped), by the decoder that is meant; a clip does not depend on its batch."""
+    def decode(self, latents: Latents, picture: Picture | None = None, decoder: str | None = None) -> Pixels:
+        """Pixels in [-1, 1] (not clamped), by the decoder that is meant; a clip does not depend on its batch.
+
+        `picture` is what the clips were made of; a guided small decoder needs it.
+        """
         if self.decoder(decoder) == "full" or self.small is None:
             return self.codec.decode(latents)
-        return torch.cat([self.small(clip) for clip in latents.split(1)])
+        pictures = [None] * len(latents) if picture is None else picture.split(1)
+        return torch.cat([self.small(z, p) for z, p in zip(latents.split(1), pictures, strict=True)])

@@ -1,10 +1,12 @@
 """A small temporal decoder: a codec's latents -> pixels, 3.5 times quicker than the codec's own (docs/bench-full.json).
 
 Plain residual blocks without normalisation that stop at half the picture's size, after TAESD (madebyollin/taesd),
-each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`.
+each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`. A guided one
+also sees the picture (families/guide.py).
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
+from sfv.families.guide import Guide, finer
 from sfv.families.side_parts import load_side_part, save_side_part
-from sfv.types import Latents, Pixels
+from sfv.types import Alpha, Latents, Picture, Pixels
 
 
 class DecoderConfig(BaseModel):
@@ -24,6 +27,7 @@ class DecoderConfig(BaseModel):
     latent_channels: int = Field(gt=0, le=64)
     widths: tuple[int, ...] = Field(default=(128, 96, 64), min_length=1, max_length=5)  # from the latents up
     depth: int = Field(default=3, gt=0, le=16)  # blocks at each size
+    guided: bool = False  # by the picture
 
 
 class Block(nn.Module):
@@ -46,6 +50,14 @@ class Block(nn.Module):
         return x + self.time(rows).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
+class Drawn(NamedTuple):
+    """Frames, and a guided decoder's parts: the picture moved to each frame, and how far each pixel is taken of it."""
+
+    frames: Pixels
+    moved: Pixels | None = None
+    trust: Alpha | None = None
+
+
 class SmallDecoder(nn.Module):
     """Scaled latents (b, f, c, h, w) -> pixels in [-1, 1] (b, f, 3, h * stride, w * stride), not clamped."""
 
@@ -60,37 +72,59 @@ class SmallDecoder(nn.Module):
         self.levels = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(depth)) for w in widths)
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.exit = nn.Conv2d(widths[-1], 12, 3, padding=1)
+        self.guide = Guide(widths) if config.guided else None
+
+    def begin_as(self, other: "SmallDecoder") -> None:
+        """Take over another's weights wherever names and shapes agree: a guide may so be added to a trained decoder."""
+        mine, theirs = self.state_dict(), other.state_dict()
+        self.load_state_dict(mine | {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape})
 
     @property
     def stride(self) -> int:
         """Pixels per latent, along one side."""
         return int(2 ** len(self.config.widths))
 
-    def forward(self, latents: Latents) -> Pixels:
-        """All clips and frames together."""
+    def forward(self, latents: Latents, picture: Picture | None = None) -> Pixels:
+        """All clips and frames together; `picture` is what a guided decoder takes from, at the frames' size."""
+        return self.draw(latents, picture).frames
+
+    def draw(self, latents: Latents, picture: Picture | None = None) -> Drawn:
+        """The same, with what a guided decoder made it of."""
+        if self.guide is not None and picture is None:
+            raise SfvError("this small decoder is guided by the picture: give it, or decode in full")
         kind = self.compute or self.entry.weight.dtype
         z = latents.to(self.entry.weight.dtype)
         with torch.autocast(z.device.type, kind, enabled=kind != z.dtype):
-            return self._frames(z.flatten(0, 1), len(z)).float().unflatten(0, z.shape[:2])
+            made = self._frames(z.flatten(0, 1), len(z), picture)
+        return Drawn(*(v.float().unflatten(0, z.shape[:2]) for v in made))
 
-    def _frames(self, z: Tensor, b: int) -> Tensor:
-        """(b * f, c, h, w) -> (b * f, 3, y, x)."""
+    def _frames(self, z: Tensor, b: int, picture: Picture | None) -> tuple[Tensor, ...]:
+        """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's moved picture and mask."""
         h = self.entry(z.contiguous(memory_format=torch.channels_last))
+        guide, flow = self.guide, None
+        seen = [] if guide is None or picture is None else guide.pyramid(picture.to(z.dtype))
         for i, level in enumerate(self.levels):
             h = h if i == 0 else F.interpolate(self.narrow[i - 1](h), scale_factor=2)
+            if guide is not None:
+                flow = None if flow is None else finer(flow)
+                h = guide.joined(i, h, seen[i], flow)
             for block in level:  # type: ignore[attr-defined]
                 h = block(h, b)
-        return F.pixel_shuffle(self.exit(F.relu(h)), 2)
+            flow = None if guide is None else guide.refined(i, h, flow)
+        rgb = F.pixel_shuffle(self.exit(F.relu(h)), 2)
+        if guide is None or picture is None or flow is None:
+            return (rgb,)
+        return guide.composed(rgb, h, flow, picture)
 
 
-def new_decoder(latent_channels: int, stride: int, seed: int) -> SmallDecoder:
+def new_decoder(latent_channels: int, stride: int, seed: int, guided: bool = True) -> SmallDecoder:
     """A fresh decoder for a codec's latents; SfvError for a stride that is no power of two."""
     levels = stride.bit_length() - 1
     if levels < 1 or stride != 1 << levels:
         raise SfvError(f"a small decoder needs a codec whose stride is a power of two, not {stride}")
     torch.manual_seed(seed)
     widths = (128,) * max(0, levels - 3) + (128, 96, 64)[-levels:]
-    return SmallDecoder(DecoderConfig(latent_channels=latent_channels, widths=widths))
+    return SmallDecoder(DecoderConfig(latent_channels=latent_channels, widths=widths, guided=guided))
 
 
 def save_decoder(decoder: SmallDecoder, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -46,9 +46,21 @@ class CodecTraining(PixelTraining):
 
 
 class DecoderTraining(PixelTraining):
-    """A small decoder for a frozen codec."""
+    """A small decoder for a frozen codec, guided by the picture."""
 
-    copy_share: float = Field(default=0.0, ge=0, le=1)  # of steps that copy the codec's own decoder on made clips
+    restored: float = Field(default=0.0, ge=0, le=1)  # share of steps on what the denoiser makes of noised clips
+    sigmas: tuple[float, float] = (0.5, 8.0)  # their noise
+    motion_most: float = 140.0  # of the motion that the denoiser is told, from 0
+    follow: float = Field(default=0.5, ge=0)  # weight of the moved picture's own absolute error
+    doubt: float = Field(default=0.02, ge=0)  # weight of drawing where the moved picture would do
+
+    @model_validator(mode="after")
+    def _agree(self) -> "DecoderTraining":
+        if not 0 < self.sigmas[0] <= self.sigmas[1]:
+            raise ValueError(f"sigmas {list(self.sigmas)} must be two rising numbers above 0")
+        if self.restored and self.crop:
+            raise ValueError("restored needs whole frames: leave crop out")
+        return self
 
 
 class MatteTraining(Schedule):
@@ -242,7 +254,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "decoder": (
             DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
             _decoder(steps=1500, clips=1, frames=5),
-            _decoder(steps=900, clips=1, frames=7, copy_share=0.5),
+            _decoder(steps=2500, clips=1, frames=7, restored=0.7),
         ),
         "matte": (MatteTraining(steps=800),),
     },
@@ -268,7 +280,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "decoder": (
             DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
             _decoder(steps=8000, clips=8, frames=8),
-            _decoder(steps=6000, clips=8, frames=8, copy_share=0.5),
+            _decoder(steps=8000, clips=8, frames=8, restored=0.7),
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
@@ -318,7 +330,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
         "decoder": (
             DecoderTraining(steps=3, clips=2, crop=16),
-            DecoderTraining(steps=2, clips=1, frames=3, copy_share=1.0),
+            DecoderTraining(steps=2, clips=1, frames=3, restored=1.0),
         ),
         "matte": (MatteTraining(steps=2, clips=1, frames=2),),
     },

@@ -1,91 +1,87 @@
-"""Small-decoder training: pixels from the frozen codec's latents, and copies of its own decoder (TAESD's idea)."""
+"""Small-decoder training: pixels from the frozen codec's latents and the picture (TAESD's idea, and ToonCrafter's)."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore
-from sfv.edm.denoiser import Denoiser
-from sfv.families.base import Codec
+from sfv.edm.noise import add_noise
+from sfv.families.base import VideoModel
 from sfv.families.decoder import SmallDecoder
-from sfv.training.batches import Draws
 from sfv.training.codec import draw_clips, pixel_loss
 from sfv.training.config import DecoderTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
-from sfv.training.seeds import Rngs, Seeds
-from sfv.types import Latents, Pixels
-
-Made = Callable[[Rngs], Latents]
+from sfv.training.seeds import Seeds
+from sfv.types import Latents, Picture, Pixels
 
 
 class DecoderTask:
-    """One optimiser over the small decoder; the codec stands still.
+    """One optimiser over the small decoder; the model stands still.
 
-    Real clips teach it pictures. What a denoiser makes is softer and noisier than real latents; on such clips
-    (`made` gives them) it learns to draw what the codec's own decoder draws.
+    Latents of real clips teach it to draw. What a denoiser makes is torn and soft where things move, so it also learns
+    to draw the real frames from what the denoiser makes of them once they are drowned in noise.
     """
 
-    def __init__(
-        self, decoder: SmallDecoder, codec: Codec, store: ClipStore, config: DecoderTraining, made: Made
-    ) -> None:
-        self.decoder, self.codec, self.store, self.config, self.made = decoder.train(), codec, store, config, made
-        self.device = next(decoder.parameters()).device
-        muon = Muon(decoder.parameters(), config.lr)
+    def __init__(self, decoder: SmallDecoder, model: VideoModel, store: ClipStore, config: DecoderTraining) -> None:
+        self.decoder, self.model, self.store, self.config = decoder.train(), model, store, config
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
-        self.optimizers: dict[str, Optimizer] = {"decoder": muon}
+        self.optimizers: dict[str, Optimizer] = {"decoder": Muon(decoder.parameters(), config.lr)}
         self.averages = {"decoder": EMA(decoder, config.ema)}
 
     def step(self, step: int, seeds: Seeds) -> Logs:
-        """One update on fresh clips, real or made."""
-        rng = seeds.one()
-        copies = float(torch.rand((), generator=rng)) < self.config.copy_share
-        with torch.autocast(self.device.type, torch.bfloat16):
-            latents, pixels = self._copied(seeds, rng) if copies else self._real(rng)
-            loss, logs = pixel_loss(self.decoder(latents) - pixels, self.config)
+        """One update on windows of fresh clips; each clip's first frame is the picture."""
+        rng, how, device = seeds.one(), self.config, self.model.device
+        clips = draw_clips(self.store, how, rng, self.model.defaults.frames).to(device)
+        restored = float(torch.rand((), generator=rng)) < how.restored
+        at = int(torch.randint(clips.shape[1] - how.frames + 1, (), generator=rng))
+        window, picture = slice(at, at + how.frames), clips[:, 0]
+        with torch.autocast(device.type, torch.bfloat16):
+            latents = self._restored(clips, picture, rng)[:, window] if restored else self._real(clips[:, window], rng)
+            frames, moved, trust = self.decoder.draw(latents, picture)
+            loss, logs = pixel_loss(frames - clips[:, window], how)
+        if moved is not None and trust is not None:
+            astray = (moved - clips[:, window]).abs().mean()
+            loss = loss + how.follow * astray + how.doubt * (1 - trust).mean()
+            logs |= {"trust": float(trust.detach().mean()), "astray": float(astray.detach())}
         loss.backward()
-        nn.utils.clip_grad_norm_(self.decoder.parameters(), self.config.clip)
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), how.clip)
         self.optimizers["decoder"].step()
         self.optimizers["decoder"].zero_grad(set_to_none=True)
         return {"loss": float(loss.detach()), **logs}
 
     @torch.no_grad()
-    def _real(self, rng: torch.Generator) -> tuple[Latents, Pixels]:
-        """Real clips and their latents with a little noise, so that decoding forgives small errors."""
-        pixels = draw_clips(self.store, self.config, rng).to(self.device)
-        latents = self.codec.encode(pixels)
-        n = torch.randn(latents.shape, generator=rng).to(self.device)
-        return latents + self.config.noise * latents.std() * n, pixels
+    def _real(self, pixels: Pixels, rng: torch.Generator) -> Latents:
+        """Latents with a little noise, so that decoding forgives small errors."""
+        latents = self.model.codec.encode(pixels)
+        return latents + self.config.noise * latents.std() * self._noise(latents, rng)
 
     @torch.no_grad()
-    def _copied(self, seeds: Seeds, rng: torch.Generator) -> tuple[Latents, Pixels]:
-        """A window of made clips as the codec's own decoder draws it; whole clips are decoded, as in use."""
-        latents = self.made(seeds.clips(self.config.clips))
-        first = int(torch.randint(latents.shape[1] - self.config.frames + 1, (), generator=rng))
-        window = slice(first, first + self.config.frames)
-        return latents[:, window], self.codec.decode(latents)[:, window]
+    def _restored(self, clips: Pixels, picture: Picture, rng: torch.Generator) -> Latents:
+        """The denoiser's one answer to noised latents, at a level drawn evenly in ln sigma."""
+        low, high = torch.tensor(self.config.sigmas, dtype=torch.float64).log()
+        share = torch.rand(len(clips), generator=rng, dtype=torch.float64)
+        sigma = (low + share * (high - low)).exp().float().to(clips.device)
+        own = self.model.defaults
+        motion = self.config.motion_most * float(torch.rand((), generator=rng))
+        knobs = {"fps": own.fps, "motion": motion, "noise_aug": own.noise_aug, "noise": self._noise(picture, rng)}
+        x0 = self.model.codec.encode(clips)
+        return self.model.denoiser(
+            add_noise(x0, sigma, self._noise(x0, rng)), sigma, self.model.conditioner(picture, **knobs)
+        )
 
-
-def one_call(G: Denoiser, batches: Draws, sigma: float) -> Made:
-    """What a denoiser makes of training pictures in one call from noise at `sigma`."""
-
-    def made(rngs: Rngs) -> Latents:
-        x0, cond = batches.draw(rngs)
-        n = rngs.normal(*x0.shape[1:]).to(x0.device)
-        return G((sigma**2 + 1) ** 0.5 * n, torch.full((len(x0),), sigma, device=x0.device), cond)
-
-    return made
+    def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        return torch.randn(like.shape, generator=rng).to(like.device)
 
 
 def train_decoder(
-    decoder: SmallDecoder, codec: Codec, store: ClipStore, config: DecoderTraining, run_dir: Path, made: Made
+    decoder: SmallDecoder, model: VideoModel, store: ClipStore, config: DecoderTraining, run_dir: Path
 ) -> SmallDecoder:
     """Train (or resume) and return the averaged decoder."""
-    task = DecoderTask(decoder, codec, store, config, made)
+    task = DecoderTask(decoder, model, store, config)
     run(task, config, run_dir, {"task": "decoder", **config.model_dump()})
     task.averages["decoder"].into(decoder)
     return decoder.eval()

@@ -33,7 +33,7 @@ from sfv.training.config import (
     TeacherTraining,
     stages,
 )
-from sfv.training.decoder import one_call, train_decoder
+from sfv.training.decoder import train_decoder
 from sfv.training.matte import train_matte
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
@@ -186,10 +186,11 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     channels, y, _ = model.codec.latent_shape(1, clips.size, clips.size)[1:]
     decoder = new_decoder(channels, clips.size // y, seed=0).to(model.device)
-    made = one_call(model.denoiser, _batches(model, clips, folder), model.sigma_max)
+    if model.small is not None:
+        decoder.begin_as(model.small)
     for i, stage in enumerate(plan):
         assert isinstance(stage, DecoderTraining)
-        decoder = train_decoder(decoder, model.codec, clips, stage, folder / "runs" / "decoder" / str(i), made)
+        decoder = train_decoder(decoder, model, clips, stage, folder / "runs" / "decoder" / str(i))
     save_decoder(decoder, folder / SMALL)
     _finish(folder, "decoder")
 

@@ -1,0 +1,78 @@
+"""What a small decoder takes from the picture itself: its features and its pixels, moved to where each frame has them.
+
+Latents of one call are torn and soft where things move, the picture is whole. The decoder therefore tells how the
+picture moves (a flow, from coarse to fine) and how far to trust it (a mask), and draws the rest. A decoder that sees
+the first frame is ToonCrafter's idea (2405.17933); flow, mask and residue are those of frame interpolation and of
+FOMM (2003.00196).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfv.types import Picture
+
+Maps = Float[Tensor, "_ _ _ _"]
+Flow = Float[Tensor, "_ 2 _ _"]
+"""From where each position is taken: (x, y) offsets in positions of its own level."""
+Mask = Float[Tensor, "_ 1 _ _"]
+DOUBT = -1.0
+"""Logit of a fresh mask: the picture is trusted a quarter."""
+
+
+class Guide(nn.Module):
+    """Features of the picture at every level of a decoder, and the decoder's flow and mask heads.
+
+    A fresh guide changes nothing but the mask's quarter: joins and flows start at zero.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        fine = widths[::-1]
+        self.entry = nn.Conv2d(12, fine[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(fine, fine[1:], strict=False))
+        self.join = nn.ModuleList(nn.Conv2d(w, w, 1) for w in widths)
+        self.flow = nn.ModuleList(nn.Conv2d(w, 2, 3, padding=1) for w in widths)
+        self.mask = nn.Conv2d(widths[-1], 4, 3, padding=1)
+        for conv in (*self.join, *self.flow, self.mask):
+            nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.mask.bias, DOUBT)  # type: ignore[arg-type]
+
+    def pyramid(self, picture: Picture) -> list[Maps]:
+        """The picture's features from coarse to fine."""
+        maps = [F.relu(self.entry(F.pixel_unshuffle(picture, 2)))]
+        for conv in self.down:
+            maps.append(F.relu(conv(maps[-1])))
+        return maps[::-1]
+
+    def joined(self, i: int, h: Maps, seen: Maps, flow: Flow | None) -> Maps:
+        """A level's features with the picture's, moved, added to them."""
+        frames = seen.repeat_interleave(len(h) // len(seen), 0)
+        return h + self.join[i](frames if flow is None else warped(frames, flow))
+
+    def refined(self, i: int, h: Maps, flow: Flow | None) -> Flow:
+        """The flow after level i."""
+        more: Tensor = self.flow[i](F.relu(h)).float()
+        return more if flow is None else flow + more
+
+    def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask]:
+        """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask."""
+        moved = warped(picture.float().repeat_interleave(len(rgb) // len(picture), 0), finer(flow))
+        trust = F.pixel_shuffle(self.mask(F.relu(h)), 2).float().sigmoid()
+        return rgb.float() + trust * (moved - rgb.float()), moved, trust
+
+
+def finer(flow: Flow) -> Flow:
+    """The same flow at twice the size."""
+    return 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def warped(maps: Maps, flow: Flow) -> Maps:
+    """Bilinear samples of `maps` at each position plus its flow; beyond the border the border goes on."""
+    n, _, y, x = flow.shape
+    rows, columns = (torch.arange(s, device=flow.device, dtype=torch.float32) for s in (y, x))
+    at = torch.stack([columns + flow[:, 0].float(), rows[:, None] + flow[:, 1].float()], -1)
+    grid = (2 * at + 1) / torch.tensor([x, y], device=flow.device) - 1
+    return F.grid_sample(maps, grid.to(maps.dtype), padding_mode="border", align_corners=False)
