@@ -5,10 +5,11 @@
 TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal),
 3 (P_mean, P_std of what D sees) or upgrades (each change to SF-V by itself). MODEL is a folder with the teacher that
 every student starts from (`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3),
-AT_ONCE (default 2) at a time on one thread each, and measured by the protocol "sticker"; OUT/table-N.json and
-OUT/table-N.md hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
+AT_ONCE (default 2) at a time on one thread each, and measured by the protocol "sticker"; OUT/table-N.json, .md
+and .svg hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
 """
 
+import html
 import json
 import statistics
 import subprocess
@@ -122,6 +123,27 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def drawing(found: dict[str, dict[str, Any]]) -> str:
+    """SVG: a bar for every row's mean distance and one for its motion, with the range over seeds as a line."""
+    left, wide, high = 190, 300, 26
+    parts = []
+    for column, key in enumerate(("mean", "motion_to_teacher")):
+        x0, top = left + column * (wide + 70), max(r[key]["high"] for r in found.values())
+        title = ("distance to real clips (less is better)", "motion, share of the 25-step teacher's")[column]
+        parts.append(f'<text x="{x0}" y="18" font-weight="600">{title}</text>')
+        for i, row in enumerate(found.values()):
+            y, v = 34 + i * high, row[key]
+            low, end, mean = (x0 + v[k] / top * wide for k in ("low", "high", "mean"))
+            parts.append(f'<rect x="{x0}" y="{y}" width="{mean - x0:.1f}" height="{high - 8}" fill="#9fc3dd"/>')
+            parts.append(f'<path d="M{low:.1f} {y + 9}H{end:.1f}" stroke="#123" stroke-width="3"/>')
+            parts.append(f'<text x="{end + 6:.1f}" y="{y + 14}">{v["mean"]:.3g}</text>')
+    for i, name in enumerate(found):
+        parts.append(f'<text x="{left - 8}" y="{48 + i * high}" text-anchor="end">{html.escape(name)}</text>')
+    size = f'width="{left + 2 * (wide + 70)}" height="{44 + len(found) * high}"'
+    style = '<style>text { font: 13px system-ui, sans-serif; }</style><rect width="100%" height="100%" fill="white"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{"".join(parts)}</svg>'
+
+
 def main(table: str, store: Path, model: Path, weights: Path, out: Path, *numbers: int) -> None:
     keep_memory()
     seeds, updates, at_once = (*numbers, *(3, 0, 2)[len(numbers) :])
@@ -129,7 +151,7 @@ def main(table: str, store: Path, model: Path, weights: Path, out: Path, *number
     teacher = tuple(f"sticker-teacher:{n}" for n in TEACHER[table])
     how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / "evaluation")
     found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
-    for kind, text in (("json", json.dumps(found, indent=1)), ("md", markdown(found))):
+    for kind, text in (("json", json.dumps(found, indent=1)), ("md", markdown(found)), ("svg", drawing(found))):
         with replacing(out / f"table-{table}.{kind}") as beside:
             beside.write_text(text + "\n")
     print(markdown(found))
