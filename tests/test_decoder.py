@@ -14,7 +14,7 @@ from sfv.errors import SfvError
 from sfv.families import svd_folder
 from sfv.families.base import VideoModel
 from sfv.families.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
-from sfv.families.guide import DOUBT, finer, warped
+from sfv.families.guide import DOUBT, Guide, finer, warped
 from sfv.families.side_parts import CONFIG, WEIGHTS
 from sfv.generation import generate
 from sfv.media import write_picture
@@ -49,15 +49,16 @@ def test_a_stride_that_is_no_power_of_two_is_refused() -> None:
         new_decoder(4, 6, 0)
 
 
-def test_frames_see_their_neighbours_and_clips_see_nobody() -> None:
+def test_frames_see_their_neighbours_and_the_first_and_clips_see_nobody() -> None:
     decoder, z = shaken(), torch.randn(2, 9, 4, 4, 4)
     picture = torch.rand(2, 3, 8, 8)
-    changed = z.clone()
-    changed[0, 0] += 1
-    difference = (decoder(changed, picture) - decoder(z, picture)).abs().amax((2, 3, 4))
     reach = decoder.config.depth * len(decoder.config.widths)
-    assert (difference[0, : reach + 1] > 0).all() and (difference[0, reach + 1 :] == 0).all()
-    assert (difference[1] == 0).all()
+    for at, felt in ((8, slice(8 - reach, 9)), (0, slice(0, 9))):
+        changed = z.clone()
+        changed[0, at] += 1
+        difference = (decoder(changed, picture) - decoder(z, picture)).abs().amax((2, 3, 4))
+        assert (difference[0, felt] > 0).all() and (difference[0, : felt.start] == 0).all()
+        assert (difference[1] == 0).all()
 
 
 def test_a_clip_does_not_depend_on_its_batch(small: VideoModel) -> None:
@@ -165,13 +166,22 @@ def test_a_fresh_guide_changes_only_the_masks_share() -> None:
     guided.begin_as(plain)
     z, picture = torch.randn(2, 3, 4, 8, 8), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        made, moved, trust = guided.draw(z, picture)
+        made, moved, trust, _ = guided.draw(z, picture)
         drawn = plain(z)
     assert trust is not None and moved is not None
-    torch.testing.assert_close(moved[:, 0], picture)
     share = torch.sigmoid(torch.tensor(DOUBT))
     torch.testing.assert_close(trust, share.expand_as(trust))
-    torch.testing.assert_close(made, (1 - share) * drawn + share * picture[:, None], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made, (1 - share) * drawn + share * moved, rtol=1e-4, atol=1e-5)
+
+
+def test_what_moved_is_found_in_the_first_frame() -> None:
+    """Latents that stand still match where they are; shifted ones, where they came from."""
+    guide, still = Guide((16, 8)), torch.randn(1, 1, 4, 12, 12)
+    moved = torch.cat([still, still.roll(2, 4), still.roll(-3, 3)], 1)
+    flow = guide.matched(moved.flatten(0, 1), 1)
+    inner = flow[..., 4:-4, 4:-4]
+    for frame, (dx, dy) in zip(inner, ((0, 0), (-2, 0), (0, 3)), strict=True):
+        torch.testing.assert_close(frame.mean((1, 2)), torch.tensor([float(dx), float(dy)]), atol=0.05, rtol=0)
 
 
 def test_warping_takes_from_where_the_flow_points() -> None:

@@ -51,11 +51,13 @@ class Block(nn.Module):
 
 
 class Drawn(NamedTuple):
-    """Frames, and a guided decoder's parts: the picture moved to each frame, and how far each pixel is taken of it."""
+    """Frames, and a guided decoder's parts: the picture moved to each frame, how far each pixel is taken of it, and
+    from where (b, f, 2, h, w), in pixels."""
 
     frames: Pixels
     moved: Pixels | None = None
     trust: Alpha | None = None
+    flow: Tensor | None = None
 
 
 class SmallDecoder(nn.Module):
@@ -85,13 +87,13 @@ class SmallDecoder(nn.Module):
         return int(2 ** len(self.config.widths))
 
     def forward(self, latents: Latents, picture: Picture | None = None) -> Pixels:
-        """All clips and frames together; `picture` is what a guided decoder takes from, at the frames' size."""
+        """All clips and frames together, from their first frame on; `picture` is that frame, for a guided decoder."""
+        if self.guide is not None and picture is None:
+            raise SfvError("this small decoder is guided by the picture: give it, or decode in full")
         return self.draw(latents, picture).frames
 
     def draw(self, latents: Latents, picture: Picture | None = None) -> Drawn:
-        """The same, with what a guided decoder made it of."""
-        if self.guide is not None and picture is None:
-            raise SfvError("this small decoder is guided by the picture: give it, or decode in full")
+        """The same, with what it was made of; without a picture, what is drawn from latents alone."""
         kind = self.compute or self.entry.weight.dtype
         z = latents.to(self.entry.weight.dtype)
         with torch.autocast(z.device.type, kind, enabled=kind != z.dtype):
@@ -99,18 +101,19 @@ class SmallDecoder(nn.Module):
         return Drawn(*(v.float().unflatten(0, z.shape[:2]) for v in made))
 
     def _frames(self, z: Tensor, b: int, picture: Picture | None) -> tuple[Tensor, ...]:
-        """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's moved picture and mask."""
+        """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's parts."""
         h = self.entry(z.contiguous(memory_format=torch.channels_last))
-        guide, flow = self.guide, None
+        guide = None if picture is None else self.guide
         seen = [] if guide is None or picture is None else guide.pyramid(picture.to(z.dtype))
+        flow = None if guide is None else guide.matched(z, b)
         for i, level in enumerate(self.levels):
             h = h if i == 0 else F.interpolate(self.narrow[i - 1](h), scale_factor=2)
-            if guide is not None:
-                flow = None if flow is None else finer(flow)
+            if guide is not None and flow is not None:
+                flow = flow if i == 0 else finer(flow)
                 h = guide.joined(i, h, seen[i], flow)
             for block in level:  # type: ignore[attr-defined]
                 h = block(h, b)
-            flow = None if guide is None else guide.refined(i, h, flow)
+            flow = None if guide is None or flow is None else guide.refined(i, h, flow)
         rgb = F.pixel_shuffle(self.exit(F.relu(h)), 2)
         if guide is None or picture is None or flow is None:
             return (rgb,)

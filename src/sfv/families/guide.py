@@ -3,7 +3,7 @@
 Latents of one call are torn and soft where things move, the picture is whole. The decoder therefore tells how the
 picture moves (a flow, from coarse to fine) and how far to trust it (a mask), and draws the rest. A decoder that sees
 the first frame is ToonCrafter's idea (2405.17933); flow, mask and residue are those of frame interpolation and of
-FOMM (2003.00196).
+FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), among neighbours.
 """
 
 import torch
@@ -19,12 +19,15 @@ Flow = Float[Tensor, "_ 2 _ _"]
 Mask = Float[Tensor, "_ 1 _ _"]
 DOUBT = -1.0
 """Logit of a fresh mask: the picture is trusted a quarter."""
+REACH, HEAT, NEAR = 4, 0.02, 0.005
+"""Positions around each that are searched for its match; the softmax's first temperature, and its price of distance,
+in mean squared difference of latents (per squared position)."""
 
 
 class Guide(nn.Module):
     """Features of the picture at every level of a decoder, and the decoder's flow and mask heads.
 
-    A fresh guide changes nothing but the mask's quarter: joins and flows start at zero.
+    A fresh guide joins nothing, and its flow is the matched one: joins and corrections start at zero.
     """
 
     def __init__(self, widths: tuple[int, ...]) -> None:
@@ -39,6 +42,19 @@ class Guide(nn.Module):
             nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.mask.bias, DOUBT)  # type: ignore[arg-type]
+        self.heat = nn.Parameter(torch.tensor([HEAT]).log())
+        self.near = nn.Parameter(torch.tensor([NEAR]).log())
+
+    def matched(self, z: Maps, b: int) -> Flow:
+        """From where each latent position of a clip is taken in its first frame: the mean over near matches."""
+        with torch.autocast(z.device.type, enabled=False):
+            firsts = z.float().unflatten(0, (b, -1))[:, 0]
+            mine, theirs = surroundings(z.float()), surroundings(firsts)
+            offsets, away = neighbours(theirs, REACH)
+            cost = torch.stack([(mine.unflatten(0, (b, -1)) - o[:, None]).square().mean(2) for o in offsets], 2)
+            price = self.near.float().exp() * away.square().sum(1)
+            share = (-(cost + price[:, None, None]) / self.heat.float().exp()).softmax(2)
+            return torch.einsum("bfkyx,kc->bfcyx", share, away).flatten(0, 1)
 
     def pyramid(self, picture: Picture) -> list[Maps]:
         """The picture's features from coarse to fine."""
@@ -47,21 +63,37 @@ class Guide(nn.Module):
             maps.append(F.relu(conv(maps[-1])))
         return maps[::-1]
 
-    def joined(self, i: int, h: Maps, seen: Maps, flow: Flow | None) -> Maps:
+    def joined(self, i: int, h: Maps, seen: Maps, flow: Flow) -> Maps:
         """A level's features with the picture's, moved, added to them."""
         frames = seen.repeat_interleave(len(h) // len(seen), 0)
-        return h + self.join[i](frames if flow is None else warped(frames, flow))
+        return h + self.join[i](warped(frames, flow))
 
-    def refined(self, i: int, h: Maps, flow: Flow | None) -> Flow:
+    def refined(self, i: int, h: Maps, flow: Flow) -> Flow:
         """The flow after level i."""
         more: Tensor = self.flow[i](F.relu(h)).float()
-        return more if flow is None else flow + more
+        return flow + more
 
-    def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask]:
-        """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask."""
-        moved = warped(picture.float().repeat_interleave(len(rgb) // len(picture), 0), finer(flow))
+    def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask, Flow]:
+        """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask; the flow."""
+        whole = finer(flow)
+        moved = warped(picture.float().repeat_interleave(len(rgb) // len(picture), 0), whole)
         trust = F.pixel_shuffle(self.mask(F.relu(h)), 2).float().sigmoid()
-        return rgb.float() + trust * (moved - rgb.float()), moved, trust
+        return rgb.float() + trust * (moved - rgb.float()), moved, trust, whole
+
+
+def surroundings(maps: Maps) -> Maps:
+    """Every position with the eight around it, on channels."""
+    n, _, y, x = maps.shape
+    return F.unfold(F.pad(maps, (1, 1, 1, 1), "replicate"), 3).view(n, -1, y, x)
+
+
+def neighbours(maps: Maps, reach: int) -> tuple[list[Maps], Float[Tensor, "k 2"]]:
+    """The maps shifted so that each position shows a neighbour, for every one within `reach`; and its (x, y) offset."""
+    y, x = maps.shape[-2:]
+    wide = F.pad(maps, (reach,) * 4, "replicate")
+    away = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+    shifted = [wide[..., reach + dy : reach + dy + y, reach + dx : reach + dx + x] for dx, dy in away]
+    return shifted, torch.tensor(away, dtype=torch.float32, device=maps.device)
 
 
 def finer(flow: Flow) -> Flow:

@@ -2,7 +2,7 @@
 
 from sfv.media.clips import read_clip, read_note, read_video_bytes, webp_bytes, write_clip
 from sfv.media.files import replacing
-from sfv.media.motion import flow, flow_fields
+from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
     PICTURE_ENDINGS,
     fit,
@@ -27,6 +27,7 @@ __all__ = [
     "fit_sticker",
     "flow",
     "flow_fields",
+    "flow_to",
     "from_note",
     "over_white",
     "read_clip",

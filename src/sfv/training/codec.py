@@ -22,14 +22,14 @@ from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 
 
-def draw_clips(store: ClipStore, config: PixelTraining, rng: torch.Generator, frames: int = 0) -> Tensor:
-    """Pixels of random clips of `frames` (or the configuration's), families evenly, (b, f, 3, h, w)."""
+def draw_clips(store: ClipStore, config: PixelTraining, rng: torch.Generator) -> Tensor:
+    """Pixels of random clips, families evenly, (b, f, 3, h, w)."""
     families = by_family(store.split("train"))
     clips = []
     for _ in range(config.clips):
         clip = draw(families, rng)
         first, stride = torch.randint(1, 72, (2,), generator=rng).tolist()
-        rgba = random_placement(store.rgba(clip, first, frames or config.frames, 1 + stride % 4), rng)
+        rgba = random_placement(store.rgba(clip, first, config.frames, 1 + stride % 4), rng)
         clips.append(over_background(rgba, random_background(store.size, rng, config.plain)))
     pixels = torch.stack(clips)
     if config.crop is None:

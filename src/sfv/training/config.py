@@ -48,11 +48,12 @@ class CodecTraining(PixelTraining):
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec, guided by the picture."""
 
+    guided: bool = True  # without, the guide is left out: single frames and crops teach it nothing
     restored: float = Field(default=0.0, ge=0, le=1)  # share of steps on what the denoiser makes of noised clips
     sigmas: tuple[float, float] = (0.5, 8.0)  # their noise
     motion_most: float = 140.0  # of the motion that the denoiser is told, from 0
-    follow: float = Field(default=0.5, ge=0)  # weight of the moved picture's own absolute error
-    doubt: float = Field(default=0.02, ge=0)  # weight of drawing where the moved picture would do
+    follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
+    doubt: float = Field(default=0.0, ge=0)  # weight of drawing where the moved picture would do
 
     @model_validator(mode="after")
     def _agree(self) -> "DecoderTraining":
@@ -252,9 +253,10 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "decoder": (
-            DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0),
-            _decoder(steps=1500, clips=1, frames=5),
-            _decoder(steps=2500, clips=1, frames=7, restored=0.7),
+            DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
+            _decoder(steps=1500, clips=1, frames=5, guided=False),
+            _decoder(steps=500, clips=1, frames=8, lr=1e-3, restored=0.4, decay_from=1.0),
+            _decoder(steps=1200, clips=1, frames=8, lr=1e-3, restored=0.7, doubt=0.02),
         ),
         "matte": (MatteTraining(steps=800),),
     },
@@ -278,9 +280,10 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "decoder": (
-            DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0),
-            _decoder(steps=8000, clips=8, frames=8),
-            _decoder(steps=8000, clips=8, frames=8, restored=0.7),
+            DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
+            _decoder(steps=8000, clips=8, frames=8, guided=False),
+            _decoder(steps=4000, clips=8, frames=8, lr=1e-3, restored=0.4, decay_from=1.0),
+            _decoder(steps=8000, clips=8, frames=8, lr=1e-3, restored=0.7, doubt=0.02),
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
@@ -329,7 +332,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (TeacherTraining(steps=2, clips=2, frames=3), TeacherTraining(steps=4, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
         "decoder": (
-            DecoderTraining(steps=3, clips=2, crop=16),
+            DecoderTraining(steps=3, clips=2, crop=16, guided=False),
             DecoderTraining(steps=2, clips=1, frames=3, restored=1.0),
         ),
         "matte": (MatteTraining(steps=2, clips=1, frames=2),),

@@ -9,7 +9,10 @@ from torch.optim import Optimizer
 from sfv.data.stickers import ClipStore
 from sfv.edm.noise import add_noise
 from sfv.families.base import VideoModel
-from sfv.families.decoder import SmallDecoder
+from sfv.families.decoder import Drawn, SmallDecoder
+from sfv.families.guide import warped
+from sfv.generation import to_frames
+from sfv.media import flow_to
 from sfv.training.codec import draw_clips, pixel_loss
 from sfv.training.config import DecoderTraining
 from sfv.training.ema import EMA
@@ -17,6 +20,9 @@ from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 from sfv.types import Latents, Picture, Pixels
+
+SURE, PIXELS = 0.15, 20.0
+"""Mean error (of 2) up to which optical flow is believed; pixels of flow error that weigh as an error of 1."""
 
 
 class DecoderTask:
@@ -33,20 +39,17 @@ class DecoderTask:
         self.averages = {"decoder": EMA(decoder, config.ema)}
 
     def step(self, step: int, seeds: Seeds) -> Logs:
-        """One update on windows of fresh clips; each clip's first frame is the picture."""
+        """One update on fresh clips; each clip's first frame is the picture."""
         rng, how, device = seeds.one(), self.config, self.model.device
-        clips = draw_clips(self.store, how, rng, self.model.defaults.frames).to(device)
-        restored = float(torch.rand((), generator=rng)) < how.restored
-        at = int(torch.randint(clips.shape[1] - how.frames + 1, (), generator=rng))
-        window, picture = slice(at, at + how.frames), clips[:, 0]
+        clips = draw_clips(self.store, how, rng).to(device)
+        restored, picture = float(torch.rand((), generator=rng)) < how.restored, clips[:, 0]
         with torch.autocast(device.type, torch.bfloat16):
-            latents = self._restored(clips, picture, rng)[:, window] if restored else self._real(clips[:, window], rng)
-            frames, moved, trust = self.decoder.draw(latents, picture)
-            loss, logs = pixel_loss(frames - clips[:, window], how)
-        if moved is not None and trust is not None:
-            astray = (moved - clips[:, window]).abs().mean()
-            loss = loss + how.follow * astray + how.doubt * (1 - trust).mean()
-            logs |= {"trust": float(trust.detach().mean()), "astray": float(astray.detach())}
+            latents = self._restored(clips, picture, rng) if restored else self._real(clips, rng)
+            drawn = self.decoder.draw(latents, picture if how.guided else None)
+            loss, logs = pixel_loss(drawn.frames - clips, how)
+        if drawn.trust is not None:
+            guiding, more = guide_loss(drawn, clips, picture, how)
+            loss, logs = loss + guiding, logs | more
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), how.clip)
         self.optimizers["decoder"].step()
@@ -75,6 +78,28 @@ class DecoderTask:
 
     def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
         return torch.randn(like.shape, generator=rng).to(like.device)
+
+
+def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTraining) -> tuple[Tensor, Logs]:
+    """follow * (|moved picture - true| + |flow - optical flow| / 20 pixels) + doubt * (1 - trust).
+
+    The optical flow (DIS) counts where it finds the true frame in the picture.
+    """
+    assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
+    fields = torch.stack(
+        [flow_to(to_frames(c[None]), to_frames(p[None, None])[0]) for c, p in zip(true, picture, strict=True)]
+    )
+    known = fields.permute(0, 1, 4, 2, 3).to(true.device)
+    found = warped(picture.repeat_interleave(true.shape[1], 0), known.flatten(0, 1)).view_as(true)
+    sure = ((found - true).abs().mean(2, keepdim=True) < SURE).float()
+    astray = (drawn.moved - true).abs().mean()
+    off = (sure * (drawn.flow - known).abs()).mean()
+    loss = config.follow * (astray + off / PIXELS) + config.doubt * (1 - drawn.trust).mean()
+    return loss, {
+        "trust": float(drawn.trust.detach().mean()),
+        "astray": float(astray.detach()),
+        "off": float(off.detach()),
+    }
 
 
 def train_decoder(
