@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfv.bench import STAGES, bench, flops, read_bench, summaries
+from sfv.bench import STAGES, bench, contestant, flops, read_bench, summaries
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
+from sfv.families import load_stock
 from sfv.settings import Settings
 
 
@@ -56,7 +56,31 @@ def test_a_later_run_is_compared_and_another_request_refused(tiny_folder: Path, 
         read_bench(file, {})
 
 
-def test_flops_grow_with_steps(tiny: VideoModel, tmp_path: Path) -> None:
+def test_diffusers_own_pipeline_is_a_peer(tiny_folder: Path, tmp_path: Path) -> None:
+    """As many calls, arithmetic of the same size, every stage seen, and nothing of ours in it."""
+    Image.new("RGB", (40, 32), "red").save(tmp_path / "red.png")
+    rows, file = (f"{tiny_folder}:2", f"diffusers={tiny_folder}:2"), tmp_path / "bench.json"
+    bench(tmp_path / "red.png", rows, Settings(guidance=2.0), 1, file)
+    ours, theirs = json.loads(file.read_text())["models"]
+    assert ours["calls"] == theirs["calls"] == 4 and ours["hash"] == theirs["hash"]
+    assert theirs["model"].startswith("diffusers=") and theirs["model"].endswith(":2")
+    assert all(theirs["median"][k] > 0 for k in STAGES)
+    assert 0.5 < ours["flops"] / theirs["flops"] < 2
+    stock, _ = load_stock(tiny_folder)
+    plain = {type(m).__module__.split(".")[0] for m in (*stock.pipe.unet.modules(), *stock.pipe.vae.modules())}
+    assert "sfv" not in plain
+
+
+def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="MODEL:STEPS"):
+        contestant("diffusers=sticker:none", "cpu")
+    with pytest.raises(SfvError, match="neither a folder"):
+        contestant("diffusers=nothing/here/at-all", "cpu")
+
+
+def test_flops_grow_with_steps(tiny_folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
-    one, two, three = (flops(tiny, tmp_path / "red.png", Settings(steps=n)) for n in (1, 2, 3))
+    one, two, three = (
+        flops(contestant(f"{tiny_folder}:{n}", "cpu"), tmp_path / "red.png", Settings(), tmp_path) for n in (1, 2, 3)
+    )
     assert two - one == three - two > 0

@@ -7,8 +7,8 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,80 @@ from tqdm import tqdm
 
 from sfv.batch import animate_file
 from sfv.errors import SfvError
-from sfv.families import load, pick_device
-from sfv.families.base import VideoModel
-from sfv.generation import generate, wait
-from sfv.media import read_picture, replacing
+from sfv.families import load, load_stock, pick_device
+from sfv.families.clocks import clocked
+from sfv.media import fit, read_picture, replacing, write_clip
 from sfv.memory import peak_resident, reset_peak
-from sfv.settings import Settings
+from sfv.settings import Defaults, Settings, split_row
 
-STAGES = ("read", "encode", "picture", "unet", "decode", "write", "total")
-"""picture is the image encoder, encode the rest of conditioning (the codec's encoder)."""
+STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
+"""picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between."""
+
+
+PEER = "diffusers="
+"""Before a model's name: diffusers' own pipeline over it."""
+
+
+class Contestant(ABC):
+    """What is timed: once from picture on disk to clip on disk, in seconds by stage, with its number of calls."""
+
+    name: str
+    hash: str
+    device: torch.device
+
+    @abstractmethod
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """STAGES but "other", and "calls"."""
+
+
+class Ours(Contestant):
+    """A model as `sfv generate` uses it."""
+
+    def __init__(self, name: str, steps: int | None, device: str) -> None:
+        self.model, self.steps = load(name, pick_device(device)), steps
+        self.name, self.hash, self.device = _title(name, steps), self.model.hash, self.model.device
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip."""
+        want = settings.model_copy(update={"steps": self.steps or settings.steps})
+        start, target = time.perf_counter(), folder / ("clip.webp" if want.transparent else "clip.mp4")
+        with clocked({"picture": self.model.conditioner.picture_tower()}, self.device) as spent:
+            report = animate_file(self.model, image, want, target)
+        total = time.perf_counter() - start
+        seconds = report["seconds"] | {"encode": report["seconds"]["encode"] - spent["picture"]}
+        return {**seconds, **spent, "total": total, "calls": report["calls"]}
+
+
+class Peer(Contestant):
+    """diffusers' own pipeline, read and written by the same readers and writers."""
+
+    def __init__(self, name: str, steps: int | None, device: str) -> None:
+        self.stock, model = load_stock(name, pick_device(device))
+        self.own, self.device, self.hash = model.defaults, model.device, model.hash
+        self.name, self.steps = _title(PEER + name, steps), steps
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip, by the model's defaults and the settings over them."""
+        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.own)
+        own = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
+        start = time.perf_counter()
+        picture = fit(read_picture(image, want.background), own.height, own.width, want.fit, want.background)
+        read = time.perf_counter()
+        frames, calls, seconds = self.stock.animate(picture, own, want.seed)
+        made = time.perf_counter()
+        write_clip(frames, folder / "peer.mp4", own.fps)
+        end = time.perf_counter()
+        return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
+
+
+def contestant(row: str, device: str) -> Contestant:
+    """MODEL, MODEL:STEPS, or either after "diffusers="."""
+    name, steps = split_row(row.removeprefix(PEER))
+    return (Peer if row.startswith(PEER) else Ours)(name, steps, device)
+
+
+def _title(name: str, steps: int | None) -> str:
+    return f"{name}:{steps}" if steps else name
 
 
 def bench(
@@ -49,81 +114,53 @@ def bench(
     asked["settings"] = settings.model_dump_json(exclude_defaults=True)
     earlier = read_bench(against, asked) if against else None
     with tempfile.TemporaryDirectory() as folder:
-        opened = [_cold(name, image, settings, Path(folder), device) for name in models]
+        opened = [_cold(row, image, settings, Path(folder), device) for row in models]
         loaded = [m for m, _ in opened]
-        taken = [_one(m, image, settings, Path(folder)) for m in tqdm(loaded * rounds, desc="bench", unit="clip")]
+        every = tqdm(loaded * rounds, desc="bench", unit="clip")
+        taken = [with_other(m.once(image, settings, Path(folder))) for m in every]
         rows = summaries([(m.name, m.hash) for m in loaded], taken)
-        for row, (model, cold) in zip(rows, opened, strict=True):
-            row |= {
-                "cold": cold,
-                **memory(model, image, settings, Path(folder)),
-                "flops": flops(model, image, settings),
-            }
-    result = {"machine": machine(loaded[0]), "asked": asked, "rounds": rounds, "models": rows}
+        for row, (one, cold) in zip(rows, opened, strict=True):
+            row |= {"cold": cold, **memory(one, image, settings, Path(folder))}
+            row["flops"] = flops(one, image, settings, Path(folder))
+    result = {"machine": machine(loaded[0].device), "asked": asked, "rounds": rounds, "models": rows}
     if out:
         with replacing(out) as beside:
             beside.write_text(json.dumps(result, indent=1) + "\n")
     return markdown(result) + ("\n\n" + compared(result, earlier) if earlier else "")
 
 
-def _cold(name: str, image: Path, settings: Settings, folder: Path, device: str) -> tuple[VideoModel, dict[str, float]]:
+def with_other(taken: dict[str, float]) -> dict[str, float]:
+    """The total's rest: what lies between the stages."""
+    return taken | {"other": taken["total"] - sum(taken.get(k, 0.0) for k in STAGES if k not in ("other", "total"))}
+
+
+def _cold(row: str, image: Path, settings: Settings, folder: Path, device: str) -> tuple[Contestant, dict[str, float]]:
     """Open a model and make its first clip: seconds that a command pays once (files may be in the disk's cache)."""
     start = time.perf_counter()
-    model = load(name, pick_device(device))
+    one = contestant(row, device)
     opened = time.perf_counter()
-    _one(model, image, settings, folder)
-    return model, {"load": opened - start, "first": time.perf_counter() - opened}
+    one.once(image, settings, folder)
+    return one, {"load": opened - start, "first": time.perf_counter() - opened}
 
 
-def _one(model: VideoModel, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
-    """Seconds of every stage and of the whole as `sfv generate` does it, and the number of network calls."""
-    start = time.perf_counter()
-    with _picture_clock(model) as spent:
-        report = animate_file(model, image, settings, folder / ("clip.webp" if settings.transparent else "clip.mp4"))
-    total = time.perf_counter() - start
-    seconds = report["seconds"] | {"picture": spent[0], "encode": report["seconds"]["encode"] - spent[0]}
-    return {**seconds, "total": total, "calls": report["calls"]}
-
-
-@contextmanager
-def _picture_clock(model: VideoModel) -> Iterator[list[float]]:
-    """Seconds inside the image encoder, in a list of one; waits for the device on both sides."""
-    tower, spent, began = model.conditioner.picture_tower(), [0.0], [0.0]
-
-    def before(*_: Any) -> None:
-        wait(model)
-        began[0] = time.perf_counter()
-
-    def after(*_: Any) -> None:
-        wait(model)
-        spent[0] += time.perf_counter() - began[0]
-
-    hooks = [tower.register_forward_pre_hook(before), tower.register_forward_hook(after)]
-    try:
-        yield spent
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def memory(model: VideoModel, image: Path, settings: Settings, folder: Path) -> dict[str, float | None]:
+def memory(one: Contestant, image: Path, settings: Settings, folder: Path) -> dict[str, float | None]:
     """Peak megabytes while one clip is made: of the process (all models benched are loaded), and on the GPU."""
-    cuda = model.device.type == "cuda"
+    cuda = one.device.type == "cuda"
     known = reset_peak()
     if cuda:
-        torch.cuda.reset_peak_memory_stats(model.device)
-    _one(model, image, settings, folder)
+        torch.cuda.reset_peak_memory_stats(one.device)
+    one.once(image, settings, folder)
     peak = peak_resident() if known else None
     return {
         "peak_rss_mb": None if peak is None else round(peak / 1e6),
-        "peak_cuda_mb": round(torch.cuda.max_memory_allocated(model.device) / 1e6) if cuda else None,
+        "peak_cuda_mb": round(torch.cuda.max_memory_allocated(one.device) / 1e6) if cuda else None,
     }
 
 
-def flops(model: VideoModel, image: Path, settings: Settings) -> int:
+def flops(one: Contestant, image: Path, settings: Settings, folder: Path) -> int:
     """Floating-point operations of matrix products and convolutions for one clip, all stages, counted while it runs."""
     with FlopCounterMode(display=False) as counter:
-        generate(model, read_picture(image, settings.background), settings)
+        one.once(image, settings, folder)
     return int(counter.get_total_flops())
 
 
@@ -148,7 +185,8 @@ def compared(result: dict[str, Any], earlier: dict[str, Any]) -> str:
     for m in result["models"]:
         if m["model"] in before:
             then = before[m["model"]]
-            stages = ", ".join(f"{k} {then['median'][k]:.3f} -> {m['median'][k]:.3f}" for k in STAGES)
+            both = [k for k in STAGES if k in then["median"]]
+            stages = ", ".join(f"{k} {then['median'][k]:.3f} -> {m['median'][k]:.3f}" for k in both)
             ratios = f"total {then['times']['total']:.1f}x -> {m['times']['total']:.1f}x of the first model"
             lines.append(f"- {m['model']}: {f'{stages} s; ' if alike else ''}{ratios}")
     return "\n".join(lines)
@@ -177,9 +215,9 @@ def _p95(values: list[float]) -> float:
     return sorted(values)[max(0, -(-95 * len(values) // 100) - 1)]
 
 
-def machine(model: VideoModel) -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
     """What the seconds depend on."""
-    gpu = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else None
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "device": gpu or _processor(),
         "threads": torch.get_num_threads(),

@@ -163,15 +163,14 @@ def to_frames(pixels: Tensor) -> Frames:
 @contextmanager
 def _clock(seconds: dict[str, float], stage: str, model: VideoModel) -> Iterator[None]:
     """Wall time of a stage; waits for the device on both sides."""
-    wait(model)
+    _wait(model)
     start = time.perf_counter()
     yield
-    wait(model)
+    _wait(model)
     seconds[stage] = time.perf_counter() - start
 
 
-def wait(model: VideoModel) -> None:
-    """Until the device has done what it was told, so that clocks tell the truth."""
+def _wait(model: VideoModel) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
 

@@ -180,3 +180,13 @@ class StudySettings(BaseModel):
     """Folder for study.json, study.md and study.svg."""
     workers: int = Field(default=2, gt=0, le=256)
     """Threads that extract features; the digits do not depend on it."""
+
+
+def split_row(row: str) -> tuple[str, int | None]:
+    """MODEL:STEPS -> both; MODEL alone has its own number of steps."""
+    name, colon, steps = row.rpartition(":")
+    if not colon:
+        return row, None
+    if not name or not steps.isdigit() or int(steps) < 1:
+        raise SfvError(f"model {row!r} must be MODEL, MODEL:STEPS (such as sticker:1) or a folder of clips")
+    return name, int(steps)

@@ -16,11 +16,11 @@ from sfv.evaluation.features.weights import file_hash
 from sfv.evaluation.protocol import same_protocol
 from sfv.evaluation.publish import publish
 from sfv.evaluation.ruler import Ruler, open_ruler, write_pictures
-from sfv.evaluation.subjects import Subject, baselines, split_row, subject
+from sfv.evaluation.subjects import Subject, baselines, subject
 from sfv.evaluation.table import Measured, Result
 from sfv.families import load, pick_device
 from sfv.metrics import Interval, Rows, bootstrap, frechet_distance, kernel_distance
-from sfv.settings import EvaluateSettings
+from sfv.settings import EvaluateSettings, split_row
 from sfv.types import Frames
 
 

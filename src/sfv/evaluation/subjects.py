@@ -12,7 +12,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from sfv.errors import SfvError
 from sfv.evaluation.clipsets import ClipSet, RealClip, read_made, resized
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
@@ -21,7 +20,7 @@ from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import generate, to_frames
 from sfv.media import replacing
-from sfv.settings import Decoder, Settings
+from sfv.settings import Decoder, Settings, split_row
 from sfv.types import Frames
 
 BASELINES = ("real clips", "codec alone", "still picture")
@@ -77,16 +76,6 @@ def subject(
     takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
     title = f"{Path(name).name}:{settings.steps}"
     return Subject(title, lambda i: read_kept(folder, real.clips[i]), *costs, *diversity(takes, judge))
-
-
-def split_row(row: str) -> tuple[str, int | None]:
-    """MODEL:STEPS -> both; MODEL alone has its own number of steps."""
-    name, colon, steps = row.rpartition(":")
-    if not colon:
-        return row, None
-    if not name or not steps.isdigit() or int(steps) < 1:
-        raise SfvError(f"model {row!r} must be MODEL, MODEL:STEPS (such as sticker:1) or a folder of clips")
-    return name, int(steps)
 
 
 def read_kept(folder: Path, clip: RealClip) -> Frames:

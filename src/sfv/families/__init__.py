@@ -3,11 +3,15 @@
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+
+if TYPE_CHECKING:
+    from sfv.families.svd_stock import StockPipeline
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
 """Models inside the package: name -> UNet sub-folder of weights/sticker."""
@@ -32,7 +36,7 @@ def load(
 
     loaders = {"svd": svd_folder.load}
     name = str(model)
-    folder, unet = (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name), "unet")
+    folder, unet = _place(name)
     on = torch.device(device)
     kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
     loaded = loaders[_family(folder)](folder, unet, kind, name).to(on)
@@ -41,6 +45,20 @@ def load(
     if loaded.small is not None:
         loaded.small.compute = loaded.codec.decode_dtype
     return loaded
+
+
+def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline over a model's folder, and our view of the same weights."""
+    from sfv.families.svd_stock import StockPipeline
+
+    ours = load(model, device)
+    folder, unet = _place(str(model))
+    return StockPipeline(folder, unet, torch.device(device)), ours
+
+
+def _place(name: str) -> tuple[Path, str]:
+    """Folder and UNet sub-folder."""
+    return (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name), "unet")
 
 
 def pick_device(name: str) -> torch.device:

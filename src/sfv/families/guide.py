@@ -19,6 +19,8 @@ Flow = Float[Tensor, "_ 2 _ _"]
 Mask = Float[Tensor, "_ 1 _ _"]
 DOUBT = -1.0
 """Logit of a fresh mask: the picture is trusted a quarter."""
+LOOK = 32
+"""Channels from which a flow is corrected."""
 REACH, HEAT, NEAR = 4, 0.02, 0.005
 """Positions around each that are searched for its match; the softmax's first temperature, and its price of distance,
 in mean squared difference of latents (per squared position)."""
@@ -36,7 +38,8 @@ class Guide(nn.Module):
         self.entry = nn.Conv2d(12, fine[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(fine, fine[1:], strict=False))
         self.join = nn.ModuleList(nn.Conv2d(w, w, 1) for w in widths)
-        self.flow = nn.ModuleList(nn.Conv2d(w, 2, 3, padding=1) for w in widths)
+        self.look = nn.ModuleList(nn.Conv2d(w + 2, LOOK, 3, padding=1) for w in widths)
+        self.flow = nn.ModuleList(nn.Conv2d(LOOK, 2, 3, padding=1) for w in widths)
         self.mask = nn.Conv2d(widths[-1], 4, 3, padding=1)
         for conv in (*self.join, *self.flow, self.mask):
             nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
@@ -69,8 +72,9 @@ class Guide(nn.Module):
         return h + self.join[i](warped(frames, flow))
 
     def refined(self, i: int, h: Maps, flow: Flow) -> Flow:
-        """The flow after level i."""
-        more: Tensor = self.flow[i](F.relu(h)).float()
+        """The flow after level i: corrected by what is seen, and by itself (single matches may be wild)."""
+        seen = self.look[i](torch.cat([F.relu(h), flow.to(h.dtype)], 1))
+        more: Tensor = self.flow[i](F.relu(seen)).float()
         return flow + more
 
     def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask, Flow]:

@@ -53,6 +53,7 @@ class DecoderTraining(PixelTraining):
     sigmas: tuple[float, float] = (0.5, 8.0)  # their noise
     motion_most: float = 140.0  # of the motion that the denoiser is told, from 0
     follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
+    smooth: float = Field(default=0.02, ge=0)  # weight of its flow's change from pixel to pixel
     doubt: float = Field(default=0.0, ge=0)  # weight of drawing where the moved picture would do
 
     @model_validator(mode="after")

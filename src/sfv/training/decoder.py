@@ -81,9 +81,9 @@ class DecoderTask:
 
 
 def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTraining) -> tuple[Tensor, Logs]:
-    """follow * (|moved picture - true| + |flow - optical flow| / 20 pixels) + doubt * (1 - trust).
+    """follow * (|moved picture - true| + |flow - optical flow| / 20) + smooth * |flow's change| + doubt * (1 - trust).
 
-    The optical flow (DIS) counts where it finds the true frame in the picture.
+    Flow in pixels. The optical flow (DIS) counts where it finds the true frame in the picture.
     """
     assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
     fields = torch.stack(
@@ -94,7 +94,8 @@ def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTrai
     sure = ((found - true).abs().mean(2, keepdim=True) < SURE).float()
     astray = (drawn.moved - true).abs().mean()
     off = (sure * (drawn.flow - known).abs()).mean()
-    loss = config.follow * (astray + off / PIXELS) + config.doubt * (1 - drawn.trust).mean()
+    bends = torch.stack([drawn.flow.diff(dim=d).abs().mean() for d in (-1, -2)]).sum()
+    loss = config.follow * (astray + off / PIXELS) + config.smooth * bends + config.doubt * (1 - drawn.trust).mean()
     return loss, {
         "trust": float(drawn.trust.detach().mean()),
         "astray": float(astray.detach()),

@@ -1,0 +1,32 @@
+"""Seconds inside networks, told by hooks."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def clocked(parts: dict[str, torch.nn.Module], device: torch.device) -> Iterator[dict[str, float]]:
+    """Seconds inside every module while the block runs; waits for the device on both sides of each."""
+    spent, began = dict.fromkeys(parts, 0.0), dict.fromkeys(parts, 0.0)
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def start(name: str) -> Callable[..., None]:
+        return lambda *_: began.update({name: now()})
+
+    def stop(name: str) -> Callable[..., None]:
+        return lambda *_: spent.update({name: spent[name] + now() - began[name]})
+
+    hooks = [m.register_forward_pre_hook(start(k)) for k, m in parts.items()]
+    hooks += [m.register_forward_hook(stop(k)) for k, m in parts.items()]
+    try:
+        yield spent
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,48 @@
+"""diffusers' own pipeline over a model's weights, as its users call it: what our speed is measured against."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+
+from sfv.families.clocks import clocked
+from sfv.families.svd_folder import quiet
+from sfv.media.pictures import Uint8Picture
+from sfv.settings import Defaults
+from sfv.types import Frames
+
+
+class StockPipeline:
+    """StableVideoDiffusionPipeline with nothing of ours in it; float32 on a CPU, float16 elsewhere, as it is loaded."""
+
+    def __init__(self, folder: Path, unet: str, device: torch.device) -> None:
+        kind = torch.float32 if device.type == "cpu" else torch.float16
+        with quiet():
+            network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
+            stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)
+        self.pipe: Any = stock.to(device, kind)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.device = device
+
+    def animate(self, picture: Uint8Picture, own: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
+        """Frames, network calls (a guided pair, batched by the pipeline, counts as two) and seconds by stage."""
+        parts = {"unet": self.pipe.unet, "picture": self.pipe.image_encoder}
+        parts |= {"encode": self.pipe.vae.encoder, "decode": self.pipe.vae.decoder}
+        with clocked(parts, self.device) as spent:
+            made = self.pipe(
+                self.pipe.video_processor.numpy_to_pil(picture.numpy() / 255)[0],
+                height=own.height,
+                width=own.width,
+                num_frames=own.frames,
+                num_inference_steps=own.steps,
+                max_guidance_scale=own.guidance,
+                fps=round(own.fps),
+                motion_bucket_id=round(own.motion),
+                noise_aug_strength=own.noise_aug,
+                decode_chunk_size=own.frames,
+                generator=torch.Generator().manual_seed(seed),
+                output_type="np",
+            ).frames[0]
+        frames = torch.from_numpy((made * 255).round().astype("uint8"))
+        return frames, own.steps * (2 if own.guidance > 1 else 1), spent
