@@ -48,6 +48,11 @@ class Guide(nn.Module):
         self.heat = nn.Parameter(torch.tensor([HEAT]).log())
         self.near = nn.Parameter(torch.tensor([NEAR]).log())
 
+    @torch.no_grad()
+    def lean(self, more: float) -> None:
+        """Trust the moved picture more (or less): add to the mask's logit."""
+        self.mask.bias += more  # type: ignore[operator,assignment]
+
     def matched(self, z: Maps, b: int) -> Flow:
         """From where each latent position of a clip is taken in its first frame: the mean over near matches."""
         with torch.autocast(z.device.type, enabled=False):

@@ -54,6 +54,7 @@ class DecoderTraining(PixelTraining):
     motion_most: float = 140.0  # of the motion that the denoiser is told, from 0
     follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
     smooth: float = Field(default=0.02, ge=0)  # weight of its flow's change from pixel to pixel
+    trust: float = 0.0  # the end: added to the mask's logit, so that less is drawn; chosen by eye and `sfv evaluate`
     doubt: float = Field(default=0.0, ge=0)  # weight of drawing where the moved picture would do
 
     @model_validator(mode="after")
@@ -244,7 +245,6 @@ PRESETS: dict[str, dict[str, Stages]] = {
                 lr=1e-5,
                 lr_heads=3e-3,
                 motion_most=140,
-                blend=0.75,
                 head_start=80,
                 feature_matching=1.0,
                 warmup=0,
@@ -257,7 +257,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
             _decoder(steps=1500, clips=1, frames=5, guided=False),
             _decoder(steps=500, clips=1, frames=8, lr=1e-3, restored=0.4, decay_from=1.0),
-            _decoder(steps=1200, clips=1, frames=8, lr=1e-3, restored=0.7, doubt=0.02),
+            _decoder(steps=700, clips=1, frames=8, lr=1e-3, restored=0.7, doubt=0.03, decay_from=0.4, trust=5),
         ),
         "matte": (MatteTraining(steps=800),),
     },
@@ -284,7 +284,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
             _decoder(steps=8000, clips=8, frames=8, guided=False),
             _decoder(steps=4000, clips=8, frames=8, lr=1e-3, restored=0.4, decay_from=1.0),
-            _decoder(steps=8000, clips=8, frames=8, lr=1e-3, restored=0.7, doubt=0.02),
+            _decoder(steps=8000, clips=8, frames=8, lr=1e-3, restored=0.7, doubt=0.03, trust=5),
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },

@@ -106,8 +106,10 @@ def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTrai
 def train_decoder(
     decoder: SmallDecoder, model: VideoModel, store: ClipStore, config: DecoderTraining, run_dir: Path
 ) -> SmallDecoder:
-    """Train (or resume) and return the averaged decoder."""
+    """Train (or resume) and return the averaged decoder. A finished run may be ended again, with more or less trust."""
     task = DecoderTask(decoder, model, store, config)
-    run(task, config, run_dir, {"task": "decoder", **config.model_dump()})
+    run(task, config, run_dir, {"task": "decoder", **config.model_dump(exclude={"trust"})})
     task.averages["decoder"].into(decoder)
+    if decoder.guide is not None:
+        decoder.guide.lean(config.trust)
     return decoder.eval()
