@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfv.bench import STAGES, bench, contestant, flops, read_bench, summaries
+from sfv.bench.contestants import STAGES, contestant
+from sfv.bench.report import read_bench
+from sfv.bench.run import bench, flops, summaries
 from sfv.errors import SfvError
 from sfv.families import load_stock
 from sfv.settings import Settings
@@ -69,6 +71,8 @@ def test_diffusers_own_pipeline_is_a_peer(tiny_folder: Path, tmp_path: Path) -> 
     stock, _ = load_stock(tiny_folder)
     plain = {type(m).__module__.split(".")[0] for m in (*stock.pipe.unet.modules(), *stock.pipe.vae.modules())}
     assert "sfv" not in plain
+    picture = file.with_suffix(".svg").read_text()
+    assert picture.count("<rect") == 1 + 2 * (len(STAGES) - 1) and "diffusers=" in picture
 
 
 def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -112,11 +112,11 @@ class Bench(Flags, Settings):
     image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
     """A picture; the bundled example if not given."""
     models: tuple[str, ...] = ("sticker", "sticker-teacher")
-    """Models; the others are measured in multiples of the first."""
+    """MODEL or MODEL:STEPS; diffusers=MODEL:STEPS is diffusers' own pipeline. The others are told in the first's."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips of each model that are timed."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
-    """JSON file for the result."""
+    """JSON file for the result; a picture of it goes beside it as .svg."""
     against: Path | None = None
     """An earlier result of the same picture and settings, to be compared with."""
     device: str = "auto"
@@ -125,7 +125,7 @@ class Bench(Flags, Settings):
     def run(self) -> int:
         """Exit code."""
         from sfv.batch import example
-        from sfv.bench import bench
+        from sfv.bench.run import bench
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         image = self.image or example()

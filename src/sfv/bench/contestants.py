@@ -1,0 +1,81 @@
+"""What is timed: our models as `sfv generate` uses them, and diffusers' own pipeline over the same weights."""
+
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+
+from sfv.batch import animate_file
+from sfv.families import load, load_stock, pick_device
+from sfv.families.clocks import clocked
+from sfv.media import fit, read_picture, write_clip
+from sfv.settings import Defaults, Settings, split_row
+
+STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
+"""picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between."""
+
+PEER = "diffusers="
+"""Before a model's name: diffusers' own pipeline over it."""
+
+
+class Contestant(ABC):
+    """What is timed: once from picture on disk to clip on disk, in seconds by stage, with its number of calls."""
+
+    name: str
+    hash: str
+    device: torch.device
+
+    @abstractmethod
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """STAGES but "other", and "calls"."""
+
+
+class Ours(Contestant):
+    """A model as `sfv generate` uses it."""
+
+    def __init__(self, name: str, steps: int | None, device: str) -> None:
+        self.model, self.steps = load(name, pick_device(device)), steps
+        self.name, self.hash, self.device = _title(name, steps), self.model.hash, self.model.device
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip."""
+        want = settings.model_copy(update={"steps": self.steps or settings.steps})
+        start, target = time.perf_counter(), folder / ("clip.webp" if want.transparent else "clip.mp4")
+        with clocked({"picture": self.model.conditioner.picture_tower()}, self.device) as spent:
+            report = animate_file(self.model, image, want, target)
+        total = time.perf_counter() - start
+        seconds = report["seconds"] | {"encode": report["seconds"]["encode"] - spent["picture"]}
+        return {**seconds, **spent, "total": total, "calls": report["calls"]}
+
+
+class Peer(Contestant):
+    """diffusers' own pipeline, read and written by the same readers and writers."""
+
+    def __init__(self, name: str, steps: int | None, device: str) -> None:
+        self.stock, model = load_stock(name, pick_device(device))
+        self.own, self.device, self.hash = model.defaults, model.device, model.hash
+        self.name, self.steps = _title(PEER + name, steps), steps
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip, by the model's defaults and the settings over them."""
+        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.own)
+        own = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
+        start = time.perf_counter()
+        picture = fit(read_picture(image, want.background), own.height, own.width, want.fit, want.background)
+        read = time.perf_counter()
+        frames, calls, seconds = self.stock.animate(picture, own, want.seed)
+        made = time.perf_counter()
+        write_clip(frames, folder / "peer.mp4", own.fps)
+        end = time.perf_counter()
+        return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
+
+
+def contestant(row: str, device: str) -> Contestant:
+    """MODEL, MODEL:STEPS, or either after "diffusers="."""
+    name, steps = split_row(row.removeprefix(PEER))
+    return (Peer if row.startswith(PEER) else Ours)(name, steps, device)
+
+
+def _title(name: str, steps: int | None) -> str:
+    return f"{name}:{steps}" if steps else name
