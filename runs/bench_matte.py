@@ -2,7 +2,7 @@
 
     python runs/bench_matte.py STORE MODEL OUT.json [SHEET.png]
 
-Real clips over white go through the codec and the decoder that clips are drawn with, as made clips do. Per pixel: mean
+Real clips over white go through the codec and its own decoder (a guided one would move them a little). Per pixel: mean
 error of alpha, of alpha where the picture's own and the true one differ (the part that moved), and intersection over
 union of what is at least half opaque; and PSNR over black against the real clip over black, with the true alpha as the
 best that can be had. SHEET shows one-call clips of the model over a dark ground, where edges that are wrong light up.
@@ -37,7 +37,7 @@ def figures(model: VideoModel, rgba: Tensor) -> dict[str, dict[str, float]]:
     """Of one clip (f, 4, h, w) in [0, 1]: of the matte, of alpha held still, of the true alpha."""
     assert model.matte is not None
     pixels = over_background(rgba, torch.ones(3, *rgba.shape[-2:]))[None]
-    seen, true = model.decode(model.codec.encode(pixels), pixels[:, 0]).clamp(-1, 1), rgba[:, 3:]
+    seen, true = model.decode(model.codec.encode(pixels), decoder="full").clamp(-1, 1), rgba[:, 3:]
     told = model.matte(seen, pixels[:, 0], true[None, 0])[0]
     rgb, black = (seen[0] + 1) / 2, held((pixels[0] + 1) / 2, true)
     moved = (true - true[:1]).abs() > 0.25

@@ -42,4 +42,5 @@ def main(out: Path, count: int = 1000, name: str = "sticker") -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *(int(v) for v in sys.argv[2:3]), *sys.argv[3:4])
+    out_, count_, name_ = (*sys.argv[1:], *("1000", "sticker")[len(sys.argv) - 2 :])
+    main(Path(out_), int(count_), name_)

@@ -6,7 +6,7 @@
 set -euo pipefail
 data=$1 work=$2 weights=$3
 sfv pack "$data" "$work/store" --per-family 6
-for part in codec picture-encoder teacher student decoder; do
+for part in codec picture-encoder teacher student decoder matte; do
     sfv train "$part" "$work/store" "$work/model" --preset sticker-gpu --device cuda
 done
 sfv export "$work/model" "$work/weights" --precision float16

@@ -160,7 +160,7 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
 
 
 def baselines(real: ClipSet, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
-    """The real clips, the model's codec alone (nothing over it can be better), and the still picture."""
+    """The real clips, the same through the model's codec alone (whose fidelity it tells), and the still picture."""
     rows = [Subject("real clips", lambda i: real.clips[i].read())]
     if model is not None:
         name = model.decoder(decoder)
