@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sfv.families import load
     from sfv.families.base import VideoModel
     from sfv.generation import Clip, generate
-    from sfv.media import read_picture, write_clip
+    from sfv.media import read_picture, read_sticker, write_clip
     from sfv.memory import keep_memory
     from sfv.settings import Settings
     from sfv.types import Frames
@@ -31,6 +31,7 @@ _HOMES = {
     "keep_memory": "sfv.memory",
     "load": "sfv.families",
     "read_picture": "sfv.media",
+    "read_sticker": "sfv.media",
     "write_clip": "sfv.media",
 }
 
@@ -45,6 +46,7 @@ __all__ = [
     "keep_memory",
     "load",
     "read_picture",
+    "read_sticker",
     "write_clip",
 ]
 
