@@ -290,7 +290,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     # recipes side by side on two CPU cores, equal budgets: `runs/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
-    "sfv-plus-cpu": {"student": (_rival(feature_matching=1.0, blend=0.55),)},
+    "sfv-plus-cpu": {"student": (_rival(lora=32, lr=2e-4, differences=True, motion_most=140),)},
     "ladd-cpu": {
         "student": (
             _rival(
