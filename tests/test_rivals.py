@@ -144,9 +144,13 @@ def test_ladd_shows_what_the_teacher_makes_from_fresh_noise() -> None:
 
 
 def test_rivals_share_one_budget() -> None:
-    rivals = [PRESETS[f"{n}-cpu"]["student"][-1] for n in ("sfv", "sfv-plus", "ladd", "ufogen")]
+    """Updates, clips and averaging of all; rates too, but of SF-V+, whose adapters want their own."""
+    rivals = [PRESETS[f"{n}-cpu"]["student"][-1] for n in ("sfv", "ladd", "ufogen", "sfv-plus")]
+    consistency = PRESETS["consistency-cpu"]["student"][-1]
     assert all(isinstance(r, StudentTraining) for r in rivals)
-    assert len({(r.steps, r.clips, r.lr, r.ema) for r in rivals}) == 1  # type: ignore[attr-defined]
+    assert len({(r.steps, r.clips, r.ema) for r in (*rivals, consistency)}) == 1  # type: ignore[attr-defined]
+    assert len({r.lr for r in (*rivals[:3], consistency)}) == 1  # type: ignore[attr-defined]
+    assert len({(r.lr_heads, r.head_start, r.head_updates) for r in rivals}) == 1  # type: ignore[attr-defined]
 
 
 def test_contradictory_guidance_is_refused(tmp_path: Path) -> None:
