@@ -42,5 +42,4 @@ def main(out: Path, count: int = 1000, name: str = "sticker") -> None:
 
 
 if __name__ == "__main__":
-    out_, count_, name_ = (*sys.argv[1:], *("1000", "sticker")[len(sys.argv) - 2 :])
-    main(Path(out_), int(count_), name_)
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:3]), *sys.argv[3:])

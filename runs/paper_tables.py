@@ -3,7 +3,8 @@
     python runs/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES] [AT_ONCE]
 
 TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal),
-3 (P_mean, P_std of what D sees) or upgrades (each change to SF-V by itself). MODEL is a folder with the teacher that
+3 (P_mean, P_std of what D sees), upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two
+learning rates). MODEL is a folder with the teacher that
 every student starts from (`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3),
 AT_ONCE (default 2) at a time on one thread each, and measured by the protocol "sticker"; OUT/table-N.json, .md
 and .svg hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
@@ -29,8 +30,10 @@ from sfv.settings import EvaluateSettings
 Row = tuple[str, tuple[str, ...]]
 """A preset and its changes."""
 SFV: Row = ("sfv-cpu", ())
+RATES = (2e-5, 1e-4)
+RECIPES = ("sfv", "sfv-plus", "ladd", "ufogen", "consistency")
 TABLES: dict[str, dict[str, Row]] = {
-    "1": {n: (f"{n}-cpu", ()) for n in ("sfv", "sfv-plus", "ladd", "ufogen", "consistency")},
+    "1": {n: (f"{n}-cpu", ()) for n in RECIPES},
     "2": {"sfv": SFV, "spatial": ("sfv-cpu", ("heads=s",)), "temporal": ("sfv-cpu", ("heads=t",))},
     "3": {"sfv": SFV} | {f"p_mean{p:+d}": ("sfv-cpu", (f"p_mean={p}",)) for p in (-2, 0, 1)},
     "upgrades": {"sfv": SFV}
@@ -50,9 +53,13 @@ TABLES: dict[str, dict[str, Row]] = {
             "blend": "blend=0.75",
         }.items()
     },
+    "rates": {
+        f"{n}@{lr}": (f"{n}-cpu", ("lora=0",) * (n == "sfv-plus") + (f"lr={lr}",)) for n in RECIPES for lr in RATES
+    }
+    | {f"sfv-plus-adapters@{lr}": ("sfv-plus-cpu", (f"lr={lr}",)) for lr in (2e-4, 5e-4)},
 }
 """Rows of one name are one run in every table."""
-TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,), "upgrades": (25,)}
+TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,), "upgrades": (25,), "rates": (25, 1)}
 FEW = (1, 2, 4, 8)
 """Calls at which a consistency model is sampled."""
 
@@ -68,9 +75,8 @@ def students(table: str, store: Path, model: Path, out: Path, seeds: int, update
             if not (folder / "runs" / "student" / "done").exists():
                 todo.append(partial(train, store, model, folder, recipe, changes))
             rows += [f"{folder}:{n}" for n in (FEW if recipe.startswith("consistency") else (1,))]
-    first = [todo.pop(0)] if todo and not (out / "shards" / "index.json").exists() else []
-    for alone in first:
-        alone()  # makes the latents that the others share
+    if todo and not (out / "shards" / "index.json").exists():
+        todo.pop(0)()  # makes the latents that the others share
     with ThreadPoolExecutor(at_once) as pool:
         list(tqdm(pool.map(lambda run: run(), todo), total=len(todo), desc=f"table {table}", unit="student"))
     return rows

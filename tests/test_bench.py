@@ -72,7 +72,13 @@ def test_diffusers_own_pipeline_is_a_peer(tiny_folder: Path, tmp_path: Path) -> 
     plain = {type(m).__module__.split(".")[0] for m in (*stock.pipe.unet.modules(), *stock.pipe.vae.modules())}
     assert "sfv" not in plain
     picture = file.with_suffix(".svg").read_text()
-    assert picture.count("<rect") == 1 + 2 * (len(STAGES) - 1) and "diffusers=" in picture
+    assert picture.count("<rect") == 1 + (2 + 1) * (len(STAGES) - 1) and "diffusers=" in picture
+
+
+def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -> None:
+    peer = contestant(f"diffusers={tiny_folder}:1", "cpu")
+    with pytest.raises(SfvError, match="makes no transparent clips"):
+        peer.once(tmp_path / "any.png", Settings(transparent=True), tmp_path)
 
 
 def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:

@@ -161,6 +161,11 @@ def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixt
     assert err.startswith(f"sfv: {flags[0]} {flags[1]}: input should be") and err.count("\n") == 1
 
 
+def test_contradicting_flags_are_told_without_the_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("generate", png(tmp_path / "p.png"), "--transparent", "--background", "red") == 2
+    assert capsys.readouterr().err == ("sfv: background red and transparent contradict each other; give one of them\n")
+
+
 def test_help_is_quick_and_loads_no_torch() -> None:
     code = (
         "import sys; from sfv.cli import main\n"

@@ -134,11 +134,23 @@ def test_files_come_out_transparent_and_replay(cutting: VideoModel, tmp_path: Pa
     assert Path(report["out"]).read_bytes() == Path(again["out"]).read_bytes()
 
 
+def test_an_opaque_crop_of_a_sticker_replays(cutting: VideoModel, tmp_path: Path) -> None:
+    """Its note holds a picture that is transparent nowhere."""
+    svd_folder.save(cutting, tmp_path / "model")
+    wide = torch.zeros(40, 120, 4, dtype=torch.uint8)
+    wide[:, 30:90] = torch.tensor([200, 0, 0, 255], dtype=torch.uint8)
+    settings = Settings(transparent=True, fit="crop", steps=1, guidance=1)
+    (made,) = animate_files([saved(tmp_path / "w.png", wide)], str(tmp_path / "model"), settings, tmp_path / "out")
+    assert Path(replay(Path(made["out"]))["out"]).read_bytes() == Path(made["out"]).read_bytes()
+
+
 def test_refusals(cutting: VideoModel, tiny: VideoModel, tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="has no matte"):
         generate(tiny, disc(), transparent=True)
     with pytest.raises(SfvError, match="alpha channel"):
         generate(cutting, over_white(disc()), transparent=True)
+    with pytest.raises(SfvError, match="has an alpha channel; ask for transparent=True"):
+        generate(cutting, disc())
     with pytest.raises(ValueError, match="contradict"):
         Settings(transparent=True, background="red")
     with pytest.raises(SfvError, match="mp4 holds no transparency"):
@@ -153,7 +165,7 @@ def test_refusals(cutting: VideoModel, tiny: VideoModel, tmp_path: Path) -> None
             list(animate_files([source], "sticker", Settings(transparent=True), *flags))
 
 
-def test_it_learns_and_resumes_nothing_else(cutting: VideoModel, store: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_it_learns_and_leaves_the_model_alone(cutting: VideoModel, store: Path, tmp_path: Path) -> None:  # noqa: F811
     config = MatteTraining(steps=25, clips=2, frames=3, lr=1e-2, warmup=0, ema=0.5, precision="fp32", noise=0.0)
     before = [p.clone() for p in cutting.codec.parameters()]
     task = MatteTask(fresh().requires_grad_(True), cutting, ClipStore(store), config)

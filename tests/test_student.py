@@ -158,6 +158,7 @@ def test_a_backbone_with_adapters_learns_and_the_student_does_not_inherit_them(t
         (("heads=sx",), "heads"),
         (("heads=ss",), "heads"),
         (("target=noise",), "'data' or 'teacher'"),
+        (("level_weights=[1,",), "a list is written"),
     ],
 )
 def test_contradictions_are_one_sentence(changes: tuple[str, ...], says: str) -> None:

@@ -19,6 +19,7 @@ from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
 from sfv.media import (
     PICTURE_ENDINGS,
+    check_see_through,
     contact_sheet,
     from_note,
     read_note,
@@ -30,7 +31,7 @@ from sfv.media import (
     write_picture,
 )
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import FORMATS, SEE_THROUGH, Settings
+from sfv.settings import FORMATS, Settings
 from sfv.types import Frames
 
 Report = dict[str, Any]
@@ -50,8 +51,8 @@ def animate_files(
     """
     pictures = expand(images)
     targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
-    if settings.transparent and targets[0].suffix.lower() == ".mp4":
-        raise SfvError(f"{targets[0]}: mp4 holds no transparency; use one of {', '.join(SEE_THROUGH)}")
+    if settings.transparent:
+        check_see_through(targets[0])
     start = time.perf_counter()
     loaded = load(model, pick_device(device))
     seconds = {"load": time.perf_counter() - start}

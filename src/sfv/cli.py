@@ -31,8 +31,9 @@ class Flags(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            flag = str(first["loc"][0]).rstrip("_").replace("_", "-") if first["loc"] else "input"
-            raise FlagError(f"--{flag} {first['input']}: {first['msg'].lower()}") from error
+            said = first["msg"].removeprefix("Value error, ")
+            where = [f"--{str(name).rstrip('_').replace('_', '-')} {first['input']}: " for name in first["loc"][:1]]
+            raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
 
 
 class Generate(Flags, Settings):

@@ -1,6 +1,5 @@
 """A still becomes a moving picture: picture -> Cond -> noise -> ONE network call -> decode -> frames."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from sfv.edm.noise import seeded_noise
 from sfv.edm.sampling import consistency, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+from sfv.families.clocks import now
 from sfv.media import fit, fit_sticker, over_white
 from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -71,17 +71,18 @@ def generate(
     want = resolve(Settings.model_validate((settings or Settings()).model_dump() | changes), model)
     seconds: dict[str, float] = {}
     small, sticker = fitted(picture, want, model)
+    first = as_pixels(small, model)
     with _clock(seconds, "encode", model):
-        cond = condition(model, small, want)
+        cond = condition(model, first, want)
     with _clock(seconds, "unet", model):
         latents, calls = sample(model, cond, want, watch)
     with _clock(seconds, "decode", model):
-        pixels = model.decode(latents, as_pixels(small, model), want.decoder)
+        pixels = model.decode(latents, first, want.decoder)
         frames = to_frames(pixels)
     if sticker is None:
         return Clip(frames, latents, small, want, calls, seconds)
     with _clock(seconds, "matte", model):
-        alpha = opacity(model, pixels, sticker)
+        alpha = opacity(model, pixels, first, sticker)
     return Clip(frames, latents, small, want, calls, seconds, sticker, alpha)
 
 
@@ -91,6 +92,8 @@ def fitted(
     """The picture at the clip's size; with it, if transparency is wanted, the same with alpha."""
     size = _int(want.height), _int(want.width)
     if not want.transparent:
+        if picture.shape[-1] != 3:
+            raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
         return fit(picture, *size, want.fit, want.background), None
     if model.matte is None:
         raise SfvError(f"{model.name} has no matte, so its clips are opaque; leave transparent out, or train one")
@@ -100,12 +103,11 @@ def fitted(
     return over_white(sticker), sticker
 
 
-def opacity(model: VideoModel, pixels: Pixels, sticker: Uint8Sticker) -> UInt8[Tensor, "f h w 1"]:
-    """How opaque every pixel of decoded frames is, told from them and from the sticker they were made of."""
+def opacity(model: VideoModel, pixels: Pixels, first: Picture, sticker: Uint8Sticker) -> UInt8[Tensor, "f h w 1"]:
+    """How opaque every pixel of decoded frames is, told from them and from the sticker that is `first` over white."""
     assert model.matte is not None
-    known = sticker.permute(2, 0, 1)[None].to(model.device).float() / 255
-    picture = as_pixels(over_white(sticker), model)
-    alpha = model.matte(pixels.clamp(-1, 1), picture, known[:, 3:])[0]
+    known = sticker[..., 3].to(model.device).float() / 255
+    alpha = model.matte(pixels.clamp(-1, 1), first, known[None, None])[0]
     return (alpha * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
@@ -124,11 +126,10 @@ def as_pixels(picture: Uint8Picture, model: VideoModel) -> Picture:
     return (picture.permute(2, 0, 1)[None].float() / 127.5 - 1).to(model.device)
 
 
-def condition(model: VideoModel, picture: Uint8Picture, want: Settings) -> Cond:
+def condition(model: VideoModel, first: Picture, want: Settings) -> Cond:
     """The fitted picture and the knobs as the network is told them."""
-    pixels = as_pixels(picture, model)
-    noise = seeded_noise([want.seed ^ PICTURE_STREAM], tuple(pixels.shape[1:]), model.device)
-    return model.conditioner(pixels, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
+    noise = seeded_noise([want.seed ^ PICTURE_STREAM], tuple(first.shape[1:]), model.device)
+    return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
 
 
 def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = None) -> tuple[Latents, int]:
@@ -163,16 +164,9 @@ def to_frames(pixels: Tensor) -> Frames:
 @contextmanager
 def _clock(seconds: dict[str, float], stage: str, model: VideoModel) -> Iterator[None]:
     """Wall time of a stage; waits for the device on both sides."""
-    _wait(model)
-    start = time.perf_counter()
+    start = now(model.device)
     yield
-    _wait(model)
-    seconds[stage] = time.perf_counter() - start
-
-
-def _wait(model: VideoModel) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    seconds[stage] = now(model.device) - start
 
 
 def _int(value: float | None) -> int:

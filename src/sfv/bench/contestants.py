@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 
 from sfv.batch import animate_file
+from sfv.errors import SfvError
 from sfv.families import load, load_stock, pick_device
 from sfv.families.clocks import clocked
 from sfv.media import fit, read_picture, write_clip
 from sfv.settings import Defaults, Settings, split_row
 
 STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
-"""picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between."""
+"""picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between (and
+a transparent clip's matte)."""
 
 PEER = "diffusers="
 """Before a model's name: diffusers' own pipeline over it."""
@@ -59,6 +61,8 @@ class Peer(Contestant):
 
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
         """One clip, by the model's defaults and the settings over them."""
+        if settings.transparent:
+            raise SfvError(f"{self.name} makes no transparent clips; leave transparent out")
         want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.own)
         own = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
         start = time.perf_counter()

@@ -8,6 +8,9 @@ from typing import Any
 from sfv.bench.contestants import STAGES
 from sfv.errors import SfvError
 
+INK = ("#c9d6df", "#8ecae6", "#219ebc", "#1b6ca8", "#ffb703", "#fb8500", "#b0b0b0")
+"""Of the stages but the total."""
+
 
 def read_bench(path: Path, asked: dict[str, str]) -> dict[str, Any]:
     """An earlier result; SfvError if it is none, or of another picture or other settings."""
@@ -51,28 +54,26 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-INK = ("#c9d6df", "#8ecae6", "#219ebc", "#1b6ca8", "#ffb703", "#fb8500", "#b0b0b0")
-"""Of the stages but the total."""
-
-
 def drawing(result: dict[str, Any]) -> str:
     """SVG: a bar for every model, its median seconds stacked by stage, on one scale."""
-    left, wide, high = 210, 560, 40
+    left, wide, high = 300, 560, 40
     models, shown = result["models"], STAGES[:-1]
     longest = max(m["median"]["total"] for m in models)
     parts = []
     for i, m in enumerate(models):
-        x, y = float(left), 20 + i * high
+        x, top = float(left), 20 + i * high
         for colour, stage in zip(INK, shown, strict=True):
             width = max(0.0, m["median"][stage]) / longest * wide
-            parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.2f}" height="{high - 14}" fill="{colour}"/>')
+            parts.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.2f}" height="{high - 14}" fill="{colour}"/>')
             x += width
         name = f"{html.escape(m['model'])} ({m['calls']} call{'s' * (m['calls'] != 1)})"
         told = f"{m['median']['total']:.2f} s, {m['times']['total']:.1f}x"
-        parts.append(f'<text x="{left - 8}" y="{y + 18}" text-anchor="end">{name}</text>')
-        parts.append(f'<text x="{x + 8:.1f}" y="{y + 18}">{told}</text>')
+        parts.append(f'<text x="{left - 8}" y="{top + 18}" text-anchor="end">{name}</text>')
+        parts.append(f'<text x="{x + 8:.1f}" y="{top + 18}">{told}</text>')
     for k, (colour, stage) in enumerate(zip(INK, shown, strict=True)):
-        parts.append(f'<text x="{left + k * 80}" y="{44 + len(models) * high}" fill="{colour}">&#9632; {stage}</text>')
+        at, y = left + k * 80, 34 + len(models) * high
+        parts.append(f'<rect x="{at}" y="{y}" width="11" height="11" fill="{colour}"/>')
+        parts.append(f'<text x="{at + 16}" y="{y + 10}">{stage}</text>')
     size = f'width="{left + wide + 130}" height="{60 + len(models) * high}"'
     style = '<style>text { font: 13px system-ui, sans-serif; }</style><rect width="100%" height="100%" fill="white"/>'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{"".join(parts)}</svg>'

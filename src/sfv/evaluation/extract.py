@@ -100,9 +100,8 @@ def rows_of_real(clips: Sequence[RealClip], net: Extractor, digest: str, workers
     try:
         return load_file(path)["rows"]
     except (OSError, SafetensorError, KeyError):
-        rows = rows_of({net.kind: net}, lambda i: clips[i].read(), len(clips), workers, f"{what} {net.kind}")[0][
-            net.kind
-        ]
+        found, _ = rows_of({net.kind: net}, lambda i: clips[i].read(), len(clips), workers, f"{what} {net.kind}")
+        rows = found[net.kind]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         save_file({"rows": rows}, beside)

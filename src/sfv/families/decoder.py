@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
-from sfv.families.guide import Guide, finer
+from sfv.families.guide import Guidance, Guide
 from sfv.families.side_parts import load_side_part, save_side_part
 from sfv.types import Alpha, Latents, Picture, Pixels
 
@@ -103,21 +103,16 @@ class SmallDecoder(nn.Module):
     def _frames(self, z: Tensor, b: int, picture: Picture | None) -> tuple[Tensor, ...]:
         """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's parts."""
         h = self.entry(z.contiguous(memory_format=torch.channels_last))
-        guide = None if picture is None else self.guide
-        seen = [] if guide is None or picture is None else guide.pyramid(picture.to(z.dtype))
-        flow = None if guide is None else guide.matched(z, b)
+        guided = None if self.guide is None or picture is None else Guidance(self.guide, picture, z, b)
         for i, level in enumerate(self.levels):
             h = h if i == 0 else F.interpolate(self.narrow[i - 1](h), scale_factor=2)
-            if guide is not None and flow is not None:
-                flow = flow if i == 0 else finer(flow)
-                h = guide.joined(i, h, seen[i], flow)
+            h = h if guided is None else guided.join(i, h)
             for block in level:  # type: ignore[attr-defined]
                 h = block(h, b)
-            flow = None if guide is None or flow is None else guide.refined(i, h, flow)
+            if guided is not None:
+                guided.correct(i, h)
         rgb = F.pixel_shuffle(self.exit(F.relu(h)), 2)
-        if guide is None or picture is None or flow is None:
-            return (rgb,)
-        return guide.composed(rgb, h, flow, picture)
+        return (rgb,) if guided is None else guided.compose(rgb, h)
 
 
 def new_decoder(latent_channels: int, stride: int, seed: int, guided: bool = True) -> SmallDecoder:

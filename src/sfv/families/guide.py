@@ -90,6 +90,27 @@ class Guide(nn.Module):
         return rgb.float() + trust * (moved - rgb.float()), moved, trust, whole
 
 
+class Guidance:
+    """A guide at work on one batch: the picture, its features, and the flow so far."""
+
+    def __init__(self, guide: Guide, picture: Picture, z: Maps, b: int) -> None:
+        self.guide, self.picture = guide, picture
+        self.seen, self.flow = guide.pyramid(picture.to(z.dtype)), guide.matched(z, b)
+
+    def join(self, i: int, h: Maps) -> Maps:
+        """Features on their way into level i, with the picture's."""
+        self.flow = finer(self.flow) if i else self.flow
+        return self.guide.joined(i, h, self.seen[i], self.flow)
+
+    def correct(self, i: int, h: Maps) -> None:
+        """The flow, by what level i made."""
+        self.flow = self.guide.refined(i, h, self.flow)
+
+    def compose(self, rgb: Maps, h: Maps) -> tuple[Maps, Maps, Mask, Flow]:
+        """Frames, and what they were made of."""
+        return self.guide.composed(rgb, h, self.flow, self.picture)
+
+
 def surroundings(maps: Maps) -> Maps:
     """Every position with the eight around it, on channels."""
     n, _, y, x = maps.shape

@@ -1,6 +1,6 @@
 """Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
-from sfv.media.clips import read_clip, read_note, read_video_bytes, webp_bytes, write_clip
+from sfv.media.clips import check_see_through, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
 from sfv.media.files import replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
@@ -17,6 +17,7 @@ from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
 
 __all__ = [
+    "check_see_through",
     "VIDEO_ENDINGS",
     "DamagedVideo",
     "at_rate",

@@ -29,13 +29,20 @@ def write_clip(frames: Frames | Stickers, path: Path, fps: float, note: str = ""
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
-    if frames.shape[-1] == 4 and kind not in SEE_THROUGH:
-        raise SfvError(f"{path}: {kind} holds no transparency; use one of {', '.join(SEE_THROUGH)}")
+    if frames.shape[-1] == 4:
+        check_see_through(path)
     try:
         with replacing(path) as beside:
             _write_mp4(frames, beside, fps, note) if kind == "mp4" else _write_pillow(frames, beside, fps, note, kind)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({error}); choose another folder with -o") from error
+
+
+def check_see_through(path: Path) -> None:
+    """SfvError for an ending whose format is always opaque."""
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in SEE_THROUGH:
+        raise SfvError(f"{path}: {kind} holds no transparency; use one of {', '.join(SEE_THROUGH)}")
 
 
 def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:

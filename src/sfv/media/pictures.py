@@ -34,7 +34,7 @@ def read_picture(source: Path | io.BytesIO, background: str = "white") -> Uint8P
 
 def read_sticker(source: Path | io.BytesIO) -> Uint8Sticker:
     """Decode the first frame upright, with its transparency; SfvError if it has none."""
-    sticker = _read(source, lambda picture: torch.from_numpy(np.array(picture.convert("RGBA"))))
+    sticker = _read(source, _rgba)
     if int(sticker[..., 3].min()) == 255:
         raise SfvError(f"{_name(source)} is not transparent anywhere; leave --transparent out, or cut it out first")
     return sticker
@@ -83,6 +83,10 @@ def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
     return torch.from_numpy(np.array(picture.convert("RGB")))
 
 
+def _rgba(picture: Image.Image) -> Uint8Sticker:
+    return torch.from_numpy(np.array(picture.convert("RGBA")))
+
+
 def _sixteen_bit(picture: Image.Image) -> Image.Image:
     """16-bit (0-65535) or float (0-1) grey -> 8-bit grey, where Pillow's own conversion would clip."""
     values = np.asarray(picture).astype(np.float64)
@@ -97,30 +101,24 @@ def _colour(text: str) -> tuple[int, ...]:
         raise SfvError(f"background {text!r} is not a colour; use a name or #rrggbb") from error
 
 
-def _check_fit(how: str) -> None:
-    if how not in FITS:
-        raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
-
-
 def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
     """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
-    _check_fit(how)
-    image = Image.fromarray(picture.numpy())
-    if how == "crop":
-        out = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    else:
-        out = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color=_colour(background)[:3])
-    return torch.from_numpy(np.array(out))
+    return _fit(picture, height, width, how, lambda: _colour(background)[:3])
 
 
 def fit_sticker(sticker: Uint8Sticker, height: int, width: int, how: str = "pad") -> FittedSticker:
     """As `fit`, for a picture with transparency: padding is transparent, edges do not take on hidden colours."""
-    _check_fit(how)
-    image = Image.fromarray(sticker.numpy())
+    return _fit(sticker, height, width, how, lambda: (255, 255, 255, 0))
+
+
+def _fit(picture: Tensor, height: int, width: int, how: str, padding: Callable[[], tuple[int, ...]]) -> Tensor:
+    if how not in FITS:
+        raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+    image, size = Image.fromarray(picture.numpy()), (width, height)
     if how == "crop":
-        out = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        out = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     else:
-        out = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color=(255, 255, 255, 0))
+        out = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=padding())
     return torch.from_numpy(np.array(out))
 
 
@@ -147,7 +145,7 @@ def from_note(text: str, transparent: bool = False) -> Uint8Picture | Uint8Stick
     """Inverse of `to_note`; `transparent` for a picture with alpha."""
     try:
         data = io.BytesIO(base64.b64decode(text, validate=True))
-        return read_sticker(data) if transparent else read_picture(data)
+        return _read(data, _rgba) if transparent else read_picture(data)
     except binascii.Error as error:
         raise SfvError(f"the picture inside the file's parameters is damaged ({error})") from error
 

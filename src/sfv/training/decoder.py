@@ -21,7 +21,7 @@ from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 from sfv.types import Latents, Picture, Pixels
 
-SURE, PIXELS = 0.15, 20.0
+SURE, FAR = 0.15, 20.0
 """Mean error (of 2) up to which optical flow is believed; pixels of flow error that weigh as an error of 1."""
 
 
@@ -95,7 +95,7 @@ def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTrai
     astray = (drawn.moved - true).abs().mean()
     off = (sure * (drawn.flow - known).abs()).mean()
     bends = torch.stack([drawn.flow.diff(dim=d).abs().mean() for d in (-1, -2)]).sum()
-    loss = config.follow * (astray + off / PIXELS) + config.smooth * bends + config.doubt * (1 - drawn.trust).mean()
+    loss = config.follow * (astray + off / FAR) + config.smooth * bends + config.doubt * (1 - drawn.trust).mean()
     return loss, {
         "trust": float(drawn.trust.detach().mean()),
         "astray": float(astray.detach()),

@@ -15,7 +15,7 @@ from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
-from sfv.types import Picture, Pixels
+from sfv.types import Pixels
 
 
 class MatteTask:
@@ -37,7 +37,7 @@ class MatteTask:
         true = windows[:, :, 3:]
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             picture = over_background(firsts, white)
-            seen = self._seen(torch.stack([over_background(w, white) for w in windows]), picture, rng)
+            seen = self._seen(torch.stack([over_background(w, white) for w in windows]), rng)
             logits = self.matte.logits(seen, picture, firsts[:, 3:])
         alpha = logits.float().sigmoid()
         loss = F.binary_cross_entropy_with_logits(logits.float(), true) + (alpha - true).abs().mean()
@@ -56,11 +56,11 @@ class MatteTask:
         return clip[0], clip[at : at + frames]
 
     @torch.no_grad()
-    def _seen(self, pixels: Pixels, picture: Picture, rng: torch.Generator) -> Pixels:
-        """Through the codec and the decoder that clips are drawn with, latents a little noised."""
+    def _seen(self, pixels: Pixels, rng: torch.Generator) -> Pixels:
+        """Through the codec and its own decoder (a guided one would draw a clip's start), latents a little noised."""
         latents = self.model.codec.encode(pixels)
         n = torch.randn(latents.shape, generator=rng).to(latents.device)
-        return self.model.decode(latents + self.config.noise * latents.std() * n, picture).clamp(-1, 1)
+        return self.model.decode(latents + self.config.noise * latents.std() * n, decoder="full").clamp(-1, 1)
 
 
 def train_matte(matte: Matte, model: VideoModel, store: ClipStore, config: MatteTraining, run_dir: Path) -> Matte:
