@@ -1,11 +1,13 @@
 """Whose weights. The only importer of diffusers and transformers; knows no sampler, loop or flag."""
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -40,11 +42,25 @@ def load(
     on = torch.device(device)
     kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
     loaded = loaders[_family(folder)](folder, unet, kind, name).to(on)
-    quick = on.type == "cpu" and dtype is None and _has_bf16()
+    quick = on.type == "cpu" and dtype is None and has_bf16()
     loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
     if loaded.small is not None:
         loaded.small.compute = loaded.codec.decode_dtype
     return loaded
+
+
+def rewritten(model: VideoModel) -> VideoModel:
+    """A model with its family's exact rewrites, for generation alone; the given one stays as it is."""
+    from sfv.families import svd_rewrites
+
+    return {"svd": svd_rewrites.rewritten}[model.family](model)
+
+
+def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A model whose large networks go through `wrap(stage, network)`; the given one stays as it is."""
+    from sfv.families import svd_rewrites
+
+    return {"svd": svd_rewrites.staged}[model.family](model, wrap)
 
 
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
@@ -74,7 +90,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _has_bf16() -> bool:
+def has_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 natively (AVX512-BF16, AMX or the like)."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _cpu_flags()
 

@@ -8,7 +8,7 @@ FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), amo
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sfv.types import Picture
@@ -56,13 +56,11 @@ class Guide(nn.Module):
     def matched(self, z: Maps, b: int) -> Flow:
         """From where each latent position of a clip is taken in its first frame: the mean over near matches."""
         with torch.autocast(z.device.type, enabled=False):
-            firsts = z.float().unflatten(0, (b, -1))[:, 0]
-            mine, theirs = surroundings(z.float()), surroundings(firsts)
-            offsets, away = neighbours(theirs, REACH)
-            cost = torch.stack([(mine.unflatten(0, (b, -1)) - o[:, None]).square().mean(2) for o in offsets], 2)
-            price = self.near.float().exp() * away.square().sum(1)
-            share = (-(cost + price[:, None, None]) / self.heat.float().exp()).softmax(2)
-            return torch.einsum("bfkyx,kc->bfcyx", share, away).flatten(0, 1)
+            places = surroundings(z.float()).flatten(2).unflatten(0, (b, -1)).transpose(2, 3)
+            away, at = neighbours(*z.shape[2:], REACH, z.device)
+            cost = distances(places, places[:, 0], at) + self.near.float().exp() * away.square().sum(1)
+            share = (-cost / self.heat.float().exp()).softmax(3)
+            return (share @ away).transpose(2, 3).reshape(len(z), 2, *z.shape[2:])
 
     def pyramid(self, picture: Picture) -> list[Maps]:
         """The picture's features from coarse to fine."""
@@ -72,9 +70,8 @@ class Guide(nn.Module):
         return maps[::-1]
 
     def joined(self, i: int, h: Maps, seen: Maps, flow: Flow) -> Maps:
-        """A level's features with the picture's, moved, added to them."""
-        frames = seen.repeat_interleave(len(h) // len(seen), 0)
-        return h + self.join[i](warped(frames, flow))
+        """A level's features and the picture's, moved; these are mixed before they are moved, which is the same."""
+        return h + warped(each(self.join[i](seen).float(), len(h)), flow).to(h.dtype)
 
     def refined(self, i: int, h: Maps, flow: Flow) -> Flow:
         """The flow after level i: corrected by what is seen, and by itself (single matches may be wild)."""
@@ -85,7 +82,7 @@ class Guide(nn.Module):
     def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask, Flow]:
         """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask; the flow."""
         whole = finer(flow)
-        moved = warped(picture.float().repeat_interleave(len(rgb) // len(picture), 0), whole)
+        moved = warped(each(picture.float(), len(rgb)), whole)
         trust = F.pixel_shuffle(self.mask(F.relu(h)), 2).float().sigmoid()
         return rgb.float() + trust * (moved - rgb.float()), moved, trust, whole
 
@@ -117,13 +114,29 @@ def surroundings(maps: Maps) -> Maps:
     return F.unfold(F.pad(maps, (1, 1, 1, 1), "replicate"), 3).view(n, -1, y, x)
 
 
-def neighbours(maps: Maps, reach: int) -> tuple[list[Maps], Float[Tensor, "k 2"]]:
-    """The maps shifted so that each position shows a neighbour, for every one within `reach`; and its (x, y) offset."""
-    y, x = maps.shape[-2:]
-    wide = F.pad(maps, (reach,) * 4, "replicate")
-    away = [(dx, dy) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
-    shifted = [wide[..., reach + dy : reach + dy + y, reach + dx : reach + dx + x] for dx, dy in away]
-    return shifted, torch.tensor(away, dtype=torch.float32, device=maps.device)
+def distances(
+    mine: Float[Tensor, "b f p c"], theirs: Float[Tensor, "b p c"], at: Int[Tensor, "p k"]
+) -> Float[Tensor, "b f p k"]:
+    """Mean squared differences between each position of a frame and k positions of the first; a frame at a time."""
+    there, where = theirs.transpose(1, 2), at.expand(len(mine), -1, -1)
+    near = torch.stack([torch.bmm(frame, there).gather(2, where) for frame in mine.unbind(1)], 1)
+    sums = mine.square().sum(3, keepdim=True) + theirs.square().sum(2)[:, at][:, None]
+    return (sums - 2 * near) / mine.shape[3]
+
+
+def neighbours(y: int, x: int, reach: int, device: torch.device) -> tuple[Float[Tensor, "k 2"], Int[Tensor, "p k"]]:
+    """(x, y) offsets of all neighbours within `reach`, and where they are for each of y * x positions (the nearest
+    position there is, beyond the border)."""
+    steps = torch.arange(-reach, reach + 1, device=device)
+    dy, dx = (d.flatten() for d in torch.meshgrid(steps, steps, indexing="ij"))
+    rows = (torch.arange(y, device=device)[:, None] + dy).clamp(0, y - 1)
+    columns = (torch.arange(x, device=device)[:, None] + dx).clamp(0, x - 1)
+    return torch.stack([dx, dy], 1).float(), (rows[:, None] * x + columns).flatten(0, 1)
+
+
+def each(maps: Maps, n: int) -> Maps:
+    """Pictures' maps as their n frames', without a copy for one picture."""
+    return maps.expand(n, -1, -1, -1) if len(maps) == 1 else maps.repeat_interleave(n // len(maps), 0)
 
 
 def finer(flow: Flow) -> Flow:
@@ -137,4 +150,4 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     rows, columns = (torch.arange(s, device=flow.device, dtype=torch.float32) for s in (y, x))
     at = torch.stack([columns + flow[:, 0].float(), rows[:, None] + flow[:, 1].float()], -1)
     grid = (2 * at + 1) / torch.tensor([x, y], device=flow.device) - 1
-    return F.grid_sample(maps, grid.to(maps.dtype), padding_mode="border", align_corners=False)
+    return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
