@@ -20,11 +20,12 @@ FLOORS = {
     "families": 2,
     "generation": 3,
     "data": 3,
-    "training": 4,
-    "evaluation": 4,
-    "batch": 4,
-    "bench": 5,
-    "cli": 6,
+    "speed": 4,
+    "training": 5,
+    "evaluation": 5,
+    "batch": 5,
+    "bench": 6,
+    "cli": 7,
 }
 LANDLORDS = {
     "av": {"media"},
@@ -36,6 +37,9 @@ LANDLORDS = {
     "tyro": {"cli"},
     "cv2": {"media"},
     "torchvision": set(),
+    "openvino": {"speed"},
+    "onnx": {"speed"},
+    "onnxruntime": {"speed"},
     "ray": set(),
     "pickle": set(),
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sfv.media import read_picture, read_sticker, write_clip
     from sfv.memory import keep_memory
     from sfv.settings import Settings
+    from sfv.speed import optimize
     from sfv.types import Frames
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOMES = {
     "generate": "sfv.generation",
     "keep_memory": "sfv.memory",
     "load": "sfv.families",
+    "optimize": "sfv.speed",
     "read_picture": "sfv.media",
     "read_sticker": "sfv.media",
     "write_clip": "sfv.media",
@@ -45,6 +47,7 @@ __all__ = [
     "generate",
     "keep_memory",
     "load",
+    "optimize",
     "read_picture",
     "read_sticker",
     "write_clip",

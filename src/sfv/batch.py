@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 import sfv
 from sfv.errors import SfvError
-from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
 from sfv.media import (
@@ -31,7 +30,8 @@ from sfv.media import (
     write_picture,
 )
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import FORMATS, Settings
+from sfv.settings import FORMATS, Settings, Speed
+from sfv.speed import open_model
 from sfv.types import Frames
 
 Report = dict[str, Any]
@@ -44,6 +44,7 @@ def animate_files(
     out: Path | None = None,
     kind: str | None = None,
     device: str = "auto",
+    speed: Speed | None = None,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
@@ -54,7 +55,7 @@ def animate_files(
     if settings.transparent:
         check_see_through(targets[0])
     start = time.perf_counter()
-    loaded = load(model, pick_device(device))
+    loaded = open_model(model, device, speed, len(pictures))
     seconds = {"load": time.perf_counter() - start}
     bar = tqdm(total=len(pictures), desc="animate", unit="clip", disable=len(pictures) == 1, smoothing=0)
     with bar:
@@ -89,6 +90,7 @@ def _write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float
         "out": str(target),
         "model": model.name,
         "hash": model.hash,
+        "speed": model.speed,
         "calls": clip.calls,
         "seconds": {k: round(v, 4) for k, v in seconds.items()},
         "settings": clip.settings.model_dump(),
@@ -102,6 +104,7 @@ def note(model: VideoModel, clip: Clip) -> str:
             "sfv": sfv.__version__,
             "model": model.name,
             "hash": model.hash,
+            "speed": {k: v for k, v in model.speed.items() if k != "reason"},
             "calls": clip.calls,
             "settings": clip.settings.model_dump(),
             "picture": to_note(clip.picture if clip.sticker is None else clip.sticker),
@@ -114,13 +117,15 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     try:
         kept = json.loads(read_note(file))
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
+        made = kept.get("speed") or {"profile": "exact"}
+        speed = Speed(profile=made["profile"], backend=made.get("unet", "eager"))
         picture = from_note(kept["picture"], transparent=settings.transparent)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
     _check_writable(target.parent)
     start = time.perf_counter()
-    loaded = load(name, pick_device(device))
+    loaded = open_model(name, device, speed)
     if model is None and loaded.hash != digest:
         raise SfvError(
             f"{file} was made by {name} with weights {digest}, here they are {loaded.hash}; "
@@ -132,7 +137,12 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
 
 
 def compare(
-    image: Path | None, models: Sequence[str], settings: Settings, out: Path, device: str = "auto"
+    image: Path | None,
+    models: Sequence[str],
+    settings: Settings,
+    out: Path,
+    device: str = "auto",
+    speed: Speed | None = None,
 ) -> Iterator[str]:
     """One picture through several models: a clip each, a side-by-side and a contact sheet; yields lines to print.
 
@@ -147,7 +157,7 @@ def compare(
     first: Clip | None = None
     for name in models:
         start = time.perf_counter()
-        model = load(name, pick_device(device))
+        model = open_model(name, device, speed)
         loading = {"load": time.perf_counter() - start}
         generate(model, picture, settings.model_copy(update={"steps": 1}))
         clip = generate(model, picture, settings)

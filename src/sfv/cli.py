@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import EncodeSettings, EvaluateSettings, Format, Settings, StudySettings
+from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, StudySettings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -36,7 +36,7 @@ class Flags(BaseModel):
             raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
 
 
-class Generate(Flags, Settings):
+class Generate(Flags, Settings, Speed):
     """Animate pictures: files or folders of files, one clip each."""
 
     images: Pictures
@@ -57,7 +57,8 @@ class Generate(Flags, Settings):
         from sfv.batch import animate_files
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
-        reports = animate_files(self.images, self.model, settings, self.out, self.format, self.device)
+        speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
+        reports = animate_files(self.images, self.model, settings, self.out, self.format, self.device, speed)
         failed = 0
         for report in reports:
             failed += "error" in report
@@ -85,7 +86,7 @@ class Replay(Flags):
         return 0
 
 
-class Compare(Flags, Settings):
+class Compare(Flags, Settings, Speed):
     """Animate one picture with several models and write them side by side, each with its time."""
 
     image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
@@ -102,18 +103,19 @@ class Compare(Flags, Settings):
         from sfv.batch import compare
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
-        for line in compare(self.image, self.models, settings, self.out, self.device):
+        speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
+        for line in compare(self.image, self.models, settings, self.out, self.device, speed):
             print(line)
         return 0
 
 
-class Bench(Flags, Settings):
+class Bench(Flags, Settings, Speed):
     """Time models from picture on disk to mp4 on disk: warm, interleaved, stage by stage, as ratios."""
 
     image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
     """A picture; the bundled example if not given."""
     models: tuple[str, ...] = ("sticker", "sticker-teacher")
-    """MODEL or MODEL:STEPS; diffusers=MODEL:STEPS is diffusers' own pipeline. The others are told in the first's."""
+    """MODEL[@PROFILE[/BACKEND]][:STEPS]; diffusers=MODEL[:STEPS] is diffusers' own. Told in the first's seconds."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips of each model that are timed."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
@@ -129,8 +131,30 @@ class Bench(Flags, Settings):
         from sfv.bench.run import bench
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
-        image = self.image or example()
-        print(bench(image, self.models, settings, self.rounds, self.out, self.device, self.against))
+        image, speed = self.image or example(), Speed(**self.model_dump(include=set(Speed.model_fields)))
+        print(bench(image, self.models, settings, self.rounds, self.out, self.device, self.against, speed))
+        return 0
+
+
+class Optimize(Flags):
+    """Find out what runs a model quickest on this machine: every backend is timed and kept for --backend auto."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "sticker"
+    """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
+    profile: Profile = "fast"
+    """exact or fast, as in `sfv generate`."""
+    backends: tuple[str, ...] = ("eager", "compile", "openvino")
+    """Those to try; what is not installed is told and left out."""
+    rounds: int = Field(default=7, gt=0, le=1000)
+    """Clips that are timed."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.speed.measure import prepare
+
+        print(prepare(self.model, self.profile, self.backends, self.rounds, self.device))
         return 0
 
 
@@ -296,6 +320,7 @@ Command = (
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Bench, subcommand("bench")]
+    | Annotated[Optimize, subcommand("optimize")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Study, subcommand("study")]
     | Annotated[Pack, subcommand("pack")]
@@ -315,6 +340,7 @@ def _say(report: dict[str, Any], as_json: bool) -> None:
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+        print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

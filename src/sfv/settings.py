@@ -18,6 +18,8 @@ Format = Literal["mp4", "gif", "webp", "png"]
 FORMATS: tuple[str, ...] = get_args(Format)
 SEE_THROUGH = ("webp", "png", "gif")
 """Formats that hold transparency (gif: all or nothing at each pixel)."""
+Profile = Literal["exact", "fast"]
+Backend = Literal["auto", "eager", "compile", "openvino"]
 LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
 
 
@@ -83,6 +85,17 @@ class Settings(BaseModel):
         return self.model_copy(update=known)
 
 
+class Speed(BaseModel):
+    """How a model's networks are run; the clip is the same but for rounding."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: Profile = "fast"
+    """exact: rewrites that do not change the numbers. fast: bfloat16 as well, on CPUs that have it (docs/speed.md)."""
+    backend: Backend = "auto"
+    """eager, compile, openvino; auto: what `sfv optimize` found quickest here, else eager."""
+
+
 class ClipRules(BaseModel):
     """What is made of a video, whatever the model."""
 
@@ -146,7 +159,7 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[str, ...] = Field(default=LADDER, min_length=1)
-    """MODEL:STEPS, MODEL, or a folder of clips made elsewhere; motion ratios refer to the first."""
+    """MODEL[@PROFILE][:STEPS], or a folder of clips made elsewhere; motion ratios refer to the first."""
     protocol: str = "sticker"
     """What is measured and how: sticker, offline (needs no --weights), ucf101, or a JSON file."""
     limit: int = Field(default=0, ge=0)
@@ -159,6 +172,8 @@ class EvaluateSettings(BaseModel):
     """An earlier table.json of the same protocol, to be compared with."""
     decoder: Decoder | None = None
     """small or full, for every model; the default is what `sfv generate` uses."""
+    profile: Profile = "fast"
+    """exact or fast, for every model that does not name its own; always eager, so that digits do not depend on it."""
     workers: int = Field(default=2, gt=0, le=256)
     """Threads that extract features; the digits do not depend on it."""
     device: str = "auto"
@@ -180,6 +195,18 @@ class StudySettings(BaseModel):
     """Folder for study.json, study.md and study.svg."""
     workers: int = Field(default=2, gt=0, le=256)
     """Threads that extract features; the digits do not depend on it."""
+
+
+def split_speed(name: str, usual: Speed) -> tuple[str, Speed]:
+    """MODEL@PROFILE, MODEL@PROFILE/BACKEND -> both; MODEL alone is run as usual."""
+    model, at, how = name.rpartition("@")
+    if not at:
+        return name, usual
+    profile, _, backend = how.partition("/")
+    if not model or profile not in get_args(Profile) or backend not in ("", *get_args(Backend)):
+        known = f"{'|'.join(get_args(Profile))}[/{'|'.join(get_args(Backend))}]"
+        raise SfvError(f"model {name!r} must be MODEL or MODEL@{known}")
+    return model, Speed.model_validate({"profile": profile, "backend": backend or usual.backend})
 
 
 def split_row(row: str) -> tuple[str, int | None]:

@@ -8,10 +8,11 @@ import torch
 
 from sfv.batch import animate_file
 from sfv.errors import SfvError
-from sfv.families import load, load_stock, pick_device
+from sfv.families import load_stock, pick_device
 from sfv.families.clocks import clocked
 from sfv.media import fit, read_picture, write_clip
-from sfv.settings import Defaults, Settings, split_row
+from sfv.settings import Defaults, Settings, Speed, split_row, split_speed
+from sfv.speed import open_model
 
 STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
 """picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between (and
@@ -36,9 +37,11 @@ class Contestant(ABC):
 class Ours(Contestant):
     """A model as `sfv generate` uses it."""
 
-    def __init__(self, name: str, steps: int | None, device: str) -> None:
-        self.model, self.steps = load(name, pick_device(device)), steps
-        self.name, self.hash, self.device = _title(name, steps), self.model.hash, self.model.device
+    def __init__(self, row: str, device: str, speed: Speed) -> None:
+        name, self.steps = split_row(row)
+        name, own = split_speed(name, speed)
+        self.model = open_model(name, device, own)
+        self.name, self.hash, self.device = row, self.model.hash, self.model.device
 
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
         """One clip."""
@@ -54,10 +57,11 @@ class Ours(Contestant):
 class Peer(Contestant):
     """diffusers' own pipeline, read and written by the same readers and writers."""
 
-    def __init__(self, name: str, steps: int | None, device: str) -> None:
+    def __init__(self, row: str, device: str, _: Speed) -> None:
+        name, self.steps = split_row(row.removeprefix(PEER))
         self.stock, model = load_stock(name, pick_device(device))
         self.own, self.device, self.hash = model.defaults, model.device, model.hash
-        self.name, self.steps = _title(PEER + name, steps), steps
+        self.name = row
 
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
         """One clip, by the model's defaults and the settings over them."""
@@ -75,11 +79,6 @@ class Peer(Contestant):
         return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
 
 
-def contestant(row: str, device: str) -> Contestant:
-    """MODEL, MODEL:STEPS, or either after "diffusers="."""
-    name, steps = split_row(row.removeprefix(PEER))
-    return (Peer if row.startswith(PEER) else Ours)(name, steps, device)
-
-
-def _title(name: str, steps: int | None) -> str:
-    return f"{name}:{steps}" if steps else name
+def contestant(row: str, device: str, speed: Speed | None = None) -> Contestant:
+    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[:STEPS] after "diffusers="."""
+    return (Peer if row.startswith(PEER) else Ours)(row, device, speed or Speed())

@@ -20,7 +20,7 @@ from sfv.bench.report import compared, drawing, markdown, read_bench
 from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
 from sfv.memory import peak_resident, reset_peak
-from sfv.settings import Settings
+from sfv.settings import Settings, Speed
 
 
 def bench(
@@ -31,6 +31,7 @@ def bench(
     out: Path | None = None,
     device: str = "auto",
     against: Path | None = None,
+    speed: Speed | None = None,
 ) -> str:
     """Time `rounds` clips of each model after one to warm up; returns the markdown table, writes JSON to `out`, and
     a picture beside it.
@@ -44,7 +45,7 @@ def bench(
     asked["settings"] = settings.model_dump_json(exclude_defaults=True)
     earlier = read_bench(against, asked) if against else None
     with tempfile.TemporaryDirectory() as folder:
-        opened = [_cold(row, image, settings, Path(folder), device) for row in models]
+        opened = [_cold(row, image, settings, Path(folder), device, speed) for row in models]
         loaded = [m for m, _ in opened]
         every = tqdm(loaded * rounds, desc="bench", unit="clip")
         taken = [with_other(m.once(image, settings, Path(folder))) for m in every]
@@ -70,10 +71,12 @@ def with_other(taken: dict[str, float]) -> dict[str, float]:
     return taken | {"other": taken["total"] - sum(taken.get(k, 0.0) for k in STAGES if k not in ("other", "total"))}
 
 
-def _cold(row: str, image: Path, settings: Settings, folder: Path, device: str) -> tuple[Contestant, dict[str, float]]:
+def _cold(
+    row: str, image: Path, settings: Settings, folder: Path, device: str, speed: Speed | None
+) -> tuple[Contestant, dict[str, float]]:
     """Open a model and make its first clip: seconds that a command pays once (files may be in the disk's cache)."""
     start = time.perf_counter()
-    one = contestant(row, device)
+    one = contestant(row, device, speed)
     opened = time.perf_counter()
     one.once(image, settings, folder)
     return one, {"load": opened - start, "first": time.perf_counter() - opened}

@@ -20,7 +20,7 @@ from sfv.evaluation.subjects import Subject, baselines, subject
 from sfv.evaluation.table import Measured, Result
 from sfv.families import load, pick_device
 from sfv.metrics import Interval, Rows, bootstrap, frechet_distance, kernel_distance
-from sfv.settings import EvaluateSettings, split_row
+from sfv.settings import EvaluateSettings, Speed, split_row, split_speed
 from sfv.types import Frames
 
 
@@ -63,7 +63,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def _models(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
-    where = (ruler.real, ruler.protocol, how.out / "clips", how.decoder, how.device, ruler.lpips)
+    where = (ruler.real, ruler.protocol, how.out / "clips", how.decoder, how.device, ruler.lpips, how.profile)
     made = [subject(r, *where) for r in how.models]
     if len({m.name for m in made}) < len(made):
         raise SfvError(f"two of --models would be called alike ({', '.join(m.name for m in made)}); rename a folder")
@@ -72,7 +72,11 @@ def _models(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
 
 def _baselines(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
     """With the codec of the last row that is a model."""
-    named = [split_row(r)[0] for r in how.models if not Path(r).is_dir() or (Path(r) / "model_index.json").exists()]
+    named = [
+        split_speed(split_row(r)[0], Speed())[0]
+        for r in how.models
+        if not Path(r).is_dir() or (Path(r) / "model_index.json").exists()
+    ]
     square = ruler.protocol.fit != "stretch"
     model = load(named[-1], pick_device(how.device)) if named and square else None
     return baselines(ruler.real, model, how.decoder)

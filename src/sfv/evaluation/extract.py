@@ -4,12 +4,10 @@ Rows of real clips are kept on disk under the hash of their pixels and of the ne
 """
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -20,7 +18,7 @@ from tqdm import tqdm
 
 from sfv.evaluation.clipsets import RealClip
 from sfv.evaluation.features import Extractor
-from sfv.media import replacing
+from sfv.media import cache_folder, replacing
 from sfv.metrics import Basis, Rows
 from sfv.types import Frames
 
@@ -85,11 +83,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def cache_folder() -> Path:
-    """$SFV_CACHE, or ~/.cache/sfv."""
-    return Path(os.environ.get("SFV_CACHE") or Path.home() / ".cache" / "sfv")
 
 
 def rows_of_real(clips: Sequence[RealClip], net: Extractor, digest: str, workers: int, what: str) -> Rows:

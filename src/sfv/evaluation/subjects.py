@@ -16,11 +16,11 @@ from sfv.evaluation.clipsets import ClipSet, RealClip, read_made, resized
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
 from sfv.evaluation.protocol import Protocol
-from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import generate, to_frames
 from sfv.media import replacing
-from sfv.settings import Decoder, Settings, split_row
+from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
+from sfv.speed import open_model
 from sfv.types import Frames
 
 BASELINES = ("real clips", "codec alone", "still picture")
@@ -50,14 +50,16 @@ def subject(
     decoder: Decoder | None = None,
     device: str = "auto",
     judge: Weights | None = None,
+    profile: Profile = "fast",
 ) -> Subject:
-    """MODEL:STEPS (or MODEL, with its own steps), or a folder of clips that are named by their pictures."""
+    """MODEL[@PROFILE][:STEPS], run eagerly, or a folder of clips that are named by their pictures."""
     folder = Path(row)
     if folder.is_dir() and not (folder / "model_index.json").exists():
         made = list(read_made(folder, real.clips[:1], protocol))
         return Subject(folder.name, lambda i: made[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol)))
-    name, steps = split_row(row)
-    model = load(name, pick_device(device))
+    title, steps = split_row(row)
+    name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
+    model = open_model(name, device, speed)
     settings = Settings(
         steps=steps or model.defaults.steps,
         fps=protocol.fps,
@@ -69,12 +71,13 @@ def subject(
     )
     asked = (
         f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.height}x{protocol.width}"
+        f"{model.speed}"
     )
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
     costs = make_clips(model, settings, real.clips, protocol, folder, row)
     takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
-    title = f"{Path(name).name}:{settings.steps}"
+    title = f"{Path(title).name}:{settings.steps}"
     return Subject(title, lambda i: read_kept(folder, real.clips[i]), *costs, *diversity(takes, judge))
 
 

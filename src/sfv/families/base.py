@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ class Codec(nn.Module, ABC):
     """Pixels <-> latents. Geometry is asked, never assumed."""
 
     decode_dtype: torch.dtype | None = None
+    encode_dtype: torch.dtype | None = None
+    """What they compute in, where that differs from the weights (bf16 on CPUs that have it)."""
 
     @abstractmethod
     def encode(self, pixels: Pixels) -> Latents:
@@ -97,6 +99,8 @@ class VideoModel:
     hash: str
     small: SmallDecoder | None = None
     matte: Matte | None = None
+    speed: dict[str, str] = field(default_factory=dict)
+    """Profile, precision and every stage's backend, for a model that went through `sfv.optimize`."""
 
     @property
     def device(self) -> torch.device:

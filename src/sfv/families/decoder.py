@@ -5,6 +5,7 @@ each with a convolution over time. It stands beside the codec's own decoder, in 
 also sees the picture (families/guide.py).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,16 @@ class SmallDecoder(nn.Module):
                 guided.correct(i, h)
         rgb = F.pixel_shuffle(self.exit(F.relu(h)), 2)
         return (rgb,) if guided is None else guided.compose(rgb, h)
+
+
+class StagedDecoder(SmallDecoder):
+    """A small decoder that something else runs."""
+
+    run: Callable[..., Pixels]
+
+    def forward(self, latents: Latents, picture: Picture | None = None) -> Pixels:
+        """As the decoder's own."""
+        return self.run(latents, picture)
 
 
 def new_decoder(latent_channels: int, stride: int, seed: int, guided: bool = True) -> SmallDecoder:

@@ -57,7 +57,7 @@ class Guide(nn.Module):
         """From where each latent position of a clip is taken in its first frame: the mean over near matches."""
         with torch.autocast(z.device.type, enabled=False):
             places = surroundings(z.float()).flatten(2).unflatten(0, (b, -1)).transpose(2, 3)
-            away, at = neighbours(*z.shape[2:], REACH, z.device)
+            away, at = neighbours(z.shape[2], z.shape[3], REACH, z.device)
             cost = distances(places, places[:, 0], at) + self.near.float().exp() * away.square().sum(1)
             share = (-cost / self.heat.float().exp()).softmax(3)
             return (share @ away).transpose(2, 3).reshape(len(z), 2, *z.shape[2:])

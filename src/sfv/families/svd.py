@@ -3,7 +3,7 @@
 "The pipeline" below is diffusers' StableVideoDiffusionPipeline, whose numbers this module reproduces.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -121,9 +121,6 @@ def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
 class SVDCodec(Codec):
     """AutoencoderKLTemporalDecoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
 
-    decode_dtype: torch.dtype | None = None
-    """What decoding computes in, where that differs from the weights (bf16 on CPUs that have it)."""
-
     def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
         super().__init__()
         self.vae = vae
@@ -148,7 +145,8 @@ class SVDCodec(Codec):
 
     def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
         """Mean and log-variance."""
-        moments = frame_wise(lambda p: self.vae.quant_conv(self.vae.encoder(p)), pixels.flatten(0, 1))
+        with computing_in(self.encode_dtype, self.vae):
+            moments = frame_wise(lambda p: self.vae.quant_conv(self.vae.encoder(p)), pixels.flatten(0, 1))
         mean, log_variance = moments.unflatten(0, (len(pixels), -1)).chunk(2, dim=2)
         return mean, log_variance
 
@@ -173,8 +171,7 @@ class SVDCodec(Codec):
         Clips are decoded one at a time: memory does not grow with the batch, and a clip does not depend on it.
         """
         raw = (1 / self.scale * latents).to(self.vae.dtype)
-        kind = self.decode_dtype or self.vae.dtype
-        with torch.autocast(raw.device.type, kind, enabled=kind != self.vae.dtype):
+        with computing_in(self.decode_dtype, self.vae):
             clips = [torch.cat([self.decode_raw(p) for p in c.split(chunk or c.shape[1], 1)], 1) for c in raw.split(1)]
         return torch.cat(clips).float()
 
@@ -235,6 +232,12 @@ class SVDConditioner(Conditioner):
         """The pipeline's negative branch: zero latent, zero token, the same ids."""
         zeroed = {k: torch.zeros_like(cond[k]) for k in ("image_latents", "image_embeds")}
         return cond | zeroed
+
+
+def computing_in(kind: torch.dtype | None, network: Any) -> AbstractContextManager[Any]:
+    """A network in another precision than its weights', inside the block."""
+    quick = kind is not None and kind != network.dtype
+    return torch.autocast(network.device.type, kind) if quick else nullcontext()
 
 
 def antialiased_resize(picture: Picture, size: int) -> Float[Tensor, "b 3 size size"]:

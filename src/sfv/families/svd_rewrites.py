@@ -20,6 +20,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
+from sfv.families.decoder import StagedDecoder
 from sfv.families.svd import SVDCodec, SVDDenoiser
 from sfv.families.svd_folds import across_space, along_time, flat_conv, flatten_temporal_convs, lean_attention
 
@@ -35,7 +36,7 @@ def rewritten(model: VideoModel) -> VideoModel:
     vae = shared_copy(model.codec.vae)
     polyphase(vae.decoder)
     codec = SVDCodec(vae)
-    codec.decode_dtype = model.codec.decode_dtype
+    codec.decode_dtype, codec.encode_dtype = model.codec.decode_dtype, model.codec.encode_dtype
     denoiser = SVDDenoiser(exact(model.denoiser.unet))
     return replace(model, denoiser=denoiser, codec=codec, conditioner=model.conditioner.around(codec))
 
@@ -44,7 +45,10 @@ def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
     """A model whose large networks go through `wrap(stage, network)`: unet, decode (small) and decode-full."""
     denoiser, codec = shared_copy(model.denoiser), shared_copy(model.codec)
     denoiser.unet, codec.vae.decoder = wrap("unet", denoiser.unet), wrap("decode-full", codec.vae.decoder)
-    small = None if model.small is None else wrap("decode", model.small)
+    small = None
+    if model.small is not None:
+        small = shared_copy(model.small)
+        small.__class__, small.run = StagedDecoder, wrap("decode", model.small)
     return replace(model, denoiser=denoiser, codec=codec, conditioner=model.conditioner.around(codec), small=small)
 
 
@@ -208,7 +212,7 @@ class PolyphaseUpsample(Upsample2D):
 
     phases: Tensor
 
-    def forward(self, hidden_states: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, output_size: Any = None, *more: Any, **named: Any) -> Tensor:
         """(n, c, h, w) -> (n, o, 2h, 2w); another `output_size` takes diffusers' way."""
         n, _, y, x = hidden_states.shape
         if output_size is not None and tuple(output_size) != (2 * y, 2 * x):

@@ -1,7 +1,7 @@
 """Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
 from sfv.media.clips import check_see_through, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
-from sfv.media.files import replacing
+from sfv.media.files import cache_folder, replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
     PICTURE_ENDINGS,
@@ -17,12 +17,13 @@ from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
 
 __all__ = [
-    "check_see_through",
     "VIDEO_ENDINGS",
     "DamagedVideo",
     "at_rate",
     "stream_video",
     "PICTURE_ENDINGS",
+    "cache_folder",
+    "check_see_through",
     "contact_sheet",
     "fit",
     "fit_sticker",

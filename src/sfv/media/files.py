@@ -1,4 +1,4 @@
-"""Writing without losing what was there."""
+"""Where files go, and writing without losing what was there."""
 
 import os
 from collections.abc import Iterator
@@ -18,3 +18,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """$SFV_CACHE, or ~/.cache/sfv."""
+    return Path(os.environ.get("SFV_CACHE") or Path.home() / ".cache" / "sfv")

@@ -137,7 +137,7 @@ def stretch(picture: Uint8Picture, height: int, width: int) -> Fitted:
 def to_note(picture: Uint8Picture | Uint8Sticker) -> str:
     """A picture as text, lossless, to be carried inside an output's parameters."""
     buffer = io.BytesIO()
-    Image.fromarray(picture.numpy()).save(buffer, "WEBP", lossless=True, exact=True)
+    Image.fromarray(picture.numpy()).save(buffer, "WEBP", lossless=True, exact=True, method=0)
     return base64.b64encode(buffer.getvalue()).decode()
 
 

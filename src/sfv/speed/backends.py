@@ -1,0 +1,55 @@
+"""What runs a network: eager torch, torch.compile, OpenVINO. One is as good as another but for rounding and time."""
+
+import copy
+import importlib.util
+import os
+import shutil
+from typing import Any
+
+import torch
+from torch import nn
+
+BACKENDS = ("eager", "compile", "openvino")
+TUPLES = ("unet",)
+"""Stages that answer with a tuple of one, as diffusers' UNet does."""
+
+
+def refusal(backend: str, device: torch.device) -> str:
+    """Why a backend cannot be used here; empty if it can."""
+    if backend == "compile" and device.type == "cpu" and not _compiler():
+        return "backend compile needs a C++ compiler; install g++, or use --backend eager"
+    if backend == "openvino" and device.type != "cpu":
+        return f"backend openvino is for CPUs, not {device}; use compile or eager"
+    if backend == "openvino" and importlib.util.find_spec("openvino") is None:
+        return 'backend openvino needs OpenVINO: pip install "sfv[openvino]"'
+    return ""
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def build(backend: str, stage: str, network: nn.Module, kind: torch.dtype | None, weights: str) -> Any:
+    """A module that is called as `network` is; `kind` is what it computes in (None: as it is), `weights` its hash."""
+    if backend == "openvino":
+        from sfv.speed.openvino import OpenVINO
+
+        return OpenVINO(network, stage, kind == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
+    own = cast(network, kind)
+    return torch.compile(own, dynamic=False) if backend == "compile" else own
+
+
+def cast(network: nn.Module, kind: torch.dtype | None) -> nn.Module:
+    """A copy in another precision, the network itself where it has that one."""
+    own = next(network.parameters()).dtype
+    if kind is None or kind == own:
+        return network
+    made = copy.deepcopy(network)
+    for tensor in (*made.parameters(), *made.buffers()):
+        tensor.data = tensor.data.to(kind) if tensor.is_floating_point() else tensor.data
+    return made
+
+
+def _computes_bf16(network: nn.Module) -> bool:
+    """A small decoder's own choice."""
+    return getattr(network, "compute", None) == torch.bfloat16
