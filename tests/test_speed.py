@@ -11,6 +11,7 @@ from torch import nn
 import sfv.speed
 from sfv.batch import animate_files, replay
 from sfv.bench.contestants import contestant
+from sfv.cli import main
 from sfv.errors import SfvError
 from sfv.families import load
 from sfv.families.base import VideoModel
@@ -20,6 +21,7 @@ from sfv.settings import Settings, Speed, split_speed
 from sfv.speed import measure, optimize
 from sfv.speed.backends import build, cast, refusal
 from sfv.speed.choice import choose, keep_record, read_record, record_path
+from sfv.speed.onnx import export_onnx, graphs
 from sfv.speed.openvino import OpenVINO
 
 
@@ -197,3 +199,26 @@ def test_files_say_how_they_were_made_and_replay_so(tiny_folder: Path, tmp_path:
         assert report["speed"]["profile"] == kept["profile"] == profile
         again = replay(out)
         assert Path(again["out"]).read_bytes() == out.read_bytes() and again["speed"]["profile"] == profile
+
+
+def test_onnx_runs_alike(tmp_path: Path) -> None:
+    """The embedded model's three files in ONNX Runtime against torch, through the command."""
+    import onnxruntime
+
+    from sfv.families import rewritten
+
+    folder = Path(sfv.__file__).parent / "weights" / "sticker"
+    assert main(["export", str(folder), str(tmp_path / "out"), "--to", "onnx"]) == 0
+    model = rewritten(load("sticker", dtype=torch.float32))
+    for name, (network, inputs) in graphs(model).items():
+        session = onnxruntime.InferenceSession(tmp_path / "out" / name, providers=["CPUExecutionProvider"])
+        assert [i.name for i in session.get_inputs()] == list(inputs)
+        (out,) = session.run(None, {k: v.numpy() for k, v in inputs.items()})
+        with torch.no_grad():
+            assert off(torch.from_numpy(out), network(*inputs.values())) < 1e-4
+
+
+def test_onnx_needs_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SfvError, match=r'pip install "sfv\[onnx\]"'):
+        export_onnx(tmp_path, tmp_path / "out")

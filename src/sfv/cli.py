@@ -292,8 +292,9 @@ class Export(Flags):
     """A model folder."""
     out: Positional[Path]
     """The folder to write; a .safetensors file for single-file and lora."""
-    to: Literal["diffusers", "single-file", "lora"] = "diffusers"
-    """diffusers: a folder that StableVideoDiffusionPipeline opens. single-file: the original SVD key layout."""
+    to: Literal["diffusers", "single-file", "lora", "onnx"] = "diffusers"
+    """diffusers: a folder that StableVideoDiffusionPipeline opens. single-file: the original SVD key layout. onnx: a
+    folder of unet, decoder and small decoder in float32."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
     """What the weights are stored in (a LoRA stays as it is)."""
 
@@ -308,9 +309,14 @@ class Export(Flags):
             svd_folder.export(self.model, self.out, kind)
         elif self.to == "single-file":
             svd_folder.export_single(self.model, self.out, kind)
-        else:
+        elif self.to == "lora":
             svd_folder.export_lora(self.model, self.out)
-        files = [self.out] if self.out.is_file() else self.out.rglob("*.safetensors")
+        else:
+            from sfv.speed.onnx import export_onnx
+
+            export_onnx(self.model, self.out)
+        kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
+        files = [self.out] if self.out.is_file() else kept
         print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights. {svd_folder.NOTICE}")
         return 0
 

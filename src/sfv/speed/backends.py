@@ -4,6 +4,8 @@ import copy
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +50,19 @@ def cast(network: nn.Module, kind: torch.dtype | None) -> nn.Module:
     for tensor in (*made.parameters(), *made.buffers()):
         tensor.data = tensor.data.to(kind) if tensor.is_floating_point() else tensor.data
     return made
+
+
+@contextmanager
+def in_float32(network: Any) -> Iterator[None]:
+    """A small decoder in its weights' precision inside the block; other networks as they are."""
+    quick = getattr(network, "compute", None)
+    try:
+        if quick is not None:
+            network.compute = None
+        yield
+    finally:
+        if quick is not None:
+            network.compute = quick
 
 
 def _computes_bf16(network: nn.Module) -> bool:

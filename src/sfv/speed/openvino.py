@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sfv.errors import SfvError
 from sfv.media import cache_folder
+from sfv.speed.backends import in_float32
 
 REVISION = 1
 """Raised when a network's graph changes for the same weights."""
@@ -90,17 +91,10 @@ def traced(call: Flat) -> Any:
     """OpenVINO's graph of a call, in float32; traced as if for training, where no step works in place."""
     import openvino
 
-    quick = getattr(call.network, "compute", None)
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad(), in_float32(call.network):
         warnings.simplefilter("ignore")
-        if quick is not None:
-            call.network.compute = None  # type: ignore[assignment]
-        try:
-            example = tuple(t.clone() for t in call.tensors)
-            return openvino.convert_model(torch.export.export(call.eval(), example, strict=False))
-        finally:
-            if quick is not None:
-                call.network.compute = quick
+        example = tuple(t.clone() for t in call.tensors)
+        return openvino.convert_model(torch.export.export(call.eval(), example, strict=False))
 
 
 def keep(graph: Any, path: Path) -> Any:

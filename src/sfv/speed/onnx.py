@@ -1,0 +1,114 @@
+"""A model's networks as ONNX files, for runtimes that are not torch."""
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sfv.errors import SfvError
+from sfv.families import load, rewritten
+from sfv.families.base import VideoModel
+from sfv.media import replacing
+from sfv.speed.backends import in_float32
+
+Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
+"""File name -> network and its inputs, by name, in order."""
+LARGE = 1_800_000_000
+"""Bytes of weights from which they lie in a file of their own, since one ONNX file holds 2 GB."""
+
+
+def export_onnx(folder: Path, out: Path) -> list[Path]:
+    """Write unet.onnx, decoder.onnx and, where there is one, small-decoder.onnx into a folder: exact rewrites, float32,
+    the model's own size, one clip at a time.
+
+    The UNet takes (sample, timestep, encoder_hidden_states, added_time_ids) as diffusers' does: c_in * x with the
+    picture's latents on channels, c_noise, the picture's embedding, ids. Raises SfvError where a package is missing.
+    """
+    if missing := [p for p in ("onnx", "onnxscript") if importlib.util.find_spec(p) is None]:
+        raise SfvError(f'exporting to ONNX needs {missing[0]}: pip install "sfv[onnx]"')
+    model = rewritten(load(folder, "cpu", torch.float32))
+    out.mkdir(parents=True, exist_ok=True)
+    return [_write(network, inputs, out / name) for name, (network, inputs) in graphs(model).items()]
+
+
+def graphs(model: VideoModel) -> Graphs:
+    """What is exported, with random inputs of the model's own size."""
+    own = model.defaults
+    f, c, h, w = model.codec.latent_shape(own.frames, own.height, own.width)
+    picture = torch.rand(1, 3, own.height, own.width) * 2 - 1
+    with torch.no_grad():
+        cond = model.conditioner(picture)
+    told = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
+    sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
+    latents = torch.randn(1, f, c, h, w)
+    found: Graphs = {
+        "unet.onnx": (First(model.denoiser.unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told}),
+        "decoder.onnx": (Decode(model), {"latents": latents}),
+    }
+    if model.small is not None:
+        found["small-decoder.onnx"] = (model.small, {"latents": latents, "picture": picture})
+    return found
+
+
+class First(nn.Module):
+    """The one result of a network that answers with a tuple."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """The first result."""
+        out: Tensor = self.network(*given)[0]
+        return out
+
+
+class Decode(nn.Module):
+    """The codec's own decoder: scaled latents (1, f, c, h, w) -> pixels in [-1, 1]."""
+
+    def __init__(self, model: VideoModel) -> None:
+        super().__init__()
+        self.codec = model.codec
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """As Codec.decode."""
+        return self.codec.decode(latents)
+
+
+def _write(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Path:
+    large = sum(p.numel() * p.element_size() for p in network.parameters()) > LARGE
+    given = tuple(v.clone() for v in inputs.values())
+    with _calm(), in_float32(network), replacing(path) as beside:
+        program = torch.export.export(network.eval(), given, strict=False)
+        torch.onnx.export(
+            program,
+            given,
+            str(path if large else beside),
+            input_names=list(inputs),
+            output_names=["out"],
+            dynamo=True,
+            verbose=False,
+            external_data=large,
+        )
+        if large:
+            path.rename(beside)  # its weights lie beside it under the final name
+    return path
+
+
+@contextmanager
+def _calm() -> Iterator[None]:
+    """torch traces as if for training, where no step works in place, and without the exporter's remarks."""
+    voice = logging.getLogger("torch.onnx")
+    before = voice.level
+    voice.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        voice.setLevel(before)
