@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ def animate_files(
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
+    A clip is written while the next one is made.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
     pictures = expand(images)
@@ -58,28 +61,55 @@ def animate_files(
     loaded = open_model(model, device, speed, len(pictures))
     seconds = {"load": time.perf_counter() - start}
     bar = tqdm(total=len(pictures), desc="animate", unit="clip", disable=len(pictures) == 1, smoothing=0)
-    with bar:
+    with bar, ThreadPoolExecutor(1) as writer:
+        waiting: Future[Report] | None = None
         for picture, target in zip(pictures, targets, strict=True):
-            try:
-                yield animate_file(loaded, picture, settings, target, seconds)
-            except SfvError as error:
-                yield {"image": str(picture), "error": str(error)}
+            made = _tried(picture, partial(_made, loaded, picture, settings, seconds))
+            if waiting is not None:
+                yield waiting.result()
+            waiting = writer.submit(_tried, picture, partial(_written, loaded, made, target))
             bar.update()
             seconds = {}
+        if waiting is not None:
+            yield waiting.result()
+
+
+Made = tuple[Path, Clip, dict[str, float]]
+"""A picture's file, its clip and the seconds so far."""
+
+
+def _tried(picture: Path, work: Callable[[], Any]) -> Any:
+    """What the work gives, or a report of what went wrong with this picture."""
+    try:
+        return work()
+    except SfvError as error:
+        return {"image": str(picture), "error": str(error)}
+
+
+def _written(model: VideoModel, made: Made | Report, target: Path) -> Report:
+    """Write what was made; a report of an earlier error stays one."""
+    if isinstance(made, dict):
+        return made
+    picture, clip, seconds = made
+    return _write(model, clip, target, seconds) | {"image": str(picture)}
 
 
 def animate_file(
     model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float] | None = None
 ) -> Report:
     """One picture file to one clip file; `before` are seconds already spent on it."""
+    return _written(model, _made(model, picture, settings, before or {}), target)
+
+
+def _made(model: VideoModel, picture: Path, settings: Settings, before: dict[str, float]) -> Made:
+    """One picture file's clip, not yet written."""
     start = time.perf_counter()
     pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)
     read = time.perf_counter() - start
     steps = settings.steps or model.defaults.steps
     with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
         clip = generate(model, pixels, settings, watch=lambda done, _: bar.update())
-    seconds = (before or {}) | {"read": read} | clip.seconds
-    return _write(model, clip, target, seconds) | {"image": str(picture)}
+    return picture, clip, before | {"read": read} | clip.seconds
 
 
 def _write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]) -> Report:

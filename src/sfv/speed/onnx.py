@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +44,12 @@ def graphs(model: VideoModel) -> Graphs:
     picture = torch.rand(1, 3, own.height, own.width) * 2 - 1
     with torch.no_grad():
         cond = model.conditioner(picture)
+    unet: Any = model.denoiser.unet
     told = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
     sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
     latents = torch.randn(1, f, c, h, w)
     found: Graphs = {
-        "unet.onnx": (First(model.denoiser.unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told}),
+        "unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told}),
         "decoder.onnx": (Decode(model), {"latents": latents}),
     }
     if model.small is not None:
