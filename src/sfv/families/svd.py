@@ -20,7 +20,7 @@ from sfv.errors import SfvError
 from sfv.families.adapters import adapter_state, adapters, add_adapters, merge_adapters
 from sfv.families.base import Codec, Conditioner
 from sfv.families.recompute import recompute
-from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
+from sfv.families.svd_folds import at_most, flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -172,8 +172,31 @@ class SVDCodec(Codec):
         """
         raw = (1 / self.scale * latents).to(self.vae.dtype)
         with computing_in(self.decode_dtype, self.vae):
-            clips = [torch.cat([self.decode_raw(p) for p in c.split(chunk or c.shape[1], 1)], 1) for c in raw.split(1)]
+            clips = [self._decode_clip(c, chunk or c.shape[1]) for c in raw.split(1)]
         return torch.cat(clips).float()
+
+    def _decode_clip(self, raw: RawLatents, chunk: int) -> Pixels:
+        """One clip with as many frames together as free memory allows; fewer each time it proves too little."""
+        for few in self._plan(raw):
+            try:
+                with at_most(few):
+                    return torch.cat([self.decode_raw(part) for part in raw.split(chunk, 1)], 1)
+            except torch.OutOfMemoryError:
+                if raw.device.type == "cuda":
+                    torch.cuda.empty_cache()
+        raise SfvError(
+            "decoding needs more memory than is free, even a frame at a time; ask for fewer or smaller ones"
+        )
+
+    def _plan(self, raw: RawLatents) -> list[int]:
+        """Numbers of frames to try; on a GPU only those whose estimate fits what is free, but always the last."""
+        f, (h, w) = raw.shape[1], raw.shape[-2:]
+        tries = sorted({f, min(f, 4), 1}, reverse=True)
+        if raw.device.type != "cuda":
+            return tries
+        free, _ = torch.cuda.mem_get_info(raw.device)
+        frame = int(self.vae.config.block_out_channels[0]) * h * w * self.stride**2 * raw.element_size()
+        return [n for n in tries if decoding_bytes(frame, f, n) <= free] or tries[-1:]
 
     @torch.no_grad()
     def normalise(self, mean: Tensor, std: Tensor) -> None:
@@ -232,6 +255,11 @@ class SVDConditioner(Conditioner):
         """The pipeline's negative branch: zero latent, zero token, the same ids."""
         zeroed = {k: torch.zeros_like(cond[k]) for k in ("image_latents", "image_embeds")}
         return cond | zeroed
+
+
+def decoding_bytes(frame: int, frames: int, together: int) -> int:
+    """Estimated peak of decoding a clip: its largest maps three times over for time, four times the frames in hand."""
+    return frame * (3 * frames + 4 * together)
 
 
 def computing_in(kind: torch.dtype | None, network: Any) -> AbstractContextManager[Any]:

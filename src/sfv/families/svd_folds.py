@@ -1,6 +1,8 @@
 """Exact rewrites of SVD modules: the same numbers, sooner. Weights and their names stay as they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,8 +20,26 @@ SHORT = 1024
 """Tokens up to which a CPU is quicker with plain matrix products than with its flash kernel."""
 
 
+AT_MOST: ContextVar[int] = ContextVar("at_most", default=1_000_000)
+"""Frames that a frame-wise layer may take together."""
+
+
+@contextmanager
+def at_most(frames: int) -> Iterator[None]:
+    """Frame-wise layers take so many frames together, inside the block: less memory, the same numbers."""
+    token = AT_MOST.set(frames)
+    try:
+        yield
+    finally:
+        AT_MOST.reset(token)
+
+
 def together(frames: Tensor) -> int:
-    """How many frames to take at a time: all on an accelerator, what fits the caches on a CPU."""
+    """How many frames to take at a time: all on an accelerator, what fits the caches on a CPU, within the limit."""
+    return min(AT_MOST.get(), _fitting(frames))
+
+
+def _fitting(frames: Tensor) -> int:
     return max(1, min(len(frames), CACHE // frames[0].numel())) if frames.device.type == "cpu" else len(frames)
 
 
