@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import sfv
 from sfv.errors import SfvError
+from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
 from sfv.media import (
@@ -147,15 +148,15 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     try:
         kept = json.loads(read_note(file))
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
-        made = kept.get("speed") or {"profile": "exact"}
-        speed = Speed(profile=made["profile"], backend=made.get("unet", "eager"))
+        made = kept.get("speed")
+        speed = Speed(profile=made["profile"], backend=made["unet"]) if made else None
         picture = from_note(kept["picture"], transparent=settings.transparent)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
     _check_writable(target.parent)
     start = time.perf_counter()
-    loaded = open_model(name, device, speed)
+    loaded = open_model(name, device, speed) if speed else load(name, pick_device(device))
     if model is None and loaded.hash != digest:
         raise SfvError(
             f"{file} was made by {name} with weights {digest}, here they are {loaded.hash}; "

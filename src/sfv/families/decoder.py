@@ -45,10 +45,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, b: int) -> Tensor:
         """(b * f, c, h, w), channels-last -> the same."""
-        x = x + self.conv2(F.relu(self.conv1(F.relu(x))))
+        spare = not torch.is_grad_enabled()
+        u = self.conv2(F.relu(self.conv1(F.relu(x)), inplace=spare))
+        x = u.add_(x) if spare and u.dtype == x.dtype else x + u
         n, c, h, w = x.shape
         rows = F.relu(x).permute(0, 2, 3, 1).reshape(b, n // b, h * w, c).permute(0, 3, 1, 2)
-        return x + self.time(rows).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        t = self.time(rows).permute(0, 2, 3, 1).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return t.add_(x) if spare else x + t
 
 
 class Drawn(NamedTuple):

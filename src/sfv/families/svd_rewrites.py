@@ -176,14 +176,14 @@ class FoldedResBlock(SpatioTemporalResBlock):
         """(b * f, c, h, w) -> (b * f, o, h, w); `temb` holds the biases."""
         space, time, b = self.spatial_res_block, self.temporal_res_block, len(image_only_indicator)
         here, then = (temb[i] for i in self.places)
-        h = F.silu(space.norm1(hidden_states))
+        h = _silu(space.norm1(hidden_states))
         h = _biased(F.conv2d(h, space.conv1.weight, _one(here), padding=1), here)
-        h = space.conv2(F.silu(space.norm2(h)))
-        xs = h + (hidden_states if space.conv_shortcut is None else space.conv_shortcut(hidden_states))
-        u = F.silu(time.norm1(_clips(xs, b)))
+        h = space.conv2(_silu(space.norm2(h)))
+        xs = _sum(h, hidden_states if space.conv_shortcut is None else space.conv_shortcut(hidden_states))
+        u = _silu(time.norm1(_clips(xs, b)))
         u = _biased(F.conv2d(u, time.conv1.weight[..., 0], _one(then), padding=(1, 0)), then)
-        u = flat_conv(F.silu(time.norm2(u)), time.conv2)
-        return xs + _frames(u, xs)
+        u = flat_conv(_silu(time.norm2(u)), time.conv2)
+        return _sum(xs, _frames(u, xs))
 
 
 class FoldedTransformer(TransformerSpatioTemporalModel):
@@ -204,7 +204,7 @@ class FoldedTransformer(TransformerSpatioTemporalModel):
             moved = through_time(time, tokens + when, _value(time, token), b)
             tokens = moved + self.time_mixer.mix_factor.sigmoid().to(tokens.dtype) * (tokens - moved)
         out = self.proj_out(tokens).view(n, y, x, -1).permute(0, 3, 1, 2)
-        return (_laid_out(out) + hidden_states,)
+        return (_sum(_laid_out(out), hidden_states),)
 
 
 class PolyphaseUpsample(Upsample2D):
@@ -242,22 +242,31 @@ def through_time(block: Any, tokens: Tensor, value: Tensor, b: int) -> Tensor:
     """A temporal block on (b * f, s, c), attention running over the frames of each position; the same shape."""
     n, s, c = tokens.shape
     rows = tokens.view(b, n // b, s, c).transpose(1, 2).reshape(b * s, n // b, c)
-    rows = block.ff_in(block.norm_in(rows)) + rows
+    rows = _sum(block.ff_in(block.norm_in(rows)), rows)
     rows = _attend(block, rows, value.repeat_interleave(s, 0))
     return rows.view(b, s, n // b, c).transpose(1, 2).reshape(n, s, c)
 
 
 def _attend(block: Any, tokens: Tensor, value: Tensor) -> Tensor:
     """Self-attention, the picture's value, feed-forward; `value` (rows, 1, c)."""
-    tokens = block.attn1(block.norm1(tokens)) + tokens + value
-    fed: Tensor = block.ff(block.norm3(tokens))
-    return fed + tokens
+    tokens = _sum(_sum(block.attn1(block.norm1(tokens)), tokens), value)
+    return _sum(block.ff(block.norm3(tokens)), tokens)
 
 
 def _value(block: Any, token: Tensor) -> Tensor:
     """What cross-attention to one token adds, (b, 1, c)."""
     out: Tensor = block.attn2.to_out[0](block.attn2.to_v(token))
     return out
+
+
+def _silu(fresh: Tensor) -> Tensor:
+    """Of a tensor that nobody else reads: in place, unless gradients (or a tracer) ask for it."""
+    return F.silu(fresh, inplace=not torch.is_grad_enabled())
+
+
+def _sum(fresh: Tensor, other: Tensor) -> Tensor:
+    """The same for a sum."""
+    return fresh + other if torch.is_grad_enabled() else fresh.add_(other)
 
 
 def _laid_out(frames: Tensor) -> Tensor:
