@@ -346,7 +346,8 @@ def _say(report: dict[str, Any], as_json: bool) -> None:
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
-        print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)
+        if report["speed"]:
+            print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
