@@ -184,9 +184,7 @@ class SVDCodec(Codec):
             except torch.OutOfMemoryError:
                 if raw.device.type == "cuda":
                     torch.cuda.empty_cache()
-        raise SfvError(
-            "decoding needs more memory than is free, even a frame at a time; ask for fewer or smaller ones"
-        )
+        raise SfvError("decoding needs more memory than is free, even a frame at a time; ask for fewer or smaller ones")
 
     def _plan(self, raw: RawLatents) -> list[int]:
         """Numbers of frames to try; on a GPU only those whose estimate fits what is free, but always the last."""

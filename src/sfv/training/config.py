@@ -288,19 +288,25 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
-    # recipes side by side on two CPU cores, equal budgets: `runs/paper_tables.py` trains and measures them
+    # recipes side by side on two CPU cores, equal budgets, each at the better of two rates (docs/paper.md):
+    # `runs/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
     "sfv-plus-cpu": {"student": (_rival(lora=32, lr=2e-4, differences=True, motion_most=140),)},
     "ladd-cpu": {
         "student": (
             _rival(
-                real="teacher", reconstruction=0.0, p_mean=1.0, level_weights=(0.15, 0.15, 0.7), target_guidance=3.0
+                lr=1e-4,
+                real="teacher",
+                reconstruction=0.0,
+                p_mean=1.0,
+                level_weights=(0.15, 0.15, 0.7),
+                target_guidance=3.0,
             ),
         )
     },
     "ufogen-cpu": {"student": (_rival(d_noise="next", reconstruction=1.0, level_weights=(1.0, 1.0, 1.0)),)},
     "consistency-cpu": {
-        "student": (ConsistencyTraining(steps=160, clips=2, lr=2e-5, warmup=0, decay_from=0.4, ema=0.99),)
+        "student": (ConsistencyTraining(steps=160, clips=2, lr=1e-4, warmup=0, decay_from=0.4, ema=0.99),)
     },
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
     "svd-paper": {
