@@ -107,6 +107,22 @@ def test_compiling_changes_nothing_but_rounding() -> None:
     assert off(made(x), network(x)) < 1e-5
 
 
+def test_what_torch_cannot_compile_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: nn.Module, **_: Any) -> nn.Module:
+        return Twice(bad=True)
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(SfvError, match="torch.compile cannot run unet .no such step.; use --backend eager"):
+        build("compile", "unet", Twice(), None, "w")(torch.ones(2))
+
+
+def test_a_backend_that_has_gone_is_not_chosen(tiny: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_record(tiny, "exact", {"unet": {"openvino": {"start": 0.0, "call": 0.1}}})
+    assert optimize(tiny, "exact").speed["unet"] == "openvino"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert optimize(tiny, "exact").speed["unet"] == "eager"
+
+
 def test_casting_leaves_the_network_alone() -> None:
     network = Twice()
     assert cast(network, torch.float32) is network

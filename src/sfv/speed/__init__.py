@@ -35,7 +35,8 @@ def optimize(
     taken: dict[str, str] = {}
 
     def wrap(stage: str, network: nn.Module) -> Any:
-        taken[stage] = chosen.get(stage, "eager") if backend == "auto" else backend
+        best = chosen.get(stage, "eager")
+        taken[stage] = backend if backend != "auto" else "eager" if refusal(best, model.device) else best
         return build(taken[stage], stage, network, kind if stage == "unet" else None, model.hash)
 
     quick = staged(rewritten(model), wrap)

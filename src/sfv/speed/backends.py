@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfv.errors import SfvError
+
 BACKENDS = ("eager", "compile", "openvino")
 TUPLES = ("unet",)
 """Stages that answer with a tuple of one, as diffusers' UNet does."""
@@ -38,7 +40,26 @@ def build(backend: str, stage: str, network: nn.Module, kind: torch.dtype | None
 
         return OpenVINO(network, stage, kind == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
     own = cast(network, kind)
-    return torch.compile(own, dynamic=False) if backend == "compile" else own
+    return Compiled(own, stage) if backend == "compile" else own
+
+
+class Compiled(nn.Module):
+    """A network through torch.compile, anew for each shape of input."""
+
+    def __init__(self, network: nn.Module, stage: str) -> None:
+        super().__init__()
+        self.network, self.stage = network, stage
+        self.made = [torch.compile(network, dynamic=False)]  # in a list, or its weights would be listed twice
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """As the network's. SfvError where torch cannot compile it."""
+        try:
+            return self.made[0](*given, **named)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SfvError(f"torch.compile cannot run {self.stage} ({reason}); use --backend eager") from error
 
 
 def cast(network: nn.Module, kind: torch.dtype | None) -> nn.Module:
