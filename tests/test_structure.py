@@ -40,7 +40,16 @@ LANDLORDS = {
     "openvino": {"speed"},
     "onnx": {"speed"},
     "onnxruntime": {"speed"},
-    "ray": set(),
+    "ray": {"ray"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "sqlalchemy": {"serve"},
+    "psycopg": {"serve"},
+    "boto3": {"serve"},
+    "prometheus_client": {"serve"},
+    "httpx": {"serve"},
+    "triton": {"kernels"},
     "pickle": set(),
 }
 LONGEST, EXEMPT = 40, {"training/loop.py:run": 160}
