@@ -52,7 +52,7 @@ def test_a_stride_that_is_no_power_of_two_is_refused() -> None:
 def test_frames_see_their_neighbours_and_the_first_and_clips_see_nobody() -> None:
     decoder, z = shaken(), torch.randn(2, 9, 4, 4, 4)
     picture = torch.rand(2, 3, 8, 8)
-    reach = decoder.config.depth * len(decoder.config.widths)
+    reach = sum(decoder.config.depths)
     for at, felt in ((8, slice(8 - reach, 9)), (0, slice(0, 9))):
         changed = z.clone()
         changed[0, at] += 1
@@ -205,3 +205,24 @@ def test_every_clip_is_guided_by_its_own_picture(tiny: VideoModel) -> None:
     assert not torch.equal(both[1:], model.decode(z[1:], pictures[:1]))
     with pytest.raises(SfvError, match="guided by the picture"):
         model.decode(z)
+
+
+def test_a_slimmer_decoder_begins_as_the_one_before_and_copies_it(tiny: VideoModel, store: Path) -> None:  # noqa: F811
+    before = new_decoder(4, 4, 7).eval()
+    slim = new_decoder(4, 4, 0, depth=(1, 1), joined=1)
+    slim.begin_as(before)
+    assert slim.config.depths == (1, 1) and slim.guide is not None and len(slim.guide.join) == 1
+    assert torch.equal(slim.levels[1][0].conv1.weight, before.levels[1][0].conv1.weight)  # type: ignore[index]
+    model = replace(tiny, codec=tiny.codec, small=shaken(4, 2))
+    config = DecoderTraining(steps=30, clips=1, frames=3, depth=(1, 1, 1), joined=0, copied=True, warmup=0)
+    fresh = new_decoder(4, 2, 0, depth=(1, 1, 1), joined=0)
+    task = DecoderTask(fresh, model, ClipStore(store), config)
+    losses = [task.step(i, Seeds(0, i))["loss"] for i in range(30)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    with pytest.raises(SfvError, match="needs a small decoder to copy"):
+        DecoderTask(fresh, tiny, ClipStore(store), config).step(0, Seeds(0, 0))
+
+
+def test_depths_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(SfvError, match="cannot be made so"):
+        new_decoder(4, 4, 0, depth=(0, 3))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
@@ -27,8 +27,20 @@ class DecoderConfig(BaseModel):
 
     latent_channels: int = Field(gt=0, le=64)
     widths: tuple[int, ...] = Field(default=(128, 96, 64), min_length=1, max_length=5)  # from the latents up
-    depth: int = Field(default=3, gt=0, le=16)  # blocks at each size
+    depth: int | tuple[int, ...] = 3  # blocks at each size, or at every size
     guided: bool = False  # by the picture
+    joined: int | None = Field(default=None, ge=0)  # sizes, from the latents up, that see its features; all if None
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Blocks at each size, from the latents up."""
+        return (self.depth,) * len(self.widths) if isinstance(self.depth, int) else self.depth
+
+    @model_validator(mode="after")
+    def _agree(self) -> "DecoderConfig":
+        if len(self.depths) != len(self.widths) or not all(0 < d <= 16 for d in self.depths):
+            raise ValueError(f"depth {self.depth} must be 1 to 16 blocks for each of {len(self.widths)} sizes")
+        return self
 
 
 class Block(nn.Module):
@@ -73,12 +85,14 @@ class SmallDecoder(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        widths, depth = config.widths, config.depth
+        widths = config.widths
         self.entry = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(nn.ModuleList(Block(w) for _ in range(depth)) for w in widths)
+        self.levels = nn.ModuleList(
+            nn.ModuleList(Block(w) for _ in range(d)) for w, d in zip(widths, config.depths, strict=True)
+        )
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.exit = nn.Conv2d(widths[-1], 12, 3, padding=1)
-        self.guide = Guide(widths) if config.guided else None
+        self.guide = Guide(widths, config.joined) if config.guided else None
 
     def begin_as(self, other: "SmallDecoder") -> None:
         """Take over another's weights wherever names and shapes agree: a guide may so be added to a trained decoder."""
@@ -129,14 +143,29 @@ class StagedDecoder(SmallDecoder):
         return self.run(latents, picture)
 
 
-def new_decoder(latent_channels: int, stride: int, seed: int, guided: bool = True) -> SmallDecoder:
-    """A fresh decoder for a codec's latents; SfvError for a stride that is no power of two."""
+def new_decoder(
+    latent_channels: int,
+    stride: int,
+    seed: int,
+    guided: bool = True,
+    depth: tuple[int, ...] = (3, 3, 3),
+    joined: int | None = None,
+) -> SmallDecoder:
+    """A fresh decoder for a codec's latents; SfvError for a stride that is no power of two, or impossible depths.
+
+    `depth` is that of the finest sizes; coarser ones have the first of them. `joined` as in DecoderConfig.
+    """
     levels = stride.bit_length() - 1
     if levels < 1 or stride != 1 << levels:
         raise SfvError(f"a small decoder needs a codec whose stride is a power of two, not {stride}")
     torch.manual_seed(seed)
     widths = (128,) * max(0, levels - 3) + (128, 96, 64)[-levels:]
-    return SmallDecoder(DecoderConfig(latent_channels=latent_channels, widths=widths, guided=guided))
+    depth = (depth[0],) * max(0, levels - len(depth)) + depth[-levels:]
+    sizes = {"latent_channels": latent_channels, "widths": widths, "guided": guided, "depth": depth, "joined": joined}
+    try:
+        return SmallDecoder(DecoderConfig.model_validate(sizes))
+    except ValidationError as error:
+        raise SfvError(f"the small decoder cannot be made so: {error.errors()[0]['msg']}") from error
 
 
 def save_decoder(decoder: SmallDecoder, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -29,15 +29,16 @@ in mean squared difference of latents (per squared position)."""
 class Guide(nn.Module):
     """Features of the picture at every level of a decoder, and the decoder's flow and mask heads.
 
-    A fresh guide joins nothing, and its flow is the matched one: joins and corrections start at zero.
+    A fresh guide joins nothing, and its flow is the matched one: joins and corrections start at zero. Features are
+    joined at the `joined` coarsest levels (all, if None): the finest frames get the picture's pixels anyway.
     """
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, ...], joined: int | None = None) -> None:
         super().__init__()
-        fine = widths[::-1]
+        fine, coarse = widths[::-1], widths[:joined]
         self.entry = nn.Conv2d(12, fine[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(fine, fine[1:], strict=False))
-        self.join = nn.ModuleList(nn.Conv2d(w, w, 1) for w in widths)
+        self.join = nn.ModuleList(nn.Conv2d(w, w, 1) for w in coarse)
         self.look = nn.ModuleList(nn.Conv2d(w + 2, LOOK, 3, padding=1) for w in widths)
         self.flow = nn.ModuleList(nn.Conv2d(LOOK, 2, 3, padding=1) for w in widths)
         self.mask = nn.Conv2d(widths[-1], 4, 3, padding=1)
@@ -71,6 +72,8 @@ class Guide(nn.Module):
 
     def joined(self, i: int, h: Maps, seen: Maps, flow: Flow) -> Maps:
         """A level's features and the picture's, moved; these are mixed before they are moved, which is the same."""
+        if i >= len(self.join):
+            return h
         return h + warped(each(self.join[i](seen).float(), len(h)), flow).to(h.dtype)
 
     def refined(self, i: int, h: Maps, flow: Flow) -> Flow:

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore
 from sfv.edm.noise import add_noise
+from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.decoder import Drawn, SmallDecoder
 from sfv.families.guide import warped
@@ -43,12 +44,13 @@ class DecoderTask:
         rng, how, device = seeds.one(), self.config, self.model.device
         clips = draw_clips(self.store, how, rng).to(device)
         restored, picture = float(torch.rand((), generator=rng)) < how.restored, clips[:, 0]
+        seen = picture if how.guided else None
         with torch.autocast(device.type, torch.bfloat16):
             latents = self._restored(clips, picture, rng) if restored else self._real(clips, rng)
-            drawn = self.decoder.draw(latents, picture if how.guided else None)
-            loss, logs = pixel_loss(drawn.frames - clips, how)
+            drawn, copied = self.decoder.draw(latents, seen), self._before(latents, seen)
+            loss, logs = pixel_loss(drawn.frames - (clips if copied is None else copied.frames), how)
         if drawn.trust is not None:
-            guiding, more = guide_loss(drawn, clips, picture, how)
+            guiding, more = guide_loss(drawn, clips, picture, how) if copied is None else copy_loss(drawn, copied, how)
             loss, logs = loss + guiding, logs | more
         loss.backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), how.clip)
@@ -76,6 +78,15 @@ class DecoderTask:
             add_noise(x0, sigma, self._noise(x0, rng)), sigma, self.model.conditioner(picture, **knobs)
         )
 
+    @torch.no_grad()
+    def _before(self, latents: Latents, picture: Picture | None) -> Drawn | None:
+        """What the decoder before this one draws, where that is to be copied."""
+        if not self.config.copied:
+            return None
+        if self.model.small is None:
+            raise SfvError("copied=true needs a small decoder to copy: a stage before it, or --init with one")
+        return self.model.small.draw(latents, picture)
+
     def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
         return torch.randn(like.shape, generator=rng).to(like.device)
 
@@ -101,6 +112,14 @@ def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTrai
         "astray": float(astray.detach()),
         "off": float(off.detach()),
     }
+
+
+def copy_loss(drawn: Drawn, other: Drawn, config: DecoderTraining) -> tuple[Tensor, Logs]:
+    """follow * (|moved picture's difference| + |flow's difference| / 20) + |trust's difference|: distillation."""
+    pairs = [(drawn.moved, other.moved), (drawn.flow, other.flow), (drawn.trust, other.trust)]
+    moved, flow, trust = ((a - b).abs().mean() for a, b in pairs)  # type: ignore[operator]
+    loss = config.follow * (moved + flow / FAR) + trust
+    return loss, {"moved": float(moved.detach()), "off": float(flow.detach()), "trust": float(trust.detach())}
 
 
 def train_decoder(

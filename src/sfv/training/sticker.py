@@ -185,13 +185,15 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 
 def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     channels, y, _ = model.codec.latent_shape(1, clips.size, clips.size)[1:]
-    decoder = new_decoder(channels, clips.size // y, seed=0).to(model.device)
-    if model.small is not None:
-        decoder.begin_as(model.small)
     for i, stage in enumerate(plan):
         assert isinstance(stage, DecoderTraining)
-        decoder = train_decoder(decoder, model, clips, stage, folder / "runs" / "decoder" / str(i))
-    save_decoder(decoder, folder / SMALL)
+        decoder = new_decoder(channels, clips.size // y, seed=0, depth=stage.depth, joined=stage.joined)
+        if model.small is not None:
+            decoder.begin_as(model.small)
+        run_dir = folder / "runs" / "decoder" / str(i)
+        model = replace(model, small=train_decoder(decoder.to(model.device), model, clips, stage, run_dir))
+    assert model.small is not None
+    save_decoder(model.small, folder / SMALL)
     _finish(folder, "decoder")
 
 
