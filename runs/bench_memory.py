@@ -2,9 +2,9 @@
 
     python runs/bench_memory.py OUT.json [PICTURES] [MODEL]
 
-The bundled examples again and again, each with another seed, read from disk and written as mp4. What no file backs is
-recorded after every picture; the largest of each tenth goes into OUT.json, and by how much the last tenth exceeds the
-second (the first warms up).
+As `sfv generate FOLDER` does it, on the profile "fast": the bundled examples again and again, read from disk, written
+as mp4 while the next is made. What no file backs is recorded after every picture; the largest of each tenth goes into
+OUT.json, and by how much the last tenth exceeds the second (the first warms up).
 """
 
 import json
@@ -13,31 +13,36 @@ import tempfile
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-import sfv
-from sfv.batch import animate_file, example
+from sfv.batch import animate_files, example
+from sfv.families import load
+from sfv.media import replacing
 from sfv.memory import anonymous, keep_memory
 from sfv.settings import Settings
 
 
 def main(out: Path, count: int = 1000, name: str = "sticker") -> None:
     keep_memory()
-    model, pictures, held = sfv.load(name), sorted(example().parent.glob("*.png")), []
+    examples, held = sorted(example().parent.glob("*.png")), []
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for i in tqdm(range(count), desc="animate", unit="clip"):
-            animate_file(model, pictures[i % len(pictures)], Settings(seed=i), Path(folder) / "clip.mp4")
+        pictures = []
+        for i in range(count):
+            pictures.append(Path(folder) / f"{i:05}.png")
+            pictures[-1].write_bytes(examples[i % len(examples)].read_bytes())
+        for report in animate_files(tuple(pictures), name, Settings()):
+            if "error" in report:
+                raise SystemExit(report["error"])
             held.append(anonymous())
     tenths = [max(held[i * count // 10 : (i + 1) * count // 10]) for i in range(10)]
     result = {
         "pictures": count,
-        "model": model.hash,
+        "model": load(name).hash,
         "seconds": round(time.perf_counter() - start, 1),
         "anonymous_mb_by_tenths": [round(v / 1e6) for v in tenths],
         "growth": round(tenths[-1] / tenths[1] - 1, 4),
     }
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    with replacing(out) as beside:
+        beside.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 

@@ -15,11 +15,19 @@ from diffusers import StableVideoDiffusionPipeline
 from test_prepare import SETTINGS, video
 
 from sfv.data.prepare import encode_videos
+from sfv.data.shards import ClipShards
 from sfv.errors import SfvError
 from sfv.families import load
+from sfv.families.base import fingerprint
 from sfv.families.blueprints import TINY, new_model
+from sfv.families.decoder import new_decoder
 from sfv.families.svd_folder import save
+from sfv.generation import generate
 from sfv.training import checkpoint
+from sfv.training.batches import VideoBatches
+from sfv.training.config import DecoderTraining
+from sfv.training.decoder import ShardDecoderTask
+from sfv.training.seeds import Seeds
 from sfv.training.sticker import train_part
 
 
@@ -47,12 +55,35 @@ def test_videos_become_a_model_that_diffusers_opens(shards: Path, tiny_folder: P
     assert part in rows
 
 
+def test_a_small_decoder_is_distilled_from_shards(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    train_part("decoder", shards, tmp_path / "out", "debug", ("restored=0", "crop=16"), init=tiny_folder)
+    made = load(tmp_path / "out")
+    assert made.small is not None and made.small.guide is not None
+    picture = torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8)
+    quick, slow = (generate(made, picture, steps=1, guidance=1, decoder=d) for d in ("small", "full"))
+    assert quick.frames.shape == slow.frames.shape and torch.equal(quick.latents, slow.latents)
+    with pytest.raises(SfvError, match="leave it at 0 for video shards"):
+        train_part("decoder", shards, tmp_path / "bad", "debug", init=tiny_folder)
+
+
+def test_shards_teach_what_the_codec_draws(shards: Path, tiny_folder: Path) -> None:
+    model = load(tiny_folder)
+    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    config = DecoderTraining(steps=30, clips=2, frames=3, crop=16, warmup=0, guided=False, edges=0.2)
+    task = ShardDecoderTask(new_decoder(4, 2, 0), model, batches, config)
+    latents, clips = task.given(Seeds(0, 0))
+    assert latents.shape == (2, 3, 4, 8, 8) and clips.shape == (2, 3, 3, 16, 16)
+    torch.testing.assert_close(clips, model.codec.decode(latents).float().clamp(-1, 1))
+    losses = [task.step(0, Seeds(0, 0))["loss"] for _ in range(30)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
 def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="--init"):
         train_part("student", shards, tmp_path / "a", "debug")
     with pytest.raises(SfvError, match="not trained on video shards"):
         train_part("codec", shards, tmp_path / "b", "debug", init=tiny_folder)
-    with pytest.raises(SfvError, match="preset 'svd-24gb' trains student, not teacher"):
+    with pytest.raises(SfvError, match="preset 'svd-24gb' trains student, decoder, not teacher"):
         train_part("teacher", shards, tmp_path / "c", "svd-24gb", init=tiny_folder)
     other = new_model(TINY, 5)
     with torch.no_grad():
@@ -65,7 +96,12 @@ def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) ->
 KILLED = """
 import sys, torch
 from pathlib import Path
+from sfv.generation import generate
 from sfv.training import checkpoint
+from sfv.training.batches import VideoBatches
+from sfv.training.config import DecoderTraining
+from sfv.training.decoder import ShardDecoderTask
+from sfv.training.seeds import Seeds
 net = torch.nn.Linear(2000, 2000)
 for step in range(1, 100000):
     torch.nn.init.constant_(net.weight, float(step))

@@ -234,6 +234,25 @@ def test_onnx_runs_alike(tmp_path: Path) -> None:
             assert off(torch.from_numpy(out), network(*inputs.values())) < 1e-4
 
 
+def test_large_networks_keep_their_weights_beside_the_onnx_file(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    from sfv.families import rewritten
+    from sfv.speed import onnx
+
+    monkeypatch.setattr(onnx, "LARGE", 1000)
+    (path, *_) = export_onnx(tiny_folder, tmp_path)
+    beside = path.with_name(path.name + ".data")
+    assert beside.stat().st_size > path.stat().st_size
+    network, inputs = graphs(rewritten(load(tiny_folder, dtype=torch.float32)))[path.name]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (out,) = session.run(None, {k: v.numpy() for k, v in inputs.items()})
+    with torch.no_grad():
+        assert off(torch.from_numpy(out), network(*inputs.values())) < 1e-4
+
+
 def test_onnx_needs_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SfvError, match=r'pip install "sfv\[onnx\]"'):

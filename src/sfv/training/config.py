@@ -225,6 +225,13 @@ SLIM = _decoder(
 """A smaller decoder that copies the one before it, on latents as a denoiser makes them in one call."""
 
 
+SVD_DECODER = (
+    DecoderTraining(steps=15000, clips=4, frames=3, crop=256, warmup=50, edges=0.2, decay_from=1.0, guided=False),
+    DecoderTraining(steps=15000, clips=1, frames=8, crop=384, lr=1e-3, decay_from=0.4, edges=0.2, noise=0.05),
+)
+"""Copies the codec's own decoder on crops: frames first, then guided by the first of them. Not yet run at full size."""
+
+
 def _rival(**changes: Any) -> StudentTraining:
     """What the adversarial recipes that are compared share: one budget, one discriminator, nothing beside the paper."""
     shared = {"steps": 160, "clips": 2, "lr": 2e-5, "lr_heads": 3e-3, "head_start": 40}
@@ -348,9 +355,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
     },
     # one 80 GB card, every weight
-    "svd-80gb": {"student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3"),)},
+    "svd-80gb": {"student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3"),), "decoder": SVD_DECODER},
     # one 24 GB card: adapters on the one frozen network, which also judges
-    "svd-24gb": {"student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),)},
+    "svd-24gb": {
+        "student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),),
+        "decoder": SVD_DECODER,
+    },
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "recogniser": (RecogniserTraining(steps=2, clips=2, frames=4),),

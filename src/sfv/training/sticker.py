@@ -15,7 +15,7 @@ from sfv.families import pick_device
 from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
 from sfv.families.blueprints import shapes as blueprint_shapes
-from sfv.families.decoder import new_decoder, save_decoder
+from sfv.families.decoder import save_decoder
 from sfv.families.matte import Matte, MatteConfig, save_matte
 from sfv.families.svd_folder import MATTE, SMALL, load, save, save_denoiser, shapes
 from sfv.recogniser import RECOGNISER, save_recogniser
@@ -25,7 +25,6 @@ from sfv.training.codec import train_codec
 from sfv.training.config import (
     PARTS,
     CodecTraining,
-    DecoderTraining,
     MatteTraining,
     RecogniserTraining,
     Stages,
@@ -33,7 +32,7 @@ from sfv.training.config import (
     TeacherTraining,
     stages,
 )
-from sfv.training.decoder import train_decoder
+from sfv.training.decoder import train_decoders
 from sfv.training.matte import train_matte
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
@@ -184,16 +183,7 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 
 
 def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
-    channels, y, _ = model.codec.latent_shape(1, clips.size, clips.size)[1:]
-    for i, stage in enumerate(plan):
-        assert isinstance(stage, DecoderTraining)
-        decoder = new_decoder(channels, clips.size // y, seed=0, depth=stage.depth, joined=stage.joined)
-        if model.small is not None:
-            decoder.begin_as(model.small)
-        run_dir = folder / "runs" / "decoder" / str(i)
-        model = replace(model, small=train_decoder(decoder.to(model.device), model, clips, stage, run_dir))
-    assert model.small is not None
-    save_decoder(model.small, folder / SMALL)
+    save_decoder(train_decoders(model, clips, plan, folder / "runs" / "decoder"), folder / SMALL)
     _finish(folder, "decoder")
 
 

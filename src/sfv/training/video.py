@@ -1,4 +1,4 @@
-"""Distil any model of the house on video shards: teacher (fine-tuning) or student, into a model folder."""
+"""Any model of the house on video shards: teacher (fine-tuning), student or small decoder, into a model folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +9,12 @@ from sfv.data.shards import ClipShards
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
 from sfv.families.base import fingerprint
-from sfv.families.svd_folder import save, save_denoiser
+from sfv.families.decoder import save_decoder
+from sfv.families.svd_folder import SMALL, save, save_denoiser
 from sfv.settings import Defaults
 from sfv.training.batches import VideoBatches
 from sfv.training.config import Stages, TeacherTraining
+from sfv.training.decoder import train_decoders
 from sfv.training.parallel import World
 from sfv.training.students import called_once, train_any
 from sfv.training.teacher import train_teacher
@@ -34,6 +36,10 @@ def train_on_videos(
     if world.main and not (folder / "model_index.json").exists():
         save(model, folder)
     stage, run_dir = plan[-1], folder / "runs" / part
+    if part == "decoder":
+        if world.size > 1:
+            raise SfvError("a small decoder is trained by one process; start without torchrun")
+        return save_decoder(train_decoders(model, batches, plan, run_dir), folder / SMALL)
     defaults = model.defaults
     if part == "student":
         law = (model.sigma_min, model.sigma_max, model.rho)
@@ -42,7 +48,7 @@ def train_on_videos(
         D = model.denoiser.requires_grad_(True)
         made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
     else:
-        raise SfvError(f"{part} is not trained on video shards; choose teacher or student")
+        raise SfvError(f"{part} is not trained on video shards; choose teacher, student or decoder")
     if world.main:
         length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
         own = Defaults(**defaults.model_dump() | length)
