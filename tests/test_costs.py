@@ -116,8 +116,8 @@ def test_predictions_follow_the_counts(svd: Account) -> None:
     assert "no GPU has confirmed" in svd.predicted
 
 
-def test_too_small_a_card_is_told() -> None:
-    told = account(size="64x64", train_size="64x64", frames=2, presets=("svd-80gb",), card="rtx4090", price=2)
+def test_too_small_a_card_is_told(tiny_folder: Path) -> None:
+    told = account(model=str(tiny_folder), train_size="4096x4096", presets=("svd-80gb",), card="rtx4090", price=2)
     assert not told.runs[0].fits and "too much" in told.text() and told.price == 2
 
 
@@ -136,8 +136,8 @@ def test_the_command(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         ({"size": "577x1024"}, "multiples of 8"),
         ({"size": "big"}, "HEIGHTxWIDTH"),
         ({"train_size": "9000x9000"}, "up to 8192"),
-        ({"presets": ("nothing",), "size": "64x64", "frames": 2}, "trains no student"),
-        ({"presets": ("consistency-cpu",), "size": "64x64", "frames": 2}, "not counted"),
+        ({"presets": ("nothing",)}, "trains no student"),
+        ({"presets": ("consistency-cpu",)}, "not counted"),
         ({"model": "no-such-model"}, "neither a folder"),
     ],
 )

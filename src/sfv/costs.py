@@ -133,6 +133,8 @@ def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
     Raises SfvError for a model, size or preset that is not there.
     """
     want = AccountSettings.model_validate((settings or AccountSettings()).model_dump() | changes)
+    for name in want.presets:
+        counted_stage(name)
     own = described(want.model)
     shapes = _sized(own, want.size or _text(SVD_SIZE if _is_svds(own) else (own.height, own.width)), want.frames)
     lesson = _sized(own, want.train_size or _text((own.height, own.width)), want.frames)
@@ -187,11 +189,7 @@ def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Path]:
 
 def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Run:
     """One preset's student (else teacher) on clips of these shapes."""
-    if preset not in PRESETS or not PRESETS[preset].keys() & {"student", "teacher"}:
-        raise SfvError(f"preset {preset!r} trains no student or teacher; choose from {', '.join(PRESETS)}")
-    config = PRESETS[preset].get("student", PRESETS[preset].get("teacher", ()))[-1]
-    if not isinstance(config, StudentTraining | TeacherTraining):
-        raise SfvError(f"preset {preset!r} is a {type(config).__name__}, which is not counted; choose another")
+    config = counted_stage(preset)
     counted, ranks = account_training(shapes, config), RANKS.get(preset, 1)
     samples = config.steps * config.accumulate * config.clips
     tflops, memory, _ = CARDS[card]
@@ -207,6 +205,17 @@ def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Ru
         hours=(round(low, 1), round(high, 1)),
         dollars=(round(ranks * price * low), round(ranks * price * high)),
     )
+
+
+def counted_stage(preset: str) -> StudentTraining | TeacherTraining:
+    """The last stage of a preset's student, else teacher. SfvError where there is none, or it is not counted."""
+    parts = PRESETS.get(preset, {})
+    stages = parts.get("student") or parts.get("teacher")
+    if not stages:
+        raise SfvError(f"preset {preset!r} trains no student or teacher; choose from {', '.join(PRESETS)}")
+    if not isinstance(stages[-1], StudentTraining | TeacherTraining):
+        raise SfvError(f"preset {preset!r} is a {type(stages[-1]).__name__}, which is not counted; choose another")
+    return stages[-1]
 
 
 def _is_svds(shapes: Shapes) -> bool:
