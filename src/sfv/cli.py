@@ -11,7 +11,16 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, StudySettings
+from sfv.settings import (
+    AccountSettings,
+    EncodeSettings,
+    EvaluateSettings,
+    Format,
+    Profile,
+    Settings,
+    Speed,
+    StudySettings,
+)
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -236,6 +245,23 @@ class Encode(Flags, EncodeSettings):
         return 0
 
 
+class Count(Flags, AccountSettings):
+    """Count a model's arithmetic and memory, and predict time and money, for clips and training, before you rent."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "svd"
+    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.costs import account
+
+        told = account(AccountSettings(**self.model_dump(include=set(AccountSettings.model_fields))))
+        print(told.model_dump_json(indent=1) if self.json_ else told.text())
+        return 0
+
+
 class Train(Flags):
     """Train a part of a model, from codec to matte, or the recogniser; the same command resumes. torchrun works too."""
 
@@ -331,6 +357,7 @@ Command = (
     | Annotated[Study, subcommand("study")]
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Encode, subcommand("encode")]
+    | Annotated[Count, subcommand("account")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Export, subcommand("export")]
