@@ -25,6 +25,7 @@ FLOORS = {
     "evaluation": 5,
     "batch": 5,
     "bench": 6,
+    "doctor": 6,
     "cli": 7,
 }
 LANDLORDS = {
@@ -41,6 +42,8 @@ LANDLORDS = {
     "onnx": {"speed"},
     "onnxruntime": {"speed"},
     "ray": {"ray"},
+    "psutil": {"doctor"},
+    "packaging": {"doctor"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
