@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test slow check format clean
+# make package: wheel and sdist in dist/.
+.PHONY: install demo test slow check format package clean
 install: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -32,6 +33,9 @@ check: install
 format: install
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests
+
+package: install
+	$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:
 	rm -rf $(VENV) out build dist

@@ -27,6 +27,7 @@ FLOORS = {
     "batch": 5,
     "bench": 6,
     "costs": 6,
+    "doctor": 6,
     "cli": 7,
 }
 LANDLORDS = {
@@ -43,6 +44,8 @@ LANDLORDS = {
     "onnx": {"speed"},
     "onnxruntime": {"speed"},
     "ray": {"ray"},
+    "psutil": {"doctor"},
+    "packaging": {"doctor"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},

@@ -167,6 +167,25 @@ class Optimize(Flags):
         return 0
 
 
+class Doctor(Flags):
+    """Tell what this machine has, how models would be run on it, what is missing, and the cure. Repairs nothing."""
+
+    no_run: bool = False
+    """Leave out the real clip."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Exit code: 0 if `sfv generate` would work, else 1."""
+        from sfv.doctor import examine
+
+        found = examine(not self.no_run, self.device)
+        print(json.dumps(found.model_dump() | {"works": found.works}) if self.json_ else found.text())
+        return int(not found.works)
+
+
 class Evaluate(Flags, EvaluateSettings):
     """Measure models against real clips: Frechet distances with intervals, motion, consistency, seconds; a report."""
 
@@ -353,6 +372,7 @@ Command = (
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Optimize, subcommand("optimize")]
+    | Annotated[Doctor, subcommand("doctor")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Study, subcommand("study")]
     | Annotated[Pack, subcommand("pack")]

@@ -1,6 +1,14 @@
 """Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
-from sfv.media.clips import check_see_through, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
+from sfv.media.clips import (
+    check_see_through,
+    has_encoder,
+    read_clip,
+    read_note,
+    read_video_bytes,
+    webp_bytes,
+    write_clip,
+)
 from sfv.media.files import cache_folder, replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
@@ -31,6 +39,7 @@ __all__ = [
     "flow_fields",
     "flow_to",
     "from_note",
+    "has_encoder",
     "over_white",
     "read_clip",
     "read_note",

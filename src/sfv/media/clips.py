@@ -88,6 +88,15 @@ def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, 
     pictures[0].save(path, append_images=pictures[1:], **options)
 
 
+def has_encoder(name: str) -> bool:
+    """Whether PyAV's FFmpeg can encode with it, such as libx264."""
+    try:
+        av.codec.Codec(name, "w")
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
 def webp_bytes(frames: Frames, fps: float) -> bytes:
     """A looping animated webp in memory, for pages."""
     pictures = [Image.fromarray(f) for f in frames.numpy()]
