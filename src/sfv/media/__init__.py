@@ -1,6 +1,7 @@
 """Files <-> uint8 tensors: pictures, clips, sheets. The only importer of PyAV, Pillow and OpenCV; knows no model."""
 
 from sfv.media.clips import check_see_through, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
+from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
 from sfv.media.files import cache_folder, replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
@@ -26,11 +27,13 @@ __all__ = [
     "check_see_through",
     "contact_sheet",
     "fit",
+    "fit_mask",
     "fit_sticker",
     "flow",
     "flow_fields",
     "flow_to",
     "from_note",
+    "keep_still",
     "over_white",
     "read_clip",
     "read_note",
@@ -39,6 +42,8 @@ __all__ = [
     "read_video_bytes",
     "replacing",
     "side_by_side",
+    "soft_edge",
+    "there_and_back",
     "to_note",
     "webp_bytes",
     "write_clip",
