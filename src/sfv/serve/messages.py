@@ -17,7 +17,9 @@ def packed(head: dict[str, Any], body: bytes = b"") -> bytes:
 
 def clip_message(clip: Clip, **more: Any) -> bytes:
     """A clip's size, rate, times and frames, and what else is to be told."""
-    return packed(_shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _told(clip)} | more, rgba(clip))
+    return packed(
+        _shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _told(clip)} | more, rgba(clip)
+    )
 
 
 def frames_message(frames: Frames, **more: Any) -> bytes:

@@ -209,4 +209,9 @@ def _picture_bytes(sent: Sent) -> int:
 
 
 def _clip_bytes(clip: Clip) -> int:
-    return clip.frames.nbytes + clip.latents.nbytes + clip.picture.nbytes + (clip.alpha.nbytes if clip.alpha is not None else 0)
+    return (
+        clip.frames.nbytes
+        + clip.latents.nbytes
+        + clip.picture.nbytes
+        + (clip.alpha.nbytes if clip.alpha is not None else 0)
+    )
