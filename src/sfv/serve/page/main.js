@@ -100,7 +100,6 @@ async function take(blob, name) {
   try {
     if (blob.size > 20 * 2 ** 20) throw new wire.Sentence("The picture has more than 20 MB; send a smaller file.");
     const known = await wire.upload(blob);
-    if (now.picture) URL.revokeObjectURL(now.picture.spare ?? "");
     const bitmap = await createImageBitmap(blob).catch(() => null);
     now.picture = { ...known, name, blob, bitmap, url: URL.createObjectURL(blob) };
     unmask();
@@ -440,6 +439,19 @@ function lives() {
     });
   }
   $("sweep").addEventListener("click", () => sweep(!now.sweeping));
+  $("keep").addEventListener("click", () => keepLive().catch(notice));
+}
+
+/** Take what live mode shows over to the first view: its picture, as drawn, and its sliders. */
+async function keepLive() {
+  sweep(false);
+  for (const name of ["motion", "seed", "fps"]) $(name).value = $(`live-${name}`).value;
+  $("frames").value = now.server.model.defaults.frames;
+  outputs();
+  const drawing = now.sketch ? await pad.blob() : null;
+  view("animate");
+  if (drawing) await take(drawing, "drawing.png");
+  else animate(0);
 }
 
 /** Move the motion slider up and down by itself. */
