@@ -52,7 +52,8 @@ def animate_files(
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
-    `keep_still` is a mask picture, white where nothing may move, of the pictures' shape. A clip is written while the next one is made.
+    `keep_still` is a mask, a picture of the pictures' shape that is white where nothing may move.
+    A clip is written while the next one is made.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
     pictures = expand(images)

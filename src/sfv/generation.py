@@ -104,7 +104,7 @@ def begin(
 
 @torch.inference_mode()
 def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: Cond | None = None) -> Cond:
-    """What the network is told; `known` is the condition of the same picture, seed and noise_aug, and saves encoding."""
+    """What the network is told; `known`, of the same picture, seed and noise_aug, saves encoding."""
     want = start.want
     with _clock(seconds, "encode", model):
         if known is None:
