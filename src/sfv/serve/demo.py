@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -32,7 +32,7 @@ from sfv.serve.guard import guarded
 from sfv.serve.messages import clip_message, packed
 from sfv.serve.race import Stopped, race
 from sfv.serve.recipes import command_line, python_lines
-from sfv.serve.studio import Ask, Studio
+from sfv.serve.studio import Ask, Studio, row_of
 from sfv.serve.uploads import BODY, UploadError
 from sfv.settings import Format, Speed
 
@@ -45,6 +45,8 @@ B = TypeVar("B", bound=BaseModel)
 
 class Shown(BaseModel):
     """A wish, and what its recipe is to be called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ask: Ask
     name: str = Field(default="picture.png", max_length=300)
@@ -251,6 +253,7 @@ def run_demo(
     browser: bool = True,
 ) -> None:
     """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
+    rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is told before a port is taken
     listener = listen(host, port)
     url = f"http://{_named(host)}:{listener.getsockname()[1]}"
     hosts = ("localhost", "127.0.0.1", host) if is_loopback(host) else ("*",)
@@ -263,7 +266,7 @@ def run_demo(
     app = create_demo(models, device, speed, hosts, ready)
     if not is_loopback(host):
         print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
-    print(f"{url}  (loading {models[0]}; Ctrl-C stops)", flush=True)
+    print(f"{url}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listener])
 
