@@ -8,6 +8,7 @@ import * as wire from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 const KEPT = 24; // clips in the gallery
+const ROOM = 200e6; // and their bytes
 const SIDE = 512; // pixels of a mask's longer side
 const now = { server: null, picture: null, mask: null, clip: null, racing: null, sweeping: false };
 const stage = new Player($("clip"));
@@ -73,6 +74,7 @@ function show(clip, wanted) {
   $("veil").hidden = true;
   $("stage").dataset.clear = wanted.ask.settings.transparent;
   $("clip").dataset.turn = clip.turn;
+  performance.mark("clip");
   const busy = Object.values(clip.seconds).reduce((a, b) => a + b, 0);
   const calls = clip.calls === 1 ? "one network call" : `${clip.calls} network calls`;
   $("told").textContent = `${busy.toFixed(2)} s, ${calls}, ${clip.frames} frames`;
@@ -106,6 +108,7 @@ async function take(blob, name) {
     fitFormat();
     mark(name);
     loadPad();
+    if (!now.racing) race.prepare($("lanes"), now.server.models, bitmap);
     animate(0);
     if (document.body.dataset.view === "live") live.change();
   } catch (error) {
@@ -358,7 +361,9 @@ function remember(clip, wanted) {
   gallery.unshift(kept);
   $("thumbs").prepend(card);
   $("gallery").hidden = false;
-  for (const old of gallery.splice(KEPT)) {
+  let held = 0;
+  const fits = gallery.findIndex((one, i) => (held += one.clip.data.length) > ROOM && i > 0);
+  for (const old of gallery.splice(fits < 0 ? KEPT : Math.min(fits, KEPT))) {
     old.player.close();
     old.card.remove();
   }
@@ -403,6 +408,7 @@ const live = new Live(
     notice(null);
     liveStage.show(clip);
     $("live-clip").dataset.turn = clip.turn;
+    performance.mark("live-clip");
     const busy = Object.values(clip.seconds).reduce((a, b) => a + b, 0);
     $("live-told").textContent = `made in ${busy.toFixed(2)} s`;
     if (rate) measured(clip, rate, busy);
@@ -478,15 +484,16 @@ function loadPad() {
 
 function races() {
   $("start").addEventListener("click", async () => {
+    if (!now.picture) return;
     if (now.racing) return now.racing.abort();
     now.racing = new AbortController();
     $("start").textContent = "Stop";
     $("verdict").textContent = "";
     try {
-      verdict(await race.run(wish(), $("lanes"), now.racing.signal));
+      verdict(await race.run(wish(), $("lanes"), now.picture?.bitmap, now.racing.signal));
     } catch (error) {
       if (error.name !== "AbortError") notice(error);
-      race.prepare($("lanes"), now.server.models);
+      race.prepare($("lanes"), now.server.models, now.picture?.bitmap);
     } finally {
       now.racing = null;
       $("start").textContent = "Race again";

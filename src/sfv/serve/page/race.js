@@ -5,18 +5,18 @@ import * as wire from "./wire.js";
 
 let lanes = [];
 
-/** Empty lanes for the models that will run. */
-export function prepare(host, names) {
+/** Lanes for the models that will run, with the still picture on them. */
+export function prepare(host, names, bitmap) {
   for (const lane of lanes) lane.player.close();
-  lanes = names.map((name) => new Lane(name));
+  lanes = names.map((name) => new Lane(name, bitmap));
   host.replaceChildren(...lanes.map((lane) => lane.card));
 }
 
 /** Run it; resolves to the ratio of every model's time to the first's. */
-export async function run(wish, host, signal) {
+export async function run(wish, host, bitmap, signal) {
   for await (const told of wire.race(wish, signal)) {
     if (told.event === "error") throw new wire.Sentence(wire.sentence(told.error));
-    if (told.event === "lanes") prepare(host, told.lanes);
+    if (told.event === "lanes") prepare(host, told.lanes, bitmap);
     else if (told.event === "end") return told.ratios;
     else lanes[told.lane].hear(told);
   }
@@ -24,7 +24,7 @@ export async function run(wish, host, signal) {
 }
 
 class Lane {
-  constructor(name) {
+  constructor(name, bitmap) {
     this.card = document.createElement("figure");
     this.card.className = "lane stage";
     this.card.innerHTML = `<div class="screen"><canvas width="128" height="128" role="img"></canvas></div>
@@ -38,6 +38,15 @@ class Lane {
     this.card.querySelector("canvas").setAttribute("aria-label", `What ${name} makes`);
     this.player = new Player(this.card.querySelector("canvas"));
     this.running = false;
+    if (bitmap) this.still(bitmap);
+  }
+
+  still(bitmap) {
+    const { canvas, context } = this.player;
+    canvas.width = canvas.height = 256;
+    const scale = 256 / Math.max(bitmap.width, bitmap.height);
+    const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+    context.drawImage(bitmap, (256 - w) / 2, (256 - h) / 2, w, h);
   }
 
   hear(told) {
