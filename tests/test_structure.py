@@ -28,6 +28,7 @@ FLOORS = {
     "bench": 6,
     "costs": 6,
     "doctor": 6,
+    "serve": 6,
     "cli": 7,
 }
 LANDLORDS = {

@@ -48,9 +48,11 @@ def animate_files(
     kind: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
+    keep_still: Path | None = None,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
+    `keep_still` is a mask, a picture of the pictures' shape that is white where nothing may move.
     A clip is written while the next one is made.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
@@ -58,6 +60,7 @@ def animate_files(
     targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
     if settings.transparent:
         check_see_through(targets[0])
+    mask = None if keep_still is None else read_picture(keep_still, "black")
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(pictures))
     seconds = {"load": time.perf_counter() - start}
@@ -65,7 +68,7 @@ def animate_files(
     with bar, ThreadPoolExecutor(1) as writer:
         waiting: Future[Report] | None = None
         for picture, target in zip(pictures, targets, strict=True):
-            made = _tried(picture, partial(_made, loaded, picture, settings, seconds))
+            made = _tried(picture, partial(_made, loaded, picture, settings, seconds, mask))
             if waiting is not None:
                 yield waiting.result()
             waiting = writer.submit(_tried, picture, partial(_written, loaded, made, target))
@@ -102,14 +105,16 @@ def animate_file(
     return _written(model, _made(model, picture, settings, before or {}), target)
 
 
-def _made(model: VideoModel, picture: Path, settings: Settings, before: dict[str, float]) -> Made:
+def _made(
+    model: VideoModel, picture: Path, settings: Settings, before: dict[str, float], mask: Uint8Picture | None = None
+) -> Made:
     """One picture file's clip, not yet written."""
     start = time.perf_counter()
     pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)
     read = time.perf_counter() - start
     steps = settings.steps or model.defaults.steps
     with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
-        clip = generate(model, pixels, settings, watch=lambda done, _: bar.update())
+        clip = generate(model, pixels, settings, watch=lambda done, _: bar.update(), keep_still=mask)
     return picture, clip, before | {"read": read} | clip.seconds
 
 
@@ -130,6 +135,7 @@ def _write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float
 
 def note(model: VideoModel, clip: Clip) -> str:
     """The parameters kept inside every output: enough to make it again."""
+    kept = {} if clip.mask is None else {"keep_still": to_note(clip.mask[..., None].expand(-1, -1, 3))}
     return json.dumps(
         {
             "sfv": sfv.__version__,
@@ -139,6 +145,7 @@ def note(model: VideoModel, clip: Clip) -> str:
             "calls": clip.calls,
             "settings": clip.settings.model_dump(),
             "picture": to_note(clip.picture if clip.sticker is None else clip.sticker),
+            **kept,
         }
     )
 
@@ -151,6 +158,7 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
         made = kept.get("speed")
         speed = Speed(profile=made["profile"], backend=made["unet"]) if made else None
         picture = from_note(kept["picture"], transparent=settings.transparent)
+        mask = from_note(kept["keep_still"]) if "keep_still" in kept else None
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
@@ -163,7 +171,7 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
             "name a model with --model to use it anyway"
         )
     seconds = {"load": time.perf_counter() - start}
-    clip = generate(loaded, picture, settings)
+    clip = generate(loaded, picture, settings, keep_still=mask)
     return _write(loaded, clip, target, seconds | clip.seconds)
 
 

@@ -56,6 +56,8 @@ class Generate(Flags, Settings, Speed):
     """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
     format: Format | None = None
     """File format; taken from --out if that names a file, else mp4."""
+    keep_still: Path | None = None
+    """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     json_: Annotated[bool, arg(name="json")] = False
@@ -67,7 +69,8 @@ class Generate(Flags, Settings, Speed):
 
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
-        reports = animate_files(self.images, self.model, settings, self.out, self.format, self.device, speed)
+        how = (self.device, speed, self.keep_still)
+        reports = animate_files(self.images, self.model, settings, self.out, self.format, *how)
         failed = 0
         for report in reports:
             failed += "error" in report
@@ -142,6 +145,31 @@ class Bench(Flags, Settings, Speed):
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         image, speed = self.image or example(), Speed(**self.model_dump(include=set(Speed.model_fields)))
         print(bench(image, self.models, settings, self.rounds, self.out, self.device, self.against, speed))
+        return 0
+
+
+class Demo(Flags, Speed):
+    """Serve a page that animates pictures: drop one, race the models, play live; opens a browser."""
+
+    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    """MODEL[@PROFILE[/BACKEND]][:STEPS]; the first animates, all of them race."""
+    host: str = "127.0.0.1"
+    """Address to listen at; with any other than this machine's own, others can use the page."""
+    port: int = Field(default=7860, ge=0, le=65535)
+    """Port, or the next free one; 0 is any."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    open: bool = True
+    """Open a browser once the model is loaded."""
+
+    def run(self) -> int:
+        """Exit code."""
+        try:
+            from sfv.serve.demo import run_demo
+        except ModuleNotFoundError as error:
+            raise SfvError(f'the page needs {error.name}; install it with: pip install "sfv[serve]"') from error
+        speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
+        run_demo(self.models, self.host, self.port, self.device, speed, self.open)
         return 0
 
 
@@ -370,6 +398,7 @@ Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
     | Annotated[Compare, subcommand("compare")]
+    | Annotated[Demo, subcommand("demo")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Optimize, subcommand("optimize")]
     | Annotated[Doctor, subcommand("doctor")]

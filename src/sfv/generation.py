@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,17 @@ from sfv.edm.sampling import consistency, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.clocks import now
-from sfv.media import fit, fit_sticker, over_white
+from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
+from sfv.media.edits import Mask
 from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
 from sfv.types import Cond, Frames, Latents, Picture, Pixels, Stickers
 
 Watch = Callable[[int, int], None]
+Peek = Callable[[int, Latents], None]
+"""Told a step's number and what the network took for the finished clip then."""
+MaskPicture = UInt8[Tensor, "mh mw 3"]
+"""A picture of what keeps still (white) and what moves (black)."""
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
 NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
 MAX_WORK = 200 * 1024 * 2048  # frames x height x width that one clip may have
@@ -40,6 +45,8 @@ class Clip:
     """The fitted picture with its transparency, if that was asked for."""
     alpha: UInt8[Tensor, "f h w 1"] | None = None
     """How opaque every pixel is; `frames` are over white."""
+    mask: Mask | None = None
+    """What was kept still, fitted as the picture was."""
 
     def stickers(self) -> Stickers:
         """RGBA frames: white is taken out of the colours. SfvError for a clip made without `transparent`."""
@@ -55,35 +62,95 @@ class Clip:
         return float(self.settings.fps or 7)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a clip begins with: settings in full, the fitted picture (with alpha if that is wanted), and its mask."""
+
+    want: Settings
+    small: Uint8Picture
+    sticker: Uint8Sticker | None
+    mask: Mask | None
+
+
 @torch.inference_mode()
 def generate(
     model: VideoModel,
     picture: Uint8Picture | Uint8Sticker,
     settings: Settings | None = None,
     watch: Watch | None = None,
+    keep_still: MaskPicture | None = None,
     **changes: Any,
 ) -> Clip:
     """Animate one picture (h, w, 3 uint8 RGB, any size; h, w, 4 RGBA for a transparent clip).
 
     `changes` are fields of Settings: generate(model, picture, seed=3). `watch(done, steps)` is called after
-    every network call. Raises SfvError for impossible settings.
+    every network call. `keep_still` is a picture of the same shape that is white where nothing may move.
+    Raises SfvError for impossible settings.
     """
-    want = resolve(Settings.model_validate((settings or Settings()).model_dump() | changes), model)
+    start = begin(model, picture, (settings or Settings()).model_dump() | changes, keep_still)
     seconds: dict[str, float] = {}
+    return finish(model, start, encoded(model, start, seconds), seconds, watch)
+
+
+def begin(
+    model: VideoModel, picture: Uint8Picture | Uint8Sticker, wish: dict[str, Any], mask: MaskPicture | None = None
+) -> Start:
+    """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
+    want = resolve(Settings.model_validate(wish), model)
     small, sticker = fitted(picture, want, model)
-    first = as_pixels(small, model)
+    source, size = (picture.shape[0], picture.shape[1]), (_int(want.height), _int(want.width))
+    return Start(want, small, sticker, None if mask is None else fit_mask(mask, source, size, want.fit))
+
+
+@torch.inference_mode()
+def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: Cond | None = None) -> Cond:
+    """What the network is told; `known`, of the same picture, seed and noise_aug, saves encoding."""
+    want = start.want
     with _clock(seconds, "encode", model):
-        cond = condition(model, first, want)
+        if known is None:
+            return condition(model, as_pixels(start.small, model), want)
+        return model.conditioner.retold(known, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
+
+
+@torch.inference_mode()
+def finish(
+    model: VideoModel,
+    start: Start,
+    cond: Cond,
+    seconds: dict[str, float],
+    watch: Watch | None = None,
+    peek: Peek | None = None,
+) -> Clip:
+    """The clip of a fitted picture that is encoded already; `seconds` are what that took."""
+    want, first = start.want, as_pixels(start.small, model)
     with _clock(seconds, "unet", model):
-        latents, calls = sample(model, cond, want, watch)
+        latents, calls = sample(model, cond, want, watch, peek)
     with _clock(seconds, "decode", model):
         pixels = model.decode(latents, first, want.decoder)
-        frames = to_frames(pixels)
-    if sticker is None:
-        return Clip(frames, latents, small, want, calls, seconds)
-    with _clock(seconds, "matte", model):
-        alpha = opacity(model, pixels, first, sticker)
-    return Clip(frames, latents, small, want, calls, seconds, sticker, alpha)
+        clip = Clip(to_frames(pixels), latents, start.small, want, calls, seconds, start.sticker, mask=start.mask)
+    if start.sticker is not None:
+        with _clock(seconds, "matte", model):
+            clip = replace(clip, alpha=opacity(model, pixels, first, start.sticker))
+    return _edited(clip)
+
+
+def _edited(clip: Clip) -> Clip:
+    """With what keeps still, there and back, if that is wanted."""
+    if clip.mask is not None:
+        clip = _kept(clip, clip.mask)
+    if clip.settings.boomerang:
+        alpha = None if clip.alpha is None else there_and_back(clip.alpha)
+        latents = there_and_back(clip.latents[0])[None]
+        clip = replace(clip, frames=there_and_back(clip.frames), latents=latents, alpha=alpha)
+    return clip
+
+
+def _kept(clip: Clip, mask: Mask) -> Clip:
+    """The still picture over every frame, as far as the mask's soft edge says; its alpha likewise."""
+    weights = soft_edge(mask)
+    known = None if clip.sticker is None else clip.sticker[..., 3:]
+    alpha = None if clip.alpha is None or known is None else keep_still(clip.alpha, known, weights)
+    return replace(clip, frames=keep_still(clip.frames, clip.picture, weights), alpha=alpha)
 
 
 def fitted(
@@ -132,13 +199,15 @@ def condition(model: VideoModel, first: Picture, want: Settings) -> Cond:
     return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
 
 
-def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = None) -> tuple[Latents, int]:
+def sample(
+    model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = None, peek: Peek | None = None
+) -> tuple[Latents, int]:
     """Latents and the number of network calls (a guided pair counts as two)."""
     shape = model.codec.latent_shape(_int(want.frames), _int(want.height), _int(want.width))
     steps, guidance = _int(want.steps), float(want.guidance or 1)
     sigmas = karras_sigmas(steps, model.sigma_min, model.sigma_max, model.rho)
     x = seeded_noise([want.seed], shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
-    told: Callable[[int, Tensor], None] | None = (lambda i, _: watch(i + 1, steps)) if watch else None
+    told = _telling(steps, watch, peek)
     if want.sampler == "consistency":
         if guidance > 1:
             raise SfvError(f"guidance {guidance:g} is for the euler sampler; use guidance 1 with consistency")
@@ -148,6 +217,18 @@ def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = 
         return euler(model.denoiser, x, sigmas, cond, watch=told), steps
     scale = torch.linspace(1, guidance, shape[0], device=model.device)
     return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), scale, told), 2 * steps
+
+
+def _telling(steps: int, watch: Watch | None, peek: Peek | None) -> Peek | None:
+    """What a sampler calls after each step."""
+
+    def told(i: int, x0_hat: Latents) -> None:
+        if watch:
+            watch(i + 1, steps)
+        if peek:
+            peek(i, x0_hat)
+
+    return told if watch or peek else None
 
 
 def _noise_again(seed: int, shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:

@@ -73,6 +73,8 @@ class Settings(BaseModel):
     """Colour behind transparency and padding."""
     transparent: bool = False
     """Keep the picture's transparency, frame by frame; for webp, png and gif."""
+    boomerang: bool = False
+    """Play there and back: a loop without a jump, almost twice as long."""
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

@@ -64,6 +64,10 @@ class Conditioner(nn.Module, ABC):
         """Everything the denoiser is told; unknown knobs raise SfvError."""
 
     @abstractmethod
+    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+        """The same picture and noise under other fps and motion: nothing is encoded again."""
+
+    @abstractmethod
     def around(self, codec: Codec) -> "Conditioner":
         """The same picture tower around another codec."""
 

@@ -237,12 +237,17 @@ class SVDConditioner(Conditioner):
             raise SfvError(f"unknown knob {unknown[0]!r} for an SVD-architecture model; it knows {sorted(known)}")
         v = known | knobs
         noised = picture if v["noise"] is None else picture + v["noise_aug"] * v["noise"]
-        ids = torch.tensor([[v["fps"] - 1, v["motion"], v["noise_aug"]]], dtype=torch.float32)
+        ids = time_ids(v["fps"], v["motion"], v["noise_aug"])
         return {
             "image_latents": self.codec.encode_raw(noised[:, None])[:, 0],
             "image_embeds": self.embed(picture),
             "added_time_ids": ids.repeat(len(picture), 1).to(picture.device),
         }
+
+    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+        """Other time ids; knobs as `forward`'s, all three of them."""
+        ids = time_ids(knobs["fps"], knobs["motion"], knobs["noise_aug"])
+        return cond | {"added_time_ids": ids.to(cond["added_time_ids"]).expand_as(cond["added_time_ids"])}
 
     def around(self, codec: Codec) -> "SVDConditioner":
         """The same picture tower around another SVD codec."""
@@ -253,6 +258,11 @@ class SVDConditioner(Conditioner):
         """The pipeline's negative branch: zero latent, zero token, the same ids."""
         zeroed = {k: torch.zeros_like(cond[k]) for k in ("image_latents", "image_embeds")}
         return cond | zeroed
+
+
+def time_ids(fps: float, motion: float, noise_aug: float) -> Float[Tensor, "1 3"]:
+    """What SVD is told in numbers; frames per second less one, as in its training."""
+    return torch.tensor([[fps - 1, motion, noise_aug]], dtype=torch.float32)
 
 
 def decoding_bytes(frame: int, frames: int, together: int) -> int:

@@ -9,6 +9,7 @@ from sfv.media.clips import (
     webp_bytes,
     write_clip,
 )
+from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
 from sfv.media.files import cache_folder, replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
@@ -34,12 +35,14 @@ __all__ = [
     "check_see_through",
     "contact_sheet",
     "fit",
+    "fit_mask",
     "fit_sticker",
     "flow",
     "flow_fields",
     "flow_to",
     "from_note",
     "has_encoder",
+    "keep_still",
     "over_white",
     "read_clip",
     "read_note",
@@ -48,6 +51,8 @@ __all__ = [
     "read_video_bytes",
     "replacing",
     "side_by_side",
+    "soft_edge",
+    "there_and_back",
     "to_note",
     "webp_bytes",
     "write_clip",

@@ -1,0 +1,101 @@
+"""How soon the page moves and how often live mode remakes its clip, in real Chromium.
+
+python runs/bench_page.py OUT.json [--visits 5] [--seconds 20]
+
+First clip: milliseconds from navigation to the first painted clip, a fresh browser context each time, the server warm
+(that is when `sfv demo` opens a browser). Live: arrivals of painted clips while the motion slider sweeps by itself,
+after two seconds of warming up; encoding is not repeated there, so seconds are told by stage. Needs playwright and
+Debian's chromium; nothing else may run.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from playwright.sync_api import Browser, sync_playwright
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+MARKS = "name => performance.getEntriesByName(name).map((mark) => mark.startTime)"
+
+
+def visit(browser: Browser, url: str) -> Any:
+    """A fresh visit whose first clip is painted."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.goto(url)
+    page.wait_for_selector("#clip[data-turn]", timeout=120_000)
+    return page
+
+
+def first_clips(browser: Browser, url: str, count: int) -> list[float]:
+    """Seconds from navigation to the first painted clip."""
+    found = []
+    for _ in range(count):
+        page = visit(browser, url)
+        found.append(page.evaluate(MARKS, "clip")[0] / 1000)
+        page.context.close()
+    return found
+
+
+def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
+    """Clips a second of a motion sweep, and what the page says of where the time goes."""
+    page = visit(browser, url)
+    page.click("#tab-live")
+    page.click("#sweep")
+    page.wait_for_timeout(2000)
+    page.evaluate("() => performance.clearMarks('live-clip')")
+    page.wait_for_timeout(seconds * 1000)
+    at = page.evaluate(MARKS, "live-clip")
+    gaps = sorted((b - a) / 1000 for a, b in zip(at, at[1:], strict=False))
+    told = dict(line.split("\t") for line in page.evaluate(LEGEND))
+    page.context.close()
+    return {
+        "clips_per_second": (len(at) - 1) / ((at[-1] - at[0]) / 1000),
+        "clips": len(at),
+        "median_gap": statistics.median(gaps),
+        "p95_gap": gaps[int(0.95 * (len(gaps) - 1))],
+        "last_clip": told,
+    }
+
+
+LEGEND = """() => [...document.getElementById("legend").children]
+    .map((line) => [...line.children].map((cell) => cell.innerText).join("\t"))"""
+
+
+def main() -> None:
+    """Serve, visit, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--visits", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20)
+    wish = parser.parse_args()
+    command = [sys.executable, "-m", "sfv", "demo", "--no-open", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as driver:
+        assert server.stdout is not None
+        url, ready = server.stdout.readline().split()[0], server.stdout.readline().strip()
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        seen = first_clips(browser, url, wish.visits)
+        result = {
+            "command": "python runs/bench_page.py",
+            "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": os.getloadavg()[0]},
+            "server": ready,
+            "first_clip_seconds": {"first_visit": seen[0], "median": statistics.median(seen), "all": seen},
+            "live": live(browser, url, wish.seconds),
+        }
+        browser.close()
+        server.terminate()
+    wish.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

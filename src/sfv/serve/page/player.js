@@ -1,0 +1,45 @@
+// Clips on canvases: one clock for all, so that clips of one rate move together.
+
+const players = new Set();
+export const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Player {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+    this.clip = null;
+    this.shown = -1;
+    this.playing = !calm.matches;
+    players.add(this);
+  }
+
+  /** Play another clip, from where the last one was. */
+  show(clip) {
+    const { width, height } = clip;
+    if (this.canvas.width !== width) this.canvas.width = width;
+    if (this.canvas.height !== height) this.canvas.height = height;
+    this.clip = clip;
+    this.shown = -1;
+    this.paint(performance.now());
+  }
+
+  paint(now) {
+    if (!this.clip?.data) return;
+    const { frames, width, height, fps, data } = this.clip;
+    const at = this.playing ? Math.floor((now / 1000) * (fps ?? 12)) % frames : Math.max(0, this.shown);
+    if (at === this.shown) return;
+    this.shown = at;
+    const size = width * height * 4;
+    this.context.putImageData(new ImageData(data.subarray(at * size, (at + 1) * size), width, height), 0, 0);
+  }
+
+  /** Forget the clip, and stop. */
+  close() {
+    players.delete(this);
+  }
+}
+
+requestAnimationFrame(function tick(now) {
+  for (const player of players) if (player.canvas.offsetParent !== null) player.paint(now);
+  requestAnimationFrame(tick);
+});

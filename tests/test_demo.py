@@ -1,0 +1,252 @@
+"""The page's server in one process, with a tiny model: messages, refusals, the newest wish, recipes, ports."""
+
+import io
+import json
+import shlex
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from starlette.testclient import TestClient
+
+from sfv.cli import main
+from sfv.errors import SfvError
+from sfv.generation import generate
+from sfv.serve.demo import create_demo, is_loopback, listen
+from sfv.serve.race import Stopped, race
+from sfv.serve.recipes import command_line, python_lines
+from sfv.serve.studio import Ask, Shelf, Studio
+from sfv.settings import Settings, Speed
+from sfv.speed import open_model
+
+Told = tuple[dict[str, Any], bytes]
+
+
+def png(seed: int = 0, mode: str = "RGB") -> bytes:
+    shape = (24, 40, len(mode))
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8), mode).save(out, "PNG")
+    return out.getvalue()
+
+
+def messages(data: bytes) -> list[Told]:
+    found = []
+    while data:
+        head, body = (int.from_bytes(data[i : i + 4], "little") for i in (0, 4))
+        found.append((json.loads(data[8 : 8 + head]), data[8 + head : 8 + head + body]))
+        data = data[8 + head + body :]
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(tiny_folder: Path) -> Iterator[TestClient]:
+    ready = threading.Event()
+    rows = (f"{tiny_folder}@exact/eager:1", f"{tiny_folder}@exact/eager:3")
+    app = create_demo(rows, "cpu", Speed(), ("testserver",), lambda _: ready.set())
+    with TestClient(app) as client:
+        assert ready.wait(60)
+        yield client
+
+
+@pytest.fixture
+def picture(client: TestClient) -> str:
+    return str(client.post("/api/picture", content=png()).json()["id"])
+
+
+def shown(picture: str, name: str = "cat.png", **settings: Any) -> dict[str, Any]:
+    return {"ask": {"picture": picture, "settings": settings}, "name": name}
+
+
+def test_a_clip_travels_whole(client: TestClient, picture: str, tiny_folder: Path) -> None:
+    answer = client.post("/api/clip", json=shown(picture, seed=3, motion=40.0))
+    ((told, body),) = messages(answer.content)
+    assert told["frames"] == 4 and told["calls"] == 2 and {"encode", "unet", "decode"} == set(told["seconds"])
+    frames = np.frombuffer(body, np.uint8).reshape(4, told["height"], told["width"], 4)
+    pixels = torch.from_numpy(np.array(Image.open(io.BytesIO(png()))))
+    model = open_model(str(tiny_folder), "cpu", Speed(profile="exact", backend="eager"))
+    own = generate(model, pixels, seed=3, motion=40.0, steps=1)
+    assert (frames[..., 3] == 255).all() and np.array_equal(frames[..., :3], own.frames.numpy())
+
+
+def test_motion_alone_encodes_nothing(client: TestClient, picture: str) -> None:
+    app: Any = client.app
+    studio: Studio = app.state.studio
+    counted = 0
+
+    def count(*_: Any) -> None:
+        nonlocal counted
+        counted += 1
+
+    hook = studio.models[studio.rows[0].name].conditioner.picture_tower().register_forward_hook(count)
+    for seed, motion in ((50, 1), (50, 2), (50, 250), (51, 250)):
+        assert client.post("/api/clip", json=shown(picture, seed=seed, motion=motion)).status_code == 200
+    hook.remove()
+    assert counted == 2
+
+
+def test_the_newest_wish_wins(client: TestClient, picture: str) -> None:
+    def wish(turn: int, visit: str = "me") -> int:
+        order = shown(picture, seed=turn)
+        order["ask"] |= {"visit": visit, "turn": turn}
+        return client.post("/api/clip", json=order).status_code
+
+    assert [wish(5), wish(4), wish(6), wish(4, "another")] == [200, 204, 200, 200]
+
+
+def test_files_carry_their_parameters(client: TestClient, picture: str, tmp_path: Path) -> None:
+    answer = client.post("/api/file", json=shown(picture, seed=2, boomerang=True) | {"format": "webp"})
+    assert answer.headers["content-type"] == "image/webp"
+    (tmp_path / "a.webp").write_bytes(answer.content)
+    assert main(["replay", str(tmp_path / "a.webp"), "-o", str(tmp_path / "b.webp")]) == 0
+    assert (tmp_path / "b.webp").read_bytes() == answer.content
+
+
+@pytest.mark.parametrize(
+    ("path", "order", "status", "sentence"),
+    [
+        ("/api/clip", {"ask": {"picture": "gone"}}, 422, "choose it again"),
+        ("/api/clip", {"ask": {"picture": "x", "settings": {"motion": 999}}}, 422, "ask.settings.motion"),
+        ("/api/clip", {"ask": {"picture": "x"}, "extra": 1}, 422, "extra"),
+        ("/api/file", {"ask": {"picture": "gone"}}, 422, "choose it again"),
+    ],
+)
+def test_refusals_are_sentences(client: TestClient, path: str, order: Any, status: int, sentence: str) -> None:
+    answer = client.post(path, json=order)
+    assert answer.status_code == status and sentence in answer.json()["error"]
+
+
+def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str) -> None:
+    for settings, sentence in (
+        ({"transparent": True}, "nowhere transparent"),
+        ({"height": 17, "width": 32}, "multiples"),
+    ):
+        answer = client.post("/api/clip", json=shown(picture, **settings))
+        assert answer.status_code == 422 and sentence in answer.json()["error"]
+    (told,) = (m for m, _ in messages(client.post("/api/race", json=shown(picture, height=17)).content) if "error" in m)
+    assert "multiples" in told["error"]
+
+
+def test_bad_uploads_are_refused(client: TestClient) -> None:
+    for data, status in ((b"", 400), (b"hello", 415), (b"\x89PNG\r\n\x1a\n" + bytes(99), 422), (bytes(22 << 20), 413)):
+        assert client.post("/api/picture", content=data).status_code == status
+
+
+def test_other_sites_and_hosts_are_refused(client: TestClient, picture: str) -> None:
+    for headers in ({"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}):
+        assert client.post("/api/clip", json=shown(picture), headers=headers).status_code == 403
+        assert client.post("/api/picture", content=png(), headers=headers).status_code == 403
+    plain = client.post("/api/clip", content=json.dumps(shown(picture)), headers={"content-type": "text/plain"})
+    assert plain.status_code == 415
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+    assert client.get("/page/../demo.py").status_code == 404
+
+
+def test_the_page_asks_no_other_host(client: TestClient) -> None:
+    answer = client.get("/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    parts = [answer.text] + [client.get(f"/page/{p}").text for p in ("style.css", "main.js", "wire.js", "player.js")]
+    for text in parts:
+        assert "//cdn" not in text and "@import" not in text and "url(http" not in text and 'src="http' not in text
+    state = client.get("/api/state").json()
+    assert state["ready"] and not state["error"] and len(state["models"]) == 2 and "frog.png" in state["examples"]
+
+
+def test_a_race_counts_each_models_own_compute(client: TestClient, picture: str) -> None:
+    told = messages(client.post("/api/race", json=shown(picture, seed=1)).content)
+    heads = [head for head, _ in told]
+    assert [h["event"] for h in heads if h["event"] != "step"] == ["lanes", *["open", "start", "done"] * 2, "end"]
+    steps = [h for h in heads if h["event"] == "step" and h["lane"] == 1]
+    assert [(h["step"], h["of"]) for h in steps] == [(1, 3), (2, 3), (3, 3)]
+    clocks = [h["clock"] for h in steps]
+    first, second = (h for h in heads if h["event"] == "done")
+    assert (
+        0
+        < clocks[0]
+        < clocks[1]
+        < clocks[2]
+        < second["clock"]
+        == pytest.approx(sum(second["seconds"].values()), abs=1e-3)
+    )
+    assert heads[-1]["ratios"] == [1, pytest.approx(second["clock"] / first["clock"], rel=0.05)]
+    shapes = [(h, len(body)) for h, body in told if body]
+    assert any(h["event"] == "step" for h, _ in shapes)
+    assert all(size == 4 * h["frames"] * h["height"] * h["width"] for h, size in shapes)
+
+
+def test_a_race_that_nobody_watches_stops(client: TestClient, picture: str) -> None:
+    app: Any = client.app
+    heard = []
+
+    def tell(message: bytes) -> None:
+        if len(heard) == 4:
+            raise Stopped
+        heard.append(message)
+
+    with pytest.raises(Stopped):
+        race(app.state.studio, Ask(picture=picture), tell)
+    assert len(heard) == 4
+
+
+def test_a_model_that_cannot_be_opened_is_told() -> None:
+    ready = threading.Event()
+    with TestClient(
+        create_demo(("no/such/model",), "cpu", hosts=("testserver",), on_ready=lambda _: ready.set())
+    ) as client:
+        assert ready.wait(60)
+        assert "no/such/model" in client.get("/api/state").json()["error"]
+    with pytest.raises(SfvError, match="MODEL"):
+        create_demo(("sticker:none",))
+
+
+def test_recipes_are_safe_to_paste(client: TestClient) -> None:
+    app: Any = client.app
+    studio: Studio = app.state.studio
+    row, model = studio.rows[0], studio.models[studio.rows[0].name]
+    ask = Ask(picture="p", mask="m", settings=Settings(seed=4, motion=model.defaults.motion, boomerang=True))
+    for name in ("a b.png", "$(reboot).png", "-rf.png", "../../x.png", "'\"\n`id`.png", "C:\\x\\y.png", ".."):
+        words = shlex.split(command_line(ask, row, model, name, "webp"))
+        assert words[:2] == ["sfv", "generate"] and not words[2].startswith("-") and "/" not in words[2] + words[4]
+        assert words[5:7] == ["--model", row.model] and words[7:] == [
+            *("--seed", "4", "--boomerang", "--steps", "1", "--keep-still", "mask.png"),
+            *("--profile", "exact", "--backend", "eager"),
+        ]
+        compile(python_lines(ask, row, model, name, "webp"), "recipe", "exec")
+
+
+def test_shelves_forget_what_is_least_used() -> None:
+    shelf: Shelf[str] = Shelf(10, len)
+    for key, thing in (("a", "aaaa"), ("b", "bbbb")):
+        shelf.put(key, thing)
+    assert shelf.get("a") == "aaaa"
+    shelf.put("c", "cccc")
+    assert (shelf.get("a"), shelf.get("b"), shelf.get("c"), shelf.held) == ("aaaa", None, "cccc", 8)
+    shelf.put("c", "c" * 20)
+    assert shelf.get("a") is None and shelf.held == 20
+
+
+def test_the_next_free_port_is_taken() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with listen("127.0.0.1", port) as second:
+            assert port < second.getsockname()[1] < port + 50
+    with pytest.raises(SfvError, match="--port"):
+        listen("192.0.2.1", 7860)
+
+
+def test_only_loopback_is_private() -> None:
+    found = [
+        is_loopback(h) for h in ("127.0.0.1", "127.1.2.3", "::1", "localhost", "0.0.0.0", "192.168.1.2", "example.org")
+    ]
+    assert found == [True] * 4 + [False] * 3
+
+
+def test_bad_flags_are_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--port", "70000"]) == 2
+    assert "--port 70000" in capsys.readouterr().err
+    assert main(["demo", "--models", "sticker:none", "--no-open", "--port", "0"]) == 1
+    assert "must be MODEL" in capsys.readouterr().err
