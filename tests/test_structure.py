@@ -25,6 +25,7 @@ FLOORS = {
     "evaluation": 5,
     "batch": 5,
     "bench": 6,
+    "serve": 6,
     "cli": 7,
 }
 LANDLORDS = {
