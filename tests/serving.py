@@ -25,8 +25,6 @@ from sfv.settings import Defaults, Settings
 
 POISON = 666
 """A job with this seed kills every worker that makes it."""
-ONCE = 667
-"""A job with this seed kills the first worker that makes it."""
 STEP = 0.02
 """Seconds of a quick animator's step."""
 CARD = Card("quick", "0" * 16, Defaults(frames=4, height=32, width=32, steps=1, guidance=1), 8, True, True, 2)
@@ -36,9 +34,6 @@ class QuickAnimator:
     """Clips whose pixels tell picture, seed and frame; a step takes STEP seconds."""
 
     card = CARD
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
 
     def animate(
         self, pictures: Sequence[Uint8Picture | Uint8Sticker], settings: Settings, seeds: Sequence[int], watch: Watch
@@ -61,9 +56,7 @@ class QuickAnimator:
 
     def die(self, seeds: Sequence[int]) -> None:
         """As a fault of the machine would have it."""
-        mark = self.data / "died-once"
-        if POISON in seeds or (ONCE in seeds and not mark.exists()):
-            mark.touch()
+        if POISON in seeds:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def note(self, clip: Clip) -> str:
@@ -73,7 +66,7 @@ class QuickAnimator:
 
 def open_quick(settings: ServeSettings, device: str) -> QuickAnimator:
     """An opener, importable by name."""
-    return QuickAnimator(settings.data)
+    return QuickAnimator()
 
 
 def png(seed: int = 0, side: int = 24) -> bytes:

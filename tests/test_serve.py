@@ -26,7 +26,6 @@ from sfv.serve.keys import Keys, new_key
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, Worker
 
-
 PIPES: list[Connection] = []
 
 
@@ -50,7 +49,7 @@ def worker(app: App) -> Worker:
     (service.settings.data / "scratch").mkdir(exist_ok=True)
     ours, theirs = Pipe()
     PIPES.append(ours)  # closed with its last reference, and a worker without a server ends
-    return Worker(duty, theirs, QuickAnimator(service.settings.data), service.store, service.jobs)
+    return Worker(duty, theirs, QuickAnimator(), service.store, service.jobs)
 
 
 def turn(at: Worker) -> int:

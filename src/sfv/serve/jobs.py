@@ -173,7 +173,7 @@ class Jobs:
         values = [literal(v, TABLE.c[k].type).label(k) for k, v in asdict(job).items()]
         waiting = select(func.count()).select_from(TABLE).where(C.status == "queued", C.model == job.model)
         row = select(*values).where(waiting.scalar_subquery() < limit)
-        if not self._count(insert(TABLE).from_select(names, row)):
+        if not self._rows(insert(TABLE).from_select(names, row).returning(TABLE)):  # PostgreSQL counts no such rows
             raise QueueFull(f"{limit} jobs are waiting, which is as many as may; try again later")
 
     def get(self, name: str, owner: str = "") -> Job | None:
