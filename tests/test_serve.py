@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import io
+import logging
 import os
 import random
 import time
@@ -490,7 +491,27 @@ def body(rng: random.Random, seeds: list[bytes]) -> tuple[bytes, str]:
     return whole, rng.choice(kinds)
 
 
+async def post(app: App, data: bytes, kind: str) -> tuple[int, bytes]:
+    """One POST as plain ASGI, which takes a third of a client's time; status and body."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {"path": "/v1/videos", "raw_path": b"/v1/videos", "root_path": "", "query_string": b""}
+    scope |= {"headers": [(b"content-type", kind.encode("latin-1"))], "client": ("x", 1), "server": ("x", 80)}
+    await app(scope, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette drops files half read
+@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
 def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     rng, codes = random.Random(0), dict[int, int]()
     seeds = []
     for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
@@ -499,13 +520,11 @@ def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
         seeds.append(out.getvalue())
 
     async def all_of_them(app: App) -> None:
-        async with asking(app) as client:
-            for i in range(10_000):
-                data, kind = body(rng, seeds)
-                path = "/v1/videos"
-                answer = await client.post(path, content=data, headers={"content-type": kind.encode("latin-1")})
-                codes[answer.status_code] = codes.get(answer.status_code, 0) + 1
-                assert answer.status_code < 500, (i, data, kind, answer.text)
+        for i in range(10_000):
+            data, kind = body(rng, seeds)
+            status, said = await post(app, data, kind)
+            codes[status] = codes.get(status, 0) + 1
+            assert status < 500, (i, data, kind, said)
 
     for app in made(tmp_path, queue=100_000):
         asyncio.run(all_of_them(app))
