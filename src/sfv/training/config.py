@@ -239,6 +239,11 @@ def _rival(**changes: Any) -> StudentTraining:
     return StudentTraining(**(shared | changes))
 
 
+def _plus(**changes: Any) -> StudentTraining:
+    """SF-V+: adapters at ten times the rate, calm clips, frame differences (docs/paper.md)."""
+    return _rival(**({"lora": 32, "lr": 2e-4, "differences": True, "motion_most": 140} | changes))
+
+
 PRESETS: dict[str, dict[str, Stages]] = {
     # two CPU cores, about three hours in all
     "sticker-cpu": {
@@ -262,21 +267,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=2000, clips=5, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=3700, clips=3, p_mean=1.0, wide=0.15, drop=0.1),
         ),
-        "student": (
-            StudentTraining(
-                steps=1700,
-                clips=2,
-                lr=1e-5,
-                lr_heads=3e-3,
-                motion_most=140,
-                head_start=80,
-                feature_matching=1.0,
-                warmup=0,
-                decay_from=0.4,
-                ema=0.998,
-                save_minutes=4.0,
-            ),
-        ),
+        "student": (_plus(steps=1000, ema=0.995),),
         "decoder": (
             DecoderTraining(steps=2500, clips=12, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
             _decoder(steps=1500, clips=1, frames=5, guided=False),
@@ -302,23 +293,20 @@ PRESETS: dict[str, dict[str, Stages]] = {
             TeacherTraining(steps=15000, clips=64, frames=8, p_mean=1.2, wide=0.15, drop=0.1, decay_from=1.0),
             TeacherTraining(steps=20000, clips=32, p_mean=1.2, wide=0.15, drop=0.1, ema=0.9995),
         ),
-        "student": (
-            StudentTraining(
-                steps=8000, clips=16, lr=3e-5, lr_heads=3e-3, head_start=200, feature_matching=1.0, warmup=0, ema=0.998
-            ),
-        ),
+        "student": (_plus(steps=8000, clips=16, lora=64, head_start=200, ema=0.998),),
         "decoder": (
             DecoderTraining(steps=20000, clips=96, crop=64, warmup=50, edges=0.2, decay_from=1.0, guided=False),
             _decoder(steps=8000, clips=8, frames=8, guided=False),
             _decoder(steps=4000, clips=8, frames=8, lr=1e-3, restored=0.4, decay_from=1.0),
             _decoder(steps=8000, clips=8, frames=8, lr=1e-3, restored=0.7, doubt=0.03, trust=5),
+            SLIM,
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
     # recipes side by side on two CPU cores, equal budgets, each at the better of two rates (docs/paper.md):
     # `runs/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
-    "sfv-plus-cpu": {"student": (_rival(lora=32, lr=2e-4, differences=True, motion_most=140),)},
+    "sfv-plus-cpu": {"student": (_plus(),)},
     "ladd-cpu": {
         "student": (
             _rival(
