@@ -12,7 +12,7 @@ const ROOM = 200e6; // and their bytes
 const SIDE = 512; // pixels of a mask's longer side
 const now = { server: null, picture: null, mask: null, clip: null, racing: null, sweeping: false };
 const stage = new Player($("clip"));
-const liveStage = new Player($("live-clip"));
+const liveStage = new Player($("live-clip"), true);
 
 // --- what is asked for ---
 
@@ -566,7 +566,7 @@ async function start() {
   ranges(model);
   examples(now.server.examples);
   race.prepare($("lanes"), now.server.models);
-  if (!now.picture) await example(now.server.examples.includes("frog.png") ? "frog.png" : now.server.examples[0]);
+  if (!now.picture) await example(now.server.examples.includes("cat.png") ? "cat.png" : now.server.examples[0]);
 }
 
 const known = () => wire.state().catch((error) => notice(error));
