@@ -1,14 +1,15 @@
 """How soon the page moves and how often live mode remakes its clip, in real Chromium.
 
-python runs/bench_page.py OUT.json [--visits 3] [--seconds 20]
+python runs/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs]
 
-First clip: seconds from navigation to the first painted clip, a new server and a new browser context each time (a server
-remembers clips), the server warm (that is when `sfv demo` opens a browser). Live: arrivals of painted clips while the motion slider sweeps by itself,
-after two seconds of warming up; encoding is not repeated there, so seconds are told by stage. Needs playwright and
-Debian's chromium; nothing else may run.
+First clip: seconds from navigation to the first painted clip, a new server and browser context each time (a server
+remembers clips), after the server said that it is warm, which is when `sfv demo` opens a browser. Live: arrivals of
+painted clips while the motion slider sweeps by itself, after two seconds of warming up; the picture is encoded once
+there. `--pictures` writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's chromium; nothing else may run.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 FLAGS = (
@@ -80,6 +82,31 @@ def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
     }
 
 
+def pictures(browser: Browser, url: str, folder: Path) -> None:
+    """The page as it looks: a clip, the end of a race, and a phone in the dark."""
+    page = visit(browser, url)
+    page.set_viewport_size({"width": 1180, "height": 940})
+    page.fill("#seed", "4")
+    page.wait_for_timeout(3000)
+    keep(page.screenshot(), folder / "demo.webp")
+    page.click("#tab-race")
+    page.click("#start")
+    page.wait_for_selector("#verdict[data-ratio]", timeout=120_000)
+    page.wait_for_timeout(500)
+    keep(page.screenshot(), folder / "race.webp")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#tab-animate")
+    page.wait_for_timeout(500)
+    keep(page.screenshot(), folder / "phone.webp")
+    page.context.close()
+
+
+def keep(shot: bytes, path: Path) -> None:
+    """A screenshot as webp."""
+    Image.open(io.BytesIO(shot)).convert("RGB").save(path, "WEBP", quality=85, method=6)
+
+
 LEGEND = """() => [...document.getElementById("legend").children]
     .map((line) => [...line.children].map((cell) => cell.innerText).join("\t"))"""
 
@@ -90,6 +117,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--visits", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--pictures", type=Path)
     wish = parser.parse_args()
     load = os.getloadavg()[0]
     with sync_playwright() as driver:
@@ -97,6 +125,8 @@ def main() -> None:
         seen = [first_clip(browser) for _ in range(wish.visits)]
         with served() as (url, ready):
             sweep = live(browser, url, wish.seconds)
+            if wish.pictures:
+                pictures(browser, url, wish.pictures)
         browser.close()
     result = {
         "command": f"python runs/bench_page.py --visits {wish.visits} --seconds {wish.seconds:g}",
