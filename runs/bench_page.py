@@ -5,7 +5,8 @@ python runs/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs]
 First clip: seconds from navigation to the first painted clip, a new server and browser context each time (a server
 remembers clips), after the server said that it is warm, which is when `sfv demo` opens a browser. Live: arrivals of
 painted clips while the motion slider sweeps by itself, after two seconds of warming up; the picture is encoded once
-there. `--pictures` writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's chromium; nothing else may run.
+there. `--pictures` writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's
+chromium; nothing else may run.
 """
 
 import argparse
