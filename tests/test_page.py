@@ -279,6 +279,7 @@ def test_live_mode_answers_sliders_and_strokes(page: Page) -> None:
     newer(page, last, "#live-clip")
     page.wait_for_timeout(1500)
     shot(page, "live")
+    assert page.evaluate(SPILLS) == []
     red = pixels(page, "#live-clip")[4:16, 12:40].reshape(-1, 4).astype(int)
     assert ((red[:, 0] - red[:, 1]) > 60).mean() > 0.1
     before = turn(page)
@@ -296,12 +297,20 @@ def test_the_camera_takes_a_picture(page: Page) -> None:
     assert "camera.png" in page.inner_text("#command") and page.input_value("#format") == "mp4"
 
 
+SPILLS = """() => [...document.querySelectorAll("main .panel *, main .stage *")].filter((one) => {
+    const [box, card] = [one.getBoundingClientRect(), one.closest(".panel, .stage").getBoundingClientRect()];
+    return box.width && (box.right > card.right + 1 || box.left < card.left - 1);
+}).map((one) => one.outerHTML.slice(0, 80))"""
+"""What sticks out of its card."""
+
+
 def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for view in ("animate", "live", "race"):
         page.click(f"#tab-{view}")
         page.wait_for_timeout(100)
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.evaluate(SPILLS) == [], view
         shot(page, f"phone-{view}")
 
 

@@ -78,12 +78,16 @@ function show(clip, wanted) {
   const busy = Object.values(clip.seconds).reduce((a, b) => a + b, 0);
   const calls = clip.calls === 1 ? "one network call" : `${clip.calls} network calls`;
   $("told").textContent = `${busy.toFixed(2)} s, ${calls}, ${clip.frames} frames`;
-  $("command").textContent = clip.command;
+  $("command").replaceChildren(...unbroken(clip.command));
   $("python").textContent = clip.python;
   $("recipe").hidden = false;
   links();
   remember(clip, wanted);
 }
+
+/** Words that a line may end between, but not within. */
+const unbroken = (text) =>
+  text.split(" ").flatMap((word, i) => [i ? " " : "", Object.assign(document.createElement("span"), { textContent: word })]);
 
 function links() {
   const { picture, mask } = now;
