@@ -1,24 +1,29 @@
 """How soon the page moves and how often live mode remakes its clip, in real Chromium.
 
-python runs/bench_page.py OUT.json [--visits 5] [--seconds 20]
+python runs/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs]
 
-First clip: milliseconds from navigation to the first painted clip, a fresh browser context each time, the server warm
-(that is when `sfv demo` opens a browser). Live: arrivals of painted clips while the motion slider sweeps by itself,
-after two seconds of warming up; encoding is not repeated there, so seconds are told by stage. Needs playwright and
-Debian's chromium; nothing else may run.
+First clip: seconds from navigation to the first painted clip, a new server and browser context each time (a server
+remembers clips), after the server said that it is warm, which is when `sfv demo` opens a browser. Live: arrivals of
+painted clips while the motion slider sweeps by itself, after two seconds of warming up; the picture is encoded once
+there. `--pictures` writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's
+chromium; nothing else may run.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 FLAGS = (
@@ -36,14 +41,25 @@ def visit(browser: Browser, url: str) -> Any:
     return page
 
 
-def first_clips(browser: Browser, url: str, count: int) -> list[float]:
+@contextmanager
+def served() -> Iterator[tuple[str, str]]:
+    """A fresh server's address, and what it says when it is warm."""
+    command = [sys.executable, "-m", "sfv", "demo", "--no-open", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().split()[0], server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def first_clip(browser: Browser) -> float:
     """Seconds from navigation to the first painted clip."""
-    found = []
-    for _ in range(count):
+    with served() as (url, _):
         page = visit(browser, url)
-        found.append(page.evaluate(MARKS, "clip")[0] / 1000)
+        seconds = float(page.evaluate(MARKS, "clip")[0]) / 1000
         page.context.close()
-    return found
+        return seconds
 
 
 def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
@@ -67,6 +83,31 @@ def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
     }
 
 
+def pictures(browser: Browser, url: str, folder: Path) -> None:
+    """The page as it looks: a clip, the end of a race, and a phone in the dark."""
+    page = visit(browser, url)
+    page.set_viewport_size({"width": 1180, "height": 940})
+    page.fill("#seed", "4")
+    page.wait_for_timeout(3000)
+    keep(page.screenshot(), folder / "demo.webp")
+    page.click("#tab-race")
+    page.click("#start")
+    page.wait_for_selector("#verdict[data-ratio]", timeout=120_000)
+    page.wait_for_timeout(500)
+    keep(page.screenshot(), folder / "race.webp")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#tab-animate")
+    page.wait_for_timeout(500)
+    keep(page.screenshot(), folder / "phone.webp")
+    page.context.close()
+
+
+def keep(shot: bytes, path: Path) -> None:
+    """A screenshot as webp."""
+    Image.open(io.BytesIO(shot)).convert("RGB").save(path, "WEBP", quality=85, method=6)
+
+
 LEGEND = """() => [...document.getElementById("legend").children]
     .map((line) => [...line.children].map((cell) => cell.innerText).join("\t"))"""
 
@@ -75,24 +116,26 @@ def main() -> None:
     """Serve, visit, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--visits", type=int, default=5)
+    parser.add_argument("--visits", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--pictures", type=Path)
     wish = parser.parse_args()
-    command = [sys.executable, "-m", "sfv", "demo", "--no-open", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as driver:
-        assert server.stdout is not None
-        url, ready = server.stdout.readline().split()[0], server.stdout.readline().strip()
+    load = os.getloadavg()[0]
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        seen = first_clips(browser, url, wish.visits)
-        result = {
-            "command": "python runs/bench_page.py",
-            "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": os.getloadavg()[0]},
-            "server": ready,
-            "first_clip_seconds": {"first_visit": seen[0], "median": statistics.median(seen), "all": seen},
-            "live": live(browser, url, wish.seconds),
-        }
+        seen = [first_clip(browser) for _ in range(wish.visits)]
+        with served() as (url, ready):
+            sweep = live(browser, url, wish.seconds)
+            if wish.pictures:
+                pictures(browser, url, wish.pictures)
         browser.close()
-        server.terminate()
+    result = {
+        "command": f"python runs/bench_page.py --visits {wish.visits} --seconds {wish.seconds:g}",
+        "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": load},
+        "server": ready,
+        "first_clip_seconds": {"median": statistics.median(seen), "worst": max(seen), "all": seen},
+        "live": sweep,
+    }
     wish.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

@@ -139,9 +139,7 @@ def test_a_dropped_picture_plays(page: Page) -> None:
     seen = moments(page)
     assert max(float(np.abs(a.astype(int) - seen[0]).mean()) for a in seen[1:]) > 0.2
     picture = np.asarray(Image.open(EXAMPLES / "owl.png").convert("RGBA").resize((128, 128)), int)
-    assert (
-        np.abs(seen[0][..., :3].astype(int) - picture[..., :3])[picture[..., 3] > 250].mean() < 30
-    )  # the owl, no frog
+    assert np.abs(seen[0][..., :3].astype(int) - picture[..., :3])[picture[..., 3] > 250].mean() < 30  # the owl, no cat
     page.click("#play")
     assert len({still.tobytes() for still in moments(page, count=3)}) == 1
     assert "my owl.png" in page.inner_text("#command")
@@ -195,6 +193,7 @@ def fetched(page: Page, kind: str, folder: Path) -> Path:
 
 
 def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path) -> None:
+    page.check("input[name=loop][value=forward]", force=True)
     with Image.open(fetched(page, "gif", tmp_path)) as gif:
         assert gif.format == "GIF" and getattr(gif, "n_frames", 1) == 14
     brushed(page)
@@ -210,12 +209,12 @@ def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path
     path = fetched(page, "webp-clear", tmp_path)
     made = frames(path)
     assert len(made) == 26 and made.shape[-1] == 4 and made[..., 3].min() < 255 and made[..., 3].max() == 255
-    for name, link in (("frog.png", "#save-picture"), ("mask.png", "#save-mask")):
+    for name, link in (("cat.png", "#save-picture"), ("mask.png", "#save-mask")):
         with page.expect_download() as waiting:
             page.click(link)
         assert waiting.value.suggested_filename == name
         waiting.value.save_as(tmp_path / name)
-    assert "--keep-still mask.png" in page.inner_text("#command") and path.name == "frog-clip.webp"
+    assert "--keep-still mask.png" in page.inner_text("#command") and path.name == "cat-clip.webp"
     for by in again(page.inner_text("#command"), page.inner_text("#python"), tmp_path):
         assert np.array_equal(frames(by), made)
 
@@ -244,11 +243,11 @@ def again(command: str, lines: str, folder: Path) -> list[Path]:
     )
     for name in ("a", "b"):
         (folder / name).mkdir()
-        for file in ("frog.png", "mask.png"):
+        for file in ("cat.png", "mask.png"):
             shutil.copy(folder / file, folder / name)
     env = os.environ | {"OMP_NUM_THREADS": "1", "SFV_CACHE": str(folder / "cache")}
     subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True, capture_output=True)
-    return [folder / name / "frog-clip.webp" for name in ("a", "b")]
+    return [folder / name / "cat-clip.webp" for name in ("a", "b")]
 
 
 def frames(path: Path) -> np.ndarray[Any, Any]:
@@ -280,6 +279,7 @@ def test_live_mode_answers_sliders_and_strokes(page: Page) -> None:
     newer(page, last, "#live-clip")
     page.wait_for_timeout(1500)
     shot(page, "live")
+    assert page.evaluate(SPILLS) == []
     red = pixels(page, "#live-clip")[4:16, 12:40].reshape(-1, 4).astype(int)
     assert ((red[:, 0] - red[:, 1]) > 60).mean() > 0.1
     before = turn(page)
@@ -297,12 +297,20 @@ def test_the_camera_takes_a_picture(page: Page) -> None:
     assert "camera.png" in page.inner_text("#command") and page.input_value("#format") == "mp4"
 
 
+SPILLS = """() => [...document.querySelectorAll("main .panel *, main .stage *")].filter((one) => {
+    const [box, card] = [one.getBoundingClientRect(), one.closest(".panel, .stage").getBoundingClientRect()];
+    return box.width && (box.right > card.right + 1 || box.left < card.left - 1);
+}).map((one) => one.outerHTML.slice(0, 80))"""
+"""What sticks out of its card."""
+
+
 def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for view in ("animate", "live", "race"):
         page.click(f"#tab-{view}")
         page.wait_for_timeout(100)
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.evaluate(SPILLS) == [], view
         shot(page, f"phone-{view}")
 
 

@@ -62,7 +62,7 @@ def preview(model: VideoModel, start: Start, x0_hat: Latents) -> torch.Tensor:
 
 def race(studio: Studio, ask: Ask, tell: Tell) -> None:
     """Run every model of the page; only for the computing thread. `tell` may raise Stopped."""
-    opaque = ask.settings.model_copy(update={"transparent": False, "steps": None})
+    opaque = ask.settings.model_copy(update={"transparent": False, "steps": None, "boomerang": False})
     ask = ask.model_copy(update={"settings": opaque})
     totals: list[float] = []
     tell(packed({"event": "lanes", "lanes": [row.name for row in studio.rows]}))

@@ -12,7 +12,7 @@ const ROOM = 200e6; // and their bytes
 const SIDE = 512; // pixels of a mask's longer side
 const now = { server: null, picture: null, mask: null, clip: null, racing: null, sweeping: false };
 const stage = new Player($("clip"));
-const liveStage = new Player($("live-clip"));
+const liveStage = new Player($("live-clip"), true);
 
 // --- what is asked for ---
 
@@ -78,12 +78,16 @@ function show(clip, wanted) {
   const busy = Object.values(clip.seconds).reduce((a, b) => a + b, 0);
   const calls = clip.calls === 1 ? "one network call" : `${clip.calls} network calls`;
   $("told").textContent = `${busy.toFixed(2)} s, ${calls}, ${clip.frames} frames`;
-  $("command").textContent = clip.command;
+  $("command").replaceChildren(...unbroken(clip.command));
   $("python").textContent = clip.python;
   $("recipe").hidden = false;
   links();
   remember(clip, wanted);
 }
+
+/** Words that a line may end between, but not within. */
+const unbroken = (text) =>
+  text.split(" ").flatMap((word, i) => [i ? " " : "", Object.assign(document.createElement("span"), { textContent: word })]);
 
 function links() {
   const { picture, mask } = now;
@@ -108,7 +112,7 @@ async function take(blob, name) {
     fitFormat();
     mark(name);
     loadPad();
-    if (!now.racing) race.prepare($("lanes"), now.server.models, bitmap);
+    if (!now.racing && now.server?.models) race.prepare($("lanes"), now.server.models, bitmap);
     animate(0);
     if (document.body.dataset.view === "live") live.change();
   } catch (error) {
@@ -118,7 +122,7 @@ async function take(blob, name) {
 
 /** Transparent formats are for transparent pictures and models with a matte. */
 function fitFormat() {
-  const clear = now.picture.transparent && now.server.model.matte;
+  const clear = now.picture.transparent && now.server?.model?.matte;
   for (const option of $("format").options) if (option.value.endsWith("-clear")) option.disabled = !clear;
   if (clear && !$("format").dataset.touched) $("format").value = "webp-clear";
   if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
@@ -379,6 +383,7 @@ function recall({ clip, wanted, picture, mask, choice }) {
   fitFormat();
   $("format").value = choice;
   $("unmask").hidden = !mask;
+  $("mask-text").textContent = mask ? "Change what is kept still" : "Brush what may not move";
   outputs();
   mark(picture.name);
   loadPad();
@@ -394,7 +399,7 @@ let drawn = false;
 
 const live = new Live(
   async () => {
-    if (!now.picture) return null;
+    if (!now.picture || !now.server?.ready) return null;
     if (drawn) {
       drawn = false;
       now.sketch = (await wire.upload(await pad.blob())).id;
@@ -565,8 +570,11 @@ async function start() {
   $("machine").textContent = model.device === "cpu" ? `${cores} CPU threads, no graphics card needed.` : `Computed on ${model.device}.`;
   ranges(model);
   examples(now.server.examples);
-  race.prepare($("lanes"), now.server.models);
-  if (!now.picture) await example(now.server.examples.includes("frog.png") ? "frog.png" : now.server.examples[0]);
+  race.prepare($("lanes"), now.server.models, now.picture?.bitmap);
+  if (now.picture) {
+    fitFormat();
+    animate(0);
+  } else await example(now.server.examples.includes("cat.png") ? "cat.png" : now.server.examples[0]);
 }
 
 const known = () => wire.state().catch((error) => notice(error));

@@ -4,8 +4,10 @@ const players = new Set();
 export const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Player {
-  constructor(canvas) {
+  /** `bounce` shows the frames there and back. */
+  constructor(canvas, bounce = false) {
     this.canvas = canvas;
+    this.bounce = bounce;
     this.context = canvas.getContext("2d");
     this.clip = null;
     this.shown = -1;
@@ -26,11 +28,17 @@ export class Player {
   paint(now) {
     if (!this.clip?.data) return;
     const { frames, width, height, fps, data } = this.clip;
-    const at = this.playing ? Math.floor((now / 1000) * (fps ?? 12)) % frames : Math.max(0, this.shown);
+    const at = this.playing ? this.turn(Math.floor((now / 1000) * (fps ?? 12)), frames) : Math.max(0, this.shown);
     if (at === this.shown) return;
     this.shown = at;
     const size = width * height * 4;
     this.context.putImageData(new ImageData(data.subarray(at * size, (at + 1) * size), width, height), 0, 0);
+  }
+
+  turn(tick, frames) {
+    if (!this.bounce || frames < 3) return tick % frames;
+    const at = tick % (2 * frames - 2);
+    return at < frames ? at : 2 * frames - 2 - at;
   }
 
   /** Forget the clip, and stop. */

@@ -36,7 +36,7 @@ class Lane {
     this.title.textContent = name;
     this.note.textContent = "waiting";
     this.card.querySelector("canvas").setAttribute("aria-label", `What ${name} makes`);
-    this.player = new Player(this.card.querySelector("canvas"));
+    this.player = new Player(this.card.querySelector("canvas"), true);
     this.running = false;
     if (bitmap) this.still(bitmap);
   }
