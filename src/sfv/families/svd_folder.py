@@ -144,7 +144,12 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
     store(model.denoiser.unet, folder / unet, dtype)
-    _write(folder / unet / "sfv.json", model.defaults.model_dump())
+    write_defaults(model.defaults, folder, unet)
+
+
+def write_defaults(own: Defaults, folder: Path, unet: str) -> None:
+    """What a denoiser is asked for when nothing is said."""
+    _write(folder / unet / "sfv.json", own.model_dump())
 
 
 def _open(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
