@@ -84,3 +84,18 @@ def test_random_folders_are_svds_in_small(random_folder: Path, tmp_path: Path) -
     with pytest.raises(SfvError, match="unknown"):
         write_random(tmp_path / "new", "huge")
     assert not (tmp_path / "new").exists()
+
+
+def test_an_encoder_that_overflows_in_half_precision_computes_in_float32(random_folder: Path, tmp_path: Path) -> None:
+    """SVD's configuration asks for it (force_upcast): otherwise latents are not finite and frames are black."""
+    model = load(random_folder, dtype=torch.float16)
+    pixels, vae = torch.rand(1, 1, 3, 64, 64) * 2 - 1, model.codec.vae  # type: ignore[union-attr]
+    with torch.inference_mode():
+        last = vae.encoder.down_blocks[-1].resnets[-1].conv2  # type: ignore[union-attr]
+        last.weight.mul_(6e4 / last.weight.abs().max())  # type: ignore[union-attr,operator]
+        assert not bool(vae.quant_conv(vae.encoder(pixels[0].half())).isfinite().all())  # type: ignore[operator]
+        raw = model.codec.encode_raw(pixels)  # type: ignore[attr-defined]
+        assert raw.dtype == torch.float32 and bool(raw.isfinite().all())
+        assert vae.dtype == torch.float16
+        vae.float()  # type: ignore[operator]
+        torch.testing.assert_close(raw, model.codec.encode_raw(pixels), rtol=1e-4, atol=1e-4)  # type: ignore[attr-defined]
