@@ -89,7 +89,14 @@ def test_a_few_steps(svd: Path, picture: Path, tmp_path: Path) -> None:
     assert [a[0] for a in again] == ["generate"], "the folder is made once"
 
 
-@pytest.mark.parametrize(("where", "changes"), [("24gb", ["lora=2"]), ("80gb", []), ("8x80gb", [])])
+def test_every_card_has_its_preset(svd: Path, tmp_path: Path) -> None:
+    for where, preset in (("24gb", "svd-24gb"), ("80gb", "svd-80gb"), ("8x80gb", "svd-paper")):
+        asked = commands(tmp_path, "svd_distil.sh", where, svd, tmp_path / "videos", tmp_path / "work", DEVICE="cpu")
+        assert [a[0] for a in asked] == ["encode", "train", "report", "export"]
+        assert asked[1][asked[1].index("--preset") + 1] == preset
+
+
+@pytest.mark.parametrize(("where", "changes"), [("24gb", ["lora=2"]), ("8x80gb", [])])
 def test_distilling(svd: Path, tmp_path: Path, where: str, changes: list[str]) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
