@@ -11,6 +11,8 @@ from sfv.costs import CARDS, Account, account
 from sfv.counting import count
 from sfv.errors import SfvError
 from sfv.families.blueprints import Shapes
+from sfv.families.svd import decoding_bytes
+from sfv.families.svd_folds import at_most
 from sfv.training.account import account as account_training
 from sfv.training.config import PRESETS, StudentTraining
 
@@ -90,6 +92,18 @@ def test_memory_of_decoding(frames: int, want: float) -> None:
     z = torch.empty(frames, 4, 72, 128, device="meta", dtype=torch.float16)
     held = 2 * 97_742_847 + count(lambda: vae.decode(z, num_frames=frames))[1]  # type: ignore[operator]
     assert held / GIB == pytest.approx(want, abs=0.06)
+
+
+def test_decoding_with_fewer_frames_together_needs_less_and_no_more_than_is_estimated() -> None:
+    """All 14 frames together 13.8 GB, one at a time 12.7: the layers over time hold the whole clip."""
+    vae = nn.Module.to(Shapes().rewritten_vae(), torch.float16)
+    z = torch.empty(14, 4, 72, 128, device="meta", dtype=torch.float16)
+    held = {}
+    for few in (14, 4, 1):
+        with at_most(few):
+            held[few] = count(lambda: vae.decode(z, num_frames=14))[1]  # type: ignore[operator]
+        assert 0.8 < held[few] / decoding_bytes(128 * 576 * 1024 * 2, 14, few) <= 1
+    assert held[1] <= held[4] < held[14]
 
 
 def test_a_training_step_is_three_forwards_of_each() -> None:

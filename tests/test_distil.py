@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from sfv.training.config import DecoderTraining
 from sfv.training.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
 from sfv.training.sticker import train_part
+from sfv.training.video import codec_mark
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,18 @@ def test_shards_teach_what_the_codec_draws(shards: Path, tiny_folder: Path) -> N
     torch.testing.assert_close(clips, model.codec.decode(latents).float().clamp(-1, 1))
     losses = [task.step(0, Seeds(0, 0))["loss"] for _ in range(30)]
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_shards_of_a_gpu_are_known_again(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A GPU encodes with weights in float16, training opens them in float32: the same codec."""
+    own, half = load(tiny_folder).codec, load(tiny_folder, dtype=torch.float16).codec
+    shutil.copytree(shards, tmp_path / "gpu")
+    index = tmp_path / "gpu" / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"codec": fingerprint(half)}))
+    assert codec_mark(shards, own) == fingerprint(own) != fingerprint(half) == codec_mark(tmp_path / "gpu", own)
+    with torch.no_grad():
+        half.vae.quant_conv.bias += 1  # type: ignore[attr-defined]
+    assert codec_mark(tmp_path / "gpu", half) != fingerprint(load(tiny_folder, dtype=torch.float16).codec)
 
 
 def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:

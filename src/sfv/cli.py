@@ -17,6 +17,7 @@ from sfv.settings import (
     EncodeSettings,
     EvaluateSettings,
     Format,
+    ImportSettings,
     Profile,
     Settings,
     Speed,
@@ -359,6 +360,26 @@ class Report(Flags):
         return 0
 
 
+class Import(Flags, ImportSettings):
+    """Make a model folder of one file of UNet weights (AnimateLCM-SVD and other fine-tunes) and an SVD folder."""
+
+    file: Annotated[Positional[Path], arg(metavar="UNET.safetensors")]
+    """The weights, under diffusers' or the original names; of a whole checkpoint only the UNet is taken."""
+    base: Annotated[Positional[Path], arg(metavar="SVD")]
+    """The folder that everything else comes from."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.families import svd_folder
+        from sfv.families.svd_import import import_unet
+
+        how = ImportSettings(**self.model_dump(include=set(ImportSettings.model_fields)))
+        print(f"{import_unet(self.file, self.base, self.out, how)}. {svd_folder.NOTICE}")
+        return 0
+
+
 class Export(Flags):
     """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
 
@@ -439,6 +460,7 @@ Command = (
     | Annotated[Count, subcommand("account")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Serve, subcommand("serve")]
 )

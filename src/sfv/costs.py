@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sfv.counting import count
 from sfv.errors import SfvError
 from sfv.families import described
-from sfv.families.blueprints import SVD_SIZE, SVD_TRAINING, Shapes
+from sfv.families.blueprints import Shapes
 from sfv.settings import AccountSettings, split_size
 from sfv.training.account import account as account_training
 from sfv.training.config import PRESETS, StudentTraining, TeacherTraining
@@ -136,7 +136,7 @@ def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
     for name in want.presets:
         counted_stage(name)
     own = described(want.model)
-    shapes = _sized(own, want.size or _text(SVD_SIZE if _is_svds(own) else (own.height, own.width)), want.frames)
+    shapes = _sized(own, want.size or _text(own.generates()), want.frames)
     lesson = _sized(own, want.train_size or _text((own.height, own.width)), want.frames)
     parts = count_clip(shapes)
     price = want.price or CARDS[want.card][2]
@@ -216,10 +216,6 @@ def counted_stage(preset: str) -> StudentTraining | TeacherTraining:
     if not isinstance(stages[-1], StudentTraining | TeacherTraining):
         raise SfvError(f"preset {preset!r} is a {type(stages[-1]).__name__}, which is not counted; choose another")
     return stages[-1]
-
-
-def _is_svds(shapes: Shapes) -> bool:
-    return (shapes.height, shapes.width) == SVD_TRAINING
 
 
 def _text(size: tuple[int, int]) -> str:

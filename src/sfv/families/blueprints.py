@@ -150,6 +150,11 @@ class Shapes:
     vae: Mapping[str, Any] = field(default_factory=lambda: SVD_VAE)
     picture: Mapping[str, Any] = field(default_factory=lambda: SVD_CLIP)
 
+    def generates(self) -> tuple[int, int]:
+        """Height and width of its clips: SVD trains its student smaller than it is shown."""
+        own = self.height, self.width
+        return SVD_SIZE if own == SVD_TRAINING else own
+
     def denoiser(self) -> SVDDenoiser:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
         return SVDDenoiser(_on_meta(UNetSpatioTemporalConditionModel, self.unet))

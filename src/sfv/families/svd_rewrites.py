@@ -22,15 +22,7 @@ from torch import Tensor, nn
 from sfv.families.base import VideoModel
 from sfv.families.decoder import StagedDecoder
 from sfv.families.svd import SVDCodec, SVDDenoiser
-from sfv.families.svd_folds import (
-    AT_MOST,
-    across_space,
-    along_time,
-    flat_conv,
-    flatten_temporal_convs,
-    frame_wise,
-    lean_attention,
-)
+from sfv.families.svd_folds import across_space, along_time, flat_conv, flatten_temporal_convs, lean_attention
 
 Biases = tuple[Tensor, ...]
 """Of the first convolution of each residual block's two parts, with the embedding in it, (b, c), by `places`."""
@@ -222,17 +214,12 @@ class PolyphaseUpsample(Upsample2D):
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *more: Any, **named: Any) -> Tensor:
         """(n, c, h, w) -> (n, o, 2h, 2w); another `output_size` takes diffusers' way."""
-        y, x = hidden_states.shape[-2:]
+        n, _, y, x = hidden_states.shape
         if output_size is not None and tuple(output_size) != (2 * y, 2 * x):
             grown: Tensor = super().forward(hidden_states, output_size)
             return grown
-        few = AT_MOST.get()
-        return frame_wise(self._grown, hidden_states, few) if few < len(hidden_states) else self._grown(hidden_states)
-
-    def _grown(self, frames: Tensor) -> Tensor:
-        n, _, y, x = frames.shape
         bias = None if self.conv.bias is None else self.conv.bias.repeat(4)
-        every = F.conv2d(frames, self.phases, bias, padding=1).unflatten(1, (4, -1))
+        every = F.conv2d(hidden_states, self.phases, bias, padding=1).unflatten(1, (4, -1))
         parts = [every[:, 2 * a + d, :, a : a + y, d : d + x] for a in (0, 1) for d in (0, 1)]
         rows = torch.stack(parts, -1).unflatten(-1, (2, 2)).permute(0, 2, 4, 3, 5, 1)  # (n, y, a, x, d, o)
         return _laid_out(rows.reshape(n, 2 * y, 2 * x, -1).permute(0, 3, 1, 2))
