@@ -403,6 +403,10 @@ def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
     file.write_text('{"keys": []}')
     os.utime(file, (1, 1))
     assert keys.owner(key) is None
+    file.unlink()
+    assert keys.owner(key) is None
+    with pytest.raises(SfvError, match="--new-key"):
+        Keys(file)
 
 
 def test_documentation_needs_nothing_from_elsewhere(app: App) -> None:
