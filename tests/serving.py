@@ -106,6 +106,8 @@ class Live:
                 if httpx.get(f"{self.url}/readyz").status_code == 200:
                     return self
             time.sleep(0.05)
+        self.process.kill()
+        self.process.wait()
         raise AssertionError(self.log.read_text())
 
     def workers(self) -> list[int]:

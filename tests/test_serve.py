@@ -463,6 +463,7 @@ def test_two_servers_do_not_share_a_folder(app: App) -> None:
     [
         (["--queue", "0"], "--queue"),
         (["--database", "mysql://x"], "postgresql"),
+        (["--database", "postgresql+psycopg://a:b@127.0.0.1:1/none"], "--database"),
         (["--new-key", "a"], "--keys"),
         (["--data", "/proc/nowhere"], "--data"),
         (["--store", "ftp://x"], "s3://"),

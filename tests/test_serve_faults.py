@@ -185,9 +185,9 @@ def test_two_servers_share_the_work_of_one_database(tmp_path: Path) -> None:
     """What one machine accepts another may make; when one dies, its lease runs out and the other takes over."""
     shared = {"database": f"sqlite:///{tmp_path}/jobs", "store": str(tmp_path / "files"), "lease": 1.0, "max_batch": 1}
     first, second = Live(tmp_path / "a", **shared), Live(tmp_path / "b", **shared)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda server: server.start(), (first, second)))
     try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda server: server.start(), (first, second)))
         with Client(second.url) as client:
             names = [client.create(png(i), steps=30, seed=i)["id"] for i in range(6)]
             threading.Event().wait(0.3)

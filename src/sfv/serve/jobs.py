@@ -143,11 +143,21 @@ class Jobs:
         self.local = url.startswith("sqlite")
         try:
             self.engine = _engine(url, patient)
-            TABLE.metadata.create_all(self.engine)
+            self._make_table()
         except ImportError as error:
             raise SfvError('a PostgreSQL database needs psycopg; pip install "sfv[postgres]"') from error
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
+
+    def _make_table(self) -> None:
+        """Servers that start at the same moment are in each other's way: whoever comes second finds the table made."""
+        for pause in (0.1, 0.3, 1.0):
+            try:
+                TABLE.metadata.create_all(self.engine)
+                return
+            except SQLAlchemyError:
+                time.sleep(pause)
+        TABLE.metadata.create_all(self.engine)
 
     def close(self) -> None:
         """Give the connections back."""
