@@ -11,10 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import POISON, Live, live, png
+from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
 from sfv.media import read_clip, read_note
+from sfv.serve.app import create_app
 from sfv.serve.client import Client, ServiceError
+from sfv.serve.jobs import Jobs
+from sfv.serve.settings import Order, ServeSettings
 
 EXAMPLE = Path(__file__).parent.parent / "src" / "sfv" / "examples" / "cat.png"
 
@@ -53,6 +56,18 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert [worker] != server.workers()
         metrics = httpx.get(f"{server.url}/metrics").text
         assert "sfv_worker_deaths_total 4.0" in metrics
+
+
+def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5), open_quick).service
+    service.crew.card, died = CARD, threading.Event()
+    job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
+    service.crew.start(lambda word, said: died.set() if word == "died" else None)
+    assert died.wait(60)
+    service.stop()
+    assert not service.lock.is_locked
+    after = Jobs(service.database).get(job.id)
+    assert after and after.crashes >= 1 and after.status == "queued"
 
 
 def test_a_server_that_is_killed_with_a_full_queue_loses_nothing(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ class Worker:
             while not self.stopping.is_set():
                 batch = self._surely(self._claim)
                 made = self._make(batch) if batch else []
+                if batch:
+                    self._say("turned", None)
                 for done in writing:
                     done.result()
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in made]
