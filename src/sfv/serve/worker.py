@@ -89,6 +89,7 @@ class Worker:
         with ThreadPoolExecutor(1) as writer:
             writing: list[Future[None]] = []
             while not self.stopping.is_set():
+                self.awake.clear()
                 batch = self._surely(self._claim)
                 made = self._make(batch) if batch else []
                 if batch:
@@ -98,7 +99,6 @@ class Worker:
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in made]
                 if not batch:
                     self.awake.wait(IDLE)
-                    self.awake.clear()
         self.jobs.close()
 
     def _listen(self) -> None:
@@ -106,9 +106,9 @@ class Worker:
         try:
             while True:
                 word, said = self.pipe.recv()
-                if word == "cancel":
+                if word == "cancel" and said in self.held:
                     self.cancelled.add(said)
-                elif word == "stop":
+                if word == "stop":
                     self.stopping.set()
                 self.awake.set()
         except (EOFError, OSError):
