@@ -313,9 +313,10 @@ async def events(id: str, service: Serving, owner: Owner) -> Response:
     await service.get(id, owner)
 
     async def told() -> AsyncIterator[str]:
-        async for job in service.follow(id, owner):
-            said = json.dumps(Video.of(job).model_dump()) if job else ""
-            yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
+        with contextlib.suppress(SfvError):  # removed by another request: the stream ends, its headers are long sent
+            async for job in service.follow(id, owner):
+                said = json.dumps(Video.of(job).model_dump()) if job else ""
+                yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
 
     return StreamingResponse(told(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
