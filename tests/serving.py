@@ -25,6 +25,8 @@ from sfv.settings import Defaults, Settings
 
 POISON = 666
 """A job with this seed kills every worker that makes it."""
+HANG = 667
+"""A job with this seed never ends."""
 STEP = 0.02
 """Seconds of a quick animator's step."""
 CARD = Card("quick", "0" * 16, Defaults(frames=4, height=32, width=32, steps=1, guidance=1), 8, True, True, 2)
@@ -58,6 +60,8 @@ class QuickAnimator:
         """As a fault of the machine would have it."""
         if POISON in seeds:
             os.kill(os.getpid(), signal.SIGKILL)
+        if HANG in seeds:
+            time.sleep(1000)
 
     def note(self, clip: Clip) -> str:
         """The seed."""
@@ -106,6 +110,8 @@ class Live:
                 if httpx.get(f"{self.url}/readyz").status_code == 200:
                     return self
             time.sleep(0.05)
+        self.process.kill()
+        self.process.wait()
         raise AssertionError(self.log.read_text())
 
     def workers(self) -> list[int]:

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ import httpx
 import pytest
 from PIL import Image
 from serving import CARD, QuickAnimator, open_quick, png
+from sqlalchemy import event
 
 from sfv.cli import main
 from sfv.errors import SfvError
@@ -371,6 +373,24 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         subprocess.run(["umount", place], check=True)
 
 
+def test_a_database_that_is_full_is_507_and_keeps_no_picture(app: App) -> None:
+    engine = app.service.jobs.engine
+    engine.dispose()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1").close())
+    codes = [create(app, seed=i).status_code for i in range(30)]
+    assert set(codes) == {202, 507} and codes == sorted(codes)
+    files = app.service.settings.data / "files"
+    assert len(list(files.rglob("picture"))) == codes.count(202) == app.service.jobs.waiting("quick")
+
+
+def test_a_missing_extra_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "sfv.serve.run", raising=False)
+    assert main(["serve"]) == 1 and 'pip install "sfv[serve]"' in capsys.readouterr().err
+
+
 def test_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys.json"
     assert main(["serve", "--keys", str(file), "--new-key", "anna"]) == 0
@@ -403,6 +423,10 @@ def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
     file.write_text('{"keys": []}')
     os.utime(file, (1, 1))
     assert keys.owner(key) is None
+    file.unlink()
+    assert keys.owner(key) is None
+    with pytest.raises(SfvError, match="--new-key"):
+        Keys(file)
 
 
 def test_documentation_needs_nothing_from_elsewhere(app: App) -> None:
@@ -439,6 +463,7 @@ def test_two_servers_do_not_share_a_folder(app: App) -> None:
     [
         (["--queue", "0"], "--queue"),
         (["--database", "mysql://x"], "postgresql"),
+        (["--database", "postgresql+psycopg://a:b@127.0.0.1:1/none"], "--database"),
         (["--new-key", "a"], "--keys"),
         (["--data", "/proc/nowhere"], "--data"),
         (["--store", "ftp://x"], "s3://"),

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import POISON, Live, live, png
+from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
 from sfv.media import read_clip, read_note
+from sfv.serve.app import create_app
 from sfv.serve.client import Client, ServiceError
+from sfv.serve.jobs import Jobs
+from sfv.serve.settings import Order, ServeSettings
 
 EXAMPLE = Path(__file__).parent.parent / "src" / "sfv" / "examples" / "cat.png"
 
@@ -53,6 +56,18 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert [worker] != server.workers()
         metrics = httpx.get(f"{server.url}/metrics").text
         assert "sfv_worker_deaths_total 4.0" in metrics
+
+
+def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5), open_quick).service
+    service.crew.card, died = CARD, threading.Event()
+    job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
+    service.crew.start(lambda word, said: died.set() if word == "died" else None)
+    assert died.wait(60)
+    service.stop()
+    assert not service.lock.is_locked
+    after = Jobs(service.database).get(job.id)
+    assert after and after.crashes >= 1 and after.status == "queued"
 
 
 def test_a_server_that_is_killed_with_a_full_queue_loses_nothing(tmp_path: Path) -> None:
@@ -185,9 +200,9 @@ def test_two_servers_share_the_work_of_one_database(tmp_path: Path) -> None:
     """What one machine accepts another may make; when one dies, its lease runs out and the other takes over."""
     shared = {"database": f"sqlite:///{tmp_path}/jobs", "store": str(tmp_path / "files"), "lease": 1.0, "max_batch": 1}
     first, second = Live(tmp_path / "a", **shared), Live(tmp_path / "b", **shared)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda server: server.start(), (first, second)))
     try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda server: server.start(), (first, second)))
         with Client(second.url) as client:
             names = [client.create(png(i), steps=30, seed=i)["id"] for i in range(6)]
             threading.Event().wait(0.3)

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -188,9 +189,16 @@ def test_cancelled_and_expired(jobs: Jobs) -> None:
     assert [j.id for j in jobs.expired()] == [row.id] and jobs.known([row.id, "x"]) == {row.id}
 
 
+def test_servers_may_start_at_the_same_moment(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for found in list(pool.map(Jobs, [f"sqlite:///{tmp_path}/jobs"] * 8)):
+            assert found.counts("m") == {}
+            found.close()
+
+
 def test_a_database_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(DatabaseError) as caught:
-        Jobs("postgresql+psycopg://secret:word@127.0.0.1:1/none")
+        Jobs("postgresql+psycopg://secret:word@127.0.0.1:1/none?connect_timeout=1")
     assert "\n" not in str(caught.value) and "word" not in str(caught.value)
 
 

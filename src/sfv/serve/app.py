@@ -33,6 +33,7 @@ CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
 SAID = {
     400: "malformed",
     401: "no valid key",
+    403: "sent by a page of another site",
     404: "no such video",
     409: "not completed",
     413: "too large",
@@ -146,7 +147,7 @@ async def _owner(request: Request, service: Serving) -> str:
 
 
 Owner = Annotated[str, Depends(_owner)]
-videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 503))
+videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 403, 503))
 upkeep = APIRouter(tags=["upkeep"])
 
 
@@ -312,9 +313,10 @@ async def events(id: str, service: Serving, owner: Owner) -> Response:
     await service.get(id, owner)
 
     async def told() -> AsyncIterator[str]:
-        async for job in service.follow(id, owner):
-            said = json.dumps(Video.of(job).model_dump()) if job else ""
-            yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
+        with contextlib.suppress(SfvError):  # removed by another request: the stream ends, its headers are long sent
+            async for job in service.follow(id, owner):
+                said = json.dumps(Video.of(job).model_dump()) if job else ""
+                yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
 
     return StreamingResponse(told(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 

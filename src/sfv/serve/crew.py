@@ -89,7 +89,8 @@ class _Slot:
         self.crew, self.index, self.device = crew, index, device
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
-        self.ready = False
+        self.ready = self.busy = False
+        self.heard = 0.0
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"sfv-worker-{index}", daemon=True)
 
@@ -129,7 +130,7 @@ class _Slot:
             self.say("stop", None)
         self._listen(ours, process)
         process.join()
-        lived, self.ready = self.ready, False
+        lived, self.ready, self.busy = self.ready, False, False
         with self.lock:
             self.pipe = None
         ours.close()
@@ -137,9 +138,14 @@ class _Slot:
         return lived
 
     def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
-        """Until the process has ended and its last word is heard."""
+        """Until the process has ended and its last word is heard; one that is stuck is killed."""
         while True:
-            if pipe not in wait([pipe, process.sentinel]):
+            said = wait([pipe, process.sentinel], min(1.0, self.crew.settings.stuck))
+            if not said:
+                if self.busy and time.monotonic() - self.heard > self.crew.settings.stuck:
+                    process.kill()
+                continue
+            if pipe not in said:
                 return
             try:
                 self._hear(*pipe.recv())
@@ -147,6 +153,7 @@ class _Slot:
                 return
 
     def _hear(self, word: str, said: Any) -> None:
+        self.heard, self.busy = time.monotonic(), word == "started" or (self.busy and word != "turned")
         if word == "ready":
             self.crew.card, self.ready = said, True
         elif word == "broken":

@@ -48,6 +48,8 @@ class ServeSettings(Speed):
     """Seconds that running jobs have after SIGTERM; later they go back to the queue."""
     lease: float = Field(default=30, ge=0.5, le=3600)
     """Seconds after which the jobs of a machine that no longer answers go back to the queue."""
+    stuck: float = Field(default=900, gt=0)
+    """Seconds without a finished step after which a worker is killed and its job tried again, three times in all."""
     body_seconds: float = Field(default=60, gt=0)
     """Seconds within which a request must have arrived."""
 

@@ -59,7 +59,7 @@ def work(duty: Duty, pipe: Connection) -> None:
     keep_memory()
     try:
         animator = duty.opener(duty.settings, duty.device)
-        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database)
+        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
     except SfvError as error:
         pipe.send(("broken", str(error)))
         return
@@ -89,14 +89,16 @@ class Worker:
         with ThreadPoolExecutor(1) as writer:
             writing: list[Future[None]] = []
             while not self.stopping.is_set():
+                self.awake.clear()
                 batch = self._surely(self._claim)
                 made = self._make(batch) if batch else []
+                if batch:
+                    self._say("turned", None)
                 for done in writing:
                     done.result()
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in made]
                 if not batch:
                     self.awake.wait(IDLE)
-                    self.awake.clear()
         self.jobs.close()
 
     def _listen(self) -> None:
@@ -104,9 +106,9 @@ class Worker:
         try:
             while True:
                 word, said = self.pipe.recv()
-                if word == "cancel":
+                if word == "cancel" and said in self.held:
                     self.cancelled.add(said)
-                elif word == "stop":
+                if word == "stop":
                     self.stopping.set()
                 self.awake.set()
         except (EOFError, OSError):
