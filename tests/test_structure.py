@@ -19,6 +19,7 @@ FLOORS = {
     "adversary": 2,
     "families": 2,
     "generation": 3,
+    "manifest": 3,
     "data": 3,
     "speed": 4,
     "training": 5,
@@ -26,6 +27,7 @@ FLOORS = {
     "batch": 5,
     "bench": 6,
     "doctor": 6,
+    "ray": 6,
     "cli": 7,
 }
 LANDLORDS = {

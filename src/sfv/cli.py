@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -11,7 +12,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, StudySettings
+from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, Spread, StudySettings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -36,7 +37,7 @@ class Flags(BaseModel):
             raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
 
 
-class Generate(Flags, Settings, Speed):
+class Generate(Flags, Settings, Speed, Spread):
     """Animate pictures: files or folders of files, one clip each."""
 
     images: Pictures
@@ -51,19 +52,37 @@ class Generate(Flags, Settings, Speed):
     """auto, cpu, cuda, cuda:1, mps."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print one JSON object per clip instead of text."""
+    resume: bool = False
+    """Keep manifest.jsonl beside the clips, and leave alone what it says is done and whole."""
+    ray: bool = False
+    """Spread many pictures over processes and machines with Ray Data; always resumes (docs/scale.md)."""
 
     def run(self) -> int:
         """Exit code: 0, or 1 if any picture failed."""
-        from sfv.batch import animate_files
+        made = failed = 0
+        for report in self._reports():
+            bad = "error" in report
+            made, failed = made + (not bad), failed + bad
+            if bad or self.json_ or not self.ray:
+                _say(report, self.json_)
+        if (self.ray or self.resume) and not self.json_:
+            print(f"{made} made, {failed} failed; the others were there already")
+        return int(failed > 0)
 
+    def _reports(self) -> Iterator[dict[str, Any]]:
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
-        reports = animate_files(self.images, self.model, settings, self.out, self.format, self.device, speed)
-        failed = 0
-        for report in reports:
-            failed += "error" in report
-            _say(report, self.json_)
-        return int(failed > 0)
+        spread = Spread(**self.model_dump(include=set(Spread.model_fields)))
+        asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
+        if not self.ray:
+            if spread != Spread():
+                raise FlagError("--ray-address, --ray-workers and --ray-threads need --ray")
+            from sfv.batch import animate_files
+
+            return animate_files(*asked, self.resume)
+        from sfv.ray.folder import animate_folder
+
+        return animate_folder(*asked, spread)
 
 
 class Replay(Flags):
