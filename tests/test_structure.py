@@ -27,8 +27,9 @@ FLOORS = {
     "batch": 5,
     "bench": 6,
     "doctor": 6,
-    "ray": 6,
-    "cli": 7,
+    "serve": 6,
+    "ray": 7,
+    "cli": 8,
 }
 LANDLORDS = {
     "av": {"media"},

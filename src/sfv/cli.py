@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
+from sfv.serve.settings import ServeSettings
 from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, Spread, StudySettings
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
@@ -359,6 +360,35 @@ class Export(Flags):
         return 0
 
 
+class Serve(Flags, ServeSettings):
+    """Animate pictures over HTTP: a queue that outlives restarts, one worker process per device (docs/serve.md)."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every network, which wants --keys and a proxy with TLS in front."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """Port to listen on."""
+    new_key: Annotated[str | None, arg(metavar="NAME")] = None
+    """Add an API key to the file of --keys, print it once, and stop."""
+
+    def run(self) -> int:
+        """Exit code."""
+        if self.new_key is not None:
+            return self._make_key(self.new_key)
+        from sfv.serve import serve
+
+        settings = ServeSettings(**self.model_dump(include=set(ServeSettings.model_fields)))
+        serve(settings, self.host, self.port)
+        return 0
+
+    def _make_key(self, name: str) -> int:
+        from sfv.serve.keys import new_key
+
+        if self.keys is None:
+            raise FlagError("--new-key: name the file of keys with --keys FILE")
+        print(new_key(self.keys, name))
+        return 0
+
+
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
@@ -373,6 +403,7 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Serve, subcommand("serve")]
 )
 
 

@@ -1,6 +1,6 @@
 """A still becomes a moving picture: picture -> Cond -> noise -> ONE network call -> decode -> frames."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -86,6 +86,37 @@ def generate(
     return Clip(frames, latents, small, want, calls, seconds, sticker, alpha)
 
 
+@torch.inference_mode()
+def generate_many(
+    model: VideoModel,
+    pictures: Sequence[Uint8Picture | Uint8Sticker],
+    settings: Settings,
+    seeds: Sequence[int],
+    watch: Watch | None = None,
+) -> list[Clip]:
+    """Animate several pictures in one batch, with equal settings but for the seed; a clip does not depend on the rest.
+
+    Rounding does depend on it (float32: 1e-6). Every clip is told its share of the seconds. Errors as in `generate`.
+    """
+    want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
+    small, stickers = zip(*(fitted(p, want, model) for p in pictures), strict=True)
+    first = torch.cat([as_pixels(s, model) for s in small])
+    with _clock(seconds, "encode", model):
+        cond = condition(model, first, want, names)
+    with _clock(seconds, "unet", model):
+        latents, calls = sample(model, cond, want, watch, names)
+    with _clock(seconds, "decode", model):
+        pixels = model.decode(latents, first, want.decoder)
+        frames = [to_frames(p) for p in pixels.split(1)]
+    with _clock(seconds, "matte", model):
+        parts = zip(pixels.split(1), first.split(1), stickers, strict=True)
+        alphas = [None if s is None else opacity(model, p, f, s) for p, f, s in parts]
+    share = {k: v / len(small) for k, v in seconds.items() if k != "matte" or want.transparent}
+    wants = [want.model_copy(update={"seed": s}) for s in names]
+    columns = zip(frames, latents.split(1), small, wants, stickers, alphas, strict=True)
+    return [Clip(f, z, p, w, calls, dict(share), s, a) for f, z, p, w, s, a in columns]
+
+
 def fitted(
     picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel
 ) -> tuple[Fitted, FittedSticker | None]:
@@ -126,23 +157,26 @@ def as_pixels(picture: Uint8Picture, model: VideoModel) -> Picture:
     return (picture.permute(2, 0, 1)[None].float() / 127.5 - 1).to(model.device)
 
 
-def condition(model: VideoModel, first: Picture, want: Settings) -> Cond:
-    """The fitted picture and the knobs as the network is told them."""
-    noise = seeded_noise([want.seed ^ PICTURE_STREAM], tuple(first.shape[1:]), model.device)
+def condition(model: VideoModel, first: Picture, want: Settings, seeds: Sequence[int] = ()) -> Cond:
+    """The fitted pictures and the knobs as the network is told them; `seeds` where there are several."""
+    noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)
     return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
 
 
-def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = None) -> tuple[Latents, int]:
-    """Latents and the number of network calls (a guided pair counts as two)."""
+def sample(
+    model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = None, seeds: Sequence[int] = ()
+) -> tuple[Latents, int]:
+    """Latents and the number of network calls (a guided pair counts as two); `seeds` where there are several clips."""
+    names = list(seeds) or [want.seed]
     shape = model.codec.latent_shape(_int(want.frames), _int(want.height), _int(want.width))
     steps, guidance = _int(want.steps), float(want.guidance or 1)
     sigmas = karras_sigmas(steps, model.sigma_min, model.sigma_max, model.rho)
-    x = seeded_noise([want.seed], shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
+    x = seeded_noise(names, shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
     told: Callable[[int, Tensor], None] | None = (lambda i, _: watch(i + 1, steps)) if watch else None
     if want.sampler == "consistency":
         if guidance > 1:
             raise SfvError(f"guidance {guidance:g} is for the euler sampler; use guidance 1 with consistency")
-        again = partial(_noise_again, want.seed, shape, model.device)
+        again = partial(_noise_again, names, shape, model.device)
         return consistency(model.denoiser, x, sigmas, cond, again, told), steps
     if guidance == 1:
         return euler(model.denoiser, x, sigmas, cond, watch=told), steps
@@ -150,9 +184,9 @@ def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = 
     return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), scale, told), 2 * steps
 
 
-def _noise_again(seed: int, shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:
+def _noise_again(seeds: list[int], shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:
     """Fresh noise for a later call of the consistency sampler."""
-    return seeded_noise([(seed + call * NOISE_STREAM) % 2**63], shape, device)
+    return seeded_noise([(s + call * NOISE_STREAM) % 2**63 for s in seeds], shape, device)
 
 
 def to_frames(pixels: Tensor) -> Frames:

@@ -1,0 +1,173 @@
+"""The worker processes of one server: started, listened to, started again when they die."""
+
+import atexit
+import multiprocessing
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from sfv.serve.animator import Card, Opener
+from sfv.serve.jobs import DatabaseError, Jobs
+from sfv.serve.settings import ServeSettings
+from sfv.serve.worker import Duty, work
+
+SLOWEST = 10.0
+"""Longest pause before a worker that keeps dying is started again, seconds."""
+Listener = Callable[[str, Any], None]
+"""Told (word, what) from other threads: started, progress, made, finished, failed, trouble, died."""
+
+
+class Crew:
+    """One process per device. All methods may be called from any thread."""
+
+    def __init__(self, settings: ServeSettings, database: str, machine: str, opener: Opener, jobs: Jobs) -> None:
+        self.settings, self.database, self.machine, self.opener, self.jobs = settings, database, machine, opener, jobs
+        self.card: Card | None = None
+        self.broken = ""
+        """Why no worker can start; "" while all is well."""
+        self.stopping = False
+        self.slots = [_Slot(self, i, device) for i, device in enumerate(settings.device)]
+        self.listener: Listener = lambda word, said: None
+
+    def start(self, listener: Listener) -> None:
+        """Start all workers; returns at once."""
+        self.listener = listener
+        atexit.register(self.kill)  # before multiprocessing would wait for workers that ignore SIGTERM
+        for slot in self.slots:
+            slot.thread.start()
+
+    @property
+    def ready(self) -> int:
+        """Workers that have their model open."""
+        return sum(slot.ready for slot in self.slots)
+
+    @property
+    def processes(self) -> list[int]:
+        """Process ids of the workers that live."""
+        return [p.pid for slot in self.slots if (p := slot.process) and p.pid and p.is_alive()]
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._say("wake", None)
+
+    def cancel(self, name: str) -> None:
+        """Nobody wants this job's clip any longer."""
+        self._say("cancel", name)
+
+    def stop(self, grace: float) -> None:
+        """Let every worker finish what it holds; after `grace` seconds kill it and give its jobs back."""
+        self.stopping = True
+        self._say("stop", None)
+        end = time.monotonic() + grace
+        for slot in self.slots:
+            slot.thread.join(max(0.0, end - time.monotonic()))
+            slot.kill()
+            slot.thread.join(10)
+        atexit.unregister(self.kill)
+
+    def kill(self) -> None:
+        """Stop at once; what runs is given back."""
+        self.stopping = True
+        for slot in self.slots:
+            slot.kill()
+
+    def _say(self, word: str, said: Any) -> None:
+        for slot in self.slots:
+            slot.say(word, said)
+
+
+class _Slot:
+    """One device: the process of the moment, and the thread that listens to it."""
+
+    def __init__(self, crew: Crew, index: int, device: str) -> None:
+        self.crew, self.index, self.device = crew, index, device
+        self.process: SpawnProcess | None = None
+        self.pipe: Connection | None = None
+        self.ready = False
+        self.lock = threading.Lock()
+        self.thread = threading.Thread(target=self._run, name=f"sfv-worker-{index}", daemon=True)
+
+    def say(self, word: str, said: Any) -> None:
+        with self.lock:
+            try:
+                if self.pipe:
+                    self.pipe.send((word, said))
+            except OSError:  # it has just died; `_run` sees to it
+                return
+
+    def kill(self) -> None:
+        if self.process and self.process.is_alive():
+            self.process.kill()
+
+    def _run(self) -> None:
+        pause = 0.1
+        while not self.crew.stopping and not self.crew.broken:
+            lived = self._live()
+            if self.crew.stopping or self.crew.broken:
+                return
+            pause = 0.1 if lived else min(2 * pause, SLOWEST)
+            time.sleep(pause)
+
+    def _live(self) -> bool:
+        """One process from birth to death; whether it ever was ready."""
+        name = f"{self.crew.machine}:{self.index}:{secrets.token_hex(4)}"
+        duty = Duty(self.crew.settings, self.crew.database, self.device, name, self.crew.opener)
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(duty, theirs), name=name, daemon=True)
+        process.start()
+        theirs.close()
+        with self.lock:
+            self.process, self.pipe = process, ours
+        if self.crew.stopping:
+            self.say("stop", None)
+        self._listen(ours, process)
+        process.join()
+        lived, self.ready = self.ready, False
+        with self.lock:
+            self.pipe = None
+        ours.close()
+        self._bury(name, process.exitcode)
+        return lived
+
+    def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
+        """Until the process has ended and its last word is heard."""
+        while True:
+            if pipe not in wait([pipe, process.sentinel]):
+                return
+            try:
+                self._hear(*pipe.recv())
+            except (EOFError, OSError):
+                return
+
+    def _hear(self, word: str, said: Any) -> None:
+        if word == "ready":
+            self.crew.card, self.ready = said, True
+        elif word == "broken":
+            self.crew.broken = said
+        self.crew.listener(word, said)
+
+    def _bury(self, name: str, code: int | None) -> None:
+        """What a dead worker held is queued again; blamed on the jobs unless we killed it ourselves."""
+        blame = code != 0 and not self.crew.stopping
+        while True:
+            try:
+                if blame:
+                    back = [job.id for job in self.crew.jobs.give_back_dead(name, self.crew.settings.keep)]
+                else:
+                    back = ["?"] * self.crew.jobs.give_back(name)
+            except DatabaseError as error:
+                self.crew.listener("trouble", error.detail)
+                if self.crew.stopping:  # the lease gives them back
+                    return
+                time.sleep(1)
+                continue
+            break
+        if blame:
+            self.crew.listener("died", back)
+        if back:
+            self.crew.wake()

@@ -1,0 +1,133 @@
+"""What stands in front of every route: body limits and security headers, as plain ASGI; for service and page."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+}
+FORM_ROOM = 64 * 1024
+"""Bytes of a multipart body beside the picture: boundaries and the other fields."""
+
+
+class BodyLimit:
+    """Refuses a body of more than `limit` bytes (413), and one that takes longer than `seconds` to arrive (408).
+
+    Bytes are counted as they come, whatever Content-Length says.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = 60) -> None:
+        self.app, self.limit, self.seconds = app, limit, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        meter = _Meter(self.limit, self.seconds, receive, send)
+        if _promised(scope) > self.limit:
+            meter.refuse(413)
+            await meter.answer()
+            return
+        try:
+            await self.app(scope, meter.receive, meter.send)
+        except _Refused:
+            await meter.answer()
+
+
+class _Refused(Exception):
+    """The body was refused in mid-stream."""
+
+
+class _Meter:
+    """One request's body counter; once it refuses, its answer stands in the place of the application's."""
+
+    def __init__(self, limit: int, seconds: float, receive: Receive, send: Send) -> None:
+        self.left, self.limit, self.seconds = limit, limit, seconds
+        self.end = asyncio.get_running_loop().time() + seconds
+        self.inner_receive, self.inner_send = receive, send
+        self.status, self.started, self.whole, self.answered = 0, False, False, False
+
+    async def receive(self) -> Message:
+        if self.whole:  # what comes after the body is the client's leaving, which may take any time
+            return await self.inner_receive()
+        try:
+            async with asyncio.timeout_at(self.end):
+                message = await self.inner_receive()
+        except TimeoutError as error:
+            self.refuse(408)
+            raise _Refused from error
+        self.left -= len(message.get("body", b""))
+        self.whole = not message.get("more_body", False)
+        if self.left < 0:
+            self.refuse(413)
+            raise _Refused
+        return message
+
+    def refuse(self, status: int) -> None:
+        self.status = status
+
+    async def send(self, message: Message) -> None:
+        if self.status and not self.started:
+            await self.answer()
+            return
+        self.started = True
+        await self.inner_send(message)
+
+    async def answer(self) -> None:
+        """One sentence, once; nothing if the application's own answer has begun."""
+        if self.started or self.answered:
+            return
+        self.answered = True
+        why = f"more than {self.limit:,} bytes" if self.status == 413 else f"not sent within {self.seconds:g} s"
+        body = json.dumps({"error": {"message": f"the body is {why}; send a smaller picture", "code": "body"}}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await self.inner_send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await self.inner_send({"type": "http.response.body", "body": body})
+
+
+def _promised(scope: Scope) -> int:
+    """Content-Length, or 0 where it is not given or no number."""
+    given = dict(scope["headers"]).get(b"content-length", b"")
+    return int(given) if given.isdigit() and len(given) < 19 else 0
+
+
+class SecurityHeaders:
+    """Adds HEADERS and a content policy to every answer that does not bring its own."""
+
+    def __init__(self, app: ASGIApp, policy: str = POLICY) -> None:
+        self.app = app
+        self.headers = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+        self.headers.append((b"content-security-policy", policy.encode()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in self.headers if h[0] not in present)]
+            await send(message)
+
+        await self.app(scope, receive, adding if scope["type"] == "http" else send)
+
+
+def guarded(app: ASGIApp, body: int, origins: Iterable[str] = (), policy: str = POLICY, seconds: float = 60) -> ASGIApp:
+    """The application behind body limit, headers and, for the `origins` named, CORS (off by default).
+
+    `body`: bytes that the picture may have; the whole body may have FORM_ROOM more.
+    """
+    inner: ASGIApp = BodyLimit(app, body + FORM_ROOM, seconds)
+    if allowed := tuple(origins):
+        inner = CORSMiddleware(inner, allow_origins=allowed, allow_methods=["*"], allow_headers=["*"])
+    return SecurityHeaders(inner, policy)

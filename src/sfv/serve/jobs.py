@@ -1,0 +1,330 @@
+"""Jobs in SQL: SQLite for one machine, PostgreSQL for several, by the same statements.
+
+A job is queued, in_progress, completed, failed or cancelled. Who claims one holds it by a lease; a lease that is not
+renewed in time, or whose holder is known to be dead, gives the job back. Times are seconds since 1970.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Double,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    case,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from sfv.errors import SfvError
+from sfv.settings import Settings
+
+OPEN = ("queued", "in_progress")
+CRASHES = 3
+"""Workers that a job may take with it before it fails."""
+KILLED = f"the worker died {CRASHES} times while it made this clip; another picture or smaller settings may work"
+
+TABLE = Table(
+    "sfv_jobs",
+    MetaData(),
+    Column("id", String(40), primary_key=True),
+    Column("owner", String(40), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("format", String(8), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("ready", Double, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("started", Double),
+    Column("finished", Double),
+    Column("expires", Double),
+    Column("worker", String(120), nullable=False),
+    Column("lease", Double, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("error", Text, nullable=False),
+    Index("sfv_jobs_waiting", "status", "model", "created"),
+    Index("sfv_jobs_owned", "owner", "created"),
+    Index("sfv_jobs_expiry", "expires"),
+)
+C = TABLE.c
+
+
+class QueueFull(SfvError):
+    """As many jobs wait as may."""
+
+
+class DatabaseError(SfvError):
+    """The database does not do what it was asked. `full`: for want of room."""
+
+    def __init__(self, error: SQLAlchemyError) -> None:
+        said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
+        super().__init__("the jobs' database does not answer as it should; try again later")
+        self.detail = " ".join(said)
+        """What it said, for the server's log alone: it may name hosts and files."""
+        self.full = "is full" in self.detail or "No space" in self.detail
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row: a request for a clip and what became of it."""
+
+    id: str
+    owner: str
+    model: str
+    kind: str
+    settings: str
+    format: str
+    created: float
+    ready: float
+    deadline: float
+    status: str = "queued"
+    progress: int = 0
+    started: float | None = None
+    finished: float | None = None
+    expires: float | None = None
+    worker: str = ""
+    lease: float = 0.0
+    crashes: int = 0
+    size: int = 0
+    code: str = ""
+    error: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether something will still happen to it."""
+        return self.status in OPEN
+
+    @property
+    def wanted(self) -> Settings:
+        """Its settings, every field filled."""
+        return Settings.model_validate_json(self.settings)
+
+    @property
+    def picture_key(self) -> str:
+        """Where its picture is kept."""
+        return f"{self.id}/picture"
+
+    @property
+    def clip_key(self) -> str:
+        """Where its clip is kept."""
+        return f"{self.id}/clip.{self.format}"
+
+
+class Jobs:
+    """The table of jobs. Every method is one or two short transactions; DatabaseError if they cannot be made."""
+
+    def __init__(self, url: str) -> None:
+        self.local = url.startswith("sqlite")
+        try:
+            self.engine = _engine(url)
+            TABLE.metadata.create_all(self.engine)
+        except ImportError as error:
+            raise SfvError('a PostgreSQL database needs psycopg; pip install "sfv[postgres]"') from error
+        except SQLAlchemyError as error:
+            raise DatabaseError(error) from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def _rows(self, statement: Any) -> list[Job]:
+        try:
+            with self.engine.begin() as connection:
+                return [Job(**row) for row in connection.execute(statement).mappings()]
+        except SQLAlchemyError as error:
+            raise DatabaseError(error) from error
+
+    def _count(self, statement: Any) -> int:
+        try:
+            with self.engine.begin() as connection:
+                return int(connection.execute(statement).rowcount)
+        except SQLAlchemyError as error:
+            raise DatabaseError(error) from error
+
+    def add(self, job: Job, limit: int) -> None:
+        """Put a job at the end of the queue; QueueFull if `limit` jobs of its model wait.
+
+        On PostgreSQL requests in flight at the same moment may exceed the limit by their number.
+        """
+        names = [f.name for f in fields(Job)]
+        values = [literal(v, TABLE.c[k].type).label(k) for k, v in asdict(job).items()]
+        waiting = select(func.count()).select_from(TABLE).where(C.status == "queued", C.model == job.model)
+        row = select(*values).where(waiting.scalar_subquery() < limit)
+        if not self._count(insert(TABLE).from_select(names, row)):
+            raise QueueFull(f"{limit} jobs are waiting, which is as many as may; try again later")
+
+    def get(self, name: str, owner: str = "") -> Job | None:
+        """A job by its id, if it is the owner's ("" where nobody needs a key)."""
+        found = self._rows(select(TABLE).where(C.id == name, C.owner == owner))
+        return found[0] if found else None
+
+    def page(self, owner: str, limit: int, after: Job | None, newest_first: bool) -> list[Job]:
+        """Up to `limit` of the owner's jobs by age, those that come after a given one."""
+        query = select(TABLE).where(C.owner == owner)
+        if after:
+            past, same = (C.created < after.created, C.id < after.id)
+            if not newest_first:
+                past, same = (C.created > after.created, C.id > after.id)
+            query = query.where(or_(past, and_(C.created == after.created, same)))
+        order = (C.created.desc(), C.id.desc()) if newest_first else (C.created, C.id)
+        return self._rows(query.order_by(*order).limit(limit))
+
+    def waiting(self, model: str) -> int:
+        """How many jobs of a model are queued."""
+        return self.counts(model).get("queued", 0)
+
+    def counts(self, model: str) -> dict[str, int]:
+        """How many jobs of a model have each status."""
+        query = select(C.status, func.count()).where(C.model == model).group_by(C.status)
+        try:
+            with self.engine.begin() as connection:
+                return {str(status): int(count) for status, count in connection.execute(query)}
+        except SQLAlchemyError as error:
+            raise DatabaseError(error) from error
+
+    def claim(self, worker: str, model: str, most: int, lease: float, kind: str = "") -> list[Job]:
+        """Take the oldest job that waits (of a kind, if one is named) and up to `most` - 1 like it; [] if none waits.
+
+        A job that has already cost a worker its life is taken alone. On PostgreSQL rows that another machine is
+        taking are passed over (FOR UPDATE SKIP LOCKED); SQLite has one writer at a time.
+        """
+        now = time.time()
+        free = and_(C.status == "queued", C.model == model, C.ready <= now, C.deadline > now)
+        free = and_(free, C.kind == kind, C.crashes == 0) if kind else free
+        line = select(TABLE).where(free).order_by(C.created, C.id)
+        head = self._rows(line.limit(1).with_for_update(skip_locked=True))
+        if not head:
+            return []
+        alike = C.id == head[0].id
+        if not head[0].crashes and most > 1:
+            alike = and_(C.kind == head[0].kind, C.crashes == 0)
+        same = select(C.id).where(free, alike).order_by(C.created, C.id).limit(most)
+        picked = same.with_for_update(skip_locked=True).cte("picked")
+        mine = update(TABLE).where(C.id.in_(select(picked.c.id)), C.status == "queued")
+        taken = mine.values(status="in_progress", worker=worker, lease=now + lease, started=now, progress=0)
+        return sorted(self._rows(taken.returning(TABLE)), key=lambda job: (job.created, job.id))
+
+    def beat(self, worker: str, lease: float) -> set[str]:
+        """Renew the leases of what a worker holds; the ids that it still holds (others were cancelled)."""
+        mine = update(TABLE).where(C.worker == worker, C.status == "in_progress").values(lease=time.time() + lease)
+        return {job.id for job in self._rows(mine.returning(TABLE))}
+
+    def tell(self, names: Sequence[str], worker: str, progress: int) -> None:
+        """How far running jobs are, 0 to 100."""
+        mine = (C.id.in_(names), C.worker == worker, C.status == "in_progress")
+        self._count(update(TABLE).where(*mine).values(progress=progress))
+
+    def finish(self, name: str, worker: str, size: int, keep: float) -> bool:
+        """The clip of `size` bytes is kept; False if the job is no longer the worker's, and nothing changes."""
+        now = time.time()
+        mine = (C.id == name, C.worker == worker, C.status == "in_progress")
+        done = {"status": "completed", "progress": 100, "size": size, "finished": now, "expires": now + keep}
+        return bool(self._count(update(TABLE).where(*mine).values(**done, code="", error="")))
+
+    def fail(self, name: str, worker: str, code: str, why: str, keep: float) -> bool:
+        """A running job has failed, with one sentence; False if it is no longer the worker's."""
+        mine = (C.id == name, C.worker == worker, C.status == "in_progress")
+        return bool(self._count(update(TABLE).where(*mine).values(**_failed(code, why, keep))))
+
+    def give_back(self, worker: str, names: Iterable[str] | None = None, pause: float = 0, why: str = "") -> int:
+        """Running jobs (all of a worker's if none are named) wait again, in their old place, after `pause` seconds."""
+        mine = [C.worker == worker, C.status == "in_progress"]
+        if names is not None:
+            mine.append(C.id.in_(list(names)))
+        again = {"status": "queued", "worker": "", "progress": 0, "ready": time.time() + pause, "error": why}
+        return self._count(update(TABLE).where(*mine).values(**again))
+
+    def give_back_dead(self, worker: str, keep: float) -> list[Job]:
+        """A worker has died: what it held waits again, or fails if it has cost too many workers."""
+        return self._crashed(C.worker == worker, keep)
+
+    def give_back_lost(self, keep: float) -> list[Job]:
+        """The same for every lease that has run out."""
+        return self._crashed(C.lease < time.time(), keep)
+
+    def _crashed(self, whose: Any, keep: float) -> list[Job]:
+        last = C.crashes + 1 >= CRASHES
+        values: dict[str, Any] = {
+            k: case((last, v), else_=TABLE.c[k]) for k, v in _failed("worker_died", KILLED, keep).items()
+        }
+        values |= {"status": case((last, "failed"), else_="queued"), "worker": "", "crashes": C.crashes + 1}
+        return self._rows(update(TABLE).where(C.status == "in_progress", whose).values(**values).returning(TABLE))
+
+    def give_back_machine(self, machine: str) -> int:
+        """A server starts: what its earlier life left running waits again, and is not blamed."""
+        mine = (C.worker.startswith(f"{machine}:", autoescape=True), C.status == "in_progress")
+        return self._count(update(TABLE).where(*mine).values(status="queued", worker="", progress=0))
+
+    def cancel(self, name: str, owner: str, keep: float) -> Job | None:
+        """Cancel a job that waits or runs; None if it does neither."""
+        now = time.time()
+        mine = update(TABLE).where(C.id == name, C.owner == owner, C.status.in_(OPEN))
+        gone = mine.values(status="cancelled", worker="", finished=now, expires=now + keep)
+        found = self._rows(gone.returning(TABLE))
+        return found[0] if found else None
+
+    def remove(self, name: str) -> None:
+        """Forget a job."""
+        self._count(delete(TABLE).where(C.id == name))
+
+    def fail_overdue(self, keep: float) -> list[Job]:
+        """Jobs that have waited past their deadline fail; told why they waited, if a reason is known."""
+        late = update(TABLE).where(C.status == "queued", C.deadline < time.time())
+        why = case((C.error != "", C.error), else_="the job waited longer than its deadline; try again later")
+        values = _failed("deadline", "", keep) | {"error": why}
+        return self._rows(late.values(**values).returning(TABLE))
+
+    def expired(self) -> list[Job]:
+        """Finished jobs that need not be kept any longer."""
+        return self._rows(select(TABLE).where(C.expires < time.time(), C.status.not_in(OPEN)).limit(1000))
+
+    def known(self, names: Sequence[str]) -> set[str]:
+        """Which of these jobs there are."""
+        return {job.id for job in self._rows(select(TABLE).where(C.id.in_(names)))}
+
+
+def sqlite_url(folder: Path) -> str:
+    """The usual database of a server's data folder."""
+    return f"sqlite:///{folder.resolve() / 'jobs.sqlite3'}"
+
+
+def _failed(code: str, why: str, keep: float) -> dict[str, Any]:
+    now = time.time()
+    return {"status": "failed", "code": code, "error": why, "finished": now, "expires": now + keep}
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": 20, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    """Readers beside one writer; a commit is on the disk when it returns."""
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000"):
+        connection.execute(f"PRAGMA {pragma}").close()

@@ -1,0 +1,321 @@
+"""One server's state and what it does with requests; knows no route."""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from sfv.errors import SfvError
+from sfv.media import fit
+from sfv.serve.animator import Card, Opener
+from sfv.serve.crew import Crew
+from sfv.serve.jobs import DatabaseError, Job, Jobs, QueueFull, sqlite_url
+from sfv.serve.keys import Keys
+from sfv.serve.metrics import Metrics
+from sfv.serve.settings import Order, ServeSettings
+from sfv.serve.store import Store, StoreError, open_store
+from sfv.serve.uploads import Limits, checked_picture
+from sfv.settings import SEE_THROUGH, Settings
+
+log = logging.getLogger("sfv.serve")
+ORPHAN = 3600.0
+"""Seconds after which a stored file that belongs to no job is taken away."""
+
+
+class Refusal(SfvError):
+    """A request that is not taken on: HTTP status, a word for programs, and seconds after which to try again."""
+
+    def __init__(self, status: int, code: str, sentence: str, again: int = 0) -> None:
+        super().__init__(sentence)
+        self.status, self.code, self.again = status, code, again
+
+
+class Service:
+    """Jobs, store, workers, keys and counters of one server; `start` and `stop` belong to the event loop's life."""
+
+    def __init__(self, settings: ServeSettings, opener: Opener) -> None:
+        self.settings = settings
+        self.lock = _only_one(settings)
+        self.machine = _machine(settings)
+        self.store: Store = open_store(settings.store, settings.data)
+        self.database = settings.database or sqlite_url(settings.data)
+        self.jobs = Jobs(self.database)
+        self.keys = Keys(settings.keys) if settings.keys else None
+        self.metrics, self.board = Metrics(), Board()
+        self.crew = Crew(settings, self.database, self.machine, opener, self.jobs)
+        self.limits = Limits(settings.max_bytes, settings.max_pixels)
+        self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
+        self.sweeping = threading.Event()
+        self.draining = False
+
+    @property
+    def card(self) -> Card:
+        """The model's card; Refusal 503 until a worker has told it."""
+        if self.crew.card is None:
+            raise Refusal(503, "starting", "the model is being opened; try again in a few seconds", 5)
+        return self.crew.card
+
+    def start(self) -> None:
+        """Give back what an earlier life left running, and start workers and sweeper."""
+        shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
+        (self.settings.data / "scratch").mkdir(parents=True)
+        self.jobs.give_back_machine(self.machine)
+        self.board.loop = asyncio.get_running_loop()
+        self.crew.start(self._hear)
+        threading.Thread(target=self._sweep, name="sfv-sweeper", daemon=True).start()
+
+    def stop(self) -> None:
+        """Finish what runs (for `grace` seconds), leave what waits in the database, let go of everything."""
+        self.draining = True
+        self.sweeping.set()
+        self.crew.stop(self.settings.grace)
+        self.decoding.shutdown()
+        self.jobs.close()
+        self.lock.release()
+
+    def _hear(self, word: str, said: Any) -> None:
+        """A worker's word, in its slot's thread."""
+        if word == "made":
+            self.metrics.made(*said)
+        elif word in ("finished", "failed"):
+            self.metrics.ended.labels("completed" if word == "finished" else "failed").inc()
+            self.board.tell([said])
+        elif word in ("started", "progress"):
+            self.board.tell(said)
+        elif word == "died":
+            self.metrics.deaths.inc()
+            log.warning("a worker died; it held %s", ", ".join(said) or "nothing")
+        elif word in ("trouble", "broken"):
+            self.metrics.trouble.inc()
+            log.warning("%s", said)
+        self.metrics.workers.set(self.crew.ready)
+
+    async def accept(self, order: Order, picture: bytes, owner: str, waits: float | None = None) -> Job:
+        """A job for a picture; it is accepted when picture and row are durable, and only then returned.
+
+        `waits`: seconds until its deadline, where that differs from the service's. Refusal, UploadError, QueueFull,
+        StoreError or DatabaseError otherwise, and then nothing is kept.
+        """
+        wanted, kind = self.plan(order)
+        check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
+        await asyncio.get_running_loop().run_in_executor(self.decoding, check)
+        now = time.time()
+        plain, until = wanted.model_copy(update={"seed": 0}).model_dump_json(), now + (waits or self.settings.deadline)
+        alike = hashlib.sha256(plain.encode()).hexdigest()
+        job = Job(
+            f"video_{uuid.uuid4().hex}", owner, self.card.name, alike, wanted.model_dump_json(), kind, now, now, until
+        )
+        await asyncio.to_thread(self._keep, job, picture)
+        self.metrics.accepted.inc()
+        self.crew.wake()
+        return job
+
+    def _keep(self, job: Job, picture: bytes) -> None:
+        self.store.put(job.picture_key, picture)
+        try:
+            self.jobs.add(job, self.settings.queue)
+        except SfvError:
+            self.store.delete(job.picture_key)
+            raise
+
+    def admit(self) -> None:
+        """Refusal 503 while starting or stopping, 429 while the queue is full; before a body is read."""
+        if self.draining:
+            raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)
+        if (waiting := self.jobs.waiting(self.card.name)) >= self.settings.queue:
+            raise self.full(waiting)
+
+    def full(self, waiting: int) -> Refusal:
+        """429, with the seconds that a place in the queue is likely to take."""
+        again = self.metrics.mean * max(1, waiting // 4) / max(1, self.crew.ready)
+        sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
+        return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
+
+    def plan(self, order: Order) -> tuple[Settings, str]:
+        """Settings with every field filled, and the file's format; Refusal 422 for what cannot be made here."""
+        if order.model not in (None, self.card.name):
+            raise Refusal(422, "model", f"model: this server runs {self.card.name}; leave the field out")
+        try:
+            asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
+            wanted = self.card.resolve(asked)
+            fit(torch.zeros(8, 8, 3, dtype=torch.uint8), 8, 8, "pad", wanted.background)
+        except SfvError as error:
+            raise Refusal(422, "settings", str(error)) from error
+        kind = order.format or ("webp" if wanted.transparent else "mp4")
+        if wanted.transparent and kind not in SEE_THROUGH:
+            known = ", ".join(SEE_THROUGH)
+            raise Refusal(422, "format", f"format: {kind} holds no transparency; use one of {known}")
+        if (wanted.steps or 0) > self.settings.max_steps:
+            raise Refusal(
+                422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
+            )
+        if work(wanted) > self.settings.max_work:
+            raise Refusal(422, "size", f"frames x height x width may be {self.settings.max_work:,} here; ask for less")
+        return wanted, kind
+
+    async def get(self, name: str, owner: str) -> Job:
+        """A job of the owner's; Refusal 404 for any other."""
+        job = await asyncio.to_thread(self.jobs.get, name, owner)
+        if job is None:
+            raise Refusal(404, "not_found", "there is no such video; it may have expired")
+        return job
+
+    async def follow(self, name: str, owner: str, beat: float = 15) -> AsyncIterator[Job | None]:
+        """A job now and at every change until it has ended; None every `beat` seconds without one."""
+        pause, silent = (1.0 if self.jobs.local else 0.5), 0.0
+        with self.board.watching(name) as changed:
+            job = await self.get(name, owner)
+            yield job
+            while job.open:
+                changed.clear()
+                try:
+                    await asyncio.wait_for(changed.wait(), pause)
+                except TimeoutError:
+                    silent += pause
+                before, job = job, await self.get(name, owner)
+                if (job.status, job.progress) != (before.status, before.progress):
+                    silent = 0.0
+                    yield job
+                elif silent >= beat:
+                    silent = 0.0
+                    yield None
+
+    async def drop(self, job: Job) -> Job | None:
+        """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None)."""
+        if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
+            self.crew.cancel(job.id)
+            self.metrics.ended.labels("cancelled").inc()
+            self.board.tell([job.id])
+            return gone
+        await asyncio.to_thread(self.forget, job)
+        return None
+
+    def forget(self, job: Job) -> None:
+        """Row first, then files: what a kill leaves between them, the sweeper finds."""
+        self.jobs.remove(job.id)
+        self.store.delete(job.picture_key)
+        self.store.delete(job.clip_key)
+
+    def _sweep(self) -> None:
+        """Once a second deadlines; leases, what has expired, and files without a job less often."""
+        tasks: list[tuple[float, Callable[[], None]]] = [
+            (1.0, self._deadlines),
+            (self.settings.lease / 3, self._leases),
+            (min(30.0, self.settings.keep / 2), self._expired),
+            (ORPHAN, self._orphans),
+        ]
+        due = [time.monotonic() + every for every, _ in tasks]
+        while not self.sweeping.wait(min(0.5, self.settings.keep / 2)):
+            for i, (every, task) in enumerate(tasks):
+                if time.monotonic() < due[i]:
+                    continue
+                due[i] = time.monotonic() + every
+                try:
+                    task()
+                except SfvError as error:
+                    log.warning("%s", error.detail if isinstance(error, DatabaseError) else error)
+
+    def _deadlines(self) -> None:
+        self._failed(self.jobs.fail_overdue(self.settings.keep))
+
+    def _leases(self) -> None:
+        self._failed(self.jobs.give_back_lost(self.settings.keep))
+
+    def _failed(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.status == "failed":
+                self.metrics.ended.labels("failed").inc()
+        self.board.tell([job.id for job in jobs])
+
+    def _expired(self) -> None:
+        for job in self.jobs.expired():
+            self.forget(job)
+
+    def _orphans(self) -> None:
+        keys = list(self.store.keys(time.time() - ORPHAN))
+        for some in (keys[i : i + 500] for i in range(0, len(keys), 500)):
+            known = self.jobs.known([key.partition("/")[0] for key in some])
+            for key in some:
+                if key.partition("/")[0] not in known:
+                    self.store.delete(key)
+
+
+class Board:
+    """Who waits for news of which job; told from any thread."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def tell(self, names: list[str]) -> None:
+        """Something has changed with these jobs."""
+        if self.loop and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._set, names)
+
+    def _set(self, names: list[str]) -> None:
+        for name in names:
+            for event in self.waiting.get(name, ()):
+                event.set()
+
+    @contextmanager
+    def watching(self, name: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the job changes."""
+        event = asyncio.Event()
+        self.waiting[name].add(event)
+        try:
+            yield event
+        finally:
+            self.waiting[name].discard(event)
+            if not self.waiting[name]:
+                del self.waiting[name]
+
+
+def work(wanted: Settings) -> int:
+    """Frames x height x width of filled settings."""
+    return int(wanted.frames or 0) * int(wanted.height or 0) * int(wanted.width or 0)
+
+
+def answer(error: SfvError) -> Refusal:
+    """What a client is told of any error of this floor."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, StoreError | DatabaseError):
+        if isinstance(error, DatabaseError):
+            log.warning("%s", error.detail)
+        return Refusal(507 if error.full else 503, "storage", str(error), 30)
+    if isinstance(error, QueueFull):
+        return Refusal(429, "queue_full", str(error), 1)
+    return Refusal(422, "settings", str(error))
+
+
+def _only_one(settings: ServeSettings) -> FileLock:
+    """A data folder belongs to one server at a time; the lock ends with its process, however that ends."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(settings.data / "server.lock", timeout=3, thread_local=False)
+        lock.acquire()
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise SfvError(f"{settings.data} is used by another server; stop it, or name another --data") from error
+        raise SfvError(f"{settings.data} cannot be written ({error.strerror}); name another --data") from error
+    return lock
+
+
+def _machine(settings: ServeSettings) -> str:
+    """This data folder's name among the machines of one database."""
+    file = settings.data / "machine"
+    if not file.exists():
+        file.write_text(uuid.uuid4().hex[:12])
+    return file.read_text().strip()

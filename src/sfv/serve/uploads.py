@@ -1,0 +1,96 @@
+"""Bytes of an upload -> a checked picture. What a client says of name or type is never looked at.
+
+Order: bytes are counted, the format is told by its magic number, the header's size is checked, then pixels are decoded.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from sfv.errors import SfvError
+from sfv.media import read_picture, read_sticker
+from sfv.media.headers import picture_size
+from sfv.media.pictures import MIN_SIDE, Uint8Picture, Uint8Sticker
+
+BODY = 20 * 2**20
+PIXELS = 25_000_000
+MAGIC: tuple[tuple[str, int, bytes], ...] = (
+    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
+    ("JPEG", 0, b"\xff\xd8\xff"),
+    ("GIF", 0, b"GIF87a"),
+    ("GIF", 0, b"GIF89a"),
+    ("BMP", 0, b"BM"),
+    ("TIFF", 0, b"II*\x00"),
+    ("TIFF", 0, b"MM\x00*"),
+    ("AVIF", 4, b"ftypavif"),
+    ("AVIF", 4, b"ftypavis"),
+)
+"""(Pillow's name, offset, bytes); WebP has two parts and is told in `sniff`."""
+READ = "PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF"
+
+
+class UploadError(SfvError):
+    """An upload that is refused, with the HTTP status that says why: 400, 413, 415 or 422."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an upload may hold: bytes of the picture's file, and pixels by its header."""
+
+    body: int = BODY
+    pixels: int = PIXELS
+
+
+def sniff(data: bytes) -> str:
+    """Pillow's name of the format that the first bytes tell; UploadError 415 for any other."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    for kind, offset, magic in MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return kind
+    raise UploadError(415, f"the picture is none of {READ}; convert it to PNG or JPEG")
+
+
+def checked_picture(
+    data: bytes, limits: Limits | None = None, transparent: bool = False, background: str = "white"
+) -> Uint8Picture | Uint8Sticker:
+    """(h, w, 3) uint8 RGB over `background`, or (h, w, 4) RGBA if `transparent`.
+
+    UploadError: 400 nothing sent, 413 too many bytes or pixels, 415 no known picture, 422 it cannot be decoded, is too
+    small, or is nowhere transparent although that is needed.
+    """
+    limits = limits or Limits()
+    if not data:
+        raise UploadError(400, "the picture is empty; send the bytes of one picture file")
+    if len(data) > limits.body:
+        raise UploadError(413, f"the picture has {len(data):,} bytes, more than {limits.body:,}; send a smaller file")
+    kind, source = sniff(data), io.BytesIO(data)
+    try:
+        _check_size(*picture_size(source, (kind,)), limits)
+        return _decoded(source, transparent, background)
+    except UploadError:
+        raise
+    except SfvError as error:
+        raise UploadError(422, str(error)) from error
+
+
+def _check_size(height: int, width: int, limits: Limits) -> None:
+    if height * width > limits.pixels:
+        raise UploadError(413, f"the picture is {width}x{height}, more than {limits.pixels:,} pixels; scale it down")
+    if min(height, width) < MIN_SIDE:
+        raise UploadError(422, f"the picture is {width}x{height}; it needs at least {MIN_SIDE} pixels a side")
+
+
+def _decoded(source: io.BytesIO, transparent: bool, background: str) -> Uint8Picture | Uint8Sticker:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return read_sticker(source) if transparent else read_picture(source, background)
+    except SfvError:
+        raise
+    except Exception as error:  # a hostile file raises whatever its decoder happens to trip over
+        raise UploadError(422, f"the picture cannot be decoded ({type(error).__name__}); save it again") from error

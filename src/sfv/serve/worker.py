@@ -1,0 +1,244 @@
+"""A worker process: claims jobs, makes clips, and writes each file while the next clip is made.
+
+It knows its server by one pipe. When that ends, the server is dead and the worker ends at once; what it was making is
+given back by the server's next start, or by the lease.
+"""
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfv.errors import SfvError
+from sfv.generation import Clip
+from sfv.media import read_picture, read_sticker, write_clip
+from sfv.media.pictures import Uint8Picture, Uint8Sticker
+from sfv.memory import keep_memory
+from sfv.serve.animator import Animator, Opener
+from sfv.serve.jobs import DatabaseError, Job, Jobs
+from sfv.serve.settings import ServeSettings
+from sfv.serve.store import Store, StoreError, open_store
+from sfv.settings import Settings
+
+IDLE = 0.5
+"""Seconds between two looks at the queue of a worker that nobody wakes: jobs may come from another machine."""
+PAUSE = 5.0
+"""Seconds that a job waits whose clip could not be kept, and the worker with it."""
+TELL = 0.25
+"""Seconds between two notes of a job's progress."""
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What a worker process is told when it starts."""
+
+    settings: ServeSettings
+    database: str
+    device: str
+    name: str
+    opener: Opener
+
+
+class Cancelled(Exception):
+    """Nobody wants the clips that are being made."""
+
+
+def work(duty: Duty, pipe: Connection) -> None:
+    """Body of a worker process: open the model, tell the server, work until told to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server alone decides
+        signal.signal(number, signal.SIG_IGN)
+    keep_memory()
+    try:
+        animator = duty.opener(duty.settings, duty.device)
+        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database)
+    except SfvError as error:
+        pipe.send(("broken", str(error)))
+        return
+    worker = Worker(duty, pipe, animator, store, jobs)
+    pipe.send(("ready", animator.card))
+    worker.run()
+
+
+class Worker:
+    """One device's loop."""
+
+    def __init__(self, duty: Duty, pipe: Connection, animator: Animator, store: Store, jobs: Jobs) -> None:
+        self.duty, self.pipe, self.animator, self.store, self.jobs = duty, pipe, animator, store, jobs
+        self.settings = duty.settings
+        self.most = duty.settings.max_batch or animator.card.batch
+        self.scratch = duty.settings.data / "scratch"
+        self.awake, self.stopping = threading.Event(), threading.Event()
+        self.speaking = threading.Lock()
+        self.held: set[str] = set()
+        self.cancelled: set[str] = set()
+        self.told = 0.0
+
+    def run(self) -> None:
+        """Until told to stop: then what is being made is finished, and nothing more is claimed."""
+        for listener in (self._listen, self._beat):
+            threading.Thread(target=listener, daemon=True).start()
+        with ThreadPoolExecutor(1) as writer:
+            writing: list[Future[None]] = []
+            while not self.stopping.is_set():
+                batch = self._surely(self._claim)
+                made = self._make(batch) if batch else []
+                for done in writing:
+                    done.result()
+                writing = [writer.submit(self._deliver, job, clip) for job, clip in made]
+                if not batch:
+                    self.awake.wait(IDLE)
+                    self.awake.clear()
+        self.jobs.close()
+
+    def _listen(self) -> None:
+        """What the server says; its end is ours."""
+        try:
+            while True:
+                word, said = self.pipe.recv()
+                if word == "cancel":
+                    self.cancelled.add(said)
+                elif word == "stop":
+                    self.stopping.set()
+                self.awake.set()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    def _beat(self) -> None:
+        """Renew the leases; what is ours no longer was cancelled."""
+        while True:
+            time.sleep(self.settings.lease / 3)
+            before = set(self.held)
+            try:
+                mine = self.jobs.beat(self.duty.name, self.settings.lease)
+            except DatabaseError:  # the lease is long enough for the next beat to save it
+                continue
+            self.cancelled |= (before - mine) & self.held
+
+    def _surely(self, action: Callable[[], Any]) -> Any:
+        """What the action gives; while the database does not answer, it is tried again, and no job is dropped."""
+        pause = 0.1
+        while True:
+            try:
+                return action()
+            except DatabaseError as error:
+                self._say("trouble", error.detail)
+                time.sleep(pause)
+                pause = min(2 * pause, PAUSE)
+
+    def _say(self, word: str, said: Any) -> None:
+        try:
+            with self.speaking:
+                self.pipe.send((word, said))
+        except OSError:  # the server is gone; `_listen` ends the process
+            time.sleep(1)
+
+    def _claim(self) -> list[Job]:
+        """Jobs that wait and fit together; a batch that is not full waits a moment for more."""
+        model, lease = self.animator.card.name, self.settings.lease
+        batch = self.jobs.claim(self.duty.name, model, self.most, lease)
+        self.held |= {job.id for job in batch}
+        if batch and len(batch) < self.most and not batch[0].crashes and self.settings.max_wait:
+            time.sleep(self.settings.max_wait)
+            batch += self.jobs.claim(self.duty.name, model, self.most - len(batch), lease, batch[0].kind)
+            self.held |= {job.id for job in batch}
+        if batch:
+            self._say("started", [job.id for job in batch])
+        return batch
+
+    def _make(self, batch: list[Job]) -> list[tuple[Job, Clip]]:
+        """Clips of what could be made; the rest has failed, each job with its sentence."""
+        start = time.perf_counter()
+        ready = [(job, picture) for job in batch if (picture := self._picture(job)) is not None]
+        if not ready:
+            return []
+        jobs, pictures = [j for j, _ in ready], [p for _, p in ready]
+        try:
+            clips = self._animate(jobs, pictures)
+        except Cancelled:
+            self._drop(jobs)
+            return []
+        except (SfvError, torch.OutOfMemoryError) as error:
+            sentence = str(error) if isinstance(error, SfvError) else "the clip does not fit into the device's memory"
+            for job in jobs:
+                self._fail(job, "impossible", sentence)
+            return []
+        self._say("made", (len(clips), time.perf_counter() - start))
+        return list(zip(jobs, clips, strict=True))
+
+    def _animate(self, jobs: list[Job], pictures: list[Uint8Picture | Uint8Sticker]) -> list[Clip]:
+        names, wanted = [j.id for j in jobs], [j.wanted for j in jobs]
+
+        def watch(done: int, steps: int) -> None:
+            if self.cancelled.issuperset(names):
+                raise Cancelled
+            if time.monotonic() - self.told > TELL and done < steps:
+                self.told = time.monotonic()
+                self._tell(names, 100 * done // steps)
+
+        return self.animator.animate(pictures, wanted[0], [w.seed for w in wanted], watch)
+
+    def _tell(self, names: list[str], progress: int) -> None:
+        try:
+            self.jobs.tell(names, self.duty.name, progress)
+        except DatabaseError:  # progress is worth no delay
+            return
+        self._say("progress", names)
+
+    def _picture(self, job: Job) -> Uint8Picture | Uint8Sticker | None:
+        wanted: Settings = job.wanted
+        try:
+            data = io.BytesIO(self.store.read(job.picture_key))
+            return read_sticker(data) if wanted.transparent else read_picture(data, wanted.background)
+        except SfvError as error:
+            self._fail(job, "picture", str(error))
+            return None
+
+    def _deliver(self, job: Job, clip: Clip) -> None:
+        """Clip -> file -> store -> row, in this order: a row that says completed has its clip."""
+        target = self.scratch / f"{job.id}.{job.format}"
+        try:
+            if job.id not in self.cancelled:
+                self._keep(job, clip, target)
+        except SfvError as error:
+            if isinstance(error, StoreError) or isinstance(error.__cause__, OSError):
+                self._give_back(job, str(error).replace(str(target), "the clip"))
+            else:
+                self._fail(job, "impossible", str(error))
+        finally:
+            target.unlink(missing_ok=True)
+            self._drop([job])
+
+    def _keep(self, job: Job, clip: Clip, target: Path) -> None:
+        frames = clip.frames if clip.alpha is None else clip.stickers()
+        write_clip(frames, target, clip.fps, self.animator.note(clip))
+        size = self.store.put(job.clip_key, target)
+        kept = self._surely(lambda: self.jobs.finish(job.id, self.duty.name, size, self.settings.keep))
+        if kept:
+            self._say("finished", job.id)
+        else:
+            self.store.delete(job.clip_key)
+
+    def _give_back(self, job: Job, why: str) -> None:
+        """A clip that cannot be kept is made again later; the worker waits too, since the next would fare no better."""
+        self._surely(lambda: self.jobs.give_back(self.duty.name, [job.id], PAUSE, why))
+        self._say("trouble", why)
+        self.stopping.wait(PAUSE)
+
+    def _fail(self, job: Job, code: str, why: str) -> None:
+        self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
+        self._drop([job])
+        self._say("failed", job.id)
+
+    def _drop(self, jobs: list[Job]) -> None:
+        names = {job.id for job in jobs}
+        self.held -= names
+        self.cancelled -= names
