@@ -45,6 +45,7 @@ LANDLORDS = {
     "onnx": {"speed"},
     "onnxruntime": {"speed"},
     "ray": {"ray"},
+    "filelock": {"serve", "ray"},
     "psutil": {"doctor"},
     "packaging": {"doctor"},
     "fastapi": {"serve"},

@@ -38,6 +38,14 @@ class Flags(BaseModel):
             raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
 
 
+def _spread(command: Spread, ray: bool) -> Spread:
+    """A command's flags of Ray; FlagError if they are given without it."""
+    spread = Spread(**command.model_dump(include=set(Spread.model_fields)))
+    if not ray and spread != Spread():
+        raise FlagError("--ray-address, --ray-workers and --ray-threads need --ray")
+    return spread
+
+
 class Generate(Flags, Settings, Speed, Spread):
     """Animate pictures: files or folders of files, one clip each."""
 
@@ -73,11 +81,9 @@ class Generate(Flags, Settings, Speed, Spread):
     def _reports(self) -> Iterator[dict[str, Any]]:
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
-        spread = Spread(**self.model_dump(include=set(Spread.model_fields)))
+        spread = _spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
         if not self.ray:
-            if spread != Spread():
-                raise FlagError("--ray-address, --ray-workers and --ray-threads need --ray")
             from sfv.batch import animate_files
 
             return animate_files(*asked, self.resume)
@@ -360,7 +366,7 @@ class Export(Flags):
         return 0
 
 
-class Serve(Flags, ServeSettings):
+class Serve(Flags, ServeSettings, Spread):
     """Animate pictures over HTTP: a queue that outlives restarts, one worker process per device (docs/serve.md)."""
 
     host: str = "127.0.0.1"
@@ -369,14 +375,22 @@ class Serve(Flags, ServeSettings):
     """Port to listen on."""
     new_key: Annotated[str | None, arg(metavar="NAME")] = None
     """Add an API key to the file of --keys, print it once, and stop."""
+    ray: bool = False
+    """Run it as a Ray Serve deployment whose replicas, up to --ray-workers, come and go with the load."""
 
     def run(self) -> int:
         """Exit code."""
         if self.new_key is not None:
             return self._make_key(self.new_key)
+        settings = ServeSettings(**self.model_dump(include=set(ServeSettings.model_fields)))
+        spread = _spread(self, self.ray)
+        if self.ray:
+            from sfv.ray.serving import serve_on_ray
+
+            serve_on_ray(settings, self.host, self.port, spread)
+            return 0
         from sfv.serve import serve
 
-        settings = ServeSettings(**self.model_dump(include=set(ServeSettings.model_fields)))
         serve(settings, self.host, self.port)
         return 0
 

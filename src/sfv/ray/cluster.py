@@ -55,3 +55,11 @@ def quiet_ray() -> Any:
     how.print_on_execution_start = False
     how.max_errored_blocks = -1  # what a dead worker leaves is told in the end
     return ray
+
+
+def share(ray: Any, spread: Spread, device: str) -> tuple[int, dict[str, float]]:
+    """How many workers (a GPU each where there are GPUs), and what Ray sets aside for each."""
+    has = ray.cluster_resources()
+    if device.startswith("cuda") or (device == "auto" and has.get("GPU", 0) >= 1):
+        return spread.ray_workers or max(1, int(has.get("GPU", 0))), {"num_gpus": 1, "num_cpus": 1}
+    return spread.ray_workers or max(1, int(has.get("CPU", 1)) // spread.ray_threads), {"num_cpus": spread.ray_threads}

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sfv.batch import Pairs, Report, animate_pairs, digest, folder_of, plan
 from sfv.errors import SfvError
 from sfv.manifest import Manifest
-from sfv.ray.cluster import cluster
+from sfv.ray.cluster import cluster, share
 from sfv.settings import Settings, Speed, Spread
 
 BLOCK = 16
@@ -57,7 +57,7 @@ def animate_folder(
 
 def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> Iterator[Report]:
     """A report of every pair, as workers finish them; those that no worker answered for come last, as errors."""
-    workers, needs = _share(ray, spread, task["device"])
+    workers, needs = share(ray, spread, task["device"])
     blocks = max(1, math.ceil(len(pairs) / max(1, min(BLOCK, len(pairs) // (4 * workers)))))
     names = ray.put([(str(picture.absolute()), str(target.absolute())) for picture, target in pairs])
     watch = ray.remote(num_cpus=0)(Watch).remote()
@@ -76,14 +76,6 @@ def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> It
         raise SfvError(f"the workers stopped ({reason}); the same command goes on from the manifest") from error
     for picture, _ in missing.values():
         yield {"image": str(picture), "error": f"{picture}: {LOST}"}
-
-
-def _share(ray: Any, spread: Spread, device: str) -> tuple[int, dict[str, float]]:
-    """How many workers, and what Ray sets aside for each."""
-    has = ray.cluster_resources()
-    if device.startswith("cuda") or (device == "auto" and has.get("GPU", 0) >= 1):
-        return spread.ray_workers or max(1, int(has.get("GPU", 0))), {"num_gpus": 1, "num_cpus": 1}
-    return spread.ray_workers or max(1, int(has.get("CPU", 1)) // spread.ray_threads), {"num_cpus": spread.ray_threads}
 
 
 class Watch:
