@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +42,15 @@ def local_ray() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads as a worker has: another number may round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pictures(folder: Path, count: int) -> Path:
     folder.mkdir()
     for i in range(count):
@@ -57,7 +67,7 @@ def clips(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_bytes_as_on_one_machine(
-    local_ray: Any, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    local_ray: Any, one_thread: None, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a bad picture among them, which is told, and exit code 1; then again, when nothing is left but that one."""
     folder = pictures(tmp_path / "in", 9)
@@ -79,7 +89,9 @@ def test_the_same_bytes_as_on_one_machine(
     assert "0 made, 1 failed" in capsys.readouterr().out
 
 
-def test_a_kill_loses_nothing_that_was_made(tiny_folder: Path, tmp_path: Path, local_ray: Any) -> None:
+def test_a_kill_loses_nothing_that_was_made(
+    local_ray: Any, one_thread: None, tiny_folder: Path, tmp_path: Path
+) -> None:
     """kill -9 of the whole of it in mid-work; the same command goes on, and ends with the bytes of an unbroken run."""
     folder, out = pictures(tmp_path / "in", 40), tmp_path / "out"
     same = ["generate", str(folder), "--model", str(tiny_folder), "--steps", "8", "-o", str(out), "--ray"]
@@ -119,13 +131,32 @@ def test_a_picture_that_kills_its_worker_is_left_out(
 
 
 class Mortal(Animator):
-    """Dies of picture 7."""
+    """Dies of picture 7; opens no model, since it is begun three times."""
+
+    def __init__(self, names: list[Any], watch: list[Any], **_: Any) -> None:
+        import ray
+
+        self.get, self.names, self.watch = ray.get, ray.get(names[0]), watch[0]
 
     def animate(self, picture: Path, target: Path) -> dict[str, Any]:
-        """As Animator's, for all other pictures."""
+        """A file that is no clip, for all other pictures."""
         if picture.name == "007.png":
             os._exit(1)
-        return super().animate(picture, target)
+        target.write_bytes(b"clip")
+        return {"image": str(picture), "out": str(target), "seconds": {}}
+
+
+def test_a_model_that_cannot_be_opened_is_one_sentence(
+    local_ray: Any, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    unet = model / "unet" / "diffusion_pytorch_model.safetensors"
+    unet.write_bytes(unet.read_bytes()[:1000])
+    folder = pictures(tmp_path / "in", 3)
+    assert run("generate", folder, "--model", model, "-o", tmp_path / "out", "--ray", "--ray-workers", 1) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("sfv: ") and "safetensors" in said[-1] and not any("Traceback" in s for s in said)
 
 
 def test_what_is_unexpected_is_a_report(tiny_folder: Path, tmp_path: Path, local_ray: Any) -> None:
@@ -178,6 +209,8 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_flags_of_ray_need_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("generate", pictures(tmp_path / "in", 1), "--ray-workers", 3) == 2
     assert "need --ray" in capsys.readouterr().err
+    assert run("generate", tmp_path / "in", "--ray", "--device", "cuda:1") == 1
+    assert "use --device cuda" in capsys.readouterr().err
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(

@@ -42,6 +42,7 @@ def cluster(spread: Spread) -> Iterator[Any]:
 def quiet_ray() -> Any:
     """Ray without usage statistics, progress bars or chatter; SfvError if it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its files under /tmp/ray keep what matters
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

@@ -39,6 +39,8 @@ def animate_folder(
     Pictures are opened by the workers alone, so every machine must see the files under the same paths. The same bytes
     as on one machine with as many threads. Raises SfvError if there is nothing to do or no Ray answers.
     """
+    if ":" in device:
+        raise SfvError(f"--device {device}: with --ray, cards are given out by Ray; use --device cuda")
     pairs = plan(images, settings, out, kind)
     book = Manifest(folder_of(pairs), digest(model, settings, speed))
     left = book.left(pairs)
