@@ -8,7 +8,7 @@ import torch
 import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation import generate
+from sfv.generation import generate, generate_many
 from sfv.settings import Settings
 
 
@@ -32,6 +32,18 @@ def test_same_seed_same_clip_other_seed_other_clip(tiny: VideoModel) -> None:
     one, same, other = (generate(tiny, picture(), steps=1, guidance=1, seed=s) for s in (5, 5, 6))
     assert torch.equal(one.frames, same.frames)
     assert not torch.equal(one.latents, other.latents)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "consistency"])
+def test_clips_of_a_batch_are_those_made_alone(tiny: VideoModel, sampler: str) -> None:
+    pictures, want = [picture(seed=s) for s in range(3)], Settings(steps=2, sampler=sampler, guidance=1)  # type: ignore[arg-type]
+    together = generate_many(tiny, pictures, want, [7, 8, 9])
+    for clip, source, seed in zip(together, pictures, (7, 8, 9), strict=True):
+        alone = generate(tiny, source, want, seed=seed)
+        assert clip.settings == alone.settings and clip.calls == alone.calls
+        torch.testing.assert_close(clip.latents, alone.latents, rtol=1e-4, atol=1e-4)
+        assert (clip.frames.int() - alone.frames.int()).abs().max() <= 1
+        assert set(clip.seconds) == set(alone.seconds)
 
 
 def test_frames_height_and_width_are_free(tiny: VideoModel) -> None:

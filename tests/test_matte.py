@@ -18,7 +18,7 @@ from sfv.families import svd_folder
 from sfv.families.base import VideoModel
 from sfv.families.matte import Matte, MatteConfig, load_matte, save_matte
 from sfv.families.side_parts import CONFIG, WEIGHTS
-from sfv.generation import generate
+from sfv.generation import generate, generate_many
 from sfv.media import fit_sticker, over_white, read_sticker, write_clip
 from sfv.settings import Settings
 from sfv.training.config import MatteTraining
@@ -93,6 +93,15 @@ def test_white_is_taken_out_of_the_colours(cutting: VideoModel) -> None:
     seen = known.stickers()
     shown = seen[..., 3] > 0
     assert int((seen[shown].int() - sticker[shown].int()).abs().max()) <= 1
+
+
+def test_a_batch_of_transparent_clips(cutting: VideoModel) -> None:
+    """Each clip's alpha is its own."""
+    discs, want = [disc(), disc(30)], Settings(steps=1, guidance=1, transparent=True)
+    for clip, source in zip(generate_many(cutting, discs, want, [1, 2]), discs, strict=True):
+        alone = generate(cutting, source, want, seed=clip.settings.seed)
+        assert clip.alpha is not None and alone.alpha is not None and set(clip.seconds) == set(alone.seconds)
+        assert (clip.stickers().int() - alone.stickers().int())[..., 3].abs().max() <= 1
 
 
 def test_opaque_clips_are_untouched_by_it(cutting: VideoModel, tiny: VideoModel) -> None:

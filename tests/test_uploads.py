@@ -134,3 +134,11 @@ def test_headers_forbid_what_is_not_needed() -> None:
 def test_cors_is_for_those_named() -> None:
     assert ask(echo, [b""], {"origin": "https://a.example"})[1][b"access-control-allow-origin"] == b"https://a.example"
     assert b"access-control-allow-origin" not in ask(echo, [b""], {"origin": "https://b.example"})[1]
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("https://a.example", 200), ("http://127.0.0.1:8000", 200), ("https://b.example", 403), ("null", 403)],
+)
+def test_pages_of_other_sites_may_not_ask(origin: str, status: int) -> None:
+    assert ask(echo, [b""], {"origin": origin, "host": "127.0.0.1:8000"})[0] == status

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sfv.batch import note
 from sfv.errors import SfvError
@@ -49,6 +49,7 @@ class Card:
         return full
 
 
+@runtime_checkable
 class Animator(Protocol):
     """Makes clips; lives in one worker process."""
 

@@ -33,6 +33,7 @@ CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
 SAID = {
     400: "malformed",
     401: "no valid key",
+    403: "sent by a page of another site",
     404: "no such video",
     409: "not completed",
     413: "too large",
@@ -146,7 +147,7 @@ async def _owner(request: Request, service: Serving) -> str:
 
 
 Owner = Annotated[str, Depends(_owner)]
-videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 503))
+videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 403, 503))
 upkeep = APIRouter(tags=["upkeep"])
 
 

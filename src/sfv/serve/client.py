@@ -6,7 +6,7 @@ with Client("http://127.0.0.1:8000") as client:
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,10 +61,11 @@ class Client:
         """What has become of a video."""
         return dict(self._ask("GET", f"/v1/videos/{name}").json())
 
-    def list(self, limit: int = 20, after: str = "", order: str = "desc") -> "list[Video]":
+    def list(self, limit: int = 20, after: str = "", order: str = "desc") -> Sequence[Video]:
         """One page of videos by age."""
-        query = {"limit": limit, "after": after, "order": order}
-        return list(self._ask("GET", "/v1/videos", params=query).json()["data"])
+        query: dict[str, str | int] = {"limit": limit, "after": after, "order": order}
+        found: Sequence[Video] = self._ask("GET", "/v1/videos", params=query).json()["data"]
+        return found
 
     def events(self, name: str) -> Iterator[Video]:
         """The video at every change until it has ended."""

@@ -64,6 +64,8 @@ class Crew:
         self._say("stop", None)
         end = time.monotonic() + grace
         for slot in self.slots:
+            if slot.thread.ident is None:  # never started
+                continue
             slot.thread.join(max(0.0, end - time.monotonic()))
             slot.kill()
             slot.thread.join(10)

@@ -122,12 +122,39 @@ class SecurityHeaders:
         await self.app(scope, receive, adding if scope["type"] == "http" else send)
 
 
+class SameOrigin:
+    """Refuses (403) what a page of another origin sends, but for those named.
+
+    Without CORS a browser hides the answer from such a page, yet a form's POST has been done by then.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str] = ()) -> None:
+        self.app, self.origins = app, {origin.encode() for origin in origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS") and not self._known(scope):
+            sentence = "a page of another site may not do this; its origin is not among those that the server was told"
+            body = json.dumps({"error": {"code": "origin", "message": sentence}}).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await self.app(scope, receive, send)
+
+    def _known(self, scope: Scope) -> bool:
+        """Whether there is no origin (no browser), or our own, or one that was named."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin")
+        return origin is None or origin in self.origins or origin.partition(b"://")[2] == headers.get(b"host")
+
+
 def guarded(app: ASGIApp, body: int, origins: Iterable[str] = (), policy: str = POLICY, seconds: float = 60) -> ASGIApp:
-    """The application behind body limit, headers and, for the `origins` named, CORS (off by default).
+    """The application behind body limit and headers, for its own pages and, by CORS, those of the `origins` named.
 
     `body`: bytes that the picture may have; the whole body may have FORM_ROOM more.
     """
-    inner: ASGIApp = BodyLimit(app, body + FORM_ROOM, seconds)
-    if allowed := tuple(origins):
+    allowed = tuple(origins)
+    inner: ASGIApp = SameOrigin(BodyLimit(app, body + FORM_ROOM, seconds), allowed)
+    if allowed:
         inner = CORSMiddleware(inner, allow_origins=allowed, allow_methods=["*"], allow_headers=["*"])
     return SecurityHeaders(inner, policy)

@@ -7,6 +7,7 @@ renewed in time, or whose holder is known to be dead, gives the job back. Times 
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +137,27 @@ class Job:
 class Jobs:
     """The table of jobs. Every method is one or two short transactions; DatabaseError if they cannot be made."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patient: bool = True) -> None:
+        """`patient`: a commit waits for the disk. A worker need not: a mark of its that a power cut takes away only has
+        a job made again (SQLite alone; what is accepted, the server commits)."""
         self.local = url.startswith("sqlite")
         try:
-            self.engine = _engine(url)
-            TABLE.metadata.create_all(self.engine)
+            self.engine = _engine(url, patient)
+            self._make_table()
         except ImportError as error:
             raise SfvError('a PostgreSQL database needs psycopg; pip install "sfv[postgres]"') from error
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
+
+    def _make_table(self) -> None:
+        """Servers that start at the same moment are in each other's way: whoever comes second finds the table made."""
+        for pause in (0.1, 0.3, 1.0):
+            try:
+                TABLE.metadata.create_all(self.engine)
+                return
+            except SQLAlchemyError:
+                time.sleep(pause)
+        TABLE.metadata.create_all(self.engine)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -173,7 +186,7 @@ class Jobs:
         values = [literal(v, TABLE.c[k].type).label(k) for k, v in asdict(job).items()]
         waiting = select(func.count()).select_from(TABLE).where(C.status == "queued", C.model == job.model)
         row = select(*values).where(waiting.scalar_subquery() < limit)
-        if not self._count(insert(TABLE).from_select(names, row)):
+        if not self._rows(insert(TABLE).from_select(names, row).returning(TABLE)):  # PostgreSQL counts no such rows
             raise QueueFull(f"{limit} jobs are waiting, which is as many as may; try again later")
 
     def get(self, name: str, owner: str = "") -> Job | None:
@@ -316,15 +329,15 @@ def _failed(code: str, why: str, keep: float) -> dict[str, Any]:
     return {"status": "failed", "code": code, "error": why, "finished": now, "expires": now + keep}
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, patient: bool) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, connect_args={"timeout": 20, "check_same_thread": False})
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", partial(_prepare, patient))
     return engine
 
 
-def _prepare(connection: Any, _: Any) -> None:
-    """Readers beside one writer; a commit is on the disk when it returns."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=20000"):
+def _prepare(patient: bool, connection: Any, _: Any) -> None:
+    """Readers beside one writer."""
+    for pragma in ("journal_mode=WAL", f"synchronous={'FULL' if patient else 'NORMAL'}", "busy_timeout=20000"):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -7,12 +7,15 @@ people choose, and would let a stranger burn the server's time with wrong ones.
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
 from pathlib import Path
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+
+log = logging.getLogger("sfv.serve")
 
 
 class Keys:
@@ -25,7 +28,11 @@ class Keys:
 
     def owner(self, given: str) -> str | None:
         """The id of a valid key, else None; takes as long for an unknown key as for a wrong one."""
-        self._refresh()
+        try:
+            self._refresh()
+        except SfvError as error:  # a file that cannot be read lets nobody in
+            log.warning("%s", error)
+            self.entries = {}
         name = given.removeprefix("sfv_").partition("_")[0]
         entry = self.entries.get(name, {"salt": "", "hash": "0" * 64})
         right = hmac.compare_digest(_hash(entry["salt"], given), entry["hash"])

@@ -52,6 +52,7 @@ class _Server(uvicorn.Server):
 def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_animator) -> None:
     """Serve until SIGTERM or Ctrl-C. SfvError if the service cannot start, or its model cannot be opened."""
     logging.basicConfig(level=logging.INFO, format="sfv: %(message)s", stream=sys.stderr)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     app = create_app(settings, opener)
     how = {"access_log": False, "log_level": "warning", "timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
     config = uvicorn.Config(app, host, port, limit_concurrency=CONNECTIONS, server_header=False, **how)  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ class Service:
         self.machine = _machine(settings)
         self.store: Store = open_store(settings.store, settings.data)
         self.database = settings.database or sqlite_url(settings.data)
-        self.jobs = Jobs(self.database)
+        self.jobs = _opened(self.database)
         self.keys = Keys(settings.keys) if settings.keys else None
         self.metrics, self.board = Metrics(), Board()
         self.crew = Crew(settings, self.database, self.machine, opener, self.jobs)
@@ -298,6 +298,14 @@ def answer(error: SfvError) -> Refusal:
     if isinstance(error, QueueFull):
         return Refusal(429, "queue_full", str(error), 1)
     return Refusal(422, "settings", str(error))
+
+
+def _opened(database: str) -> Jobs:
+    """The jobs; whoever starts a server is told what its database says."""
+    try:
+        return Jobs(database)
+    except DatabaseError as error:
+        raise SfvError(f"the jobs' database cannot be used ({error.detail}); check --database") from error
 
 
 def _only_one(settings: ServeSettings) -> FileLock:

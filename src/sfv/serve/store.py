@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from sfv.errors import SfvError
@@ -23,6 +23,7 @@ class StoreError(SfvError):
         self.full = full
 
 
+@runtime_checkable
 class Store(Protocol):
     """Whole files by key; what `put` has returned from is durable."""
 

@@ -59,7 +59,7 @@ def work(duty: Duty, pipe: Connection) -> None:
     keep_memory()
     try:
         animator = duty.opener(duty.settings, duty.device)
-        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database)
+        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
     except SfvError as error:
         pipe.send(("broken", str(error)))
         return

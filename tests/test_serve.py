@@ -1,0 +1,556 @@
+"""The service's routes, in one process, without workers: what is accepted, what is refused, and how."""
+
+import asyncio
+import errno
+import io
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from serving import CARD, QuickAnimator, open_quick, png
+from sqlalchemy import event
+
+from sfv.cli import main
+from sfv.errors import SfvError
+from sfv.media import read_clip
+from sfv.serve.app import App, create_app
+from sfv.serve.keys import Keys, new_key
+from sfv.serve.settings import ServeSettings
+from sfv.serve.worker import Duty, Worker
+
+PIPES: list[Connection] = []
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """A service whose model is known and whose workers are not started."""
+    yield from made(tmp_path)
+
+
+def made(folder: Path, **settings: Any) -> Iterator[App]:
+    app = create_app(ServeSettings(data=folder / "data", **settings), open_quick)
+    app.service.crew.card = CARD
+    yield app
+    app.service.stop()
+
+
+def worker(app: App) -> Worker:
+    """A worker of the service, in this process."""
+    service = app.service
+    duty = Duty(service.settings, service.database, "cpu", f"{service.machine}:0:test", open_quick)
+    (service.settings.data / "scratch").mkdir(exist_ok=True)
+    ours, theirs = Pipe()
+    PIPES.append(ours)  # closed with its last reference, and a worker without a server ends
+    return Worker(duty, theirs, QuickAnimator(), service.store, service.jobs)
+
+
+def turn(at: Worker) -> int:
+    """What a worker does in one turn of its loop; how many clips."""
+    clips = at._make(at._claim())
+    for job, clip in clips:
+        at._deliver(job, clip)
+    return len(clips)
+
+
+@asynccontextmanager
+async def asking(app: App) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sfv") as client:
+        yield client
+
+
+def ask(app: App, method: str, path: str, **what: Any) -> httpx.Response:
+    """One request."""
+
+    async def once() -> httpx.Response:
+        async with asking(app) as client:
+            return await client.request(method, path, **what)
+
+    return asyncio.run(once())
+
+
+def create(app: App, data: bytes | None = None, **fields: Any) -> httpx.Response:
+    return ask(app, "POST", "/v1/videos", files={"picture": data or png()}, data=fields)
+
+
+def test_a_picture_becomes_a_video(app: App) -> None:
+    answer = create(app, seed=5, steps=2, format="webp")
+    video = answer.json()
+    assert answer.status_code == 202 and video["status"] == "queued" and video["size"] == "32x32"
+    assert video["settings"]["seed"] == 5 and video["model"] == "quick" and video["expires_at"] is None
+    early = ask(app, "GET", f"/v1/videos/{video['id']}/content")
+    assert early.status_code == 409 and "queued" in early.json()["error"]["message"]
+    assert turn(worker(app)) == 1
+    done = ask(app, "GET", f"/v1/videos/{video['id']}").json()
+    assert (done["status"], done["progress"]) == ("completed", 100) and done["expires_at"] > time.time()
+    clip = ask(app, "GET", f"/v1/videos/{video['id']}/content")
+    assert clip.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(clip.content)) as picture:
+        assert (picture.format, picture.n_frames) == ("WEBP", 4)  # type: ignore[attr-defined]
+    assert ask(app, "DELETE", f"/v1/videos/{video['id']}").json()["deleted"] is True
+    assert ask(app, "GET", f"/v1/videos/{video['id']}").status_code == 404
+    assert not [p for p in (app.service.settings.data / "files").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp", "png"])
+def test_every_format(app: App, tmp_path: Path, kind: str) -> None:
+    name = create(app, format=kind, transparent=str(kind != "mp4").lower()).json()["id"]
+    turn(worker(app))
+    answer = ask(app, "GET", f"/v1/videos/{name}/content")
+    file = tmp_path / f"clip.{kind}"
+    file.write_bytes(answer.content)
+    assert len(read_clip(file)) == 4 and kind in answer.headers["content-type"]
+
+
+def test_equal_settings_are_made_together(app: App) -> None:
+    for seed, steps in ((1, 1), (2, 1), (3, 2), (4, 1)):
+        create(app, seed=seed, steps=steps)
+    at = worker(app)
+    assert [turn(at) for _ in range(4)] == [2, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "span"),
+    [
+        ("bytes=0-9", 206, (0, 10)),
+        ("bytes=5-", 206, (5, None)),
+        ("bytes=-7", 206, (-7, None)),
+        ("bytes=9999999-", 416, (0, 0)),
+        ("bytes=a-b", 200, (0, None)),
+        ("bytes=9-3", 200, (0, None)),
+        ("bytes=0-1,3-4", 200, (0, None)),
+    ],
+)
+def test_ranges(app: App, wanted: str, status: int, span: tuple[int, int | None]) -> None:
+    name = create(app).json()["id"]
+    turn(worker(app))
+    whole = ask(app, "GET", f"/v1/videos/{name}/content").content
+    part = ask(app, "GET", f"/v1/videos/{name}/content", headers={"range": wanted})
+    assert part.status_code == status and part.content == whole[slice(*span)]
+    if status == 206:
+        assert part.headers["content-range"].endswith(f"/{len(whole)}")
+
+
+def test_videos_are_listed_in_pages(app: App) -> None:
+    names = [create(app, seed=i).json()["id"] for i in range(5)]
+    seen: list[str] = []
+    while True:
+        last = {"after": seen[-1]} if seen else {}
+        page = ask(app, "GET", "/v1/videos", params={"limit": 2, "order": "asc"} | last).json()
+        seen += [v["id"] for v in page["data"]]
+        if not page["has_more"]:
+            break
+    assert seen == names
+    assert [v["id"] for v in ask(app, "GET", "/v1/videos").json()["data"]] == names[::-1]
+
+
+REFUSED: dict[str, tuple[dict[str, str], bytes | None, int, str]] = {
+    "no number": ({"seed": "many"}, png(), 422, "seed"),
+    "out of range": ({"fps": "1000"}, png(), 422, "fps"),
+    "not a number": ({"motion": "nan"}, png(), 422, "motion"),
+    "unknown field": ({"url": "http://127.0.0.1/"}, png(), 422, "url"),
+    "a path": ({"picture": "/etc/passwd"}, None, 400, "picture"),
+    "another model": ({"model": "../../etc"}, png(), 422, "model"),
+    "odd size": ({"width": "33"}, png(), 422, "multiples of 8"),
+    "too large": ({"width": "4096", "height": "4096", "frames": "200"}, png(), 422, "ask for less"),
+    "too many steps": ({"steps": "51"}, png(), 422, "steps"),
+    "opaque format": ({"transparent": "true", "format": "mp4"}, png(), 422, "transparency"),
+    "no colour": ({"background": "bl\x00ue\nx"}, png(), 422, "background"),
+    "no picture": ({"seed": "1"}, None, 400, "picture"),
+    "no picture format": ({}, b"MZ" * 50, 415, "PNG"),
+    "cut short": ({}, png()[:150], 422, "decoded"),
+    "too many bytes": ({}, png() + bytes(3 * 10**6), 413, "bytes"),
+    "too many pixels": ({}, png(side=300), 413, "pixels"),
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/animate"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(tmp_path: Path, name: str, path: str) -> None:
+    fields, data, status, word = REFUSED[name]
+    for app in made(tmp_path, max_bytes=2 * 10**6, max_pixels=10**4):
+        files = {"picture": data} if data else {"other": (None, b"x")}
+        answer = ask(app, "POST", path, files=files if data else None, data=fields)
+        if not data:
+            parts = {k: (None, v) for k, v in fields.items()}
+            answer = ask(app, "POST", path, files=parts)
+        said = answer.json()["error"]["message"]
+        assert answer.status_code == status and word in said and "\n" not in said
+        assert not list((tmp_path / "data" / "files").rglob("*"))
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
+    for app in made(tmp_path, queue=2):
+        answers = [create(app, seed=i) for i in range(4)]
+        assert [a.status_code for a in answers] == [202, 202, 429, 429]
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 600
+        turn(worker(app))
+        assert create(app).status_code == 202
+
+
+def test_requests_at_the_same_moment_do_not_overfill_the_queue(tmp_path: Path) -> None:
+    async def many(app: App) -> list[int]:
+        async with asking(app) as client:
+            asks = [client.post("/v1/videos", files={"picture": png(i)}) for i in range(20)]
+            return sorted(a.status_code for a in await asyncio.gather(*asks))
+
+    for app in made(tmp_path, queue=5):
+        assert asyncio.run(many(app)) == [202] * 5 + [429] * 15
+        assert len(list((tmp_path / "data" / "files").glob("*/picture"))) == 5
+
+
+def test_nothing_is_taken_on_while_starting_or_stopping(app: App) -> None:
+    assert ask(app, "GET", "/readyz").status_code == 503
+    app.service.draining = True
+    answer = create(app)
+    assert answer.status_code == 503 and "shutting down" in answer.json()["error"]["message"]
+    app.service.draining, app.service.crew.card = False, None
+    assert create(app).status_code == 503 and ask(app, "GET", "/healthz").status_code == 200
+
+
+def test_a_queued_job_is_cancelled_at_once(app: App) -> None:
+    name = create(app).json()["id"]
+    assert ask(app, "DELETE", f"/v1/videos/{name}").json()["status"] == "cancelled"
+    assert turn(worker(app)) == 0
+    assert "cancelled" in ask(app, "GET", f"/v1/videos/{name}/content").json()["error"]["message"]
+    assert ask(app, "DELETE", f"/v1/videos/{name}").json()["deleted"] is True
+
+
+def test_a_running_job_is_dropped_at_the_end_of_its_step(app: App) -> None:
+    name = create(app, steps=50).json()["id"]
+    at, seen = worker(app), []
+    batch = at._claim()
+    animate = at.animator.animate
+
+    def counting(pictures: Any, settings: Any, seeds: Any, watch: Callable[[int, int], None]) -> Any:
+        def also(done: int, steps: int) -> None:
+            seen.append(done)
+            if done == 3:
+                assert ask(app, "DELETE", f"/v1/videos/{name}").json()["status"] == "cancelled"
+                at.cancelled.add(name)
+            watch(done, steps)
+
+        return animate(pictures, settings, seeds, also)
+
+    at.animator.animate = counting  # type: ignore[method-assign]
+    assert at._make(batch) == [] and seen == [1, 2, 3]
+    assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "cancelled"
+
+
+def test_a_clip_that_comes_too_late_is_not_kept(app: App) -> None:
+    name = create(app).json()["id"]
+    at = worker(app)
+    [(job, clip)] = at._make(at._claim())
+    ask(app, "DELETE", f"/v1/videos/{name}")
+    at._deliver(job, clip)
+    assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "cancelled"
+    assert [p.name for p in (app.service.settings.data / "files" / name).iterdir()] == ["picture"]
+
+
+def test_a_job_past_its_deadline_fails_and_says_so(tmp_path: Path) -> None:
+    for app in made(tmp_path, deadline=0.05):
+        name = create(app).json()["id"]
+        time.sleep(0.1)
+        assert turn(worker(app)) == 0
+        app.service._deadlines()
+        video = ask(app, "GET", f"/v1/videos/{name}").json()
+        assert video["status"] == "failed" and "deadline" in video["error"]["message"]
+        assert ask(app, "GET", f"/v1/videos/{name}/content").status_code == 504
+
+
+def test_results_expire(tmp_path: Path) -> None:
+    for app in made(tmp_path, keep=1):
+        name = create(app).json()["id"]
+        turn(worker(app))
+        app.service._expired()
+        assert ask(app, "GET", f"/v1/videos/{name}").status_code == 200
+        time.sleep(1)
+        app.service._expired()
+        assert ask(app, "GET", f"/v1/videos/{name}").status_code == 404
+        assert not list((tmp_path / "data" / "files").rglob("*"))
+
+
+def test_files_without_a_job_are_swept_and_others_stay(app: App) -> None:
+    name, files = create(app).json()["id"], app.service.settings.data / "files"
+    app.service.store.put("video_gone/picture", b"x")
+    for file in (files / name / "picture", files / "video_gone" / "picture"):
+        os.utime(file, (1, 1))
+    app.service._orphans()
+    assert [p.name for p in files.iterdir()] == [name]
+
+
+def test_events_follow_a_job_to_its_end(app: App) -> None:
+    async def follow() -> list[str]:
+        async with asking(app) as client:
+            name = (await client.post("/v1/videos", files={"picture": png()})).json()["id"]
+            app.service.board.loop = asyncio.get_running_loop()
+            listening = asyncio.create_task(client.get(f"/v1/videos/{name}/events"))
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(turn, worker(app))
+            app.service.board.tell([name])
+            return (await listening).text.splitlines()
+
+    lines = asyncio.run(follow())
+    told = [x.removeprefix("event: ") for x in lines if x.startswith("event")]
+    assert told[0] == "queued" and told[-1] == "completed" and len(set(told)) == len(told)
+    assert not app.service.board.waiting
+
+
+def test_animate_answers_with_the_clip_and_keeps_nothing(app: App) -> None:
+    async def both() -> httpx.Response:
+        async with asking(app) as client:
+            waiting = asyncio.create_task(client.post("/v1/animate", files={"picture": png()}, data={"format": "gif"}))
+            while not await asyncio.to_thread(turn, worker(app)):
+                await asyncio.sleep(0.01)
+            return await waiting
+
+    answer = asyncio.run(both())
+    assert answer.status_code == 200 and answer.content[:6] == b"GIF89a"
+    assert ask(app, "GET", "/v1/videos").json()["data"] == []
+    assert not list((app.service.settings.data / "files").rglob("*"))
+
+
+def test_animate_is_for_small_clips(tmp_path: Path) -> None:
+    for app in made(tmp_path, sync_work=4 * 32 * 32):
+        answer = ask(app, "POST", "/v1/animate", files={"picture": png()}, data={"steps": "2"})
+        assert answer.status_code == 422 and "/v1/videos" in answer.json()["error"]["message"]
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_room_for_a_picture_is_507(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfv.serve.store.shutil.copyfileobj", full)
+    answer = create(app)
+    assert answer.status_code == 507 and "free space" in answer.json()["error"]["message"]
+    assert ask(app, "GET", "/v1/videos").json()["data"] == []
+    assert not [p for p in (app.service.settings.data / "files").rglob("*") if p.is_file()]
+
+
+def test_a_clip_that_cannot_be_kept_waits_and_is_made_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfv.serve.worker.PAUSE", 0.05)
+    name = create(app).json()["id"]
+    at = worker(app)
+    with monkeypatch.context() as broken:
+        broken.setattr("sfv.serve.store.shutil.copyfileobj", full)
+        turn(at)
+    assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "queued"
+    assert [p.name for p in (app.service.settings.data / "files" / name).iterdir()] == ["picture"]
+    time.sleep(0.1)
+    assert turn(at) == 1
+    assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "completed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    import subprocess
+
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    try:
+        for app in made(tmp_path, store=str(place)):
+            answers = [create(app, png(side=100), seed=i) for i in range(12)]
+            codes = [a.status_code for a in answers]
+            assert set(codes) == {202, 507} and codes == sorted(codes)
+            kept = [p for p in place.rglob("*") if p.is_file()]
+            assert len(kept) == codes.count(202) and all(p.read_bytes() == png(side=100) for p in kept)
+            assert len(ask(app, "GET", "/v1/videos").json()["data"]) == codes.count(202)
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_database_that_is_full_is_507_and_keeps_no_picture(app: App) -> None:
+    engine = app.service.jobs.engine
+    engine.dispose()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1").close())
+    codes = [create(app, seed=i).status_code for i in range(30)]
+    assert set(codes) == {202, 507} and codes == sorted(codes)
+    files = app.service.settings.data / "files"
+    assert len(list(files.rglob("picture"))) == codes.count(202) == app.service.jobs.waiting("quick")
+
+
+def test_a_missing_extra_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "sfv.serve.run", raising=False)
+    assert main(["serve"]) == 1 and 'pip install "sfv[serve]"' in capsys.readouterr().err
+
+
+def test_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.json"
+    assert main(["serve", "--keys", str(file), "--new-key", "anna"]) == 0
+    anna, ben = capsys.readouterr().out.strip(), new_key(file, "ben")
+    assert anna not in file.read_text() and file.stat().st_mode & 0o077 == 0
+    for app in made(tmp_path, keys=file):
+        mine, yours = ({"authorization": f"Bearer {k}"} for k in (anna, ben))
+        for wrong in (
+            {},
+            {"authorization": anna},
+            {"authorization": f"Bearer {anna}x"},
+            {"authorization": "Bearer sfv_"},
+        ):
+            answer = ask(app, "GET", "/v1/videos", headers=wrong)
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+            assert ask(app, "GET", "/metrics", headers=wrong).status_code == 401
+        name = ask(app, "POST", "/v1/videos", files={"picture": png()}, headers=mine).json()["id"]
+        assert ask(app, "GET", f"/v1/videos/{name}", headers=mine).status_code == 200
+        for method in ("GET", "DELETE"):
+            assert ask(app, method, f"/v1/videos/{name}", headers=yours).status_code == 404
+        assert ask(app, "GET", "/v1/videos", headers=yours).json()["data"] == []
+        assert ask(app, "GET", "/healthz").status_code == 200
+
+
+def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = new_key(file, "anna")
+    keys = Keys(file)
+    assert keys.owner(key)
+    file.write_text('{"keys": []}')
+    os.utime(file, (1, 1))
+    assert keys.owner(key) is None
+    file.unlink()
+    assert keys.owner(key) is None
+    with pytest.raises(SfvError, match="--new-key"):
+        Keys(file)
+
+
+def test_documentation_needs_nothing_from_elsewhere(app: App) -> None:
+    page = ask(app, "GET", "/docs")
+    assert page.status_code == 200 and "/v1/animate" in page.text and "Motion bucket" in page.text
+    assert "http://" not in page.text and "https://" not in page.text and "<script" not in page.text
+
+
+def test_headers_of_every_answer(app: App) -> None:
+    for path in ("/docs", "/healthz", "/nothing", "/v1/videos"):
+        headers = ask(app, "GET", path).headers
+        assert (
+            headers["x-content-type-options"] == "nosniff"
+            and "frame-ancestors 'none'" in headers["content-security-policy"]
+        )
+    assert "access-control-allow-origin" not in ask(app, "GET", "/", headers={"origin": "https://a.example"}).headers
+
+
+def test_counters(app: App) -> None:
+    create(app)
+    ask(app, "GET", "/v1/videos/video_x")
+    text = ask(app, "GET", "/metrics").text
+    assert 'sfv_jobs{status="queued"} 1.0' in text and "sfv_jobs_accepted_total 1.0" in text
+    assert 'route="/v1/videos/{id}",status="404"' in text and "video_x" not in text
+
+
+def test_two_servers_do_not_share_a_folder(app: App) -> None:
+    with pytest.raises(SfvError, match="another server"):
+        create_app(app.service.settings, open_quick)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--queue", "0"], "--queue"),
+        (["--database", "mysql://x"], "postgresql"),
+        (["--database", "postgresql+psycopg://a:b@127.0.0.1:1/none"], "--database"),
+        (["--new-key", "a"], "--keys"),
+        (["--data", "/proc/nowhere"], "--data"),
+        (["--store", "ftp://x"], "s3://"),
+        (["--keys", "/nowhere/keys.json"], "--new-key"),
+    ],
+)
+def test_bad_flags_are_one_sentence(
+    flags: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [] if "--data" in flags else ["--data", str(tmp_path)]
+    assert main(["serve", *flags, *where]) != 0
+    said = capsys.readouterr().err
+    assert word in said and len(said.splitlines()) == 1
+
+
+def mutated(rng: random.Random, seeds: list[bytes]) -> bytes:
+    """A picture file with some of its bytes changed, taken away, doubled or cut off."""
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.randint(1, 6)):
+        at, kind = rng.randrange(len(data) + 1), rng.randrange(5)
+        if kind == 0:
+            data = data[: max(1, at)]
+        elif kind == 1:
+            data[at : at + rng.randint(1, 8)] = rng.randbytes(rng.randint(0, 8))
+        elif kind == 2 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 3:
+            data[at:at] = data[at : at + 32]
+        else:
+            data[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff"])
+    return bytes(data)
+
+
+def body(rng: random.Random, seeds: list[bytes]) -> tuple[bytes, str]:
+    """A body that is damaged somewhere: its picture, its fields, its multipart frame, or its type."""
+    mark = rng.choice(["b", "b" * 69, "--", "b\x00"])
+    names = ["picture", "seed", "steps", "background", "\xff", "", "model", "format", "picture[]", "transparent"]
+    parts = []
+    for i in range(rng.randint(1, 4)):
+        name = "picture" if i == 0 and rng.random() < 0.8 else rng.choice(names)
+        file = f'; filename="{rng.choice(["a.png", "../../x", "", chr(0)])}"' if name == "picture" else ""
+        told = f'--{mark}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode("latin-1")
+        value = mutated(rng, seeds) if file else rng.choice([b"", b"1e999", b"nan", b"\xff\xfe", b"-1", b"9" * 5000])
+        parts.append(told + value + b"\r\n")
+    whole = b"".join(parts) + f"--{mark}--\r\n".encode()
+    if rng.random() < 0.15:
+        whole = mutated(rng, [whole])
+    kinds = [f"multipart/form-data; boundary={mark}"] * 12
+    kinds += ["multipart/form-data", "application/json", "multipart/form-data; boundary=" + "x" * 300, "\xff"]
+    return whole, rng.choice(kinds)
+
+
+async def post(app: App, data: bytes, kind: str) -> tuple[int, bytes]:
+    """One POST as plain ASGI, which takes a third of a client's time; status and body."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {"path": "/v1/videos", "raw_path": b"/v1/videos", "root_path": "", "query_string": b""}
+    scope |= {"headers": [(b"content-type", kind.encode("latin-1"))], "client": ("x", 1), "server": ("x", 80)}
+    await app(scope, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette drops files half read
+@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
+def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    rng, codes = random.Random(0), dict[int, int]()
+    seeds = []
+    for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"):
+        out = io.BytesIO()
+        Image.open(io.BytesIO(png())).convert("RGB").save(out, kind)
+        seeds.append(out.getvalue())
+
+    async def all_of_them(app: App) -> None:
+        for i in range(10_000):
+            data, kind = body(rng, seeds)
+            status, said = await post(app, data, kind)
+            codes[status] = codes.get(status, 0) + 1
+            assert status < 500, (i, data, kind, said)
+
+    for app in made(tmp_path, queue=100_000):
+        asyncio.run(all_of_them(app))
+    assert sum(codes.values()) == 10_000 and set(codes) <= {202, 400, 413, 415, 422} and codes[422] > 1000
