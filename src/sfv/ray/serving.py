@@ -6,7 +6,7 @@ Every replica is a whole server with a worker process, and a data folder, of its
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Sp
         "ray_actor_options": needs,
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     }
-    application = serve.deployment(**options)(serve.ingress(builder(settings))()).bind()
+    application = serve.deployment(**options)(serve.ingress(Replica(settings))()).bind()
     try:
         serve.start(http_options={"host": host, "port": port})
         serve.run(application, name=NAME, logging_config={"log_level": "WARNING"})
@@ -64,21 +64,27 @@ def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Sp
         serve.shutdown()
 
 
-def builder(settings: ServeSettings) -> Callable[[], App]:
-    """What every replica calls to make its application; jobs and clips lie where all replicas see them."""
-    data = settings.data.absolute()
-    data.mkdir(parents=True, exist_ok=True)
-    shared = {
-        "database": settings.database or sqlite_url(data),
-        "store": shared_store(settings.store, data),
-        "keys": settings.keys and settings.keys.absolute(),
-    }
-    common = settings.model_copy(update=shared | {"data": data})
+class Replica:
+    """The application as Ray carries it to a replica: settings alone, until the replica's life begins."""
 
-    def build() -> App:
-        return create_app(own(common))
+    def __init__(self, settings: ServeSettings) -> None:
+        """Jobs and clips lie where all replicas see them."""
+        data = settings.data.absolute()
+        data.mkdir(parents=True, exist_ok=True)
+        shared = {
+            "data": data,
+            "database": settings.database or sqlite_url(data),
+            "store": shared_store(settings.store, data),
+            "keys": settings.keys and settings.keys.absolute(),
+        }
+        self.settings = settings.model_copy(update=shared)
+        self.app: App | None = None
 
-    return build
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI; the first call is the lifespan's."""
+        if self.app is None:
+            self.app = create_app(own(self.settings))
+        await self.app(scope, receive, send)
 
 
 def shared_store(where: str | None, data: Path) -> str:
