@@ -93,8 +93,8 @@ def test_a_kill_loses_nothing_that_was_made(
     local_ray: Any, one_thread: None, tiny_folder: Path, tmp_path: Path
 ) -> None:
     """kill -9 of the whole of it in mid-work; the same command goes on, and ends with the bytes of an unbroken run."""
-    folder, out = pictures(tmp_path / "in", 40), tmp_path / "out"
-    same = ["generate", str(folder), "--model", str(tiny_folder), "--steps", "8", "-o", str(out), "--ray"]
+    folder, out = pictures(tmp_path / "in", 24), tmp_path / "out"
+    same = ["generate", str(folder), "--model", str(tiny_folder), "--steps", "3", "-o", str(out), "--ray"]
     command = [sys.executable, "-m", "sfv", *same, "--ray-workers", "1"]
     book = out / "manifest.jsonl"
     started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -108,11 +108,11 @@ def test_a_kill_loses_nothing_that_was_made(
         started.wait()
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("*.mp4")}
     kept = [json.loads(line)["out"] for line in book.read_text().splitlines() if line.endswith("}")]
-    assert 3 <= len(kept) <= len(before) < 40, "the kill came too late to show anything"
+    assert 3 <= len(kept) <= len(before) < 24, "the kill came too late to show anything"
     assert run(*same) == 0
     after = {p.name: p.stat().st_mtime_ns for p in out.glob("*.mp4")}
-    assert len(after) == 40 and all(after[name] == before[name] for name in kept)
-    assert run("generate", folder, "--model", tiny_folder, "--steps", 8, "-o", tmp_path / "alone") == 0
+    assert len(after) == 24 and all(after[name] == before[name] for name in kept)
+    assert run("generate", folder, "--model", tiny_folder, "--steps", 3, "-o", tmp_path / "alone") == 0
     assert clips(out) == clips(tmp_path / "alone")
 
 
@@ -120,10 +120,14 @@ def test_a_picture_that_kills_its_worker_is_left_out(
     local_ray: Any, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends its process every time: it alone is an error, the others are made."""
+    from ray import cloudpickle
+
     folder = pictures(tmp_path / "in", 12)
     monkeypatch.setattr("sfv.ray.folder.Animator", Mortal)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers know no tests
     given = ([folder], str(tiny_folder), Settings(steps=1), tmp_path / "out")
     reports = list(animate_folder(*given, spread=Spread(ray_workers=1)))
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert len(reports) == 12
     assert [Path(r["image"]).name for r in reports if "error" in r] == ["007.png"]
     assert "worker process died of it twice" in next(r["error"] for r in reports if "error" in r)
@@ -159,14 +163,22 @@ def test_a_model_that_cannot_be_opened_is_one_sentence(
     assert said[-1].startswith("sfv: ") and "safetensors" in said[-1] and not any("Traceback" in s for s in said)
 
 
-def test_what_is_unexpected_is_a_report(tiny_folder: Path, tmp_path: Path, local_ray: Any) -> None:
+def test_what_is_unexpected_is_a_report(
+    local_ray: Any, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A picture whose file vanished, and an error that nobody foresaw."""
     watch = local_ray.remote(num_cpus=0)(Watch).remote()
-    names = local_ray.put([("missing.png", "x.mp4"), ("a\0b.png", "y.mp4")])
-    settings = Settings(steps=1)
-    animator = Animator([names], [watch], 1, "tiny", str(tiny_folder), settings, Speed(), "cpu")
-    told = [json.loads(row["report"][0]) for row in animator({"item": np.arange(2)})]
-    assert "does not exist" in told[0]["error"] and "unexpected ValueError" in told[1]["error"]
+    names = local_ray.put([("missing.png", "x.mp4"), ("b.png", "y.mp4")])
+    animator = Animator([names], [watch], 1, "tiny", str(tiny_folder), Settings(steps=1), Speed(), "cpu")
+    (first,) = animator({"item": np.arange(1)})
+    assert "does not exist" in json.loads(first["report"][0])["error"]
+
+    def fails(*_: Any) -> Iterator[Any]:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("sfv.ray.folder.animate_pairs", fails)
+    (second,) = animator({"item": np.arange(1, 2)})
+    assert second["id"] == [1] and "b.png: unexpected RuntimeError: odd" in json.loads(second["report"][0])["error"]
 
 
 @pytest.mark.weights

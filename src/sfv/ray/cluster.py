@@ -50,6 +50,7 @@ def quiet_ray() -> Any:
     except ImportError as error:
         raise SfvError(f'--ray needs Ray Data ({error.name} is missing): pip install "sfv[ray]"') from error
     logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     how = ray.data.DataContext.get_current()
     how.enable_progress_bars = False

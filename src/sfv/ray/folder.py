@@ -16,7 +16,7 @@ from sfv.manifest import Manifest
 from sfv.ray.cluster import cluster, share
 from sfv.settings import Settings, Speed, Spread
 
-BLOCK = 16
+BLOCK = 8
 """Pictures at most that a worker is given at once: what is made again after a kill."""
 TRIES = 2
 """How often a picture may end its worker before it is left out."""
@@ -69,10 +69,11 @@ def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> It
     told = numbers.map_batches(Animator, fn_constructor_kwargs=shared | task, batch_size=None, compute=pool, **needs)
     missing = dict(enumerate(pairs))
     try:
-        for row in told.iter_rows():
-            picture, target = missing.pop(row["id"])
-            report = json.loads(row["report"])
-            yield report | {"image": str(picture)} | ({} if "error" in report else {"out": str(target)})
+        for some in told.iter_batches(batch_size=None, prefetch_batches=0):  # told at once, not with the next block
+            for number, said in zip(some["id"], some["report"], strict=True):
+                picture, target = missing.pop(int(number))
+                report = json.loads(said)
+                yield report | {"image": str(picture)} | ({} if "error" in report else {"out": str(target)})
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise SfvError(f"the workers stopped ({reason}); the same command goes on from the manifest") from error
