@@ -71,6 +71,8 @@ def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> It
     try:
         for some in told.iter_batches(batch_size=None, prefetch_batches=0):  # told at once, not with the next block
             for number, said in zip(some["id"], some["report"], strict=True):
+                if int(number) not in missing:  # told before its worker died
+                    continue
                 picture, target = missing.pop(int(number))
                 report = json.loads(said)
                 yield report | {"image": str(picture)} | ({} if "error" in report else {"out": str(target)})
