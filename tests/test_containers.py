@@ -1,6 +1,7 @@
 """The Dockerfile and the compose file, as far as they can be judged without a Docker engine."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tyro
 import yaml
+
+from sfv.cli import Serve
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
@@ -78,3 +82,14 @@ def test_the_compose_file_builds_this_image_beside_a_database() -> None:
     assert re.fullmatch(r"postgres:\d+\.\d+-\w+[.\d]*", database["image"])
     assert service["depends_on"]["database"]["condition"] == "service_healthy" and database["healthcheck"]
     assert "?" in database["environment"]["POSTGRES_PASSWORD"], "no password is assumed"
+
+
+def test_image_and_compose_file_start_the_service_as_it_is() -> None:
+    """Their flags are those of `sfv serve`, on the port that is published and asked for its health."""
+    made = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    for command in (json.loads(instructions("CMD")[0]), made["services"]["sfv"]["command"]):
+        assert command[0] == "serve"
+        asked = tyro.cli(Serve, args=command[1:])
+        assert (asked.host, asked.port) == ("0.0.0.0", 8000)
+    assert asked.database == "postgresql+psycopg://sfv@database/sfv"
+    assert instructions("EXPOSE") == ["8000"] and ":8000/" in instructions("HEALTHCHECK")[0]

@@ -20,6 +20,7 @@ FLOORS = {
     "adversary": 2,
     "families": 2,
     "generation": 3,
+    "manifest": 3,
     "data": 3,
     "speed": 4,
     "training": 5,
@@ -29,7 +30,8 @@ FLOORS = {
     "costs": 6,
     "doctor": 6,
     "serve": 6,
-    "cli": 7,
+    "ray": 7,
+    "cli": 8,
 }
 LANDLORDS = {
     "av": {"media"},
@@ -45,6 +47,7 @@ LANDLORDS = {
     "onnx": {"speed"},
     "onnxruntime": {"speed"},
     "ray": {"ray"},
+    "filelock": {"serve", "ray"},
     "psutil": {"doctor"},
     "packaging": {"doctor"},
     "fastapi": {"serve"},

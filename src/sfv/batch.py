@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 import sfv
 from sfv.errors import SfvError
-from sfv.families import load, pick_device
+from sfv.families import load, pick_device, weights_hash
 from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
+from sfv.manifest import Manifest
 from sfv.media import (
     PICTURE_ENDINGS,
     check_see_through,
@@ -40,6 +41,10 @@ from sfv.types import Frames
 Report = dict[str, Any]
 
 
+Pairs = Sequence[tuple[Path, Path]]
+"""Picture files and the clip files to be made of them."""
+
+
 def animate_files(
     images: Sequence[Path],
     model: str,
@@ -48,31 +53,76 @@ def animate_files(
     kind: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
+    resume: bool = False,
     keep_still: Path | None = None,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
-    `keep_still` is a mask, a picture of the pictures' shape that is white where nothing may move.
-    A clip is written while the next one is made.
+    A clip is written while the next one is made. With `resume`, a manifest is kept beside the clips, and what it says
+    is done and whole is left as it is. `keep_still` is a mask, a picture of the pictures' shape that is white where
+    nothing may move.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
+    pairs = plan(images, settings, out, kind)
+    mask = None if keep_still is None else read_picture(keep_still, "black")
+    book = Manifest(folder_of(pairs), digest(model, settings, speed, keep_still)) if resume else None
+    left = book.left(pairs) if book else pairs
+    if not left:
+        return
+    start = time.perf_counter()
+    loaded = open_model(model, device, speed, len(left))
+    seconds = {"load": time.perf_counter() - start}
+    with tqdm(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as bar:
+        for report in animate_pairs(loaded, left, settings, seconds, mask):
+            bar.update()
+            if book:
+                book.add(report)
+            yield report
+
+
+def _bar(clips: int) -> dict[str, Any]:
+    """How progress is shown; not for one clip."""
+    return {"desc": "animate", "unit": "clip", "disable": clips == 1, "smoothing": 0}
+
+
+def plan(images: Sequence[Path], settings: Settings, out: Path | None = None, kind: str | None = None) -> Pairs:
+    """What would be made of what; SfvError if there is nothing to do or it could not be written."""
     pictures = expand(images)
     targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
     if settings.transparent:
         check_see_through(targets[0])
-    mask = None if keep_still is None else read_picture(keep_still, "black")
-    start = time.perf_counter()
-    loaded = open_model(model, device, speed, len(pictures))
-    seconds = {"load": time.perf_counter() - start}
-    bar = tqdm(total=len(pictures), desc="animate", unit="clip", disable=len(pictures) == 1, smoothing=0)
-    with bar, ThreadPoolExecutor(1) as writer:
+    return list(zip(pictures, targets, strict=True))
+
+
+def folder_of(pairs: Pairs) -> Path:
+    """Where the manifest lies: the folder that holds all clips."""
+    return Path(os.path.commonpath([target.parent.absolute() for _, target in pairs]))
+
+
+def digest(model: str, settings: Settings, speed: Speed | None = None, mask: Path | None = None) -> str:
+    """16 hex digits over all that decides a clip but its picture: version, weights, settings, speed, mask."""
+    said = [sfv.__version__, weights_hash(model), settings.model_dump(), (speed or Speed()).model_dump()]
+    if mask is not None:
+        said.append(hashlib.sha256(mask.read_bytes()).hexdigest())
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def animate_pairs(
+    model: VideoModel,
+    pairs: Pairs,
+    settings: Settings,
+    before: dict[str, float] | None = None,
+    mask: Uint8Picture | None = None,
+) -> Iterator[Report]:
+    """A loaded model's clip of each picture, in order; a clip is written while the next one is made."""
+    seconds = before or {}
+    with ThreadPoolExecutor(1) as writer:
         waiting: Future[Report] | None = None
-        for picture, target in zip(pictures, targets, strict=True):
-            made = _tried(picture, partial(_made, loaded, picture, settings, seconds, mask))
+        for picture, target in pairs:
+            made = _tried(picture, partial(_made, model, picture, settings, seconds, mask))
             if waiting is not None:
                 yield waiting.result()
-            waiting = writer.submit(_tried, picture, partial(_written, loaded, made, target))
-            bar.update()
+            waiting = writer.submit(_tried, picture, partial(_written, model, made, target))
             seconds = {}
         if waiting is not None:
             yield waiting.result()
@@ -248,8 +298,8 @@ def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual
         targets = [out]
     else:
         targets = _distinct(pictures, out, kind or usual)
-    clash = {t.resolve() for t in targets} & {p.resolve() for p in pictures}
-    if clash:
+    there = {t.resolve() for t in targets if t.exists()}
+    if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
     for folder in {t.parent for t in targets}:
         _check_writable(folder)
@@ -258,13 +308,13 @@ def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual
 
 def _distinct(pictures: list[Path], out: Path | None, kind: str) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4."""
-    targets: list[Path] = []
+    targets: dict[Path, None] = {}
     for picture in pictures:
         folder, stem, count = out or picture.parent, picture.stem, 1
         while (target := folder / f"{stem}{f'-{count}' if count > 1 else ''}.{kind}") in targets:
             count += 1
-        targets.append(target)
-    return targets
+        targets[target] = None
+    return list(targets)
 
 
 def _check_writable(folder: Path) -> None:

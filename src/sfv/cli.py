@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -21,6 +22,7 @@ from sfv.settings import (
     Profile,
     Settings,
     Speed,
+    Spread,
     StudySettings,
 )
 
@@ -47,7 +49,15 @@ class Flags(BaseModel):
             raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
 
 
-class Generate(Flags, Settings, Speed):
+def _spread(command: Spread, ray: bool) -> Spread:
+    """A command's flags of Ray; FlagError if they are given without it."""
+    spread = Spread(**command.model_dump(include=set(Spread.model_fields)))
+    if not ray and spread != Spread():
+        raise FlagError("--ray-address, --ray-workers and --ray-threads need --ray")
+    return spread
+
+
+class Generate(Flags, Settings, Speed, Spread):
     """Animate pictures: files or folders of files, one clip each."""
 
     images: Pictures
@@ -64,20 +74,37 @@ class Generate(Flags, Settings, Speed):
     """auto, cpu, cuda, cuda:1, mps."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print one JSON object per clip instead of text."""
+    resume: bool = False
+    """Keep manifest.jsonl beside the clips, and leave alone what it says is done and whole."""
+    ray: bool = False
+    """Spread many pictures over processes and machines with Ray Data; always resumes (docs/scale.md)."""
 
     def run(self) -> int:
         """Exit code: 0, or 1 if any picture failed."""
-        from sfv.batch import animate_files
+        made = failed = 0
+        for report in self._reports():
+            bad = "error" in report
+            made, failed = made + (not bad), failed + bad
+            if bad or self.json_ or not self.ray:
+                _say(report, self.json_)
+        if (self.ray or self.resume) and not self.json_:
+            print(f"{made} made, {failed} failed; the others were there already")
+        return int(failed > 0)
 
+    def _reports(self) -> Iterator[dict[str, Any]]:
         settings = Settings(**self.model_dump(include=set(Settings.model_fields)))
         speed = Speed(**self.model_dump(include=set(Speed.model_fields)))
-        how = (self.device, speed, self.keep_still)
-        reports = animate_files(self.images, self.model, settings, self.out, self.format, *how)
-        failed = 0
-        for report in reports:
-            failed += "error" in report
-            _say(report, self.json_)
-        return int(failed > 0)
+        spread = _spread(self, self.ray)
+        asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
+        if not self.ray:
+            from sfv.batch import animate_files
+
+            return animate_files(*asked, self.resume, self.keep_still)
+        if self.keep_still is not None:
+            raise SfvError("--keep-still goes with one machine: leave it or --ray out")
+        from sfv.ray.folder import animate_folder
+
+        return animate_folder(*asked, spread)
 
 
 class Replay(Flags):
@@ -416,7 +443,7 @@ class Export(Flags):
         return 0
 
 
-class Serve(Flags, ServeSettings):
+class Serve(Flags, ServeSettings, Spread):
     """Animate pictures over HTTP: a queue that outlives restarts, one worker process per device (docs/serve.md)."""
 
     host: str = "127.0.0.1"
@@ -425,14 +452,22 @@ class Serve(Flags, ServeSettings):
     """Port to listen on."""
     new_key: Annotated[str | None, arg(metavar="NAME")] = None
     """Add an API key to the file of --keys, print it once, and stop."""
+    ray: bool = False
+    """Run it as a Ray Serve deployment whose replicas, up to --ray-workers, come and go with the load."""
 
     def run(self) -> int:
         """Exit code."""
         if self.new_key is not None:
             return self._make_key(self.new_key)
+        settings = ServeSettings(**self.model_dump(include=set(ServeSettings.model_fields)))
+        spread = _spread(self, self.ray)
+        if self.ray:
+            from sfv.ray.serving import serve_on_ray
+
+            serve_on_ray(settings, self.host, self.port, spread)
+            return 0
         from sfv.serve import serve
 
-        settings = ServeSettings(**self.model_dump(include=set(ServeSettings.model_fields)))
         serve(settings, self.host, self.port)
         return 0
 

@@ -78,6 +78,14 @@ def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
     return {"svd": svd_rewrites.staged}[model.family](model, wrap)
 
 
+def weights_hash(model: str | Path) -> str:
+    """`VideoModel.hash` of a model that is not loaded; SfvError if it cannot be found."""
+    from sfv.families import svd_folder
+
+    folder, unet = _place(str(model))
+    return {"svd": svd_folder.weights_hash}[_family(folder)](folder, unet)
+
+
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline over a model's folder, and our view of the same weights."""
     from sfv.families.svd_stock import StockPipeline

@@ -44,10 +44,8 @@ PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
-    parts = (unet, "vae", "image_encoder")
     small, matte = folder / SMALL, folder / MATTE
-    beside = [p.name for p in (small, matte) if p.is_dir()]
-    files = [f for part in (*parts, *beside) for f in _weight_files(folder / part)]
+    digest = weights_hash(folder, unet)
     denoiser = SVDDenoiser(_open(UNetSpatioTemporalConditionModel, folder / unet, dtype))
     codec = SVDCodec(_open(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
     conditioner = SVDConditioner(_open(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
@@ -66,10 +64,16 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         sigma_max=float(scheduler["sigma_max"]),
         rho=7.0,
         defaults=_defaults(folder / unet, denoiser, codec),
-        hash=_hash(files),
+        hash=digest,
         small=load_decoder(small, dtype, *_geometry(codec)) if small.is_dir() else None,
         matte=load_matte(matte, dtype) if matte.is_dir() else None,
     )
+
+
+def weights_hash(folder: Path, unet: str) -> str:
+    """The hash of a folder's weights, without opening them; SfvError if files are missing."""
+    beside = [name for name in (SMALL, MATTE) if (folder / name).is_dir()]
+    return _hash([f for part in (unet, "vae", "image_encoder", *beside) for f in _weight_files(folder / part)])
 
 
 def _geometry(codec: SVDCodec) -> tuple[int, int]:

@@ -1,0 +1,105 @@
+"""`sfv serve --ray`: the service's own application as a Ray Serve deployment whose replicas come and go with the load.
+
+Every replica is a whole server with a worker process, and a data folder, of its own; jobs and clips are shared.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sfv.errors import SfvError
+from sfv.ray.cluster import cluster, share
+from sfv.serve.app import App, create_app
+from sfv.serve.jobs import sqlite_url
+from sfv.serve.settings import ServeSettings
+from sfv.settings import Spread
+
+NAME = "sfv"
+WANTED = 2
+"""Requests under way per replica; with more, replicas are added."""
+
+
+def serve_on_ray(settings: ServeSettings, host: str, port: int, spread: Spread | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C. SfvError if no Ray answers, or the application cannot start."""
+    with cluster(spread or Spread()) as ray, deployed(ray, settings, host, port, spread or Spread()):
+        stopped = threading.Event()
+        before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        print(f"sfv: http://{host}:{port} (description at /docs), by Ray; Ctrl-C stops", file=sys.stderr, flush=True)
+        try:
+            stopped.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Spread) -> Iterator[None]:
+    """The application, ready inside the block, and taken down after it."""
+    from ray import serve
+
+    most, needs = share(ray, spread, settings.device[0])
+    scaling = {"min_replicas": 1, "max_replicas": most, "target_ongoing_requests": WANTED}
+    options: dict[str, Any] = {
+        "name": NAME,
+        "autoscaling_config": scaling,
+        "max_ongoing_requests": settings.queue + 16,  # those beyond the queue are told 429 by the application
+        "graceful_shutdown_timeout_s": settings.grace + 10,
+        "ray_actor_options": needs,
+        "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
+    }
+    application = serve.deployment(**options)(serve.ingress(Replica(settings))()).bind()
+    try:
+        serve.start(http_options={"host": host, "port": port})
+        serve.run(application, name=NAME, logging_config={"log_level": "WARNING"})
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise SfvError(f"Ray Serve cannot run the service ({reason}); try it with `sfv serve` alone") from error
+    finally:
+        serve.shutdown()
+
+
+class Replica:
+    """The application as Ray carries it to a replica: settings alone, until the replica's life begins."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Jobs and clips lie where all replicas see them."""
+        data = settings.data.absolute()
+        data.mkdir(parents=True, exist_ok=True)
+        shared = {
+            "data": data,
+            "database": settings.database or sqlite_url(data),
+            "store": shared_store(settings.store, data),
+            "keys": settings.keys and settings.keys.absolute(),
+        }
+        self.settings = settings.model_copy(update=shared)
+        self.app: App | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI; the first call is the lifespan's."""
+        if self.app is None:
+            self.app = create_app(own(self.settings))
+        await self.app(scope, receive, send)
+
+
+def shared_store(where: str | None, data: Path) -> str:
+    """A store that every replica finds: a folder's name in full."""
+    return where if where and "://" in where else str(Path(where).absolute() if where else data / "files")
+
+
+def own(common: ServeSettings) -> ServeSettings:
+    """A replica's settings: the first data folder that no other replica on this machine uses."""
+    for number in range(10_000):
+        data = common.data / f"replica-{number}"
+        data.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(data / "server.lock", timeout=0):
+                return common.model_copy(update={"data": data})
+        except Timeout:
+            continue
+    raise SfvError(f"{common.data} has no folder that is free for a replica; name another --data")

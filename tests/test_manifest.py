@@ -1,0 +1,122 @@
+"""Resuming: what is done and whole is left alone, and everything else is made again."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfv.batch import digest, name_outputs
+from sfv.cli import main
+from sfv.errors import SfvError
+from sfv.manifest import Manifest
+from sfv.settings import Settings, Speed
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (24, 40, 3), np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def run(*args: object) -> int:
+    return main([str(a) for a in args])
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in folder.glob("*.webp")}
+
+
+def test_resume_makes_what_is_missing_changed_or_cut_short(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = pictures(tmp_path / "in", 5), tmp_path / "out"
+    (folder / "4.png").write_bytes(b"not a picture")
+    same = ("generate", folder, "-o", out, "--model", tiny_folder, "--steps", 1, "--format", "webp", "--resume")
+    assert run(*same) == 1
+    assert "4 made, 1 failed; the others were there already" in capsys.readouterr().out
+    first = times(out)
+    whole = {p.name: p.read_bytes() for p in out.glob("*.webp")}
+    assert len(first) == 4
+    assert run(*same) == 1  # the bad one is tried again, nothing else
+    assert times(out) == first
+    (out / "0.webp").write_bytes(whole["0.webp"][:100])
+    (out / "1.webp").unlink()
+    os.utime(folder / "2.png", ns=(1, 1))
+    pictures(tmp_path / "other", 5)
+    (tmp_path / "other" / "0.png").replace(folder / "4.png")
+    assert run(*same) == 0
+    assert "4 made, 0 failed" in capsys.readouterr().out
+    assert [n for n, t in times(out).items() if first.get(n) == t] == ["3.webp"]
+    assert {n: (out / n).read_bytes() for n in whole} == whole
+    assert run(*same) == 0
+    assert "0 made, 0 failed" in capsys.readouterr().out
+    assert run(*same, "--seed", 1) == 0, "other settings, other clips"
+    assert "5 made" in capsys.readouterr().out
+
+
+def test_without_resume_no_manifest_is_kept(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 2)
+    assert run("generate", folder, "-o", tmp_path / "out", "--model", tiny_folder, "--steps", 1) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.mp4", "1.mp4"]
+
+
+def test_a_manifest_cut_short_goes_on(tmp_path: Path) -> None:
+    picture, clip = tmp_path / "a.png", tmp_path / "a.mp4"
+    picture.write_bytes(b"p")
+    clip.write_bytes(b"clip")
+    report = {"image": str(picture), "out": str(clip), "seconds": {"load": 9.0, "unet": 0.5, "write": 0.25}}
+    Manifest(tmp_path, "x").add(report)
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(path.read_text() + '{"image": "b.png", "ou')
+    book = Manifest(tmp_path, "x")
+    assert book.holds(picture, clip) and not Manifest(tmp_path, "y").holds(picture, clip)
+    book.add({"image": str(tmp_path / "c.png"), "error": "bad"})
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[0])["seconds"] == 0.75 and json.loads(lines[0])["out"] == "a.mp4"
+    assert json.loads(lines[2]) == {"image": "c.png", "digest": "x", "error": "bad"}
+    assert Manifest(tmp_path, "x").holds(picture, clip)
+
+
+def test_a_manifest_goes_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    picture, clip = tmp_path / "one" / "a.png", tmp_path / "one" / "a.mp4"
+    picture.write_bytes(b"p")
+    clip.write_bytes(b"clip")
+    Manifest(tmp_path / "one", "x").add({"image": str(picture), "out": str(clip), "seconds": {}})
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert Manifest(tmp_path / "two", "x").holds(tmp_path / "two" / "a.png", tmp_path / "two" / "a.mp4")
+
+
+def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SfvError, match=r"manifest.jsonl cannot be read .*; move it away"):
+        Manifest(tmp_path, "x")
+    (tmp_path / "manifest.jsonl").unlink()
+    (tmp_path / "manifest.jsonl").mkdir()
+    with pytest.raises(SfvError, match="cannot be read"):
+        Manifest(tmp_path, "x")
+
+
+def test_the_digest_is_of_all_that_decides_a_clip(tiny_folder: Path, tmp_path: Path) -> None:
+    model, mask = str(tiny_folder), tmp_path / "mask.png"
+    mask.write_bytes(b"white here")
+    plain = digest(model, Settings())
+    assert plain == digest(model, Settings(), Speed())
+    others = {
+        digest(model, Settings(seed=1)),
+        digest(model, Settings(), Speed(profile="exact")),
+        digest("sticker", Settings()),
+        digest(model, Settings(), None, mask),
+    }
+    assert len({plain, *others}) == 5
+
+
+def test_names_of_very_many_pictures_are_made_in_time(tmp_path: Path) -> None:
+    """Two of each name; a list that is searched for every name would take many minutes."""
+    given = [tmp_path / f"{i}.{kind}" for i in range(20_000) for kind in ("png", "jpg")]
+    targets = name_outputs(given, tmp_path / "out", "mp4")
+    assert len(set(targets)) == 40_000 and targets[:2] == [tmp_path / "out" / "0.mp4", tmp_path / "out" / "0-2.mp4"]
