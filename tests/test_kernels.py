@@ -1,0 +1,96 @@
+"""Triton's kernels in its interpreter against float64, and a whole small SVD through them against itself without."""
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+if importlib.util.find_spec("triton") is None:
+    pytest.skip('Triton is not installed (pip install "sfv[kernels]")', allow_module_level=True)
+
+from sfv.kernels import geglu, group_norm_silu, temporal_attention  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+KINDS = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
+"""Precision -> the relative error stated for it."""
+
+
+def off(got: Tensor, want: Tensor) -> float:
+    error = float((got.double() - want).norm() / want.norm())
+    assert error == error
+    return error
+
+
+def drawn(*shape: int, kind: torch.dtype, seed: int = 0) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=rng, dtype=torch.float64).to(DEVICE, kind)
+
+
+def norm_inputs(kind: torch.dtype, shape: tuple[int, ...], shift: float) -> tuple[Tensor, Tensor, Tensor]:
+    x = (drawn(*shape, kind=torch.float64) * 3 + shift).to(kind).contiguous(memory_format=torch.channels_last)
+    w, b = (drawn(shape[1], kind=kind, seed=s) for s in (1, 2))
+    return x, w, b
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize(("shape", "silu"), [((2, 64, 5, 7), True), ((1, 96, 14, 16), False), ((1, 320, 9, 4), True)])
+def test_group_norm_silu(kind: torch.dtype, silu: bool, shape: tuple[int, ...]) -> None:
+    x, w, b = norm_inputs(kind, shape, 1.0)
+    want = group_norm_silu.reference(x.double(), 32, w.double(), b.double(), 1e-6, silu)
+    got = group_norm_silu.group_norm_silu(x, 32, w, b, 1e-6, silu)
+    assert got.dtype == kind and got.stride() == x.stride() and off(got, want) <= KINDS[kind]
+
+
+def test_group_norm_joins_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tiles, so that stretches, tiles and parts all end in the middle of something."""
+    monkeypatch.setattr(group_norm_silu, "TILE", 256)
+    for programs in (1, 3, 2048):
+        monkeypatch.setattr(group_norm_silu, "PROGRAMS", programs)
+        x, w, b = norm_inputs(torch.float32, (2, 32, 3, 37), -2.0)
+        want = group_norm_silu.reference(x.double(), 32, w.double(), b.double(), 1e-5, True)
+        assert off(group_norm_silu.group_norm_silu(x, 32, w, b, 1e-5, True), want) <= 2e-6
+
+
+def test_group_norm_far_from_zero() -> None:
+    """A mean of 3000 spreads: a sum of squares in float32 would leave nothing of the variance.
+
+    What is left is the rounding of the given numbers' own mean, 3e-4 of a spread here.
+    """
+    x, w, b = norm_inputs(torch.float32, (1, 64, 11, 13), 9000.0)
+    want = group_norm_silu.reference(x.double(), 32, w.double(), b.double(), 1e-6, True)
+    assert off(group_norm_silu.group_norm_silu(x, 32, w, b, 1e-6, True), want) <= 3e-4
+
+
+@pytest.mark.parametrize(("kind", "most"), [(torch.float32, 2e-6), (torch.bfloat16, 8e-3), (torch.float16, 1e-3)])
+@pytest.mark.parametrize(("b", "t", "s", "heads", "d"), [(1, 14, 6, 2, 64), (2, 25, 3, 1, 32), (1, 4, 2, 2, 16)])
+def test_temporal_attention(kind: torch.dtype, most: float, b: int, t: int, s: int, heads: int, d: int) -> None:
+    q, k, v = (drawn(b * t, s, heads * d, kind=kind, seed=i) for i in range(3))
+    want = temporal_attention.reference(q.double(), k.double(), v.double(), t, heads)
+    assert off(temporal_attention.temporal_attention(q, k, v, t, heads), want) <= most
+
+
+def test_temporal_attention_reads_one_fused_projection() -> None:
+    """Views of (b * t, s, 3 c) have other strides than the result."""
+    whole = drawn(14, 5, 3 * 64, kind=torch.float32)
+    q, k, v = whole.chunk(3, -1)
+    want = temporal_attention.reference(q.double(), k.double(), v.double(), 14, 2)
+    assert off(temporal_attention.temporal_attention(q, k, v, 14, 2), want) <= 2e-6
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_geglu(kind: torch.dtype) -> None:
+    x = drawn(3, 41, 2 * 48, kind=kind)
+    assert off(geglu.geglu(x), geglu.reference(x.double())) <= KINDS[kind]
+
+
+def test_the_ops_are_well_formed() -> None:
+    """What torch.compile relies on: schemas, shapes and strides without data."""
+    x, w, b = norm_inputs(torch.float32, (1, 32, 3, 4), 0.0)
+    tests = ("test_schema", "test_faketensor")
+    torch.library.opcheck(group_norm_silu.group_norm_silu, (x, 32, w, b, 1e-6, True), test_utils=tests)
+    q = drawn(4, 2, 32, kind=torch.float32)
+    torch.library.opcheck(temporal_attention.temporal_attention, (q, q + 1, q - 1, 4, 2), test_utils=tests)
+    torch.library.opcheck(geglu.geglu, (q,), test_utils=tests)
+    assert "triton" in sys.modules
