@@ -21,6 +21,8 @@ PROGRAMS = 2048
 """That share the rows of all samples: about 16 for each multiprocessor of an H100."""
 TILE = 4096
 """Numbers that a program holds at once."""
+TIMES = 4
+"""Tiles that a program normalises, one after another."""
 
 
 def reference(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool) -> Tensor:
@@ -38,51 +40,36 @@ def takes(x: Tensor, groups: int) -> bool:
 def group_norm_silu(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, silu: bool) -> Tensor:
     """(n, c, h, w), channels last -> the same; weight and bias (c,)."""
     n, c, h, w = x.shape
-    rows, out = h * w, torch.empty_like(x)
-    wide = min(triton.next_power_of_2(c), 128)
-    tall = TILE // wide
-    parts = min(triton.cdiv(rows, tall), max(1, PROGRAMS // n))
-    each = triton.cdiv(triton.cdiv(rows, parts), tall) * tall
-    parts = triton.cdiv(rows, each)
-    mean = torch.empty(n, parts, c, dtype=torch.float32, device=x.device)
-    square = torch.empty_like(mean)
-    stats = torch.empty(2, n, groups, dtype=torch.float32, device=x.device)
-    columns = triton.cdiv(c, wide)
-    _parts[n * parts, columns](x, mean, square, rows, c, parts, each, TALL=tall, WIDE=wide)
-    inside = triton.next_power_of_2(c // groups)
-    _join[n, groups](
-        mean,
-        square,
-        stats,
-        rows,
-        c,
-        parts,
-        each,
-        eps,
-        n * groups,
-        SIZE=c // groups,
-        WIDE=inside,
-        TALL=max(1, 2048 // inside),
-    )
-    each = tall * 4
-    _apply[n * triton.cdiv(rows, each), columns](
-        x,
-        out,
-        stats,
-        weight,
-        bias,
-        rows,
-        c,
-        triton.cdiv(rows, each),
-        n * groups,
-        groups,
-        SIZE=c // groups,
-        TALL=tall,
-        WIDE=wide,
-        TIMES=4,
-        SILU=silu,
+    out, wide, tall = torch.empty_like(x), *_tile(c)
+    blocks = triton.cdiv(h * w, tall * TIMES)
+    told = h * w, c, blocks, n * groups, groups
+    shape = {"SIZE": c // groups, "TALL": tall, "WIDE": wide, "TIMES": TIMES}
+    _apply[n * blocks, triton.cdiv(c, wide)](
+        x, out, _statistics(x, groups, eps), weight, bias, *told, **shape, SILU=silu
     )
     return out
+
+
+def _tile(c: int) -> tuple[int, int]:
+    """Channels and rows that a program holds at once."""
+    wide = min(triton.next_power_of_2(c), 128)
+    return wide, TILE // wide
+
+
+def _statistics(x: Tensor, groups: int, eps: float) -> Tensor:
+    """Mean and 1 / sqrt(variance + eps), (2, n, groups), float32."""
+    n, c, h, w = x.shape
+    rows, (wide, tall) = h * w, _tile(c)
+    wanted = min(triton.cdiv(rows, tall), max(1, PROGRAMS // n))
+    each = triton.cdiv(triton.cdiv(rows, wanted), tall) * tall
+    parts = triton.cdiv(rows, each)
+    mean, square = x.new_empty((2, n, parts, c), dtype=torch.float32)
+    stats = x.new_empty((2, n, groups), dtype=torch.float32)
+    _parts[n * parts, triton.cdiv(c, wide)](x, mean, square, rows, c, parts, each, TALL=tall, WIDE=wide)
+    inside = triton.next_power_of_2(c // groups)
+    shape = {"SIZE": c // groups, "WIDE": inside, "TALL": max(1, 2048 // inside)}
+    _join[n, groups](mean, square, stats, rows, c, parts, each, eps, n * groups, **shape)
+    return stats
 
 
 @group_norm_silu.register_fake
