@@ -2,15 +2,24 @@
 
 import importlib.util
 import sys
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from conftest import wiggle
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sfv.families import for_gpu, rewritten
+from sfv.families.base import VideoModel
+from sfv.families.blueprints import TINY, new_model
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip('Triton is not installed (pip install "sfv[kernels]")', allow_module_level=True)
 
-from sfv.kernels import geglu, group_norm_silu, temporal_attention  # noqa: E402
+from sfv.kernels import geglu, group_norm_silu, scaled_softmax, temporal_attention  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KINDS = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -46,7 +55,8 @@ def test_group_norm_silu(kind: torch.dtype, silu: bool, shape: tuple[int, ...]) 
 def test_group_norm_joins_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tiles, so that stretches, tiles and parts all end in the middle of something."""
     monkeypatch.setattr(group_norm_silu, "TILE", 256)
-    for programs in (1, 3, 2048):
+    for programs, joined in ((1, 8), (3, 64), (2048, 1)):
+        monkeypatch.setattr(group_norm_silu, "JOINED", joined)
         monkeypatch.setattr(group_norm_silu, "PROGRAMS", programs)
         x, w, b = norm_inputs(torch.float32, (2, 32, 3, 37), -2.0)
         want = group_norm_silu.reference(x.double(), 32, w.double(), b.double(), 1e-5, True)
@@ -94,3 +104,56 @@ def test_the_ops_are_well_formed() -> None:
     torch.library.opcheck(temporal_attention.temporal_attention, (q, q + 1, q - 1, 4, 2), test_utils=tests)
     torch.library.opcheck(geglu.geglu, (q,), test_utils=tests)
     assert "triton" in sys.modules
+
+
+def test_scaled_softmax() -> None:
+    x = drawn(5, 77, kind=torch.float32) * 9
+    want = scaled_softmax.reference(x.double(), 0.3, torch.float64)
+    for kind, most in KINDS.items():
+        assert off(scaled_softmax.scaled_softmax(x, 0.3, kind), want) <= most
+
+
+@pytest.fixture(scope="module")
+def wide() -> VideoModel:
+    """A small SVD whose autoencoder attends with one head of 288 channels, too wide for flash kernels."""
+    plan = replace(TINY, size=8, frames=2, codec_channels=(32, 288))
+    return wiggle(new_model(plan, 0))
+
+
+def test_a_whole_small_svd(wide: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Denoiser, decoder and encoder in float32: every kernel is called, and the numbers are the rewritten model's."""
+    monkeypatch.setattr(group_norm_silu, "JOINED", 32)  # the interpreter takes milliseconds for every program
+    plain = rewritten(wide)
+    ours = for_gpu(plain)
+    called: Counter[str] = Counter()
+    with torch.inference_mode(), Calls(called):
+        made = everything(ours)
+    want = everything(rewritten(wide))
+    for got, right in zip(made, want, strict=True):
+        assert off(got, right.double()) <= 1e-5
+    assert set(called) == {"group_norm_silu", "temporal_attention", "geglu", "scaled_softmax"}
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(everything(plain), want, strict=True))
+
+
+@torch.inference_mode()
+def everything(model: VideoModel) -> list[Tensor]:
+    """One network call, its frames, and a picture's condition."""
+    rng = torch.Generator().manual_seed(5)
+    cond = model.conditioner(torch.rand(1, 3, 8, 8, generator=rng) * 2 - 1)
+    x = torch.randn(1, 2, 4, 4, 4, generator=rng) * 200
+    latents = model.denoiser(x, torch.tensor([200.0]), cond)
+    return [latents, model.codec.decode(latents), cond["image_latents"]]
+
+
+class Calls(TorchDispatchMode):
+    """Counts our operators by name."""
+
+    def __init__(self, called: Counter[str]) -> None:
+        super().__init__()
+        self.called = called
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "sfv":
+            self.called[func._schema.name.removeprefix("sfv::")] += 1
+        return func(*args, **(kwargs or {}))

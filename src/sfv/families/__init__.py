@@ -63,6 +63,21 @@ def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
     return {"svd": svd_rewrites.staged}[model.family](model, wrap)
 
 
+def for_gpu(model: VideoModel) -> VideoModel:
+    """A rewritten model with its family's GPU kernels (sfv.kernels.refusal says where they run); the given one stays
+    as it is."""
+    from sfv.families import svd_kernels
+
+    return {"svd": svd_kernels.for_gpu}[model.family](model)
+
+
+def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A model whose networks for pictures go through `wrap(stage, network)` too; the given one stays as it is."""
+    from sfv.families import svd_kernels
+
+    return {"svd": svd_kernels.staged_pictures}[model.family](model, wrap)
+
+
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline over a model's folder, and our view of the same weights."""
     from sfv.families.svd_stock import StockPipeline

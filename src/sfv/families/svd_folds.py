@@ -57,6 +57,19 @@ def frame_wise(layer: Callable[[Tensor], Tensor], frames: Tensor, few: int | Non
     return out
 
 
+class ActiveNorm(nn.GroupNorm):
+    """A norm that may apply SiLU by itself."""
+
+    def active(self, maps: Tensor, spare: bool) -> Tensor:
+        """SiLU of the norm; in place if spare."""
+        return F.silu(self(maps), inplace=spare)
+
+
+def active(norm: nn.Module, maps: Tensor, spare: bool) -> Tensor:
+    """SiLU after a norm, in one pass where the norm can; in place if nobody asks for gradients."""
+    return norm.active(maps, spare) if isinstance(norm, ActiveNorm) else F.silu(norm(maps), inplace=spare)
+
+
 class TemporalConv(nn.Conv3d):
     """Conv3d with kernel (3, 1, 1) computed as Conv2d with kernel (3, 1) on (b, c, f, h * w).
 
@@ -83,16 +96,20 @@ class DecoderResBlock(SpatioTemporalResBlock):
         xs = frame_wise(self._in_space, hidden_states)
         inner, spare = self.temporal_res_block, not torch.is_grad_enabled()
         u = along_time(xs, len(image_only_indicator))
-        u = flat_conv(F.silu(inner.norm1(u), inplace=spare), inner.conv1)
-        u = flat_conv(F.silu(inner.norm2(u), inplace=spare), inner.conv2)
-        u, share = across_space(u, xs.shape), self.time_mixer.mix_factor.sigmoid().to(u.dtype)
-        return u.mul_(share).add_(xs) if spare else xs + share * u
+        u = flat_conv(active(inner.norm1, u, spare), inner.conv1)
+        u = flat_conv(active(inner.norm2, u, spare), inner.conv2)
+        return self.join(xs, across_space(u, xs.shape))
+
+    def join(self, xs: Tensor, u: Tensor) -> Tensor:
+        """xs + (1 - a) * u."""
+        share = self.time_mixer.mix_factor.sigmoid().to(u.dtype)
+        return xs + share * u if torch.is_grad_enabled() else u.mul_(share).add_(xs)
 
     def _in_space(self, frames: Tensor) -> Tensor:
         """The spatial block on (n, c, h, w), in the input's storage order, in place where no gradient is asked."""
         block, spare = self.spatial_res_block, not torch.is_grad_enabled()
-        h = block.conv1(F.silu(block.norm1(frames), inplace=spare))
-        h = block.conv2(F.silu(block.norm2(h), inplace=spare))
+        h = block.conv1(active(block.norm1, frames, spare))
+        h = block.conv2(active(block.norm2, h, spare))
         skip = frames if block.conv_shortcut is None else block.conv_shortcut(frames)
         return h.add_(skip) if spare else h + skip
 
@@ -105,7 +122,7 @@ class FoldedDecoder(TemporalDecoder):
         h = self.mid_block(self.conv_in(sample), image_only_indicator=image_only_indicator)
         for block in self.up_blocks:
             h = block(h, image_only_indicator=image_only_indicator)
-        h = frame_wise(lambda part: self.conv_out(F.silu(self.conv_norm_out(part))), h)
+        h = frame_wise(lambda part: self.conv_out(active(self.conv_norm_out, part, False)), h)
         clips = h.unflatten(0, (-1, num_frames)).transpose(1, 2).contiguous()
         return self.time_conv_out(clips).transpose(1, 2).flatten(0, 1)
 

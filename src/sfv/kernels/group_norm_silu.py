@@ -21,6 +21,8 @@ PROGRAMS = 2048
 """That share the rows of all samples: about 16 for each multiprocessor of an H100."""
 TILE = 4096
 """Numbers that a program holds at once."""
+JOINED = 1
+"""Groups of a sample whose parts a program joins; a power of two."""
 TIMES = 4
 """Tiles that a program normalises, one after another."""
 
@@ -67,8 +69,8 @@ def _statistics(x: Tensor, groups: int, eps: float) -> Tensor:
     stats = x.new_empty((2, n, groups), dtype=torch.float32)
     _parts[n * parts, triton.cdiv(c, wide)](x, mean, square, rows, c, parts, each, TALL=tall, WIDE=wide)
     inside = triton.next_power_of_2(c // groups)
-    shape = {"SIZE": c // groups, "WIDE": inside, "TALL": max(1, 2048 // inside)}
-    _join[n, groups](mean, square, stats, rows, c, parts, each, eps, n * groups, **shape)
+    shape = {"SIZE": c // groups, "WIDE": inside, "TALL": max(1, 2048 // inside), "MANY": JOINED}
+    _join[n, triton.cdiv(groups, JOINED)](mean, square, stats, rows, c, parts, each, eps, groups, **shape)
     return stats
 
 
@@ -108,32 +110,44 @@ def _parts(x, mean, square, rows, c, parts, each, TALL: tl.constexpr, WIDE: tl.c
 @triton.jit
 @no_type_check
 def _join(
-    mean, square, stats, rows, c, parts, each, eps, pairs, SIZE: tl.constexpr, WIDE: tl.constexpr, TALL: tl.constexpr
+    mean,
+    square,
+    stats,
+    rows,
+    c,
+    parts,
+    each,
+    eps,
+    groups,
+    SIZE: tl.constexpr,
+    WIDE: tl.constexpr,
+    TALL: tl.constexpr,
+    MANY: tl.constexpr,
 ):
-    """Mean and 1 / sqrt(variance + eps) of one (sample, group), (2, n, groups), in two passes over the parts."""
-    sample, group = tl.program_id(0), tl.program_id(1)
-    channel = tl.arange(0, WIDE)
-    base = sample.to(tl.int64) * parts * c + group * SIZE
-    total = 0.0
+    """Mean and 1 / sqrt(variance + eps) of some groups of a sample, (2, n, groups), in two passes over the parts."""
+    sample, group = tl.program_id(0), tl.program_id(1) * MANY + tl.arange(0, MANY)
+    inner = tl.arange(0, WIDE)
+    own = (inner < SIZE)[None, None, :] & (group < groups)[None, :, None]
+    at = sample.to(tl.int64) * parts * c + (group * SIZE)[None, :, None] + inner[None, None, :]
+    total = tl.zeros([MANY], tl.float32)
     for start in range(0, parts, TALL):
-        part = start + tl.arange(0, TALL)
-        known = (part < parts)[:, None] & (channel < SIZE)[None, :]
+        part = (start + tl.arange(0, TALL))[:, None, None]
+        known = own & (part < parts)
         count = tl.minimum(rows - part * each, each).to(tl.float32)
-        m = tl.load(mean + base + part[:, None] * c + channel[None, :], mask=known, other=0.0)
-        total += tl.sum(tl.sum(tl.where(known, m * count[:, None], 0.0), 1), 0)
+        m = tl.load(mean + at + part * c, mask=known, other=0.0)
+        total += tl.sum(tl.sum(tl.where(known, m * count, 0.0), 2), 0)
     middle = total / rows / SIZE
-    spread = 0.0
+    spread = tl.zeros([MANY], tl.float32)
     for start in range(0, parts, TALL):
-        part = start + tl.arange(0, TALL)
-        known = (part < parts)[:, None] & (channel < SIZE)[None, :]
+        part = (start + tl.arange(0, TALL))[:, None, None]
+        known = own & (part < parts)
         count = tl.minimum(rows - part * each, each).to(tl.float32)
-        at = base + part[:, None] * c + channel[None, :]
-        gap = tl.load(mean + at, mask=known, other=0.0) - middle
-        inner = tl.load(square + at, mask=known, other=0.0)
-        spread += tl.sum(tl.sum(tl.where(known, inner + gap * gap * count[:, None], 0.0), 1), 0)
-    groups = tl.num_programs(1)
-    tl.store(stats + sample * groups + group, middle)
-    tl.store(stats + pairs + sample * groups + group, 1.0 / tl.sqrt(spread / rows / SIZE + eps))
+        gap = tl.load(mean + at + part * c, mask=known, other=0.0) - middle[None, :, None]
+        inside = tl.load(square + at + part * c, mask=known, other=0.0)
+        spread += tl.sum(tl.sum(tl.where(known, inside + gap * gap * count, 0.0), 2), 0)
+    to = stats + sample * groups + group
+    tl.store(to, middle, mask=group < groups)
+    tl.store(to + tl.num_programs(0) * groups, 1.0 / tl.sqrt(spread / rows / SIZE + eps), mask=group < groups)
 
 
 @triton.jit
