@@ -157,3 +157,17 @@ class Calls(TorchDispatchMode):
         if func.namespace == "sfv":
             self.called[func._schema.name.removeprefix("sfv::")] += 1
         return func(*args, **(kwargs or {}))
+
+
+def test_blocks_compile_whole(wide: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block is one graph for torch.compile, kernels and all: no breaks, the same numbers."""
+    from sfv.speed.cuda import compile_regions, many_sizes
+
+    monkeypatch.setattr(group_norm_silu, "JOINED", 32)
+    ours, again = for_gpu(rewritten(wide)), for_gpu(rewritten(wide))
+    with torch.inference_mode(), many_sizes(True):
+        assert compile_regions(again.denoiser, backend="eager", fullgraph=True) > 5
+        assert compile_regions(again.codec, backend="eager", fullgraph=True) > 5
+        for got, want in zip(everything(again), everything(ours), strict=True):
+            assert off(got, want.double()) <= 1e-6
+    torch.compiler.reset()

@@ -73,9 +73,9 @@ def for_gpu(model: VideoModel) -> VideoModel:
 
 def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
     """A model whose networks for pictures go through `wrap(stage, network)` too; the given one stays as it is."""
-    from sfv.families import svd_kernels
+    from sfv.families import svd_pictures
 
-    return {"svd": svd_kernels.staged_pictures}[model.family](model, wrap)
+    return {"svd": svd_pictures.staged_pictures}[model.family](model, wrap)
 
 
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:

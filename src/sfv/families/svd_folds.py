@@ -93,9 +93,12 @@ class DecoderResBlock(SpatioTemporalResBlock):
     ) -> Tensor:
         """(b * f, c, h, w) -> (b * f, o, h, w)."""
         assert temb is None and image_only_indicator is not None
-        xs = frame_wise(self._in_space, hidden_states)
+        return self.in_time(frame_wise(self.in_space, hidden_states), len(image_only_indicator))
+
+    def in_time(self, xs: Tensor, b: int) -> Tensor:
+        """The temporal block and the blend, for b clips."""
         inner, spare = self.temporal_res_block, not torch.is_grad_enabled()
-        u = along_time(xs, len(image_only_indicator))
+        u = along_time(xs, b)
         u = flat_conv(active(inner.norm1, u, spare), inner.conv1)
         u = flat_conv(active(inner.norm2, u, spare), inner.conv2)
         return self.join(xs, across_space(u, xs.shape))
@@ -105,7 +108,7 @@ class DecoderResBlock(SpatioTemporalResBlock):
         share = self.time_mixer.mix_factor.sigmoid().to(u.dtype)
         return xs + share * u if torch.is_grad_enabled() else u.mul_(share).add_(xs)
 
-    def _in_space(self, frames: Tensor) -> Tensor:
+    def in_space(self, frames: Tensor) -> Tensor:
         """The spatial block on (n, c, h, w), in the input's storage order, in place where no gradient is asked."""
         block, spare = self.spatial_res_block, not torch.is_grad_enabled()
         h = block.conv1(active(block.norm1, frames, spare))

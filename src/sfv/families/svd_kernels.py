@@ -4,9 +4,7 @@ In place on the modules of `svd_rewrites.rewritten`, which are ours; `for_gpu` l
 generation alone: the kernels have no gradients.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
-from sfv.families.svd import SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd import SVDCodec, SVDDenoiser
 from sfv.families.svd_folds import ActiveNorm, DecoderResBlock, LeanAttention
 from sfv.families.svd_rewrites import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
 from sfv.kernels.geglu import geglu
@@ -37,15 +35,6 @@ def for_gpu(model: VideoModel) -> VideoModel:
         take_kernels(network)
         lay_out(network)
     return replace(model, denoiser=denoiser, codec=codec, conditioner=model.conditioner.around(codec))
-
-
-def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
-    """A model whose codec's encoder and picture tower go through `wrap(stage, network)` too: encode and picture."""
-    assert isinstance(model.conditioner, SVDConditioner)
-    codec = shared_copy(model.codec)
-    codec.vae.encoder = wrap("encode", codec.vae.encoder)
-    tower: Any = Tower(wrap("picture", Embedding(model.conditioner.image_encoder)), model.conditioner.image_encoder)
-    return replace(model, codec=codec, conditioner=SVDConditioner(tower, codec))
 
 
 def take_kernels(network: nn.Module) -> None:
@@ -180,31 +169,6 @@ class WovenUpsample(PolyphaseUpsample):
             for d in (0, 1):
                 out[:, :, a::2, d::2] = every[:, 2 * a + d, :, a : a + y, d : d + x]
         return out
-
-
-class Embedding(nn.Module):
-    """A picture tower as a function from tensor to tensor."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(b, 3, 224, 224) -> (b, e)."""
-        out: Tensor = self.network(pictures).image_embeds
-        return out
-
-
-class Tower(nn.Module):
-    """A picture tower that something else runs."""
-
-    def __init__(self, run: nn.Module, network: Any) -> None:
-        super().__init__()
-        self.run, self.dtype = run, network.dtype
-
-    def forward(self, pictures: Tensor) -> SimpleNamespace:
-        """As transformers' own, the embedding alone."""
-        return SimpleNamespace(image_embeds=self.run(pictures))
 
 
 SWAPS: dict[type, type] = {
