@@ -37,6 +37,25 @@ STICKER = Blueprint(128, 14, (64, 32, 64, 128), 8, (64, 96, 128), 32, 64, 64, 12
 TINY = Blueprint(32, 4, (32, 32), 4, (32, 64), 32, 32, 32, 32, 1, 112)
 
 
+SVD_VAE: Mapping[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "sample_size": 768,
+}
+SVD_CLIP: Mapping[str, Any] = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "image_size": CLIP_SIZE,
+    "patch_size": 14,
+    "projection_dim": 1024,
+    "hidden_act": "gelu",
+}
+"""SVD's own, as its configuration files give them; its UNet is diffusers' default."""
+
+
 def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
     """A fresh codec; its posterior starts narrow (std 0.05), so that noise does not hide the first lessons."""
     torch.manual_seed(seed)
@@ -115,6 +134,10 @@ def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
     )
 
 
+SVD_SIZE, SVD_TRAINING = (576, 1024), (448, 768)
+"""Height and width of SVD's clips, and of those that SF-V trains its student on."""
+
+
 @dataclass(frozen=True)
 class Shapes:
     """What a model's configuration files say of it: enough to count, without weights. The default is SVD's own."""
@@ -122,14 +145,52 @@ class Shapes:
     unet: Mapping[str, Any] = field(default_factory=dict)
     stride: int = 8
     frames: int = 14
-    height: int = 448
-    width: int = 768
+    height: int = SVD_TRAINING[0]
+    width: int = SVD_TRAINING[1]
+    vae: Mapping[str, Any] = field(default_factory=lambda: SVD_VAE)
+    picture: Mapping[str, Any] = field(default_factory=lambda: SVD_CLIP)
+
+    def generates(self) -> tuple[int, int]:
+        """Height and width of its clips: SVD trains its student smaller than it is shown."""
+        own = self.height, self.width
+        return SVD_SIZE if own == SVD_TRAINING else own
 
     def denoiser(self) -> SVDDenoiser:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
-        known = {k: v for k, v in self.unet.items() if not k.startswith("_")}
+        return SVDDenoiser(_on_meta(UNetSpatioTemporalConditionModel, self.unet))
+
+    def rewritten_unet(self) -> nn.Module:
+        """With every exact rewrite, as it generates."""
+        from sfv.families.svd_rewrites import exact
+
+        return exact(self.plain_unet())
+
+    def rewritten_vae(self) -> AutoencoderKLTemporalDecoder:
+        """With every exact rewrite, as it decodes."""
+        from sfv.families.svd_rewrites import polyphase
+
+        vae = SVDCodec(self.plain_vae()).vae
+        polyphase(vae.decoder)
+        return vae
+
+    def plain_unet(self) -> UNetSpatioTemporalConditionModel:
+        """The same with nothing of ours in it."""
+        return _on_meta(UNetSpatioTemporalConditionModel, self.unet)
+
+    def plain_vae(self) -> AutoencoderKLTemporalDecoder:
+        """diffusers' autoencoder on the meta device (SVD's: 97.7 million weights)."""
+        return _on_meta(AutoencoderKLTemporalDecoder, self.vae)
+
+    def picture_tower(self) -> CLIPVisionModelWithProjection:
+        """CLIP's vision tower on the meta device (SVD's: ViT-H, 632 million weights)."""
         with torch.device("meta"):
-            return SVDDenoiser(UNetSpatioTemporalConditionModel(**known)).to("meta")
+            return CLIPVisionModelWithProjection(CLIPVisionConfig(**self.picture)).to("meta").eval()
+
+
+def _on_meta(cls: Any, config: Mapping[str, Any]) -> Any:
+    with torch.device("meta"):
+        made = cls(**{k: v for k, v in config.items() if not k.startswith("_")})
+    return made.to("meta").eval().requires_grad_(False)  # buffers made from numbers start on the CPU
 
 
 def shapes(plan: Blueprint) -> Shapes:

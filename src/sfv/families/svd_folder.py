@@ -26,7 +26,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import Shapes
+from sfv.families.blueprints import SVD_SIZE, SVD_TRAINING, Shapes
 from sfv.families.decoder import load_decoder, save_decoder
 from sfv.families.matte import load_matte, save_matte
 from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
@@ -35,7 +35,6 @@ from sfv.media import replacing
 from sfv.settings import Defaults
 
 SMALL, MATTE = "decoder", "matte"
-SVD_SIZE = (576, 1024)
 NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
     "them too: keep its notice with every copy."
@@ -80,25 +79,34 @@ def _geometry(codec: SVDCodec) -> tuple[int, int]:
 
 def shapes(folder: Path, unet: str = "unet") -> Shapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
-    config, vae = (_json(folder / part / "config.json") for part in (unet, "vae"))
+    config, vae, tower = (_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
     own = folder / unet / "sfv.json"
-    size = _json(own) if own.exists() else {"frames": config.get("num_frames", 14), "height": 448, "width": 768}
-    return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]))
+    size = (
+        _json(own)
+        if own.exists()
+        else {"frames": config.get("num_frames", 14)} | dict(zip(("height", "width"), SVD_TRAINING, strict=True))
+    )
+    return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]), vae, tower)
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
     """Write the layout; `dtype` casts the stored weights (the model itself is untouched)."""
     save_denoiser(model, folder, unet, dtype)
     assert isinstance(model.codec, SVDCodec) and isinstance(model.conditioner, SVDConditioner)
-    _store(model.codec.vae, folder / "vae", dtype)
+    store(model.codec.vae, folder / "vae", dtype)
     if model.small is not None:
         save_decoder(model.small, folder / SMALL, dtype)
     if model.matte is not None:
         save_matte(model.matte, folder / MATTE, dtype)
-    _store(model.conditioner.image_encoder, folder / "image_encoder", dtype)
+    store(model.conditioner.image_encoder, folder / "image_encoder", dtype)
+    save_around(folder, model.sigma_min, model.sigma_max)
+
+
+def save_around(folder: Path, sigma_min: float, sigma_max: float) -> None:
+    """Write what a folder holds beside its networks: preprocessing, noise law and, last, the index."""
     _write(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
-    sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+    sigmas = {"sigma_min": sigma_min, "sigma_max": sigma_max}
     _write(folder / "scheduler" / "scheduler_config.json", _SCHEDULER | sigmas)
     _write(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
 
@@ -135,8 +143,13 @@ def export_lora(folder: Path, out: Path) -> None:
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
-    _store(model.denoiser.unet, folder / unet, dtype)
-    _write(folder / unet / "sfv.json", model.defaults.model_dump())
+    store(model.denoiser.unet, folder / unet, dtype)
+    write_defaults(model.defaults, folder, unet)
+
+
+def write_defaults(own: Defaults, folder: Path, unet: str) -> None:
+    """What a denoiser is asked for when nothing is said."""
+    _write(folder / unet / "sfv.json", own.model_dump())
 
 
 def _open(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -220,7 +233,7 @@ def _hash(files: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
+def store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """save_pretrained, in another precision if asked; the path it was loaded from is nobody's business."""
     with quiet():
         kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
