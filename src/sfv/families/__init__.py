@@ -80,11 +80,28 @@ def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) ->
 
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline over a model's folder, and our view of the same weights."""
-    from sfv.families.svd_stock import StockPipeline
+    from sfv.families.svd_stock import open_stock
 
     ours = load(model, device)
     folder, unet = _place(str(model))
-    return StockPipeline(folder, unet, torch.device(device)), ours
+    return open_stock(folder, unet, torch.device(device)), ours
+
+
+def random_pair(
+    size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype
+) -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
+    (frames, height, width)."""
+    from sfv.families import svd_pair
+
+    return svd_pair.random_pair(size, clip, device, kind)
+
+
+def widened(model: VideoModel) -> VideoModel:
+    """The same weights in float32, as a model of its own."""
+    from sfv.families import svd_pair
+
+    return svd_pair.widened(model)
 
 
 def _place(name: str) -> tuple[Path, str]:
