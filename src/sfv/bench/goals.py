@@ -66,7 +66,9 @@ def stages(result: Found) -> str:
 
 
 def machine(found: Found) -> str:
-    """Where it was measured: every device that the results name."""
+    """Where it was measured: every device that the results name; small networks are not SVD."""
+    if any(r.get("size", "full") != "full" for r in found.values()):
+        return "Small networks, to try the command: these figures mean nothing."
     named = sorted({r["machine"]["device"] for r in found.values() if "machine" in r})
     return f"Measured on {' and '.join(named)}. Random weights." if named else "Nothing was measured."
 

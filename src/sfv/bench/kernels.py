@@ -51,7 +51,7 @@ def cases(device: torch.device, shrink: int) -> dict[str, Case]:
     found[f"attention over time {f}x{y * x}x320"] = attention(device, f, y * x)
     found[f"geglu {f * y * x}x2560"] = gated(device, f * y * x)
     found[f"softmax {y * x}x{y * x}"] = softmax(device, y * x)
-    found[f"conv over time {f}x128x{y * x}"] = conv(device, f, y, x)
+    found[f"conv over time {f}x128x{h * w // 4}"] = conv(device, f, h // 2, w // 2)
     return found
 
 
@@ -79,9 +79,9 @@ def attention(device: torch.device, f: int, s: int) -> Case:
     q, k, v = torch.randn(3, f, s, 320, device=device, dtype=torch.bfloat16)
 
     def error() -> float:
-        few = [t[:, :32].contiguous() for t in (q, k, v)]
-        want = temporal_attention.reference(*(t.double() for t in few), f, 5)
-        return off(temporal_attention.temporal_attention(*few, f, 5), want)
+        a, b, c = (t[:, :32].contiguous() for t in (q, k, v))
+        want = temporal_attention.reference(a.double(), b.double(), c.double(), f, 5)
+        return off(temporal_attention.temporal_attention(a, b, c, f, 5), want)
 
     return Case(
         lambda: temporal_attention.temporal_attention(q, k, v, f, 5),

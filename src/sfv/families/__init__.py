@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
+from sfv.families.base import Codec, VideoModel
 
 if TYPE_CHECKING:
     from sfv.families.svd_stock import StockPipeline
@@ -95,6 +96,13 @@ def random_pair(
     from sfv.families import svd_pair
 
     return svd_pair.random_pair(size, clip, device, kind)
+
+
+def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:
+    """Random weights of SVD's sizes (full or tiny): a denoiser in float32, to train, and a codec in bfloat16."""
+    from sfv.families import svd_pair
+
+    return svd_pair.random_denoiser(size, device), svd_pair.random_codec(size, device)
 
 
 def widened(model: VideoModel) -> VideoModel:

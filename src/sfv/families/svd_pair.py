@@ -56,6 +56,19 @@ def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, kin
     return StockPipeline(pipe, device), ours
 
 
+def random_denoiser(size: str, device: torch.device) -> SVDDenoiser:
+    """A UNet of random weights in float32, to train."""
+    with torch.device(device):
+        unet = random_network(UNetSpatioTemporalConditionModel, SIZES[size][0], torch.float32, seed=0)
+    return SVDDenoiser(unet).to(device)
+
+
+def random_codec(size: str, device: torch.device) -> SVDCodec:
+    """An autoencoder of random weights in bfloat16."""
+    with torch.device(device):
+        return SVDCodec(random_network(AutoencoderKLTemporalDecoder, SIZES[size][1], torch.bfloat16, seed=0)).to(device)
+
+
 def widened(model: VideoModel) -> VideoModel:
     """The same weights in float32, as a model of its own."""
     assert isinstance(model.codec, SVDCodec) and isinstance(model.conditioner, SVDConditioner)
