@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Found = dict[str, Any]
-Value = Callable[[Found], float]
+Value = Callable[[Found], float | None]
 MISSING = "not measured"
 
 GOALS: tuple[tuple[str, str, str, str, Value], ...] = (
@@ -46,6 +46,8 @@ def shown(value: Value, found: Found, unit: str) -> str:
     try:
         got = value(found)
     except KeyError:
+        return MISSING
+    if got is None:  # memory is measured on GPUs alone
         return MISSING
     if unit.endswith("%"):
         return f"{100 * got:.0f} %"

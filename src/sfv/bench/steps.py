@@ -197,7 +197,7 @@ def _wait(child: subprocess.Popen[bytes], path: Path) -> None:
 
 
 def child(name: str, size: str, clip: tuple[int, int, int], device: torch.device, folder: Path, more: int) -> None:
-    """Train a preset `more` steps on from where the folder stands, with a checkpoint after each; tells where it began."""
+    """Train a preset `more` steps on from where the folder stands, a checkpoint after each; tells where it began."""
     path = folder / "log.jsonl"
     before = len(path.read_text().splitlines()) if path.exists() else 0
     how = preset(name).model_copy(update={"steps": before + more, "save_minutes": 0.002, "log_every": 1})
