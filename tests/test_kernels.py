@@ -1,9 +1,13 @@
 """Triton's kernels in its interpreter against float64, and a whole small SVD through them against itself without."""
 
 import importlib.util
+import os
+import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from conftest import wiggle
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sfv.bench.roofline import Ceilings, Roofline
 from sfv.families import for_gpu, rewritten
 from sfv.families.base import VideoModel
 from sfv.families.blueprints import TINY, new_model
@@ -159,6 +164,7 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 def test_blocks_compile_whole(wide: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every block is one graph for torch.compile, kernels and all: no breaks, the same numbers."""
     from sfv.speed.cuda import compile_regions, many_sizes
@@ -171,3 +177,22 @@ def test_blocks_compile_whole(wide: VideoModel, monkeypatch: pytest.MonkeyPatch)
         for got, want in zip(everything(again), everything(ours), strict=True):
             assert off(got, want.double()) <= 1e-6
     torch.compiler.reset()
+
+
+def test_they_compile_for_an_h100_without_one() -> None:
+    """No spilled registers, nearly every access to memory of 16 bytes."""
+    program = Path(__file__).parent.parent / "runs" / "kernel_resources.py"
+    told = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, env=told)
+    assert done.returncode == 0, done.stderr
+    rows = [dict(re.findall(r"(\w+) (\d+)", line.split(": ")[-1])) for line in done.stdout.splitlines()]
+    assert len(rows) == 7 and all(r["stack"] == "0" for r in rows)
+    assert all(int(r["wide"]) >= 0.6 * int(r["accesses"]) for r in rows)
+
+
+def test_the_roofline_counts_them() -> None:
+    """Attention over time is arithmetic and traffic; what is pointwise is free."""
+    q = drawn(8, 3, 32, kind=torch.float32)
+    with torch.inference_mode(), Roofline(Ceilings(1.0, 1e9, 1.0)) as counted:
+        geglu.geglu(temporal_attention.temporal_attention(q, q, q, 4, 2))
+    assert counted.flops == 2 * 2 * 4 * q.numel() and counted.bytes == 4 * 4 * q.numel()

@@ -84,7 +84,10 @@ def clips(plan: Plan) -> Result:
 
 def best_half(plan: Plan) -> tuple[torch.dtype, Any]:
     """diffusers' pipeline in whichever half precision makes a one-step clip sooner here."""
-    found = {kind: _one_step(plan, kind) for kind in (torch.float16, torch.bfloat16)}
+    found = {}
+    for kind in (torch.float16, torch.bfloat16):
+        found[kind] = _one_step(plan, kind)
+        release(plan.device)
     kind = min(found, key=lambda k: found[k])
     return kind, plan.pair(kind)[0]
 
@@ -93,7 +96,6 @@ def _one_step(plan: Plan, kind: torch.dtype) -> float:
     """The quickest of three."""
     stock, model = plan.pair(kind)
     taken = [once(lambda: stock.animate(plan.picture(), model.defaults, 0), plan.device)[1] for _ in range(3)]
-    release(plan.device)
     return min(taken)
 
 
@@ -161,24 +163,25 @@ def timed(call: Call, plan: Plan) -> dict[str, float]:
     return {"events": statistics.median(e for e, _ in taken), "wall": statistics.median(w for _, w in taken)}
 
 
-@torch.inference_mode()
 def errors(plan: Plan) -> Result:
     """How far one network call and its full decoding are from float32 on the same weights: ours, and diffusers' own
     modules in bfloat16 between the same formulas in float32."""
     stock, model = plan.pair(torch.bfloat16)
     truth = widened(model)
     want, first = resolve(Settings(decoder="full"), truth), as_pixels(plan.picture(), truth)
-    with exact_float32():
+    with torch.inference_mode(), exact_float32():
         cond, x, sigma = start(truth, first, want)
         right = truth.denoiser(x, sigma, cond)
         drawn = truth.codec.decode(right)
     del truth
     release(plan.device)
-    result: Result = {"diffusers bf16": off(theirs(stock.pipe, model, x, sigma, cond), right, drawn)}
+    with torch.inference_mode():
+        result: Result = {"diffusers bf16": off(theirs(stock.pipe, model, x, sigma, cond), right, drawn)}
     for backend in dict.fromkeys(("eager", plan.backend)):
         ours = optimize(model, "exact", backend)
-        latents = ours.denoiser(x, sigma, cond)
-        result[f"exact {backend}"] = off((latents, ours.codec.decode(latents)), right, drawn)
+        with torch.inference_mode():
+            latents = ours.denoiser(x, sigma, cond)
+            result[f"exact {backend}"] = off((latents, ours.codec.decode(latents)), right, drawn)
     return result
 
 

@@ -87,8 +87,12 @@ def steps(name: str, size: str, clip: tuple[int, int, int], device: torch.device
     logs = one.step(0, Seeds(0, 0))
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
     taken = shared_and_naive(one, how, codec, clip, rounds)
+    failed = ""
     if device.type == "cuda":
-        taken["shared compiled"] = compiled(one, rounds)
+        try:
+            taken["shared compiled"] = compiled(one, rounds)
+        except RuntimeError as error:  # what was measured before is kept
+            failed = str(error).strip().splitlines()[0]
     seconds = {k: statistics.median(v[len(v) > 2 :]) for k, v in taken.items()}
     return {
         "clip": clip,
@@ -99,6 +103,7 @@ def steps(name: str, size: str, clip: tuple[int, int, int], device: torch.device
         "mfu": {k: work[k.split()[0]] / v / DATASHEET for k, v in seconds.items()},
         "finite": all(map(math.isfinite, logs.values())),
         "last": logs,
+        "compile_failed": failed,
     }
 
 

@@ -28,7 +28,8 @@ def geglu(projected: Tensor) -> Tensor:
     c = projected.shape[-1] // 2
     out = projected.new_empty((*projected.shape[:-1], c))
     size = out.numel()
-    _geglu[(triton.cdiv(size, SIZE),)](projected.contiguous(), out, size, c, SIZE=SIZE)
+    with torch.cuda.device_of(out):
+        _geglu[(triton.cdiv(size, SIZE),)](projected.contiguous(), out, size, c, SIZE=SIZE)
     return out
 
 

@@ -46,9 +46,9 @@ def group_norm_silu(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: f
     blocks = triton.cdiv(h * w, tall * TIMES)
     told = h * w, c, blocks, n * groups, groups
     shape = {"SIZE": c // groups, "TALL": tall, "WIDE": wide, "TIMES": TIMES}
-    _apply[n * blocks, triton.cdiv(c, wide)](
-        x, out, _statistics(x, groups, eps), weight, bias, *told, **shape, SILU=silu
-    )
+    with torch.cuda.device_of(x):
+        stats = _statistics(x, groups, eps)
+        _apply[n * blocks, triton.cdiv(c, wide)](x, out, stats, weight, bias, *told, **shape, SILU=silu)
     return out
 
 

@@ -25,7 +25,8 @@ def scaled_softmax(scores: Tensor, scale: float, kind: torch.dtype) -> Tensor:
     """(rows, n), dense, float32 -> (rows, n) in `kind`."""
     rows, n = scores.shape
     out = torch.empty_like(scores, dtype=kind)
-    _rows[(rows,)](scores, out, n, scale, WIDE=triton.next_power_of_2(n), num_warps=8)
+    with torch.cuda.device_of(out):
+        _rows[(rows,)](scores, out, n, scale, WIDE=triton.next_power_of_2(n), num_warps=8)
     return out
 
 

@@ -40,21 +40,9 @@ def temporal_attention(q: Tensor, k: Tensor, v: Tensor, frames: int, heads: int)
     n, s, c = q.shape
     out = torch.empty((n, s, c), dtype=q.dtype, device=q.device)
     d, strides = c // heads, [x for t in (q, k, v) for x in t.stride()[:2]]
-    _attend[s, heads, n // frames](
-        q,
-        k,
-        v,
-        out,
-        *strides,
-        s * c,
-        c,
-        d**-0.5,
-        frames,
-        D=d,
-        T=max(16, triton.next_power_of_2(frames)),
-        WIDEN=interpreted(),
-        num_warps=1,
-    )
+    shape = {"D": d, "T": max(16, triton.next_power_of_2(frames)), "WIDEN": interpreted(), "num_warps": 1}
+    with torch.cuda.device_of(q):
+        _attend[s, heads, n // frames](q, k, v, out, *strides, s * c, c, d**-0.5, frames, **shape)
     return out
 
 
