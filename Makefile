@@ -1,9 +1,10 @@
 # make demo: set up and animate the bundled example.   make test: set up and run the tests.
+# make slow: the tests at SVD's full size: 9 GiB of memory, about ten minutes on two cores.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format clean
+.PHONY: install demo test slow check format clean
 install: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -19,6 +20,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest --ignore=tests/test_speed.py
 	$(BIN)/python -m pytest tests/test_speed.py  # alone: after OpenVINO, bf16 training in the same process crashed
+
+slow: install
+	$(BIN)/python -m pytest -m slow
 
 check: install
 	$(BIN)/ruff format --check src tests

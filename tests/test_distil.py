@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from test_prepare import SETTINGS, video
 from sfv.data.prepare import encode_videos
 from sfv.errors import SfvError
 from sfv.families import load
+from sfv.families.base import fingerprint
 from sfv.families.blueprints import TINY, new_model
 from sfv.families.svd_folder import save
 from sfv.training import checkpoint
 from sfv.training.sticker import train_part
+from sfv.training.video import codec_mark
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,18 @@ def test_videos_become_a_model_that_diffusers_opens(shards: Path, tiny_folder: P
     assert torch.equal(pipe.unet.conv_in.weight, made.denoiser.unet.conv_in.weight)
     rows = (tmp_path / "out" / "runs" / part / "config.json").read_text()
     assert part in rows
+
+
+def test_shards_of_a_gpu_are_known_again(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A GPU encodes with weights in float16, training opens them in float32: the same codec."""
+    own, half = load(tiny_folder).codec, load(tiny_folder, dtype=torch.float16).codec
+    shutil.copytree(shards, tmp_path / "gpu")
+    index = tmp_path / "gpu" / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"codec": fingerprint(half)}))
+    assert codec_mark(shards, own) == fingerprint(own) != fingerprint(half) == codec_mark(tmp_path / "gpu", own)
+    with torch.no_grad():
+        half.vae.quant_conv.bias += 1  # type: ignore[attr-defined]
+    assert codec_mark(tmp_path / "gpu", half) != fingerprint(load(tiny_folder, dtype=torch.float16).codec)
 
 
 def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:

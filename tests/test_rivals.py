@@ -14,7 +14,7 @@ from test_training import store  # noqa: F401
 
 import sfv
 from sfv.edm.noise import add_noise, karras_grid
-from sfv.edm.sampling import consistency, euler, guided, karras_sigmas
+from sfv.edm.sampling import consistency, consistency_sigmas, euler, guided, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.blueprints import TINY, new_model
@@ -55,8 +55,22 @@ def test_one_step_is_the_same_by_either_sampler(tiny: VideoModel) -> None:
     three = [generate(tiny, picture(), steps=3, guidance=1, sampler="consistency", seed=s) for s in (1, 1, 2)]
     assert three[0].calls == 3 and torch.equal(three[0].latents, three[1].latents)
     assert not torch.equal(three[0].latents, three[2].latents)
-    with pytest.raises(SfvError, match="guidance 2 is for the euler sampler"):
-        generate(tiny, picture(), steps=3, guidance=2, sampler="consistency")
+    guided_too = generate(tiny, picture(), steps=3, guidance=2, sampler="consistency", seed=1)
+    assert guided_too.calls == 6 and not torch.equal(guided_too.latents, three[0].latents)
+    with pytest.raises(SfvError, match="has 40 levels"):
+        generate(tiny, picture(), steps=41, guidance=1, sampler="consistency")
+
+
+def test_consistency_levels_are_animatelcms() -> None:
+    """Its scheduler for 4 steps: levels 0, 10, 20, 30 of 40 from the top; never sigma_min, where nothing changes."""
+    got = consistency_sigmas(4, 0.002, 700.0)
+    low, high = 0.002 ** (1 / 7), 700 ** (1 / 7)
+    want = [(high + i / 39 * (low - high)) ** 7 for i in (0, 10, 20, 30)] + [0]
+    assert got.tolist() == pytest.approx(want, rel=1e-5)
+    for steps in (1, 2, 3, 8, 40):
+        levels = consistency_sigmas(steps, 0.002, 700.0)
+        assert len(levels) == steps + 1 and levels[0] == 700 and bool((levels.diff() < 0).all())
+    assert consistency_sigmas(2, 0.002, 700.0)[1] > 1
 
 
 def test_a_teacher_step_is_guided_euler(tiny: VideoModel) -> None:

@@ -10,6 +10,7 @@ FLOORS = {
     "errors": -1,
     "memory": 0,
     "types": 0,
+    "counting": 0,
     "settings": 0,
     "edm": 1,
     "media": 1,
@@ -26,6 +27,7 @@ FLOORS = {
     "evaluation": 5,
     "batch": 5,
     "bench": 6,
+    "costs": 6,
     "cli": 7,
 }
 LANDLORDS = {

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sfv.costs import account
     from sfv.errors import SfvError
     from sfv.families import load
     from sfv.families.base import VideoModel
@@ -28,6 +29,7 @@ _HOMES = {
     "Settings": "sfv.settings",
     "SfvError": "sfv.errors",
     "VideoModel": "sfv.families.base",
+    "account": "sfv.costs",
     "generate": "sfv.generation",
     "keep_memory": "sfv.memory",
     "load": "sfv.families",
@@ -44,6 +46,7 @@ __all__ = [
     "SfvError",
     "VideoModel",
     "__version__",
+    "account",
     "generate",
     "keep_memory",
     "load",

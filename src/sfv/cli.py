@@ -11,7 +11,17 @@ from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
 from sfv.memory import keep_memory
-from sfv.settings import EncodeSettings, EvaluateSettings, Format, Profile, Settings, Speed, StudySettings
+from sfv.settings import (
+    AccountSettings,
+    EncodeSettings,
+    EvaluateSettings,
+    Format,
+    ImportSettings,
+    Profile,
+    Settings,
+    Speed,
+    StudySettings,
+)
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -236,6 +246,23 @@ class Encode(Flags, EncodeSettings):
         return 0
 
 
+class Count(Flags, AccountSettings):
+    """Count a model's arithmetic and memory, and predict time and money, for clips and training, before you rent."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "svd"
+    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.costs import account
+
+        told = account(AccountSettings(**self.model_dump(include=set(AccountSettings.model_fields))))
+        print(told.model_dump_json(indent=1) if self.json_ else told.text())
+        return 0
+
+
 class Train(Flags):
     """Train a part of a model, from codec to matte, or the recogniser; the same command resumes. torchrun works too."""
 
@@ -285,6 +312,26 @@ class Report(Flags):
         return 0
 
 
+class Import(Flags, ImportSettings):
+    """Make a model folder of one file of UNet weights (AnimateLCM-SVD and other fine-tunes) and an SVD folder."""
+
+    file: Annotated[Positional[Path], arg(metavar="UNET.safetensors")]
+    """The weights, under diffusers' or the original names; of a whole checkpoint only the UNet is taken."""
+    base: Annotated[Positional[Path], arg(metavar="SVD")]
+    """The folder that everything else comes from."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.families import svd_folder
+        from sfv.families.svd_import import import_unet
+
+        how = ImportSettings(**self.model_dump(include=set(ImportSettings.model_fields)))
+        print(f"{import_unet(self.file, self.base, self.out, how)}. {svd_folder.NOTICE}")
+        return 0
+
+
 class Export(Flags):
     """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
 
@@ -331,8 +378,10 @@ Command = (
     | Annotated[Study, subcommand("study")]
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Encode, subcommand("encode")]
+    | Annotated[Count, subcommand("account")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
 )
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfv.edm.noise import seeded_noise
-from sfv.edm.sampling import consistency, euler, karras_sigmas
+from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.clocks import now
@@ -136,18 +136,21 @@ def sample(model: VideoModel, cond: Cond, want: Settings, watch: Watch | None = 
     """Latents and the number of network calls (a guided pair counts as two)."""
     shape = model.codec.latent_shape(_int(want.frames), _int(want.height), _int(want.width))
     steps, guidance = _int(want.steps), float(want.guidance or 1)
-    sigmas = karras_sigmas(steps, model.sigma_min, model.sigma_max, model.rho)
+    law = model.sigma_min, model.sigma_max, model.rho
+    if want.sampler == "consistency" and steps > GRID:
+        raise SfvError(f"steps {steps}: a consistency model has {GRID} levels; 1 to 8 is what it is made for")
+    sigmas = (consistency_sigmas if want.sampler == "consistency" else karras_sigmas)(steps, *law)
     x = seeded_noise([want.seed], shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
     told: Callable[[int, Tensor], None] | None = (lambda i, _: watch(i + 1, steps)) if watch else None
+    without, scale = None, None
+    if guidance > 1:
+        without = model.conditioner.unconditional(cond)
+        scale = torch.linspace(1, guidance, shape[0], device=model.device)
+    calls = steps if without is None else 2 * steps
     if want.sampler == "consistency":
-        if guidance > 1:
-            raise SfvError(f"guidance {guidance:g} is for the euler sampler; use guidance 1 with consistency")
         again = partial(_noise_again, want.seed, shape, model.device)
-        return consistency(model.denoiser, x, sigmas, cond, again, told), steps
-    if guidance == 1:
-        return euler(model.denoiser, x, sigmas, cond, watch=told), steps
-    scale = torch.linspace(1, guidance, shape[0], device=model.device)
-    return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), scale, told), 2 * steps
+        return consistency(model.denoiser, x, sigmas, cond, again, told, without, scale), calls
+    return euler(model.denoiser, x, sigmas, cond, without, scale, told), calls
 
 
 def _noise_again(seed: int, shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:

@@ -20,6 +20,7 @@ SEE_THROUGH = ("webp", "png", "gif")
 """Formats that hold transparency (gif: all or nothing at each pixel)."""
 Profile = Literal["exact", "fast"]
 Backend = Literal["auto", "eager", "compile", "graphs", "openvino"]
+Card = Literal["h100", "h200", "a100", "l40s", "rtx4090"]
 LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
 
 
@@ -124,13 +125,7 @@ class ClipPlan(ClipRules):
 
     def buckets(self) -> list[tuple[int, int]]:
         """(height, width) of every size; SfvError for what is not HEIGHTxWIDTH."""
-        found = []
-        for text in self.sizes:
-            height, _, width = text.partition("x")
-            if not (height.isdigit() and width.isdigit()) or min(int(height), int(width)) < 16:
-                raise SfvError(f"size {text!r} must be HEIGHTxWIDTH in pixels, at least 16, such as 576x1024")
-            found.append((int(height), int(width)))
-        return found
+        return [split_size(text) for text in self.sizes]
 
 
 class EncodeSettings(ClipRules):
@@ -195,6 +190,54 @@ class StudySettings(BaseModel):
     """Folder for study.json, study.md and study.svg."""
     workers: int = Field(default=2, gt=0, le=256)
     """Threads that extract features; the digits do not depend on it."""
+
+
+class ImportSettings(BaseModel):
+    """How imported weights are called when nothing is said. The default is a consistency model, as AnimateLCM-SVD."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampler: Sampler = "consistency"
+    """euler for fine-tunes of the teacher and adversarial students; consistency for consistency models."""
+    steps: int = Field(default=4, gt=0, le=1000)
+    """Network calls."""
+    guidance: float = Field(default=1.0, ge=1, le=20)
+    """Guidance at the last frame; 1 is off."""
+    frames: int | None = Field(default=None, ge=2, le=200)
+    """Length of a clip; the base's if not given."""
+    fps: float = Field(default=7, ge=2, le=60)
+    """Frames per second."""
+    motion: float = Field(default=127, ge=0, le=255)
+    """Motion bucket."""
+
+
+class AccountSettings(BaseModel):
+    """A request to count what a model needs, before anything is rented or downloaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "svd"
+    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    size: str | None = None
+    """HEIGHTxWIDTH of a clip; the model's own if not given."""
+    frames: int | None = Field(default=None, ge=2, le=200)
+    """Length of a clip; the model's own if not given."""
+    train_size: str | None = None
+    """HEIGHTxWIDTH of training clips; 448x768 for SVD, as SF-V's, else the model's own."""
+    presets: tuple[str, ...] = ("svd-24gb", "svd-80gb", "svd-paper")
+    """Presets of student or teacher that are counted too."""
+    card: Card = "h100"
+    """Whose published arithmetic and memory the predictions use."""
+    price: float | None = Field(default=None, gt=0, le=1000)
+    """Dollars an hour for one card; an assumption of ours if not given."""
+
+
+def split_size(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH -> both; SfvError for anything else."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()) or min(int(height), int(width)) < 16:
+        raise SfvError(f"size {text!r} must be HEIGHTxWIDTH in pixels, at least 16, such as 576x1024")
+    return int(height), int(width)
 
 
 def split_speed(name: str, usual: Speed) -> tuple[str, Speed]:

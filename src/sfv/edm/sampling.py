@@ -18,6 +18,22 @@ def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7
     return torch.cat([levels, levels.new_zeros(1)]).float()
 
 
+GRID = 40
+"""Levels of the grid that consistency models of SVD are distilled on (AnimateLCM 2402.00769, its scheduler)."""
+
+
+def consistency_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
+    """Levels from which a consistency model is called, descending, and a final 0, float32, (steps + 1,).
+
+    Every (GRID // steps)-th of Karras's grid from sigma_max down, as AnimateLCM's scheduler takes them; unlike Euler's
+    they leave out sigma_min, where a call changes nothing. One step is [sigma_max, 0].
+    """
+    if steps > GRID:
+        raise ValueError(f"a consistency model has {GRID} levels, not {steps}")
+    levels = karras_grid(sigma_min, sigma_max, GRID, rho).flip(0)[:: GRID // steps][:steps]
+    return torch.cat([levels, levels.new_zeros(1)]).float()
+
+
 def guided(D: Denoiser, x: Latents, sigma: Tensor, cond: Cond, uncond: Cond, scale: Tensor) -> Latents:
     """Classifier-free guidance on x0_hat, scale (f,) per frame, both passes in one batch of 2b."""
     both = {k: torch.cat([uncond[k], cond[k]]) for k in cond}
@@ -58,15 +74,18 @@ def consistency(
     cond: Cond,
     noise: Callable[[int], Latents],
     watch: Callable[[int, Latents], None] | None = None,
+    uncond: Cond | None = None,
+    scale: Tensor | None = None,
 ) -> Latents:
     """Denoise whole, noise again to the next level, denoise again (Consistency Models, 2303.01469, Alg. 1).
 
     x: (b, f, c, h, w) at noise level sigmas[0]; `sigmas` descend and end with 0; `noise(i)` is unit noise for call i.
-    One level is one call of D, as with Euler.
+    One level is one call of D, as with Euler. With `uncond` and per-frame `scale` (f,), guided.
     """
     for i, sigma in enumerate(sigmas[:-1].tolist()):
         x = x if i == 0 else add_noise(x, x.new_full((len(x),), sigma), noise(i))
-        x = D(x, x.new_full((len(x),), sigma), cond)
+        level = x.new_full((len(x),), sigma)
+        x = D(x, level, cond) if uncond is None or scale is None else guided(D, x, level, cond, uncond, scale)
         if watch:
             watch(i, x)
     return x

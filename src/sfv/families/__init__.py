@@ -14,6 +14,7 @@ from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
 
 if TYPE_CHECKING:
+    from sfv.families.blueprints import Shapes
     from sfv.families.svd_stock import StockPipeline
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
@@ -48,6 +49,20 @@ def load(
     if loaded.small is not None:
         loaded.small.compute = loaded.codec.decode_dtype
     return loaded
+
+
+def described(model: str | Path) -> "Shapes":
+    """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
+    from dataclasses import replace
+
+    from sfv.families import svd_folder
+    from sfv.families.blueprints import Shapes
+
+    name = str(model)
+    if name in ("svd", "svd-xt"):
+        return replace(Shapes(), frames=25 if name == "svd-xt" else 14)
+    folder, unet = _place(name, ["*.json", "*/*.json"])
+    return {"svd": svd_folder.shapes}[_family(folder)](folder, unet)
 
 
 def rewritten(model: VideoModel) -> VideoModel:
@@ -112,9 +127,13 @@ def widened(model: VideoModel) -> VideoModel:
     return svd_pair.widened(model)
 
 
-def _place(name: str) -> tuple[Path, str]:
+WANTED = ["*.json", "*/*.json", "*/*.safetensors"]
+"""Files of a hub repository that are fetched."""
+
+
+def _place(name: str, wanted: list[str] = WANTED) -> tuple[Path, str]:
     """Folder and UNet sub-folder."""
-    return (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name), "unet")
+    return (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name, wanted), "unet")
 
 
 def pick_device(name: str) -> torch.device:
@@ -158,7 +177,7 @@ def _family(folder: Path) -> str:
     return PIPELINES[pipeline]
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, wanted: list[str]) -> Path:
     """A local folder, or the hub's cached (else downloaded) copy of "owner/name"."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -169,7 +188,6 @@ def _folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.json", "*/*.json", "*/*.safetensors"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:

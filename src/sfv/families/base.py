@@ -72,11 +72,11 @@ class Conditioner(nn.Module, ABC):
         """The same with the picture taken away, for guidance and condition dropout."""
 
 
-def fingerprint(module: nn.Module) -> str:
-    """16 hex digits over every weight of a module: tells one codec's latents from another's."""
+def fingerprint(module: nn.Module, kind: torch.dtype = torch.float32) -> str:
+    """16 hex digits over every weight of a module, as `kind` holds it: tells one codec's latents from another's."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
+        digest.update(name.encode() + value.detach().cpu().to(kind).float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

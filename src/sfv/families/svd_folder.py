@@ -112,10 +112,13 @@ def save_around(folder: Path, sigma_min: float, sigma_max: float) -> None:
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
-    """Write a trained folder anew in `dtype`, its student and, where there is one, its teacher; runs stay behind."""
-    save(load(folder, "unet", torch.float32, str(folder)), out, "unet", dtype)
+    """Write a trained folder anew in `dtype`, its student and, where there is one, its teacher; runs stay behind.
+
+    Weights are opened in `dtype`, so that SVD's size needs 5 GB of memory and not 12.
+    """
+    save(load(folder, "unet", dtype, str(folder)), out, "unet", dtype)
     if (folder / "teacher").is_dir():
-        save_denoiser(load(folder, "teacher", torch.float32, str(folder)), out, "teacher", dtype)
+        save_denoiser(load(folder, "teacher", dtype, str(folder)), out, "teacher", dtype)
 
 
 def export_single(folder: Path, out: Path, dtype: torch.dtype) -> None:

@@ -124,7 +124,11 @@ class FoldedDecoder(TemporalDecoder):
         """(b * f, c, y, x) -> (b * f, 3, h, w)."""
         h = self.mid_block(self.conv_in(sample), image_only_indicator=image_only_indicator)
         for block in self.up_blocks:
-            h = block(h, image_only_indicator=image_only_indicator)
+            for resnet in block.resnets:
+                h = resnet(h, image_only_indicator=image_only_indicator)  # a block's own loop would keep its first map
+            for upsampler in block.upsamplers or ():
+                few = AT_MOST.get()
+                h = frame_wise(upsampler, h, few) if few < len(h) else upsampler(h)
         h = frame_wise(lambda part: self.conv_out(active(self.conv_norm_out, part, False)), h)
         clips = h.unflatten(0, (-1, num_frames)).transpose(1, 2).contiguous()
         return self.time_conv_out(clips).transpose(1, 2).flatten(0, 1)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
@@ -13,10 +14,14 @@ from sfv.families.svd_rewrites import shared_copy
 
 
 def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
-    """A model whose codec's encoder and picture tower go through `wrap(stage, network)` too: encode and picture."""
+    """A model whose codec's encoder and picture tower go through `wrap(stage, network)` too: encode and picture.
+
+    An encoder whose weights are cast for every call is left as it is: what runs it may keep addresses of weights.
+    """
     assert isinstance(model.conditioner, SVDConditioner)
     codec, clip = shared_copy(model.codec), shared_copy(model.conditioner.image_encoder)
-    codec.vae.encoder = wrap("encode", codec.vae.encoder)
+    if not (codec.vae.dtype == torch.float16 and codec.vae.config.force_upcast):
+        codec.vae.encoder = wrap("encode", codec.vae.encoder)
     tower: Any = Tower(wrap("picture", Embedding(clip)), clip.dtype)
     return replace(model, codec=codec, conditioner=SVDConditioner(tower, codec))
 

@@ -154,7 +154,7 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
     def biases(self, timestep: Tensor, ids: Tensor) -> Biases:
         """Of every residual block; looked up where they are known."""
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-        if traced or (timestep.is_cuda and torch.cuda.is_current_stream_capturing()):
+        if timestep.is_meta or traced or (timestep.is_cuda and torch.cuda.is_current_stream_capturing()):
             return self._biases(timestep, ids)
         key = (len(ids), *timestep.flatten().tolist(), *ids.flatten().tolist())
         if key not in self.told:

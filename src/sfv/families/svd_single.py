@@ -158,3 +158,20 @@ def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
     made |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
     made |= clip_to_single(image_encoder.state_dict())
     return {k: v.detach().contiguous() for k, v in made.items()}
+
+
+def unet_from_file(state: State, names: dict[str, torch.Size], down_layers: int) -> State:
+    """The UNet's tensors of one file under diffusers' names, whichever of three ways they are named there.
+
+    diffusers' own, the original's, or the original's inside a whole checkpoint (what is not the UNet's is left).
+    `names`: the shapes that the UNet asks for. KeyError names the first that is missing or of another shape.
+    """
+    numbers = {k: torch.tensor(i) for i, k in enumerate(names)}
+    theirs = {key: list(names)[int(i)] for key, i in unet_to_single(numbers, down_layers).items()}
+    bare = {key.removeprefix(UNET): name for key, name in theirs.items()}
+    known = next((table for table in (theirs, bare) if not table.keys().isdisjoint(state)), {k: k for k in names})
+    found = {name: state[key] for key, name in known.items() if key in state}
+    for name, shape in names.items():
+        if name not in found or found[name].shape != shape:
+            raise KeyError(f"{name} {tuple(shape)}")
+    return found

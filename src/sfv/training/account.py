@@ -1,8 +1,9 @@
 """What a run needs before it is started: parameters, memory and arithmetic, counted without weights.
 
-The networks are built on PyTorch's meta device and one step is traced there: every tensor that autograd keeps is
-counted, units that are recomputed count their inputs and, once, the largest inside. What it leaves out: the
-allocator's rounding, kernels' workspace and the codec; a few per cent.
+The networks are built on PyTorch's meta device and one step is traced there, forward and backward: every tensor that
+autograd keeps is counted, units that are recomputed count their inputs and, once, the largest inside; so is every
+matrix product, convolution and attention, what is computed again included. What it leaves out: the allocator's
+rounding, kernels' workspace and the codec; a few per cent.
 """
 
 import statistics
@@ -13,11 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sfv.adversary.discriminator import Discriminator
+from sfv.adversary.losses import r1
+from sfv.counting import Flash, Tally
 from sfv.edm.denoiser import Denoiser
 from sfv.families.blueprints import Shapes
 from sfv.families.recompute import Recomputed, units
@@ -94,16 +95,23 @@ def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config:
     sigma = torch.empty(len(x0))
     draw = Draw(sigma, x0, sigma, x0, x0)
 
-    def step() -> None:
-        generator_terms(D, judge(G, D, x0, cond, draw), x0, cond, draw, config)
+    def step() -> Step:
+        seen = judge(G, D, x0, cond, draw)
+        loss = torch.stack(list(generator_terms(D, seen, x0, cond, draw, config).values())).sum()
+
+        def heads() -> None:
+            real_in = [h.detach().requires_grad_() for h in seen.real]
+            real, fake = (D.logits(f, sigma, cond) for f in (real_in, [h.detach() for h in seen.fake]))
+            (torch.stack([v.mean() for v in (*real, *fake)]).sum() + r1(real, real_in)).backward()
+
+        return Step(loss, heads)
 
     networks = list({id(m): m for m in (G, teacher)}.values())
     if config.recompute:
         for m in networks:
             m.recompute()
     learning = [*adapters, *D.heads.parameters(), *D.adapters]
-    # of the arithmetic, every turn of the heads but the last is forward alone
-    turns = 3 + config.head_updates - 1
+    turns = config.head_updates, config.head_updates - (1 if config.shared else 0)
     return _count([*networks, D.heads], learning, adapters, config, step, config.optimizer, turns)
 
 
@@ -111,10 +119,18 @@ def _teacher(shapes: Shapes, D: Denoiser, x0: Latents, cond: Cond, config: Teach
     learning = list(D.requires_grad_(True).parameters())
     sigma = torch.empty(len(x0))
 
-    def step() -> None:
-        denoising_loss(D, x0, cond, sigma, x0, config.max_weight)
+    def step() -> Step:
+        return Step(denoising_loss(D, x0, cond, sigma, x0, config.max_weight).mean(), lambda: None)
 
-    return _count([D], learning, learning, config, step, "muon", 3)
+    return _count([D], learning, learning, config, step, "muon", (0, 0))
+
+
+@dataclass(frozen=True)
+class Step:
+    """The main network's loss, and one update of the heads on the same maps."""
+
+    loss: Tensor
+    heads: Callable[[], None]
 
 
 def _count(
@@ -122,16 +138,19 @@ def _count(
     learning: list[nn.Parameter],
     averaged: list[nn.Parameter],
     config: StudentTraining | TeacherTraining,
-    step: Callable[[], None],
+    step: Callable[[], Step],
     optimizer: str,
-    passes: int,
+    turns: tuple[int, int],
 ) -> Account:
-    """Trace one step's forward and add up; `passes` are forward passes that the whole step's arithmetic is worth."""
+    """Trace one step and add up; `turns`: updates of the heads, and forward passes that are made for them alone."""
     for m in networks:
         if isinstance(m, Denoiser):
             m.to("meta", torch.bfloat16)  # what autocast computes in; heads are fp32
-    with counted_units(networks) as tally, FlopCounterMode(display=False) as flops, lean_flash(), kept(tally):
-        step()
+    with Tally() as forward, counted_units(networks, forward) as tally, Flash(), kept(tally):
+        made = step()
+    backward, heads = _arithmetic(made.loss.backward), _arithmetic(made.heads)
+    once = forward.flops + backward + tally["again"]
+    once += turns[0] * heads + turns[1] * forward.flops
     total = sum(p.numel() for m in networks for p in m.parameters())
     trained = sum(p.numel() for p in learning)
     return Account(
@@ -143,8 +162,14 @@ def _count(
         average=4 * sum(p.numel() for p in averaged),
         activations=tally["kept"],
         largest_unit=tally["largest"],
-        flops=passes * config.accumulate * flops.get_total_flops(),
+        flops=config.accumulate * once,
     )
+
+
+def _arithmetic(run: Callable[[], object]) -> int:
+    with Tally() as tally, Flash():
+        run()
+    return tally.flops
 
 
 def needs(shapes: Shapes, config: StudentTraining | TeacherTraining, rate: float) -> dict[str, float]:
@@ -189,55 +214,34 @@ def kept(tally: dict[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def counted_units(networks: Sequence[nn.Module]) -> Iterator[dict[str, int]]:
-    """Inside the block recomputed units run once and count their inputs as kept, their insides as `largest`."""
-    tally = {"kept": 0, "largest": 0}
+def counted_units(networks: Sequence[nn.Module], forward: Tally) -> Iterator[dict[str, int]]:
+    """Inside the block recomputed units run once and count their inputs as kept, their insides as `largest`.
+
+    `again` is the arithmetic that their second run will be.
+    """
+    tally = {"kept": 0, "largest": 0, "again": 0}
     before = [(m, m.forward) for network in networks for m in units(network) if isinstance(m.forward, Recomputed)]
-    for module, forward in before:
-        module.forward = _Counted(forward, tally)
+    for module, plain in before:
+        module.forward = _Counted(plain, tally, forward)
     try:
         yield tally
     finally:
-        for module, forward in before:
-            module.forward = forward
+        for module, plain in before:
+            module.forward = plain
 
 
 class _Counted:
-    def __init__(self, forward: Any, tally: dict[str, int]) -> None:
-        self.forward, self.tally = forward, tally
+    def __init__(self, forward: Any, tally: dict[str, int], counter: Tally) -> None:
+        self.forward, self.tally, self.counter = forward, tally, counter
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return self.forward.plain(*args, **kwargs)
-        inner = {"kept": 0}
+        inner, before = {"kept": 0}, self.counter.flops
         with kept(inner):
             out = self.forward.plain(*args, **kwargs)
         inputs = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
         self.tally["kept"] += sum(v.numel() * v.element_size() for v in inputs)
         self.tally["largest"] = max(self.tally["largest"], inner["kept"])
+        self.tally["again"] += self.counter.flops - before
         return out
-
-
-@contextmanager
-def lean_flash() -> Iterator[None]:
-    """Attention that keeps what flash kernels keep (inputs, output, one number per row), never the matrix."""
-    plain = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _Flash.apply
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = plain
-
-
-class _Flash(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Shapes and kept tensors of a flash kernel."""
-        out = torch.empty_like(q)
-        ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        """Never asked for: an account runs forward alone."""
-        raise NotImplementedError

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from sfv.data.shards import ClipShards
+from sfv.data.shards import ClipShards, read_index
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
-from sfv.families.base import fingerprint
+from sfv.families.base import Codec, fingerprint
 from sfv.families.svd_folder import save, save_denoiser
 from sfv.settings import Defaults
 from sfv.training.batches import VideoBatches
@@ -23,6 +23,13 @@ def is_videos(folder: Path) -> bool:
     return (folder / "plan.json").exists()
 
 
+def codec_mark(shards: Path, codec: Codec) -> str:
+    """A codec's fingerprint as the shards know it: in float16 if a GPU encoded them, else in float32."""
+    marks = [fingerprint(codec), fingerprint(codec, torch.float16)]
+    known = read_index(shards)[0]["codec"]
+    return known if known in marks else marks[0]
+
+
 def train_on_videos(
     part: str, shards: Path, folder: Path, plan: Stages, init: Path | None, device: str, world: World
 ) -> None:
@@ -30,7 +37,7 @@ def train_on_videos(
     if init is None:
         raise SfvError(f"{shards} holds videos; name the model to train with --init")
     model = load(str(init), pick_device(device), torch.float32)
-    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
     if world.main and not (folder / "model_index.json").exists():
         save(model, folder)
     stage, run_dir = plan[-1], folder / "runs" / part

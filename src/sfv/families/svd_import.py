@@ -1,0 +1,68 @@
+"""One file of UNet weights and an SVD folder -> a model folder of its own."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sfv.errors import SfvError
+from sfv.families.svd_folder import shapes, write_defaults
+from sfv.families.svd_single import unet_from_file
+from sfv.media import replacing
+from sfv.settings import Defaults, ImportSettings
+
+UNET_FILE = "diffusion_pytorch_model.safetensors"
+AROUND = ("vae", "image_encoder", "feature_extractor", "scheduler")
+
+
+def import_unet(file: Path, base: Path, out: Path, how: ImportSettings | None = None) -> str:
+    """Write `out`: the UNet of `file` (diffusers' or the original's names), everything else as in the folder `base`.
+
+    Large files are linked where the disk allows it, so `out` takes the UNet's size. Returns what to tell the user.
+    SfvError if `file` is no UNet of the base's shapes, or `out` holds something already.
+    """
+    how = how or ImportSettings()
+    if file.suffix != ".safetensors":
+        raise SfvError(f"{file} is not a .safetensors file, and nothing else is opened; convert the weights first")
+    if out.exists() and any(out.iterdir()):
+        raise SfvError(f"{out} is not empty; name a new folder")
+    own = shapes(base)
+    unet = own.plain_unet()
+    tensors = _tensors(
+        file, {k: v.shape for k, v in unet.state_dict().items()}, int(unet.config.layers_per_block), base
+    )
+    for part in AROUND:
+        shutil.copytree(base / part, out / part, copy_function=_link)
+    shutil.copyfile(base / "model_index.json", out / "model_index.json")
+    (out / "unet").mkdir()
+    shutil.copyfile(base / "unet" / "config.json", out / "unet" / "config.json")
+    with replacing(out / "unet" / UNET_FILE) as beside:
+        save_file(tensors, beside, {"format": "pt"})
+    height, width = own.generates()
+    given = how.model_dump(exclude_none=True)
+    write_defaults(Defaults(**{"frames": own.frames, "height": height, "width": width} | given), out, "unet")
+    return f"{out}: {len(tensors)} tensors of {file.name} over {base}"
+
+
+def _tensors(file: Path, names: dict[str, torch.Size], layers: int, base: Path) -> dict[str, torch.Tensor]:
+    try:
+        return {k: v.contiguous() for k, v in unet_from_file(load_file(file), names, layers).items()}
+    except (OSError, SafetensorError) as error:
+        raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
+    except KeyError as error:
+        raise SfvError(
+            f"{file} is no UNet like that of {base}: {error.args[0]} is missing or of another shape; a LoRA or another "
+            "architecture cannot be imported"
+        ) from error
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link of the real file (the hub's cache holds symbolic ones), or a copy where the disk allows none."""
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copyfile(real, target)

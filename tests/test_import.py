@@ -1,0 +1,101 @@
+"""UNet files of either naming become folders; whatever is no such UNet is one sentence."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sfv.cli import main
+from sfv.errors import SfvError
+from sfv.families import load
+from sfv.families.svd_import import import_unet
+from sfv.families.svd_random import write_random
+from sfv.families.svd_single import UNET, unet_to_single
+from sfv.settings import ImportSettings
+
+FILE = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("random") / "svd"
+    assert write_random(folder, "tiny", torch.float16) > 1e5
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(random_folder: Path) -> dict[str, torch.Tensor]:
+    """Another UNet's weights."""
+    return {k: v + 1 for k, v in load_file(random_folder / FILE).items()}
+
+
+def named(state: dict[str, Any], how: str) -> dict[str, Any]:
+    theirs = unet_to_single(state, 2)
+    if how == "whole":
+        return theirs | {"first_stage_model.encoder.conv_in.weight": torch.zeros(1)}
+    return {k.removeprefix(UNET): v for k, v in theirs.items()} if how == "original" else state
+
+
+@pytest.mark.parametrize("how", ["diffusers", "original", "whole"])
+def test_a_file_over_a_folder(
+    random_folder: Path, student: dict[str, torch.Tensor], how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(named(student, how), tmp_path / "lcm.safetensors")
+    out = tmp_path / "made"
+    asked = ["import", str(tmp_path / "lcm.safetensors"), str(random_folder), str(out), "--guidance", "1.2"]
+    assert main([*asked, "--frames", "6"]) == 0
+    assert "licence" in capsys.readouterr().out
+    got = load_file(out / FILE)
+    assert got.keys() == student.keys() and all(torch.equal(got[k], student[k]) for k in got)
+    own = load(out).defaults
+    assert (own.sampler, own.steps, own.guidance, own.frames) == ("consistency", 4, 1.2, 6)
+    vae = "vae/diffusion_pytorch_model.safetensors"
+    assert os.path.samefile(out / vae, random_folder / vae), "linked, not copied"
+
+
+def test_bad_files_say_so(random_folder: Path, student: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path, out = tmp_path / "x.safetensors", tmp_path / "made"
+    del (short := dict(student))["conv_in.bias"]
+    for state in (short, student | {"conv_in.bias": torch.zeros(3)}, {"lora_A.weight": torch.zeros(2)}):
+        save_file(state, path)
+        with pytest.raises(SfvError, match="conv_in|time_embedding"):
+            import_unet(path, random_folder, out)
+        assert not out.exists()
+    path.write_bytes(b"nothing")
+    with pytest.raises(SfvError, match="not a whole safetensors"):
+        import_unet(path, random_folder, out, ImportSettings())
+    with pytest.raises(SfvError, match="not a .safetensors"):
+        import_unet(tmp_path / "x.ckpt", random_folder, out)
+    with pytest.raises(SfvError, match="not empty"):
+        import_unet(path, random_folder, random_folder)
+
+
+def test_random_folders_are_svds_in_small(random_folder: Path, tmp_path: Path) -> None:
+    assert "drawn at random" in (random_folder / "README.md").read_text()
+    model = load(random_folder)
+    unet = model.denoiser.unet.config  # type: ignore[union-attr]
+    assert (model.sigma_max, len(unet.block_out_channels), unet.layers_per_block) == (700.0, 4, 2)
+    assert model.codec.latent_shape(4, 64, 64) == (4, 4, 8, 8)
+    with pytest.raises(SfvError, match="not empty"):
+        write_random(random_folder, "tiny")
+    with pytest.raises(SfvError, match="unknown"):
+        write_random(tmp_path / "new", "huge")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_encoder_that_overflows_in_half_precision_computes_in_float32(random_folder: Path, tmp_path: Path) -> None:
+    """SVD's configuration asks for it (force_upcast): otherwise latents are not finite and frames are black."""
+    model = load(random_folder, dtype=torch.float16)
+    pixels, vae = torch.rand(1, 1, 3, 64, 64) * 2 - 1, model.codec.vae  # type: ignore[union-attr]
+    with torch.inference_mode():
+        last = vae.encoder.down_blocks[-1].resnets[-1].conv2  # type: ignore[union-attr]
+        last.weight.mul_(6e4 / last.weight.abs().max())  # type: ignore[union-attr,operator]
+        assert not bool(vae.quant_conv(vae.encoder(pixels[0].half())).isfinite().all())  # type: ignore[operator]
+        raw = model.codec.encode_raw(pixels)  # type: ignore[attr-defined]
+        assert raw.dtype == torch.float32 and bool(raw.isfinite().all())
+        assert vae.dtype == torch.float16
+        vae.float()  # type: ignore[operator]
+        torch.testing.assert_close(raw, model.codec.encode_raw(pixels), rtol=1e-4, atol=1e-4)  # type: ignore[attr-defined]
