@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
+
 from sfv.families import load
 from sfv.families.base import VideoModel
 from sfv.families.blueprints import TINY, new_model

@@ -14,6 +14,7 @@ FLOORS = {
     "settings": 0,
     "edm": 1,
     "media": 1,
+    "kernels": 1,
     "metrics": 1,
     "faults": 1,
     "recogniser": 2,

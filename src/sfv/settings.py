@@ -19,7 +19,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 SEE_THROUGH = ("webp", "png", "gif")
 """Formats that hold transparency (gif: all or nothing at each pixel)."""
 Profile = Literal["exact", "fast"]
-Backend = Literal["auto", "eager", "compile", "openvino"]
+Backend = Literal["auto", "eager", "compile", "graphs", "openvino"]
 Card = Literal["h100", "h200", "a100", "l40s", "rtx4090"]
 LADDER = ("sticker-teacher:25", "sticker-teacher:8", "sticker-teacher:4", "sticker-teacher:1", "sticker:1")
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
+from sfv.families.base import Codec, VideoModel
 
 if TYPE_CHECKING:
     from sfv.families.blueprints import Shapes
@@ -86,13 +87,52 @@ def weights_hash(model: str | Path) -> str:
     return {"svd": svd_folder.weights_hash}[_family(folder)](folder, unet)
 
 
+def for_gpu(model: VideoModel) -> VideoModel:
+    """A rewritten model with its family's GPU kernels (sfv.kernels.refusal says where they run); the given one stays
+    as it is."""
+    from sfv.families import svd_kernels
+
+    return {"svd": svd_kernels.for_gpu}[model.family](model)
+
+
+def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A model whose networks for pictures go through `wrap(stage, network)` too; the given one stays as it is."""
+    from sfv.families import svd_pictures
+
+    return {"svd": svd_pictures.staged_pictures}[model.family](model, wrap)
+
+
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline over a model's folder, and our view of the same weights."""
-    from sfv.families.svd_stock import StockPipeline
+    from sfv.families.svd_stock import open_stock
 
     ours = load(model, device)
     folder, unet = _place(str(model))
-    return StockPipeline(folder, unet, torch.device(device)), ours
+    return open_stock(folder, unet, torch.device(device)), ours
+
+
+def random_pair(
+    size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype
+) -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
+    (frames, height, width)."""
+    from sfv.families import svd_pair
+
+    return svd_pair.random_pair(size, clip, device, kind)
+
+
+def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:
+    """Random weights of SVD's sizes (full or tiny): a denoiser in float32, to train, and a codec in bfloat16."""
+    from sfv.families import svd_pair
+
+    return svd_pair.random_denoiser(size, device), svd_pair.random_codec(size, device)
+
+
+def widened(model: VideoModel) -> VideoModel:
+    """The same weights in float32, as a model of its own."""
+    from sfv.families import svd_pair
+
+    return svd_pair.widened(model)
 
 
 WANTED = ["*.json", "*/*.json", "*/*.safetensors"]

@@ -206,6 +206,7 @@ class SVDCodec(Codec):
         if raw.device.type != "cuda":
             return tries
         free, _ = torch.cuda.mem_get_info(raw.device)
+        free += torch.cuda.memory_reserved(raw.device) - torch.cuda.memory_allocated(raw.device)
         frame = int(self.vae.config.block_out_channels[0]) * h * w * self.stride**2 * raw.element_size()
         return [n for n in tries if decoding_bytes(frame, f, n) <= free] or tries[-1:]
 

@@ -57,6 +57,19 @@ def frame_wise(layer: Callable[[Tensor], Tensor], frames: Tensor, few: int | Non
     return out
 
 
+class ActiveNorm(nn.GroupNorm):
+    """A norm that may apply SiLU by itself."""
+
+    def active(self, maps: Tensor, spare: bool) -> Tensor:
+        """SiLU of the norm; in place if spare."""
+        return F.silu(self(maps), inplace=spare)
+
+
+def active(norm: nn.Module, maps: Tensor, spare: bool) -> Tensor:
+    """SiLU after a norm, in one pass where the norm can; in place if nobody asks for gradients."""
+    return norm.active(maps, spare) if isinstance(norm, ActiveNorm) else F.silu(norm(maps), inplace=spare)
+
+
 class TemporalConv(nn.Conv3d):
     """Conv3d with kernel (3, 1, 1) computed as Conv2d with kernel (3, 1) on (b, c, f, h * w).
 
@@ -80,19 +93,26 @@ class DecoderResBlock(SpatioTemporalResBlock):
     ) -> Tensor:
         """(b * f, c, h, w) -> (b * f, o, h, w)."""
         assert temb is None and image_only_indicator is not None
-        xs = frame_wise(self._in_space, hidden_states)
-        inner, spare = self.temporal_res_block, not torch.is_grad_enabled()
-        u = along_time(xs, len(image_only_indicator))
-        u = flat_conv(F.silu(inner.norm1(u), inplace=spare), inner.conv1)
-        u = flat_conv(F.silu(inner.norm2(u), inplace=spare), inner.conv2)
-        u, share = across_space(u, xs.shape), self.time_mixer.mix_factor.sigmoid().to(u.dtype)
-        return u.mul_(share).add_(xs) if spare else xs + share * u
+        return self.in_time(frame_wise(self.in_space, hidden_states), len(image_only_indicator))
 
-    def _in_space(self, frames: Tensor) -> Tensor:
+    def in_time(self, xs: Tensor, b: int) -> Tensor:
+        """The temporal block and the blend, for b clips."""
+        inner, spare = self.temporal_res_block, not torch.is_grad_enabled()
+        u = along_time(xs, b)
+        u = flat_conv(active(inner.norm1, u, spare), inner.conv1)
+        u = flat_conv(active(inner.norm2, u, spare), inner.conv2)
+        return self.join(xs, across_space(u, xs.shape))
+
+    def join(self, xs: Tensor, u: Tensor) -> Tensor:
+        """xs + (1 - a) * u."""
+        share = self.time_mixer.mix_factor.sigmoid().to(u.dtype)
+        return xs + share * u if torch.is_grad_enabled() else u.mul_(share).add_(xs)
+
+    def in_space(self, frames: Tensor) -> Tensor:
         """The spatial block on (n, c, h, w), in the input's storage order, in place where no gradient is asked."""
         block, spare = self.spatial_res_block, not torch.is_grad_enabled()
-        h = block.conv1(F.silu(block.norm1(frames), inplace=spare))
-        h = block.conv2(F.silu(block.norm2(h), inplace=spare))
+        h = block.conv1(active(block.norm1, frames, spare))
+        h = block.conv2(active(block.norm2, h, spare))
         skip = frames if block.conv_shortcut is None else block.conv_shortcut(frames)
         return h.add_(skip) if spare else h + skip
 
@@ -109,7 +129,7 @@ class FoldedDecoder(TemporalDecoder):
             for upsampler in block.upsamplers or ():
                 few = AT_MOST.get()
                 h = frame_wise(upsampler, h, few) if few < len(h) else upsampler(h)
-        h = frame_wise(lambda part: self.conv_out(F.silu(self.conv_norm_out(part))), h)
+        h = frame_wise(lambda part: self.conv_out(active(self.conv_norm_out, part, False)), h)
         clips = h.unflatten(0, (-1, num_frames)).transpose(1, 2).contiguous()
         return self.time_conv_out(clips).transpose(1, 2).flatten(0, 1)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sfv.families.base import VideoModel
 from sfv.families.decoder import StagedDecoder
 from sfv.families.svd import SVDCodec, SVDDenoiser
-from sfv.families.svd_folds import across_space, along_time, flat_conv, flatten_temporal_convs, lean_attention
+from sfv.families.svd_folds import across_space, active, along_time, flat_conv, flatten_temporal_convs, lean_attention
 
 Biases = tuple[Tensor, ...]
 """Of the first convolution of each residual block's two parts, with the embedding in it, (b, c), by `places`."""
@@ -88,9 +88,11 @@ def fold_blends(unet: Any) -> None:
             child.__class__ = FoldedResBlock
             mix = child.time_mixer
             toward = 1 if mix.switch_spatial_to_temporal_mix else -1
-            share, last = (toward * mix.mix_factor.detach()).sigmoid(), child.temporal_res_block.conv2
+            wide = torch.promote_types(mix.mix_factor.dtype, torch.float32)
+            share, last = (toward * mix.mix_factor.detach().to(wide)).sigmoid(), child.temporal_res_block.conv2
             last.weight, last.bias = (
-                nn.Parameter(share * p.detach(), p.requires_grad) for p in (last.weight, last.bias)
+                nn.Parameter((share * p.detach().to(wide)).to(p.dtype), p.requires_grad)
+                for p in (last.weight, last.bias)
             )
 
 
@@ -117,6 +119,8 @@ def fold_embeddings(unet: Any) -> "FoldedUNet":
 class FoldedUNet(UNetSpatioTemporalConditionModel):
     """diffusers' UNet with embeddings as biases, kept for the levels and ids that were asked for last."""
 
+    last = False
+    """Whether maps lie channels-last on a CPU too."""
     told: OrderedDict[tuple[float, ...], Biases]
     tellers: list[Any]
     """Both parts of every residual block."""
@@ -133,7 +137,7 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
         b, f = sample.shape[:2]
         alone = {"temb": self.biases(timestep, added_time_ids), "image_only_indicator": sample.new_zeros(b, f)}
         told = alone | {"encoder_hidden_states": encoder_hidden_states}
-        h = self.conv_in(_laid_out(sample.flatten(0, 1)))
+        h = self.conv_in(_laid_out(sample.flatten(0, 1), self.last))
         skips = (h,)
         for block in self.down_blocks:
             h, more = block(hidden_states=h, **(told if _crosses(block) else alone))
@@ -144,12 +148,13 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
             size = skips[-1].shape[2:] if skips and _is_odd(sample, self.num_upsamplers) else None
             how = (told if _crosses(block) else alone) | {"upsample_size": size}
             h = block(hidden_states=h, res_hidden_states_tuple=used, **how)
-        h = self.conv_out(F.silu(self.conv_norm_out(h)))
+        h = self.conv_out(active(self.conv_norm_out, h, False))
         return (h.unflatten(0, (b, f)),)
 
     def biases(self, timestep: Tensor, ids: Tensor) -> Biases:
         """Of every residual block; looked up where they are known."""
-        if timestep.is_meta or torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        if timestep.is_meta or traced or (timestep.is_cuda and torch.cuda.is_current_stream_capturing()):
             return self._biases(timestep, ids)
         key = (len(ids), *timestep.flatten().tolist(), *ids.flatten().tolist())
         if key not in self.told:
@@ -174,20 +179,26 @@ class FoldedResBlock(SpatioTemporalResBlock):
 
     def forward(self, hidden_states: Tensor, temb: Biases, image_only_indicator: Tensor) -> Tensor:
         """(b * f, c, h, w) -> (b * f, o, h, w); `temb` holds the biases."""
-        space, time, b = self.spatial_res_block, self.temporal_res_block, len(image_only_indicator)
-        here, then = (temb[i] for i in self.places)
-        h = _silu(space.norm1(hidden_states))
+        return self.body(hidden_states, temb[self.places[0]], temb[self.places[1]], len(image_only_indicator))
+
+    def body(self, hidden_states: Tensor, here: Tensor, then: Tensor, b: int) -> Tensor:
+        """The same with this block's own biases, for b clips: nothing here tells one block from another of its size."""
+        space, time = self.spatial_res_block, self.temporal_res_block
+        h = _active(space.norm1, hidden_states)
         h = _biased(F.conv2d(h, space.conv1.weight, _one(here), padding=1), here)
-        h = space.conv2(_silu(space.norm2(h)))
+        h = space.conv2(_active(space.norm2, h))
         xs = _sum(h, hidden_states if space.conv_shortcut is None else space.conv_shortcut(hidden_states))
-        u = _silu(time.norm1(_clips(xs, b)))
+        u = _active(time.norm1, _clips(xs, b))
         u = _biased(F.conv2d(u, time.conv1.weight[..., 0], _one(then), padding=(1, 0)), then)
-        u = flat_conv(_silu(time.norm2(u)), time.conv2)
+        u = flat_conv(_active(time.norm2, u), time.conv2)
         return _sum(xs, _frames(u, xs))
 
 
 class FoldedTransformer(TransformerSpatioTemporalModel):
     """A spatio-temporal transformer whose cross-attention is a vector per sample."""
+
+    last = False
+    """Whether maps lie channels-last on a CPU too."""
 
     def forward(
         self, hidden_states: Tensor, encoder_hidden_states: Tensor, image_only_indicator: Tensor, **_: Any
@@ -201,10 +212,14 @@ class FoldedTransformer(TransformerSpatioTemporalModel):
         when = self.time_pos_embed(places)[:, None].expand(b, f, 1, -1).flatten(0, 1)
         for space, time in zip(self.transformer_blocks, self.temporal_transformer_blocks, strict=True):
             tokens = _attend(space, tokens, _value(space, token).repeat_interleave(f, 0))
-            moved = through_time(time, tokens + when, _value(time, token), b)
+            moved = self.over_time(time, tokens + when, _value(time, token), b)
             tokens = moved + self.time_mixer.mix_factor.sigmoid().to(tokens.dtype) * (tokens - moved)
         out = self.proj_out(tokens).view(n, y, x, -1).permute(0, 3, 1, 2)
-        return (_sum(_laid_out(out), hidden_states),)
+        return (_sum(_laid_out(out, self.last), hidden_states),)
+
+    def over_time(self, block: Any, tokens: Tensor, value: Tensor, b: int) -> Tensor:
+        """A temporal block."""
+        return through_time(block, tokens, value, b)
 
 
 class PolyphaseUpsample(Upsample2D):
@@ -214,15 +229,19 @@ class PolyphaseUpsample(Upsample2D):
 
     def forward(self, hidden_states: Tensor, output_size: Any = None, *more: Any, **named: Any) -> Tensor:
         """(n, c, h, w) -> (n, o, 2h, 2w); another `output_size` takes diffusers' way."""
-        n, _, y, x = hidden_states.shape
+        y, x = hidden_states.shape[2:]
         if output_size is not None and tuple(output_size) != (2 * y, 2 * x):
             grown: Tensor = super().forward(hidden_states, output_size)
             return grown
         bias = None if self.conv.bias is None else self.conv.bias.repeat(4)
-        every = F.conv2d(hidden_states, self.phases, bias, padding=1).unflatten(1, (4, -1))
+        return self.weave(F.conv2d(hidden_states, self.phases, bias, padding=1).unflatten(1, (4, -1)), y, x)
+
+    def weave(self, every: Tensor, y: int, x: int) -> Tensor:
+        """The maps of the four parities, (n, 4, o, y + 1, x + 1), into one, (n, o, 2y, 2x)."""
+        n = len(every)
         parts = [every[:, 2 * a + d, :, a : a + y, d : d + x] for a in (0, 1) for d in (0, 1)]
         rows = torch.stack(parts, -1).unflatten(-1, (2, 2)).permute(0, 2, 4, 3, 5, 1)  # (n, y, a, x, d, o)
-        return _laid_out(rows.reshape(n, 2 * y, 2 * x, -1).permute(0, 3, 1, 2))
+        return _laid_out(rows.reshape(n, 2 * y, 2 * x, -1).permute(0, 3, 1, 2), False)
 
 
 def phase_kernels(weight: Tensor) -> Tensor:
@@ -259,19 +278,20 @@ def _value(block: Any, token: Tensor) -> Tensor:
     return out
 
 
-def _silu(fresh: Tensor) -> Tensor:
-    """Of a tensor that nobody else reads: in place, unless gradients (or a tracer) ask for it."""
-    return F.silu(fresh, inplace=not torch.is_grad_enabled())
+def _active(norm: nn.Module, maps: Tensor) -> Tensor:
+    """SiLU after a norm: in place, unless gradients (or a tracer) ask for what was there."""
+    return active(norm, maps, not torch.is_grad_enabled())
 
 
 def _sum(fresh: Tensor, other: Tensor) -> Tensor:
-    """The same for a sum."""
+    """The same for a sum with a tensor that nobody else reads."""
     return fresh + other if torch.is_grad_enabled() else fresh.add_(other)
 
 
-def _laid_out(frames: Tensor) -> Tensor:
-    """Channels last on an accelerator; first on a CPU, whose group norm is 30 times slower on frames that are not."""
-    return frames.contiguous(memory_format=torch.contiguous_format if frames.is_cpu else torch.channels_last)
+def _laid_out(frames: Tensor, last: bool) -> Tensor:
+    """Channels last if asked and on an accelerator; else first: a CPU's group norm is 30 times slower on the others."""
+    first = frames.is_cpu and not last
+    return frames.contiguous(memory_format=torch.contiguous_format if first else torch.channels_last)
 
 
 def _clips(frames: Tensor, b: int) -> Tensor:

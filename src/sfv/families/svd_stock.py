@@ -14,14 +14,10 @@ from sfv.types import Frames
 
 
 class StockPipeline:
-    """StableVideoDiffusionPipeline with nothing of ours in it; float32 on a CPU, float16 elsewhere, as it is loaded."""
+    """StableVideoDiffusionPipeline with nothing of ours in it."""
 
-    def __init__(self, folder: Path, unet: str, device: torch.device) -> None:
-        kind = torch.float32 if device.type == "cpu" else torch.float16
-        with quiet():
-            network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
-            stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)
-        self.pipe: Any = stock.to(device, kind)
+    def __init__(self, pipe: Any, device: torch.device) -> None:
+        self.pipe: Any = pipe
         self.pipe.set_progress_bar_config(disable=True)
         self.device = device
 
@@ -46,3 +42,12 @@ class StockPipeline:
             ).frames[0]
         frames = torch.from_numpy((made * 255).round().astype("uint8"))
         return frames, own.steps * (2 if own.guidance > 1 else 1), spent
+
+
+def open_stock(folder: Path, unet: str, device: torch.device) -> StockPipeline:
+    """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
+    kind = torch.float32 if device.type == "cpu" else torch.float16
+    with quiet():
+        network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
+        stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)
+    return StockPipeline(stock.to(device, kind), device)

@@ -1,13 +1,15 @@
 """How a model is run: exact rewrites, precision, backends. The only importer of OpenVINO and ONNX; trains nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from sfv import kernels
 from sfv.errors import SfvError
-from sfv.families import has_bf16, load, pick_device, rewritten, staged
+from sfv.families import for_gpu, has_bf16, load, pick_device, rewritten, staged, staged_pictures
 from sfv.families.base import VideoModel
 from sfv.settings import Backend, Profile, Speed
 from sfv.speed.backends import build, refusal
@@ -21,7 +23,8 @@ def optimize(
 
     profile: "exact" rewrites the networks without changing their numbers (relative error 1e-6 in float32);
     "fast" also lets denoiser and encoder compute in bfloat16 on a CPU that has it. backend: "eager", "compile"
-    (torch.compile), "openvino", or "auto": what `sfv optimize` found quickest on this machine for `clips` clips in one
+    (torch.compile; on an NVIDIA GPU block by block, then recorded as CUDA graphs), "graphs" (CUDA graphs alone),
+    "openvino", or "auto": what `sfv optimize` found quickest on this machine for `clips` clips in one
     process (None: for many), else eager. Raises SfvError for a backend that is not there. `model.speed` of the result
     says what was taken, and every output holds it.
     """
@@ -39,10 +42,17 @@ def optimize(
         taken[stage] = backend if backend != "auto" else "eager" if refusal(best, model.device) else best
         return build(taken[stage], stage, network, kind if stage == "unet" else None, model.hash)
 
-    quick = staged(rewritten(model), wrap)
+    quick = staged(_ready(rewritten(model), wrap), wrap)
     quick.codec.encode_dtype = kind if kind != model.denoiser.dtype else None
     told = {"profile": profile, "precision": str(kind).removeprefix("torch."), **taken, "reason": reason}
     return replace(quick, speed=told)
+
+
+def _ready(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A rewritten model; on an NVIDIA GPU with kernels, its networks for pictures wrapped too."""
+    if model.device.type != "cuda":
+        return model
+    return staged_pictures(model if kernels.refusal(model.device) else for_gpu(model), wrap)
 
 
 def precision(model: VideoModel, profile: str) -> torch.dtype:

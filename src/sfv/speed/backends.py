@@ -1,4 +1,4 @@
-"""What runs a network: eager torch, torch.compile, OpenVINO. One is as good as another but for rounding and time."""
+"""What runs a network: eager torch, torch.compile, CUDA graphs, OpenVINO. All alike but for rounding and time."""
 
 import copy
 import importlib.util
@@ -13,7 +13,7 @@ from torch import nn
 
 from sfv.errors import SfvError
 
-BACKENDS = ("eager", "compile", "openvino")
+BACKENDS = ("eager", "compile", "graphs", "openvino")
 TUPLES = ("unet",)
 """Stages that answer with a tuple of one, as diffusers' UNet does."""
 
@@ -22,6 +22,8 @@ def refusal(backend: str, device: torch.device) -> str:
     """Why a backend cannot be used here; empty if it can."""
     if backend == "compile" and device.type == "cpu" and not _compiler():
         return "backend compile needs a C++ compiler; install g++, or use --backend eager"
+    if backend == "graphs" and device.type != "cuda":
+        return f"backend graphs is for NVIDIA GPUs, not {device.type}; use compile or eager"
     if backend == "openvino" and device.type != "cpu":
         return f"backend openvino is for CPUs, not {device}; use compile or eager"
     if backend == "openvino" and importlib.util.find_spec("openvino") is None:
@@ -40,6 +42,10 @@ def build(backend: str, stage: str, network: nn.Module, kind: torch.dtype | None
 
         return OpenVINO(network, stage, kind == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
     own = cast(network, kind)
+    if next(own.parameters()).is_cuda:
+        from sfv.speed.cuda import OnGPU
+
+        return OnGPU(own, backend == "compile", backend in ("compile", "graphs"))
     return Compiled(own, stage) if backend == "compile" else own
 
 

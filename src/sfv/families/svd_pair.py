@@ -1,0 +1,77 @@
+"""diffusers' own pipeline and our model over one set of random weights: for speed and precision, not for pictures."""
+
+import copy
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
+from transformers import CLIPVisionModelWithProjection
+
+from sfv.families.base import VideoModel
+from sfv.families.decoder import new_decoder
+from sfv.families.svd import SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd_folder import quiet, save_around
+from sfv.families.svd_random import SIZES, random_network
+from sfv.families.svd_rewrites import shared_copy
+from sfv.families.svd_stock import StockPipeline
+from sfv.settings import Defaults
+
+LAW = (0.002, 700.0, 7.0)
+"""SVD's sigma_min, sigma_max and rho."""
+
+
+def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype) -> Any:
+    """(StockPipeline, VideoModel) of a size of `svd_random.SIZES` for clips of (frames, height, width).
+
+    Both hold the very same weights, made on the device in `kind`; ours has a small decoder beside them.
+    """
+    configs = SIZES[size]
+    classes = (UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder, CLIPVisionModelWithProjection)
+    with torch.device(device):
+        unet, vae, tower = (random_network(c, k, kind, seed=0) for c, k in zip(classes, configs, strict=True))
+    for network in (unet, vae, tower):
+        network.to(device)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        save_around(Path(folder), *LAW[:2])
+        pipe = StableVideoDiffusionPipeline.from_pretrained(folder, unet=unet, vae=vae, image_encoder=tower)
+    frames, height, width = clip
+    codec = SVDCodec(shared_copy(vae))
+    own = Defaults(frames=frames, height=height, width=width, steps=1, guidance=1)
+    ours = VideoModel(
+        name=f"random-{size}",
+        family="svd",
+        denoiser=SVDDenoiser(shared_copy(unet)),
+        codec=codec,
+        conditioner=SVDConditioner(tower, codec),
+        sigma_min=LAW[0],
+        sigma_max=LAW[1],
+        rho=LAW[2],
+        defaults=own,
+        hash="random",
+        small=new_decoder(4, codec.stride, 0).to(device, kind).eval(),
+    )
+    return StockPipeline(pipe, device), ours
+
+
+def random_denoiser(size: str, device: torch.device) -> SVDDenoiser:
+    """A UNet of random weights in float32, to train."""
+    with torch.device(device):
+        unet = random_network(UNetSpatioTemporalConditionModel, SIZES[size][0], torch.float32, seed=0)
+    return SVDDenoiser(unet).to(device)
+
+
+def random_codec(size: str, device: torch.device) -> SVDCodec:
+    """An autoencoder of random weights in bfloat16."""
+    with torch.device(device):
+        return SVDCodec(random_network(AutoencoderKLTemporalDecoder, SIZES[size][1], torch.bfloat16, seed=0)).to(device)
+
+
+def widened(model: VideoModel) -> VideoModel:
+    """The same weights in float32, as a model of its own."""
+    assert isinstance(model.codec, SVDCodec) and isinstance(model.conditioner, SVDConditioner)
+    denoiser, codec = copy.deepcopy(model.denoiser).float(), copy.deepcopy(model.codec).float()
+    conditioner = SVDConditioner(copy.deepcopy(model.conditioner.image_encoder).float(), codec)
+    return replace(model, denoiser=denoiser, codec=codec, conditioner=conditioner, small=None)
