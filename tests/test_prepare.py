@@ -110,7 +110,6 @@ def test_a_killed_run_goes_on_and_ends_the_same(
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.slow
 def test_workers_do_not_change_the_result(
     videos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,6 @@ def test_a_clip_draws_the_same_in_any_split() -> None:
     assert shared[0] == shared[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_ranks_are_one(mode: str, tmp_path: Path) -> None:
     """20 steps of the student, the same global batch: losses within 1e-4."""
@@ -62,7 +61,6 @@ def test_two_ranks_are_one(mode: str, tmp_path: Path) -> None:
     assert sums[0] == pytest.approx(sums[1], rel=1e-4)
 
 
-@pytest.mark.slow
 def test_two_shards_are_one_under_sm3(tmp_path: Path) -> None:
     """The paper's optimiser, sharded: rows lie on their ranks, columns are of all of them."""
     launch(1, "student", "ddp", 2, 1, 6, tmp_path / "one", "sm3")
@@ -72,14 +70,12 @@ def test_two_shards_are_one_under_sm3(tmp_path: Path) -> None:
     assert sums[0] == pytest.approx(sums[1], rel=1e-4)
 
 
-@pytest.mark.slow
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
     launch(1, "teacher", "ddp", 2, 1, 4, tmp_path / "whole")
     launch(1, "teacher", "ddp", 1, 2, 4, tmp_path / "parts")
     same(losses(tmp_path / "whole"), losses(tmp_path / "parts"), ("loss", "grad_norm"), 2e-2)
 
 
-@pytest.mark.slow
 def test_a_checkpoint_of_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
     """4 steps on two sharded ranks, then 4 on one = 8 on one."""
     launch(1, "student", "ddp", 2, 1, 8, tmp_path / "one")
