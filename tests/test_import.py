@@ -91,8 +91,8 @@ def test_an_encoder_that_overflows_in_half_precision_computes_in_float32(random_
     model = load(random_folder, dtype=torch.float16)
     pixels, vae = torch.rand(1, 1, 3, 64, 64) * 2 - 1, model.codec.vae  # type: ignore[union-attr]
     with torch.inference_mode():
-        last = vae.encoder.down_blocks[-1].resnets[-1].conv2  # type: ignore[union-attr]
-        last.weight.mul_(6e4 / last.weight.abs().max())  # type: ignore[union-attr,operator]
+        weight = vae.encoder.down_blocks[-1].resnets[-1].conv2.weight  # type: ignore[union-attr]
+        weight.copy_(weight.float() * (6e4 / float(weight.abs().max())))  # type: ignore[operator,arg-type]
         assert not bool(vae.quant_conv(vae.encoder(pixels[0].half())).isfinite().all())  # type: ignore[operator]
         raw = model.codec.encode_raw(pixels)  # type: ignore[attr-defined]
         assert raw.dtype == torch.float32 and bool(raw.isfinite().all())

@@ -158,14 +158,17 @@ class SVDCodec(Codec):
         The pipeline casts the weights there and back; here they stay as they are.
         """
         encoder, quant = self.vae.encoder, self.vae.quant_conv
-        if self.vae.dtype != torch.float16 or not self.vae.config.force_upcast:
+        if not self._overflows():
             return lambda p: quant(encoder(p))
         wide = [{k: v.float() for k, v in m.state_dict().items()} for m in (encoder, quant)]
         return lambda p: functional_call(quant, wide[1], functional_call(encoder, wide[0], p.float()))
 
+    def _overflows(self) -> bool:
+        return bool(self.vae.dtype == torch.float16 and self.vae.config.force_upcast)
+
     def encode_raw(self, pixels: Pixels) -> RawLatents:
         """Posterior mode, not scaled: what SVD's condition latent is. fp32 if the weights force an upcast."""
-        return self.posterior(pixels.to(self.vae.dtype))[0]
+        return self.posterior(pixels if self._overflows() else pixels.to(self.vae.dtype))[0]
 
     def encode(self, pixels: Pixels) -> Latents:
         """Posterior mode times the scaling factor."""
