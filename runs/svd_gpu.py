@@ -2,13 +2,16 @@
 
     python runs/svd_gpu.py OUT [PRESET ...] [--size tiny --device cpu]
 
-Writes OUT/train-PRESET.json: what was counted and measured; not quality.
+Writes OUT/train-PRESET.json and OUT/resume.json: what was counted and measured; not quality.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from gpu_bench import plan_of, resume, train
+
+from sfv.errors import SfvError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -17,7 +20,10 @@ if __name__ == "__main__":
     parser.add_argument("--size", default="full", choices=("full", "tiny"))
     parser.add_argument("--device", default="cuda")
     told = parser.parse_args()
-    plan = plan_of(told.size, told.device, "eager", 5, 300.0)
-    for name in told.presets:
-        train(plan, told.out, name)
-    resume(plan, told.out, "svd-80gb")
+    try:
+        plan = plan_of(told.size, told.device, "eager", 5, 300.0)
+        for name in told.presets:
+            train(plan, told.out, name)
+        resume(plan, told.out, "svd-80gb")
+    except SfvError as error:
+        sys.exit(f"error: {error}")

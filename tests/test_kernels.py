@@ -16,8 +16,9 @@ from conftest import wiggle
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sfv import kernels
 from sfv.bench.roofline import Ceilings, Roofline
-from sfv.families import for_gpu, rewritten
+from sfv.families import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.base import VideoModel
 from sfv.families.blueprints import TINY, new_model
 
@@ -25,6 +26,7 @@ if importlib.util.find_spec("triton") is None:
     pytest.skip('Triton is not installed (pip install "sfv[kernels]")', allow_module_level=True)
 
 from sfv.kernels import geglu, group_norm_silu, scaled_softmax, temporal_attention  # noqa: E402
+from sfv.speed import backends
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KINDS = {torch.float32: 2e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -196,3 +198,34 @@ def test_the_roofline_counts_them() -> None:
     with torch.inference_mode(), Roofline(Ceilings(1.0, 1e9, 1.0)) as counted:
         geglu.geglu(temporal_attention.temporal_attention(q, q, q, 4, 2))
     assert counted.flops == 2 * 2 * 4 * q.numel() and counted.bytes == 4 * 4 * q.numel()
+
+
+def test_every_stage_can_be_wrapped_as_on_a_gpu(wide: VideoModel) -> None:
+    """Five networks, the same numbers; an encoder that is cast for every call stays as it is."""
+    from sfv.speed.cuda import OnGPU
+
+    seen: list[str] = []
+
+    def wrap(stage: str, network: torch.nn.Module) -> OnGPU:
+        seen.append(stage)
+        return OnGPU(network, compiled=False, graphs=False)
+
+    plain = rewritten(wide)
+    quick = staged(staged_pictures(plain, wrap), wrap)
+    assert seen == ["encode", "picture", "unet", "decode-full"]
+    for got, want in zip(everything(quick), everything(plain), strict=True):
+        assert off(got, want.double()) <= 1e-5
+    half = rewritten(wide)
+    half.codec.vae.half().register_to_config(force_upcast=True)
+    seen.clear()
+    staged_pictures(half, wrap)
+    assert seen == ["picture"]
+
+
+def test_where_they_cannot_run_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert "is for NVIDIA GPUs, not cpu" in backends.refusal("graphs", cpu)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    assert kernels.refusal(cpu) == "kernels are for GPUs, not cpu"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert kernels.refusal(cpu) == 'kernels need Triton: pip install "sfv[kernels]"'

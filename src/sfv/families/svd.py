@@ -14,7 +14,6 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import CLIPVisionModelWithProjection
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
@@ -228,9 +227,12 @@ class SVDCodec(Codec):
 
 
 class SVDConditioner(Conditioner):
-    """Picture -> CLIP token (clean) + raw latent (noised in pixels) + time ids."""
+    """Picture -> CLIP token (clean) + raw latent (noised in pixels) + time ids.
 
-    def __init__(self, image_encoder: CLIPVisionModelWithProjection, codec: SVDCodec) -> None:
+    `image_encoder` is a CLIPVisionModelWithProjection, or what is called as one (`svd_pictures.Tower`).
+    """
+
+    def __init__(self, image_encoder: Any, codec: SVDCodec) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.codec = codec
