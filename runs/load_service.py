@@ -38,6 +38,8 @@ from sfv.settings import Settings
 
 EXAMPLES = sorted(example().parent.glob("*.png"))
 Result = dict[str, Any]
+NO_ANSWER = 0
+"""Counted among the statuses: the connection was refused or broke."""
 
 
 def main() -> None:
@@ -81,8 +83,8 @@ class Loop:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, __file__, os.devnull, "--loop", str(folder)]
-        env = os.environ | {"TQDM_DISABLE": "1"}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, text=True, **pipes)
 
     def _line(self) -> str:
         assert self.process.stdout
@@ -222,7 +224,10 @@ async def overload(client: httpx.AsyncClient, pid: int, capacity: float, clients
         while time.perf_counter() < end:
             path, due = ("/v1/videos", "/v1/animate")[number % 2], time.perf_counter() + rng.uniform(0.5, 1.5) * pause
             files = {"picture": EXAMPLES[number % len(EXAMPLES)].read_bytes()}
-            statuses[(await client.post(path, files=files)).status_code] += 1
+            try:
+                statuses[(await client.post(path, files=files)).status_code] += 1
+            except httpx.HTTPError:
+                statuses[NO_ANSWER] += 1
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
     watching = asyncio.create_task(memory(pid, end))
