@@ -25,11 +25,12 @@ SMALL = 256 * 256
 """Pixels of a frame up to which one thread encodes sooner than several (14 frames of 128 x 128: 3.4 against 6.3 ms)."""
 
 
-def write_clip(frames: Frames | Stickers, path: Path, fps: float, note: str = "") -> None:
+def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: str = "") -> None:
     """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping, RGB or RGBA.
 
     `note` is kept inside the file (mp4 and gif comment, webp XMP, png text).
     """
+    path = Path(path)
     kind = path.suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")

@@ -27,12 +27,12 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
 
-def read_picture(source: Path | io.BytesIO, background: str = "white") -> Uint8Picture:
+def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> Uint8Picture:
     """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour)."""
     return _read(source, lambda picture: _rgb(picture, background))
 
 
-def read_sticker(source: Path | io.BytesIO) -> Uint8Sticker:
+def read_sticker(source: Path | str | io.BytesIO) -> Uint8Sticker:
     """Decode the first frame upright, with its transparency; SfvError if it has none."""
     sticker = _read(source, _rgba)
     if int(sticker[..., 3].min()) == 255:
@@ -40,11 +40,11 @@ def read_sticker(source: Path | io.BytesIO) -> Uint8Sticker:
     return sticker
 
 
-def _name(source: Path | io.BytesIO) -> str:
-    return str(source) if isinstance(source, Path) else "the picture"
+def _name(source: Path | str | io.BytesIO) -> str:
+    return "the picture" if isinstance(source, io.BytesIO) else str(source)
 
 
-def _read(source: Path | io.BytesIO, take: Callable[[Image.Image], Tensor]) -> Tensor:
+def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]) -> Tensor:
     name = _name(source)
     _admit_heif()
     try:

@@ -1,0 +1,23 @@
+"""What the README tells people to type runs as it stands."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sfv.batch import example
+from sfv.media import read_clip
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    shutil.copy(example().parent / "cat.png", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), {})
+    assert (
+        len(blocks) == 1 and len(read_clip(tmp_path / "cat.webp")) == len(read_clip(tmp_path / "cat-clear.webp")) == 14
+    )
