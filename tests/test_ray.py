@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mortal import Mortal
 from PIL import Image
 
 pytest.importorskip("ray")
@@ -36,6 +37,12 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[Any]:
     """A Ray of two CPUs that the tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # for workers: mortal.py
+        yield from _started()
+
+
+def _started() -> Iterator[Any]:
     ray = quiet_ray()
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     yield ray
@@ -120,34 +127,14 @@ def test_a_picture_that_kills_its_worker_is_left_out(
     local_ray: Any, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends its process every time: it alone is an error, the others are made."""
-    from ray import cloudpickle
-
     folder = pictures(tmp_path / "in", 12)
     monkeypatch.setattr("sfv.ray.folder.Animator", Mortal)
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers know no tests
     given = ([folder], str(tiny_folder), Settings(steps=1), tmp_path / "out")
     reports = list(animate_folder(*given, spread=Spread(ray_workers=1)))
-    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert len(reports) == 12
     assert [Path(r["image"]).name for r in reports if "error" in r] == ["007.png"]
     assert "worker process died of it twice" in next(r["error"] for r in reports if "error" in r)
     assert len(clips(tmp_path / "out")) == 11
-
-
-class Mortal(Animator):
-    """Dies of picture 7; opens no model, since it is begun three times."""
-
-    def __init__(self, names: list[Any], watch: list[Any], **_: Any) -> None:
-        import ray
-
-        self.get, self.names, self.watch = ray.get, ray.get(names[0]), watch[0]
-
-    def animate(self, picture: Path, target: Path) -> dict[str, Any]:
-        """A file that is no clip, for all other pictures."""
-        if picture.name == "007.png":
-            os._exit(1)
-        target.write_bytes(b"clip")
-        return {"image": str(picture), "out": str(target), "seconds": {}}
 
 
 def test_a_model_that_cannot_be_opened_is_one_sentence(
