@@ -1,6 +1,7 @@
 """The service answers as its OpenAPI description says; schemathesis makes the requests."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -37,6 +38,19 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     app.service.stop()
 
 
+def lifeless(app: App) -> Callable[..., Awaitable[None]]:
+    """The same application, whose start and end are nobody's business: every client would start it again."""
+
+    async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            return await app(scope, receive, send)
+        for part in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{part}.complete"})
+
+    return answer
+
+
 OPERATIONS = [
     "POST /v1/videos",
     "POST /v1/animate",
@@ -53,14 +67,14 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_contract(app: App, label: str) -> None:
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", lifeless(app))
     found = {o.label: o for o in (result.ok() for result in schema.get_all_operations())}
     assert sorted(found) == sorted(OPERATIONS)
 
     @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=found[label].as_strategy())
     def holds(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=CHECKS)
+        case.call_and_validate(checks=CHECKS[1:] if label == "GET /readyz" else CHECKS)  # 503: no worker is ready
 
     holds()
     if label == "POST /v1/videos":  # some of what was sent was good

@@ -17,7 +17,7 @@ from sfv.families.base import VideoModel
 from sfv.families.clocks import now
 from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
 from sfv.media.edits import Mask
-from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
 from sfv.types import Cond, Frames, Latents, Picture, Pixels, Stickers
 
@@ -156,7 +156,7 @@ def _kept(clip: Clip, mask: Mask) -> Clip:
 @torch.inference_mode()
 def generate_many(
     model: VideoModel,
-    pictures: Sequence[Uint8Picture | Uint8Sticker],
+    pictures: Sequence[AnyPicture],
     settings: Settings,
     seeds: Sequence[int],
     watch: Watch | None = None,

@@ -21,6 +21,8 @@ PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
 )
 Uint8Sticker = UInt8[Tensor, "h w 4"]
+AnyPicture = UInt8[Tensor, "_ _ _"]
+"""RGB or RGBA, each of a size of its own: what lists of them hold."""
 Fitted = UInt8[Tensor, "height width 3"]
 FittedSticker = UInt8[Tensor, "height width 4"]
 MAX_PIXELS = 100_000_000

@@ -8,7 +8,7 @@ from sfv.batch import note
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation import MAX_WORK, Clip, Watch, generate_many
-from sfv.media.pictures import Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture
 from sfv.serve.settings import ServeSettings
 from sfv.settings import Defaults, Settings, Speed
 from sfv.speed import open_model
@@ -56,7 +56,7 @@ class Animator(Protocol):
     card: Card
 
     def animate(
-        self, pictures: Sequence[Uint8Picture | Uint8Sticker], settings: Settings, seeds: Sequence[int], watch: Watch
+        self, pictures: Sequence[AnyPicture], settings: Settings, seeds: Sequence[int], watch: Watch
     ) -> list[Clip]:
         """One clip for each picture; `watch(done, steps)` after every network call may raise to stop the work."""
         ...
@@ -81,7 +81,7 @@ class ModelAnimator:
         self.card = Card(model.name.rstrip("/").rpartition("/")[2], model.hash, own, stride, *parts, batch, model.speed)
 
     def animate(
-        self, pictures: Sequence[Uint8Picture | Uint8Sticker], settings: Settings, seeds: Sequence[int], watch: Watch
+        self, pictures: Sequence[AnyPicture], settings: Settings, seeds: Sequence[int], watch: Watch
     ) -> list[Clip]:
         """One clip for each picture."""
         return generate_many(self.model, pictures, settings, seeds, watch)

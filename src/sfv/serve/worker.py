@@ -21,7 +21,7 @@ import torch
 from sfv.errors import SfvError
 from sfv.generation import Clip
 from sfv.media import read_picture, read_sticker, write_clip
-from sfv.media.pictures import Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.memory import keep_memory
 from sfv.serve.animator import Animator, Opener
 from sfv.serve.jobs import DatabaseError, Job, Jobs
@@ -176,7 +176,7 @@ class Worker:
         self._say("made", (len(clips), time.perf_counter() - start))
         return list(zip(jobs, clips, strict=True))
 
-    def _animate(self, jobs: list[Job], pictures: list[Uint8Picture | Uint8Sticker]) -> list[Clip]:
+    def _animate(self, jobs: list[Job], pictures: list[AnyPicture]) -> list[Clip]:
         names, wanted = [j.id for j in jobs], [j.wanted for j in jobs]
 
         def watch(done: int, steps: int) -> None:
