@@ -63,13 +63,18 @@ def first_clip(browser: Browser) -> float:
 
 
 def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
-    """Clips a second of a motion sweep, and what the page says of where the time goes."""
+    """Clips a second of a motion sweep, and what the page says of where the time goes.
+
+    The seed changes all the while, so that no clip is one that was made before and kept.
+    """
     page = visit(browser, url)
     page.click("#tab-live")
     page.click("#sweep")
     page.wait_for_timeout(2000)
     page.evaluate("() => performance.clearMarks('live-clip')")
-    page.wait_for_timeout(seconds * 1000)
+    for seed in range(round(5 * seconds)):
+        page.evaluate(SEED, seed + 1)
+        page.wait_for_timeout(200)
     at = page.evaluate(MARKS, "live-clip")
     gaps = sorted((b - a) / 1000 for a, b in zip(at, at[1:], strict=False))
     told = dict(line.split("\t") for line in page.evaluate(LEGEND))
@@ -108,6 +113,11 @@ def keep(shot: bytes, path: Path) -> None:
     Image.open(io.BytesIO(shot)).convert("RGB").save(path, "WEBP", quality=85, method=6)
 
 
+SEED = """v => {
+  const slider = document.getElementById("live-seed");
+  slider.value = v;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
 LEGEND = """() => [...document.getElementById("legend").children]
     .map((line) => [...line.children].map((cell) => cell.innerText).join("\t"))"""
 
