@@ -83,7 +83,7 @@ def test_what_is_put_in_comes_out(jobs: Jobs) -> None:
     with pytest.raises(QueueFull):
         jobs.add(job(), 1)
     assert jobs.counts("m") == {"queued": 1} and jobs.counts("other") == {}
-    jobs.remove(given.id)
+    jobs.remove(given)
     assert jobs.get(given.id, "anna") is None
 
 

@@ -30,6 +30,7 @@ class DecoderConfig(BaseModel):
     depth: int | tuple[int, ...] = 3  # blocks at each size, or at every size
     guided: bool = False  # by the picture
     joined: int | None = Field(default=None, ge=0)  # sizes, from the latents up, that see its features; all if None
+    window: float = Field(default=0.0, ge=0, le=64)  # latents across which things move in one piece; 0: no such pieces
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -38,6 +39,10 @@ class DecoderConfig(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "DecoderConfig":
+        if self.window and (self.joined is None or self.joined >= len(self.widths) > 1):
+            raise ValueError(
+                f"window {self.window} needs joined below {len(self.widths)}: no flow is found at the finest"
+            )
         if len(self.depths) != len(self.widths) or not all(0 < d <= 16 for d in self.depths):
             raise ValueError(f"depth {self.depth} must be 1 to 16 blocks for each of {len(self.widths)} sizes")
         return self
@@ -92,12 +97,16 @@ class SmallDecoder(nn.Module):
         )
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
         self.exit = nn.Conv2d(widths[-1], 12, 3, padding=1)
-        self.guide = Guide(widths, config.joined) if config.guided else None
+        self.guide = Guide(widths, config.joined, config.window) if config.guided else None
 
     def begin_as(self, other: "SmallDecoder") -> None:
         """Take over another's weights wherever names and shapes agree: a guide may so be added to a trained decoder."""
         mine, theirs = self.state_dict(), other.state_dict()
         self.load_state_dict(mine | {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape})
+
+    def in_pieces(self, window: float) -> "SmallDecoder":
+        """The same decoder, whose flow moves whole pieces of about `window` latents (families/pieces.py); SfvError."""
+        return made(self.config.model_dump() | {"window": window}, self).to(self.entry.weight)
 
     @property
     def stride(self) -> int:
@@ -162,10 +171,18 @@ def new_decoder(
     widths = (128,) * max(0, levels - 3) + (128, 96, 64)[-levels:]
     depth = (depth[0],) * max(0, levels - len(depth)) + depth[-levels:]
     sizes = {"latent_channels": latent_channels, "widths": widths, "guided": guided, "depth": depth, "joined": joined}
+    return made(sizes)
+
+
+def made(sizes: dict[str, object], like: SmallDecoder | None = None) -> SmallDecoder:
+    """A decoder of these sizes, begun as another; SfvError for impossible ones."""
     try:
-        return SmallDecoder(DecoderConfig.model_validate(sizes))
+        decoder = SmallDecoder(DecoderConfig.model_validate(sizes))
     except ValidationError as error:
         raise SfvError(f"the small decoder cannot be made so: {error.errors()[0]['msg']}") from error
+    if like is not None:
+        decoder.begin_as(like)
+    return decoder
 
 
 def save_decoder(decoder: SmallDecoder, folder: Path, dtype: torch.dtype | None = None) -> None:

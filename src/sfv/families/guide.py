@@ -3,7 +3,8 @@
 Latents of one call are torn and soft where things move, the picture is whole. The decoder therefore tells how the
 picture moves (a flow, from coarse to fine) and how far to trust it (a mask), and draws the rest. A decoder that sees
 the first frame is ToonCrafter's idea (2405.17933); flow, mask and residue are those of frame interpolation and of
-FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), among neighbours.
+FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), among neighbours. A flow found so may be
+made to move things in one piece (families/pieces.py).
 """
 
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sfv.families.pieces import in_pieces, texture
 from sfv.types import Picture
 
 Maps = Float[Tensor, "_ _ _ _"]
@@ -24,23 +26,29 @@ LOOK = 32
 REACH, HEAT, NEAR = 4, 0.02, 0.005
 """Positions around each that are searched for its match; the softmax's first temperature, and its price of distance,
 in mean squared difference of latents (per squared position)."""
+ENLARGED = 3
+"""Times the picture is enlarged by cubic interpolation before it is moved: samples between its own pixels would blur
+it. Odd, so that what does not move is copied as it is."""
 
 
 class Guide(nn.Module):
     """Features of the picture at every level of a decoder, and the decoder's flow and mask heads.
 
     A fresh guide joins nothing, and its flow is the matched one: joins and corrections start at zero. Features are
-    joined at the `joined` coarsest levels (all, if None): the finest frames get the picture's pixels anyway.
+    joined at the `joined` coarsest levels (all, if None): the finest frames get the picture's pixels anyway. With
+    `window` (of the coarsest positions) the flow moves whole pieces of about that size; it then needs no finest level.
     """
 
-    def __init__(self, widths: tuple[int, ...], joined: int | None = None) -> None:
+    def __init__(self, widths: tuple[int, ...], joined: int | None = None, window: float = 0.0) -> None:
         super().__init__()
+        self.levels, self.window = len(widths), window
         fine, coarse = widths[::-1], widths[:joined]
+        found = widths[: self.found]
         self.entry = nn.Conv2d(12, fine[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(fine, fine[1:], strict=False))
         self.join = nn.ModuleList(nn.Conv2d(w, w, 1) for w in coarse)
-        self.look = nn.ModuleList(nn.Conv2d(w + 2, LOOK, 3, padding=1) for w in widths)
-        self.flow = nn.ModuleList(nn.Conv2d(LOOK, 2, 3, padding=1) for w in widths)
+        self.look = nn.ModuleList(nn.Conv2d(w + 2, LOOK, 3, padding=1) for w in found)
+        self.flow = nn.ModuleList(nn.Conv2d(LOOK, 2, 3, padding=1) for w in found)
         self.mask = nn.Conv2d(widths[-1], 4, 3, padding=1)
         for conv in (*self.join, *self.flow, self.mask):
             nn.init.zeros_(conv.weight)  # type: ignore[arg-type]
@@ -48,6 +56,11 @@ class Guide(nn.Module):
         nn.init.constant_(self.mask.bias, DOUBT)  # type: ignore[arg-type]
         self.heat = nn.Parameter(torch.tensor([HEAT]).log())
         self.near = nn.Parameter(torch.tensor([NEAR]).log())
+
+    @property
+    def found(self) -> int:
+        """Levels at which the flow is corrected, from the coarsest."""
+        return max(1, self.levels - 1) if self.window else self.levels
 
     @torch.no_grad()
     def lean(self, more: float) -> None:
@@ -78,14 +91,26 @@ class Guide(nn.Module):
 
     def refined(self, i: int, h: Maps, flow: Flow) -> Flow:
         """The flow after level i: corrected by what is seen, and by itself (single matches may be wild)."""
+        if i >= self.found:
+            return flow
         seen = self.look[i](torch.cat([F.relu(h), flow.to(h.dtype)], 1))
         more: Tensor = self.flow[i](F.relu(seen)).float()
         return flow + more
 
+    def whole(self, flow: Flow, picture: Picture) -> Flow:
+        """The finished flow, in pixels."""
+        if self.window:
+            here = each(texture(picture, *flow.shape[2:]), len(flow))
+            flow = in_pieces(flow, here, self.window * 2 ** (self.found - 1))
+        for _ in range(self.levels - self.found + 1):
+            flow = finer(flow)
+        return flow
+
     def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask, Flow]:
         """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask; the flow."""
-        whole = finer(flow)
-        moved = warped(each(picture.float(), len(rgb)), whole)
+        whole = self.whole(flow, picture)
+        sharp = F.interpolate(picture.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
+        moved = warped(each(sharp, len(rgb)), whole)
         trust = F.pixel_shuffle(self.mask(F.relu(h)), 2).float().sigmoid()
         return rgb.float() + trust * (moved - rgb.float()), moved, trust, whole
 
@@ -99,7 +124,7 @@ class Guidance:
 
     def join(self, i: int, h: Maps) -> Maps:
         """Features on their way into level i, with the picture's."""
-        self.flow = finer(self.flow) if i else self.flow
+        self.flow = finer(self.flow) if 0 < i < self.guide.found else self.flow
         return self.guide.joined(i, h, self.seen[i], self.flow)
 
     def correct(self, i: int, h: Maps) -> None:
@@ -148,7 +173,10 @@ def finer(flow: Flow) -> Flow:
 
 
 def warped(maps: Maps, flow: Flow) -> Maps:
-    """Bilinear samples of `maps` at each position plus its flow; beyond the border the border goes on."""
+    """Bilinear samples of `maps` at each position plus its flow; beyond the border the border goes on.
+
+    Maps may be finer than the flow, whose positions then are cells of them.
+    """
     n, _, y, x = flow.shape
     rows, columns = (torch.arange(s, device=flow.device, dtype=torch.float32) for s in (y, x))
     at = torch.stack([columns + flow[:, 0].float(), rows[:, None] + flow[:, 1].float()], -1)

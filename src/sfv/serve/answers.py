@@ -120,6 +120,8 @@ def file_answer(store: Store, job: Job, wanted: str | None) -> Response:
         headers |= {"content-range": f"bytes {start}-{stop - 1}/{job.size}"}
     status = 206 if "content-range" in headers else 200
     first = store.read(job.clip_key, start, min(PIECE, stop - start))  # a missing file is told before any header is
+    if len(first) == stop - start:
+        return Response(first, status, headers, TYPES[job.format])
     return StreamingResponse(_pieces(store, job, first, start, stop), status, headers, TYPES[job.format])
 
 

@@ -23,12 +23,10 @@ from sfv.serve.answers import Deleted, Health, Problem, Video, Videos, docs_page
 from sfv.serve.guard import guarded
 from sfv.serve.jobs import Job, QueueFull
 from sfv.serve.metrics import Counting
-from sfv.serve.service import Refusal, Service, answer, work
+from sfv.serve.service import Refusal, Service, answer, passing_name, work
 from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.uploads import UploadError
 
-SYNC_WAIT = 120.0
-"""Seconds that /v1/animate waits for its turn."""
 CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
 SAID = {
     400: "malformed",
@@ -194,22 +192,22 @@ def _order(given: dict[str, Any]) -> Order:
 async def _admitted(request: Request, service: Service) -> None:
     """429 and 503 before the picture is looked at; what is under way is read and dropped: then the answer arrives."""
     try:
-        await asyncio.to_thread(service.admit)
+        await service.admit()
     except Refusal:
         async for _ in request.stream():
             pass
         raise
 
 
-async def _accepted(request: Request, service: Service, owner: str, sync: bool) -> Job:
+async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> Job:
     await _admitted(request, service)
     order, picture = await _read_form(request)
-    if sync:
+    if name:
         wanted, _ = service.plan(order)
         if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:
             raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
     try:
-        return await service.accept(order, picture, owner, SYNC_WAIT if sync else None)
+        return await service.accept(order, picture, owner, name)
     except QueueFull as error:
         raise service.full(service.settings.queue) from error
 
@@ -223,7 +221,7 @@ async def _accepted(request: Request, service: Service, owner: str, sync: bool) 
 )
 async def create(request: Request, service: Serving, owner: Owner) -> Video:
     """Ask for a clip of a picture. The answer comes when picture and job are safe on disk; a restart loses neither."""
-    return Video.of(await _accepted(request, service, owner, sync=False))
+    return Video.of(await _accepted(request, service, owner))
 
 
 @videos.post(
@@ -235,21 +233,27 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 )
 async def animate(request: Request, service: Serving, owner: Owner) -> Response:
     """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
-    job = await _accepted(request, service, owner, sync=True)
-    try:
-        job = await _until_done(request, service, job)
-        data = _clip_of(service, job)
-    except BaseException:
-        await service.drop(job)
-        raise
+    name = passing_name()
+    with service.board.watching(name, end=True) as ended:
+        job = await _accepted(request, service, owner, name)
+        try:
+            job = await _until_done(request, service, job, ended)
+            data = await asyncio.to_thread(_clip_of, service, job)
+        except BaseException:
+            await service.drop(job)
+            raise
     data.background = BackgroundTask(service.forget, job)
     return data
 
 
-async def _until_done(request: Request, service: Service, job: Job) -> Job:
-    async for now in service.follow(job.id, job.owner, beat=1):
-        job = now or job
-        if job.open and await request.is_disconnected():
+async def _until_done(request: Request, service: Service, job: Job, ended: asyncio.Event) -> Job:
+    while job.open:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), service.pause)
+        told = ended.is_set()
+        ended.clear()
+        job = await service.get(job.id, job.owner)
+        if job.open and not told and await request.is_disconnected():
             raise Refusal(409, "gone", "the client left before its clip was made")
         if job.status == "queued" and service.draining:
             raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)

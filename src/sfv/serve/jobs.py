@@ -73,6 +73,10 @@ TABLE = Table(
 C = TABLE.c
 
 
+PASSING = "passing_"
+"""How ids begin of jobs whose sender waits for the clip; no client is told them."""
+
+
 class QueueFull(SfvError):
     """As many jobs wait as may."""
 
@@ -119,6 +123,11 @@ class Job:
         return self.status in OPEN
 
     @property
+    def passing(self) -> bool:
+        """Whether its sender waits for the clip: then neither need outlive a power cut."""
+        return self.id.startswith(PASSING)
+
+    @property
     def wanted(self) -> Settings:
         """Its settings, every field filled."""
         return Settings.model_validate_json(self.settings)
@@ -143,6 +152,7 @@ class Jobs:
         self.local = url.startswith("sqlite")
         try:
             self.engine = _engine(url, patient)
+            self.hasty = _engine(url, False) if self.local and patient else self.engine
             self._make_table()
         except ImportError as error:
             raise SfvError('a PostgreSQL database needs psycopg; pip install "sfv[postgres]"') from error
@@ -162,17 +172,18 @@ class Jobs:
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+        self.hasty.dispose()
 
-    def _rows(self, statement: Any) -> list[Job]:
+    def _rows(self, statement: Any, engine: Engine | None = None) -> list[Job]:
         try:
-            with self.engine.begin() as connection:
+            with (engine or self.engine).begin() as connection:
                 return [Job(**row) for row in connection.execute(statement).mappings()]
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
 
-    def _count(self, statement: Any) -> int:
+    def _count(self, statement: Any, engine: Engine | None = None) -> int:
         try:
-            with self.engine.begin() as connection:
+            with (engine or self.engine).begin() as connection:
                 return int(connection.execute(statement).rowcount)
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
@@ -186,7 +197,8 @@ class Jobs:
         values = [literal(v, TABLE.c[k].type).label(k) for k, v in asdict(job).items()]
         waiting = select(func.count()).select_from(TABLE).where(C.status == "queued", C.model == job.model)
         row = select(*values).where(waiting.scalar_subquery() < limit)
-        if not self._rows(insert(TABLE).from_select(names, row).returning(TABLE)):  # PostgreSQL counts no such rows
+        new = insert(TABLE).from_select(names, row).returning(TABLE)
+        if not self._rows(new, self._engine_of(job)):  # PostgreSQL counts no such rows
             raise QueueFull(f"{limit} jobs are waiting, which is as many as may; try again later")
 
     def get(self, name: str, owner: str = "") -> Job | None:
@@ -299,9 +311,12 @@ class Jobs:
         found = self._rows(gone.returning(TABLE))
         return found[0] if found else None
 
-    def remove(self, name: str) -> None:
+    def remove(self, job: Job) -> None:
         """Forget a job."""
-        self._count(delete(TABLE).where(C.id == name))
+        self._count(delete(TABLE).where(C.id == job.id), self._engine_of(job))
+
+    def _engine_of(self, job: Job) -> Engine:
+        return self.hasty if job.passing else self.engine
 
     def fail_overdue(self, keep: float) -> list[Job]:
         """Jobs that have waited past their deadline fail; told why they waited, if a reason is known."""

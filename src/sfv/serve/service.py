@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from sfv.errors import SfvError
 from sfv.media import fit
 from sfv.serve.animator import Card, Opener
 from sfv.serve.crew import Crew
-from sfv.serve.jobs import DatabaseError, Job, Jobs, QueueFull, sqlite_url
+from sfv.serve.jobs import PASSING, DatabaseError, Job, Jobs, QueueFull, sqlite_url
 from sfv.serve.keys import Keys
 from sfv.serve.metrics import Metrics
 from sfv.serve.settings import Order, ServeSettings
@@ -32,6 +32,10 @@ from sfv.settings import SEE_THROUGH, Settings
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0
 """Seconds after which a stored file that belongs to no job is taken away."""
+SYNC_WAIT = 120.0
+"""Seconds for which a job's sender waits for the clip; a queued one then fails."""
+FRESH = 0.1
+"""Seconds for which the length of the queue is taken as known."""
 
 
 class Refusal(SfvError):
@@ -59,6 +63,7 @@ class Service:
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.sweeping = threading.Event()
         self.draining = False
+        self.waiting, self.counted = 0, -FRESH
 
     @property
     def card(self) -> Card:
@@ -66,6 +71,11 @@ class Service:
         if self.crew.card is None:
             raise Refusal(503, "starting", "the model is being opened; try again in a few seconds", 5)
         return self.crew.card
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks at a job of which nothing is heard: another machine may have made it."""
+        return 1.0 if self.jobs.local else 0.5
 
     def start(self) -> None:
         """Give back what an earlier life left running, and start workers and sweeper."""
@@ -91,7 +101,7 @@ class Service:
             self.metrics.made(*said)
         elif word in ("finished", "failed"):
             self.metrics.ended.labels("completed" if word == "finished" else "failed").inc()
-            self.board.tell([said])
+            self.board.tell([said], over=True)
         elif word in ("started", "progress"):
             self.board.tell(said)
         elif word == "died":
@@ -102,40 +112,49 @@ class Service:
             log.warning("%s", said)
         self.metrics.workers.set(self.crew.ready)
 
-    async def accept(self, order: Order, picture: bytes, owner: str, waits: float | None = None) -> Job:
+    async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
         """A job for a picture; it is accepted when picture and row are durable, and only then returned.
 
-        `waits`: seconds until its deadline, where that differs from the service's. Refusal, UploadError, QueueFull,
+        `name`: its id, from `passing_name`, if its sender waits for the clip: a power cut, which takes the sender's
+        connection, may then take the job, too. Refusal, UploadError, QueueFull,
         StoreError or DatabaseError otherwise, and then nothing is kept.
         """
         wanted, kind = self.plan(order)
         check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
         await asyncio.get_running_loop().run_in_executor(self.decoding, check)
         now = time.time()
-        plain, until = wanted.model_copy(update={"seed": 0}).model_dump_json(), now + (waits or self.settings.deadline)
-        alike = hashlib.sha256(plain.encode()).hexdigest()
-        job = Job(
-            f"video_{uuid.uuid4().hex}", owner, self.card.name, alike, wanted.model_dump_json(), kind, now, now, until
+        plain, until = (
+            wanted.model_copy(update={"seed": 0}).model_dump_json(),
+            now + (SYNC_WAIT if name else self.settings.deadline),
         )
+        alike = hashlib.sha256(plain.encode()).hexdigest()
+        name = name or f"video_{uuid.uuid4().hex}"
+        job = Job(name, owner, self.card.name, alike, wanted.model_dump_json(), kind, now, now, until)
         await asyncio.to_thread(self._keep, job, picture)
         self.metrics.accepted.inc()
         self.crew.wake()
         return job
 
     def _keep(self, job: Job, picture: bytes) -> None:
-        self.store.put(job.picture_key, picture)
+        self.store.put(job.picture_key, picture, not job.passing)
         try:
             self.jobs.add(job, self.settings.queue)
         except SfvError:
             self.store.delete(job.picture_key)
             raise
 
-    def admit(self) -> None:
-        """Refusal 503 while starting or stopping, 429 while the queue is full; before a body is read."""
+    async def admit(self) -> None:
+        """Refusal 503 while starting or stopping, 429 while the queue is full; before a body is read.
+
+        The queue is counted ten times a second at most; `accept` counts again.
+        """
         if self.draining:
             raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)
-        if (waiting := self.jobs.waiting(self.card.name)) >= self.settings.queue:
-            raise self.full(waiting)
+        name, now = self.card.name, time.monotonic()
+        if now - self.counted > FRESH:
+            self.counted, self.waiting = now, await asyncio.to_thread(self.jobs.waiting, name)
+        if self.waiting >= self.settings.queue:
+            raise self.full(self.waiting)
 
     def full(self, waiting: int) -> Refusal:
         """429, with the seconds that a place in the queue is likely to take."""
@@ -150,7 +169,7 @@ class Service:
         try:
             asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
             wanted = self.card.resolve(asked)
-            fit(torch.zeros(8, 8, 3, dtype=torch.uint8), 8, 8, "pad", wanted.background)
+            _known_colour(wanted.background)
         except SfvError as error:
             raise Refusal(422, "settings", str(error)) from error
         kind = order.format or ("webp" if wanted.transparent else "mp4")
@@ -174,16 +193,16 @@ class Service:
 
     async def follow(self, name: str, owner: str, beat: float = 15) -> AsyncIterator[Job | None]:
         """A job now and at every change until it has ended; None every `beat` seconds without one."""
-        pause, silent = (1.0 if self.jobs.local else 0.5), 0.0
+        silent = 0.0
         with self.board.watching(name) as changed:
             job = await self.get(name, owner)
             yield job
             while job.open:
                 changed.clear()
                 try:
-                    await asyncio.wait_for(changed.wait(), pause)
+                    await asyncio.wait_for(changed.wait(), self.pause)
                 except TimeoutError:
-                    silent += pause
+                    silent += self.pause
                 before, job = job, await self.get(name, owner)
                 if (job.status, job.progress) != (before.status, before.progress):
                     silent = 0.0
@@ -197,14 +216,14 @@ class Service:
         if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
             self.crew.cancel(job.id)
             self.metrics.ended.labels("cancelled").inc()
-            self.board.tell([job.id])
+            self.board.tell([job.id], over=True)
             return gone
         await asyncio.to_thread(self.forget, job)
         return None
 
     def forget(self, job: Job) -> None:
         """Row first, then files: what a kill leaves between them, the sweeper finds."""
-        self.jobs.remove(job.id)
+        self.jobs.remove(job)
         self.store.delete(job.picture_key)
         self.store.delete(job.clip_key)
 
@@ -237,7 +256,7 @@ class Service:
         for job in jobs:
             if job.status == "failed":
                 self.metrics.ended.labels("failed").inc()
-        self.board.tell([job.id for job in jobs])
+        self.board.tell([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
         for job in self.jobs.expired():
@@ -253,33 +272,44 @@ class Service:
 
 
 class Board:
-    """Who waits for news of which job; told from any thread."""
+    """Who waits for news of which job, or for its end alone; told from any thread."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.waiting: dict[tuple[str, bool], set[asyncio.Event]] = defaultdict(set)
 
-    def tell(self, names: list[str]) -> None:
-        """Something has changed with these jobs."""
+    def tell(self, names: list[str], over: bool = False) -> None:
+        """Something has changed with these jobs; they may be `over`."""
         if self.loop and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._set, names)
+            self.loop.call_soon_threadsafe(self._set, names, over)
 
-    def _set(self, names: list[str]) -> None:
-        for name in names:
-            for event in self.waiting.get(name, ()):
+    def _set(self, names: list[str], over: bool) -> None:
+        for key in [(name, end) for name in names for end in (False, over)]:
+            for event in self.waiting.get(key, ()):
                 event.set()
 
     @contextmanager
-    def watching(self, name: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the job changes."""
-        event = asyncio.Event()
-        self.waiting[name].add(event)
+    def watching(self, name: str, end: bool = False) -> Iterator[asyncio.Event]:
+        """An event that is set when the job changes, or when it may have come to its `end`."""
+        event, key = asyncio.Event(), (name, end)
+        self.waiting[key].add(event)
         try:
             yield event
         finally:
-            self.waiting[name].discard(event)
-            if not self.waiting[name]:
-                del self.waiting[name]
+            self.waiting[key].discard(event)
+            if not self.waiting[key]:
+                del self.waiting[key]
+
+
+@lru_cache(256)
+def _known_colour(background: str) -> None:
+    """SfvError for a background that is none."""
+    fit(torch.zeros(8, 8, 3, dtype=torch.uint8), 8, 8, "pad", background)
+
+
+def passing_name() -> str:
+    """A fresh id of a job whose sender waits for the clip."""
+    return f"{PASSING}{uuid.uuid4().hex}"
 
 
 def work(wanted: Settings) -> int:

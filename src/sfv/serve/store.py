@@ -25,9 +25,9 @@ class StoreError(SfvError):
 
 @runtime_checkable
 class Store(Protocol):
-    """Whole files by key; what `put` has returned from is durable."""
+    """Whole files by key; what `put` has returned from is durable, if it is to last."""
 
-    def put(self, key: str, source: bytes | Path) -> int:
+    def put(self, key: str, source: bytes | Path, lasting: bool = True) -> int:
         """Keep bytes, or a file's; how many. StoreError, and then nothing is there."""
         ...
 
@@ -60,17 +60,19 @@ class Folder:
             raise StoreError(f"key {key!r} leaves the store")
         return path
 
-    def put(self, key: str, source: bytes | Path) -> int:
-        """Keep bytes, or a file's; how many. StoreError, and then nothing is there."""
+    def put(self, key: str, source: bytes | Path, lasting: bool = True) -> int:
+        """Keep bytes, or a file's; how many. StoreError, and then nothing is there. What need not outlive a power cut
+        (not `lasting`) is not flushed."""
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as beside, beside.open("wb") as out, _opened(source) as whence:
                 shutil.copyfileobj(whence, out, 1 << 20)
                 out.flush()
-                os.fsync(out.fileno())
-            _flush(path.parent)
-            _flush(self.root)
+                if lasting:
+                    os.fsync(out.fileno())
+            for folder in (path.parent, self.root) if lasting else ():
+                _flush(folder)
             return path.stat().st_size
         except OSError as error:
             full = error.errno in FULL
@@ -118,7 +120,7 @@ class Bucket:
         self.client: Any = boto3.client("s3")
         self.errors = (BotoCoreError, ClientError)
 
-    def put(self, key: str, source: bytes | Path) -> int:
+    def put(self, key: str, source: bytes | Path, lasting: bool = True) -> int:
         """Keep bytes, or a file's; how many. An object is there whole or not at all."""
         try:
             with _opened(source) as whence:

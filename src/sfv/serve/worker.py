@@ -222,7 +222,7 @@ class Worker:
     def _keep(self, job: Job, clip: Clip, target: Path) -> None:
         frames = clip.frames if clip.alpha is None else clip.stickers()
         write_clip(frames, target, clip.fps, self.animator.note(clip))
-        size = self.store.put(job.clip_key, target)
+        size = self.store.put(job.clip_key, target, not job.passing)
         kept = self._surely(lambda: self.jobs.finish(job.id, self.duty.name, size, self.settings.keep))
         if kept:
             self._say("finished", job.id)

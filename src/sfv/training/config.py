@@ -58,6 +58,7 @@ class DecoderTraining(PixelTraining):
     follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
     smooth: float = Field(default=0.02, ge=0)  # weight of its flow's change from pixel to pixel
     trust: float = 0.0  # the end: added to the mask's logit, so that less is drawn; chosen by eye and `sfv evaluate`
+    window: float = Field(default=0.0, ge=0, le=64)  # the end: latents across which things move in one piece; 0: free
     doubt: float = Field(default=0.0, ge=0)  # weight of drawing where the moved picture would do
 
     @model_validator(mode="after")
@@ -66,6 +67,8 @@ class DecoderTraining(PixelTraining):
             raise ValueError(f"sigmas {list(self.sigmas)} must be two rising numbers above 0")
         if self.restored and self.crop:
             raise ValueError("restored needs whole frames: leave crop out")
+        if self.window and (not self.guided or self.joined is None or self.joined >= len(self.depth)):
+            raise ValueError(f"window needs guided=true and joined below {len(self.depth)}")
         return self
 
 
@@ -221,8 +224,11 @@ SLIM = _decoder(
     copied=True,
     restored=0.9,
     sigmas=(2.0, 200.0),
+    trust=5,
+    window=1.25,
 )
-"""A smaller decoder that copies the one before it, on latents as a denoiser makes them in one call."""
+"""A smaller decoder that copies the one before it, on latents as a denoiser makes them in one call, and then moves
+whole pieces."""
 
 
 SVD_DECODER = (

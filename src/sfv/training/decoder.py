@@ -181,14 +181,19 @@ def train_decoder(
     config: DecoderTraining,
     run_dir: Path,
 ) -> SmallDecoder:
-    """Train (or resume) and return the averaged decoder. A finished run may be ended again, with more or less trust."""
+    """Train (or resume) and return the averaged decoder.
+
+    A finished run may be ended again, with more or less trust or another window.
+    """
     task: DrawTask
     if isinstance(clips, ClipStore):
         task = DecoderTask(decoder, model, clips, config)
     else:
         task = ShardDecoderTask(decoder, model, clips, config)
-    run(task, config, run_dir, {"task": "decoder", **config.model_dump(exclude={"trust"})})
+    run(task, config, run_dir, {"task": "decoder", **config.model_dump(exclude={"trust", "window"})})
     task.averages["decoder"].into(decoder)
+    if config.window:
+        decoder = decoder.in_pieces(config.window)
     if decoder.guide is not None:
         decoder.guide.lean(config.trust)
     return decoder.eval()

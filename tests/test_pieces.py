@@ -1,0 +1,80 @@
+"""Flow that moves whole pieces: what is affine stays, what is torn is mended, what is empty goes along or stays."""
+
+import pytest
+import torch
+
+from sfv.errors import SfvError
+from sfv.families.decoder import new_decoder
+from sfv.families.guide import Guide
+from sfv.families.pieces import FAINT, in_pieces, texture
+
+FULL = torch.ones(1, 1, 24, 32)
+
+
+def turned(y: int, x: int) -> torch.Tensor:
+    """A shift, a turn and a stretch about the middle."""
+    rows, columns = torch.meshgrid(torch.arange(y) - y / 2, torch.arange(x) - x / 2, indexing="ij")
+    return torch.stack([2 + 0.05 * columns - 0.1 * rows, -1 + 0.1 * columns + 0.02 * rows])[None]
+
+
+def test_a_turn_stays_a_turn() -> None:
+    flow = turned(24, 32)
+    made = in_pieces(flow, FULL, 3.0) * (1 + FAINT)
+    inner = (..., slice(6, -6), slice(6, -6))
+    assert float((made - flow)[inner].abs().max()) < 0.1 * float(flow[inner].abs().max())
+
+
+def test_errors_of_single_positions_average_out() -> None:
+    noise = torch.randn(4, 2, 24, 32, generator=torch.Generator().manual_seed(0))
+    made = in_pieces(noise, FULL.expand(4, -1, -1, -1), 4.0)
+    assert float(made.std()) < 0.25 * float(noise.std())
+
+
+def test_the_ground_beside_a_thing_goes_along_and_far_ground_stays() -> None:
+    weight, flow = torch.zeros(1, 1, 24, 32), torch.zeros(1, 2, 24, 32)
+    weight[..., 8:16, 4:12], flow[..., 8:16, 4:12] = 9.0, 3.0
+    flow[..., 20:] = 50  # whatever was found where there is nothing to see
+    made = in_pieces(flow, weight, 2.0)
+    torch.testing.assert_close(made[..., 9:15, 12:14], torch.full((1, 2, 6, 2), 3.0), rtol=0.05, atol=0)
+    assert float(made[..., 24:].abs().max()) < 0.05
+
+
+def test_reduced_precision_around_it_changes_nothing() -> None:
+    """Variances far from the middle are small differences of large sums: in bfloat16 they are noise."""
+    weight = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    flow = turned(32, 32).expand(2, -1, -1, -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = in_pieces(flow, weight, 3.0)
+    assert made.dtype == torch.float32
+    assert torch.equal(made, in_pieces(flow, weight, 3.0))
+
+
+def test_texture_is_where_the_picture_changes() -> None:
+    picture = torch.ones(1, 3, 32, 32)
+    assert not texture(picture, 8, 8).any()
+    picture[..., 8:16, 8:16] = -1
+    there = texture(picture, 8, 8)
+    assert float(there[0, 0, 5:, 5:].max()) == 0 < float(there[0, 0, 2, 1])
+    assert float(there.mean()) == pytest.approx(1)
+
+
+def test_torn_matches_move_a_thing_in_one_piece() -> None:
+    """A guide with a window takes a letter from where most of it went."""
+    torn = Guide((16, 8)), Guide((16, 8), 1, 2.0)
+    flow = torch.full((1, 2, 8, 8), 1.0) + torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    bends = [float(guide.whole(flow, picture).diff(dim=3).abs().mean()) for guide in torn]
+    assert bends[1] < 0.5 * bends[0]
+    assert [len(guide.flow) for guide in torn] == [2, 1]
+
+
+def test_pieces_need_levels_below_the_finest() -> None:
+    with pytest.raises(SfvError, match="no flow is found at the finest"):
+        new_decoder(4, 4, 0).in_pieces(2.0)
+    whole = new_decoder(4, 4, 0, depth=(1, 1), joined=1)
+    made = whole.in_pieces(2.0).eval()
+    assert torch.equal(made.entry.weight, whole.entry.weight)
+    z, picture = torch.randn(2, 3, 4, 8, 8), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        drawn = made.draw(z, picture)
+    assert drawn.frames.shape == (2, 3, 3, 32, 32) and drawn.flow is not None and drawn.flow.shape[-3:] == (2, 32, 32)
