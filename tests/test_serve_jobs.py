@@ -9,13 +9,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from sfv.errors import SfvError
 from sfv.serve.jobs import CRASHES, DatabaseError, Job, Jobs, QueueFull
+from sfv.serve.service import passing_name
 from sfv.serve.store import Folder, Store, StoreError, open_store
 from sfv.settings import Settings
 
@@ -243,3 +245,32 @@ def test_a_bucket_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch:
 def test_no_key_leaves_the_folder(tmp_path: Path, key: str) -> None:
     with pytest.raises(SfvError, match="leaves"):
         Folder(tmp_path / "files").put(key, b"x")
+
+
+def test_only_what_is_to_last_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    store = Folder(tmp_path / "files")
+    store.put("a/picture", b"x", lasting=False)
+    assert not flushed and store.read("a/picture") == b"x"
+    store.put("b/picture", b"x")
+    assert len(flushed) == 3  # the file, its folder and the folder above
+
+
+def test_passing_jobs_are_committed_without_waiting_for_the_disk(tmp_path: Path) -> None:
+    """SQLite's synchronous is 2 where a commit waits for the disk, 1 where a power cut may undo it."""
+    jobs, said = Jobs(f"sqlite:///{tmp_path}/jobs"), []
+    for engine in (jobs.engine, jobs.hasty):
+        with engine.connect() as connection:
+            said.append(connection.execute(text("PRAGMA synchronous")).scalar())
+    used: list[str] = []
+    for name in ("engine", "hasty"):
+        event.listen(getattr(jobs, name), "commit", lambda _, name=name: used.append(name))
+    lasting, passing = job(), replace(job(), id=passing_name())
+    jobs.add(lasting, 9)
+    jobs.add(passing, 9)
+    jobs.remove(passing)
+    jobs.remove(lasting)
+    assert said == [2, 1] and used == ["engine", "hasty", "hasty", "engine"]
+    assert passing.passing and not lasting.passing
+    jobs.close()
