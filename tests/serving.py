@@ -29,7 +29,7 @@ HANG = 667
 """A job with this seed never ends."""
 STEP = 0.02
 """Seconds of a quick animator's step."""
-CARD = Card("quick", "0" * 16, Defaults(frames=4, height=32, width=32, steps=1, guidance=1), 8, True, True, 2)
+CARD = Card("quick", "0" * 16, Defaults(frames=4, height=32, width=32, steps=1, guidance=1), 8, True, True, True, 2)
 
 
 class QuickAnimator:

@@ -15,11 +15,16 @@ from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karra
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.clocks import now
+from sfv.families.decoder import Drawn
+from sfv.families.enlarge import enlarged
+from sfv.families.guide import moved
 from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
 from sfv.media.edits import Mask
 from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
-from sfv.types import Cond, Frames, Latents, Picture, Pixels, Stickers
+from sfv.types import Cond, Frames, Latents, Picture, Stickers
+
+Opacity = UInt8[Tensor, "f height width 1"]
 
 Watch = Callable[[int, int], None]
 Peek = Callable[[int, Latents], None]
@@ -28,6 +33,7 @@ MaskPicture = UInt8[Tensor, "mh mw 3"]
 """A picture of what keeps still (white) and what moves (black)."""
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
 NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
+CANNOT_ENLARGE = "enlarge {}: only a small decoder that is guided by the picture can do that; leave it out"
 MAX_WORK = 200 * 1024 * 2048  # frames x height x width that one clip may have
 
 
@@ -63,13 +69,28 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a clip begins with: settings in full, the fitted picture (with alpha if that is wanted), and its mask."""
+class Still:
+    """The fitted picture, and, if transparency is wanted, the same with alpha; as the network sees it and as large as
+    the clip will be."""
 
-    want: Settings
     small: Uint8Picture
     sticker: Uint8Sticker | None
+    large: Fitted
+    large_sticker: FittedSticker | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a clip begins with: settings in full, the fitted picture, and its mask."""
+
+    want: Settings
+    still: Still
     mask: Mask | None
+
+    @property
+    def small(self) -> Uint8Picture:
+        """The picture as the network sees it."""
+        return self.still.small
 
 
 @torch.inference_mode()
@@ -97,9 +118,9 @@ def begin(
 ) -> Start:
     """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
     want = resolve(Settings.model_validate(wish), model)
-    small, sticker = fitted(picture, want, model)
-    source, size = (picture.shape[0], picture.shape[1]), (_int(want.height), _int(want.width))
-    return Start(want, small, sticker, None if mask is None else fit_mask(mask, source, size, want.fit))
+    source = (picture.shape[0], picture.shape[1])
+    size = _int(want.height) * want.enlarge, _int(want.width) * want.enlarge
+    return Start(want, fitted(picture, want, model), None if mask is None else fit_mask(mask, source, size, want.fit))
 
 
 @torch.inference_mode()
@@ -122,16 +143,42 @@ def finish(
     peek: Peek | None = None,
 ) -> Clip:
     """The clip of a fitted picture that is encoded already; `seconds` are what that took."""
-    want, first = start.want, as_pixels(start.small, model)
     with _clock(seconds, "unet", model):
-        latents, calls = sample(model, cond, want, watch, peek)
+        latents, calls = sample(model, cond, start.want, watch, peek)
+    return _edited(made_of(model, latents, start, calls, seconds))
+
+
+def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, seconds: dict[str, float]) -> Clip:
+    """One clip's latents, decoded; `seconds` are told what that took."""
+    still, want, first = start.still, start.want, as_pixels(start.small, model)
+    moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
     with _clock(seconds, "decode", model):
-        pixels = model.decode(latents, first, want.decoder)
-        clip = Clip(to_frames(pixels), latents, start.small, want, calls, seconds, start.sticker, mask=start.mask)
-    if start.sticker is not None:
+        drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
+        frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
+    alpha = None
+    if still.sticker is not None and still.large_sticker is not None:
         with _clock(seconds, "matte", model):
-            clip = replace(clip, alpha=opacity(model, pixels, first, start.sticker))
-    return _edited(clip)
+            alpha = opacity(model, drawn, first, still.sticker, still.large_sticker)
+    return Clip(frames, latents, still.large, want, calls, seconds, still.large_sticker, alpha, start.mask)
+
+
+def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
+    small, large = as_pixels(still.small, model), as_pixels(still.large, model)
+    return torch.cat([to_frames(frame[None]) for frame in enlarged(drawn, small, large, drawn.frames)])
+
+
+def opacity(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
+    """How opaque every pixel is: as the sticker's own alpha where that was moved, told by the matte where it was drawn.
+
+    `sticker` is `first` with its transparency, `large` the same at the clip's size.
+    """
+    assert model.matte is not None
+    known, big = (s[..., 3].to(model.device).float()[None, None] / 255 for s in (sticker, large))
+    alpha = model.matte(drawn.frames.clamp(-1, 1), first, known)
+    if drawn.flow is not None and drawn.trust is not None:
+        alpha = alpha + drawn.trust * (moved(known, drawn.flow[0]).clamp(0, 1) - alpha)
+    made = alpha[0] if big.shape == known.shape else torch.cat([*enlarged(drawn, known, big, alpha)])
+    return (made * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
 def _edited(clip: Clip) -> Clip:
@@ -166,47 +213,34 @@ def generate_many(
     Rounding does depend on it (float32: 1e-6). Every clip is told its share of the seconds. Errors as in `generate`.
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
-    small, stickers = zip(*(fitted(p, want, model) for p in pictures), strict=True)
-    first = torch.cat([as_pixels(s, model) for s in small])
+    stills = [fitted(p, want, model) for p in pictures]
+    first = torch.cat([as_pixels(s.small, model) for s in stills])
     with _clock(seconds, "encode", model):
         cond = condition(model, first, want, names)
     with _clock(seconds, "unet", model):
         latents, calls = sample(model, cond, want, watch, seeds=names)
-    with _clock(seconds, "decode", model):
-        pixels = model.decode(latents, first, want.decoder)
-        frames = [to_frames(p) for p in pixels.split(1)]
-    with _clock(seconds, "matte", model):
-        parts = zip(pixels.split(1), first.split(1), stickers, strict=True)
-        alphas = [None if s is None else opacity(model, p, f, s) for p, f, s in parts]
-    share = {k: v / len(small) for k, v in seconds.items() if k != "matte" or want.transparent}
+    share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [want.model_copy(update={"seed": s}) for s in names]
-    columns = zip(frames, latents.split(1), small, wants, stickers, alphas, strict=True)
-    return [_edited(Clip(f, z, p, w, calls, dict(share), s, a)) for f, z, p, w, s, a in columns]
+    starts = [Start(w, s, None) for w, s in zip(wants, stills, strict=True)]
+    each = zip(latents.split(1), starts, strict=True)
+    return [_edited(made_of(model, z, start, calls, dict(share))) for z, start in each]
 
 
-def fitted(
-    picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel
-) -> tuple[Fitted, FittedSticker | None]:
-    """The picture at the clip's size; with it, if transparency is wanted, the same with alpha."""
-    size = _int(want.height), _int(want.width)
+def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel) -> Still:
+    """The picture at the network's size and at the clip's; of an enlarged clip, the former is made of the latter."""
+    height, width, times = _int(want.height), _int(want.width), want.enlarge
     if not want.transparent:
         if picture.shape[-1] != 3:
             raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
-        return fit(picture, *size, want.fit, want.background), None
+        large = fit(picture, times * height, times * width, want.fit, want.background)
+        return Still(large if times == 1 else fit(large, height, width), None, large, None)
     if model.matte is None:
         raise SfvError(f"{model.name} has no matte, so its clips are opaque; leave transparent out, or train one")
     if picture.shape[-1] != 4:
         raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
-    sticker = fit_sticker(picture, *size, want.fit)
-    return over_white(sticker), sticker
-
-
-def opacity(model: VideoModel, pixels: Pixels, first: Picture, sticker: Uint8Sticker) -> UInt8[Tensor, "f h w 1"]:
-    """How opaque every pixel of decoded frames is, told from them and from the sticker that is `first` over white."""
-    assert model.matte is not None
-    known = sticker[..., 3].to(model.device).float() / 255
-    alpha = model.matte(pixels.clamp(-1, 1), first, known[None, None])[0]
-    return (alpha * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    big = fit_sticker(picture, times * height, times * width, want.fit)
+    sticker = big if times == 1 else fit_sticker(big, height, width)
+    return Still(over_white(sticker), sticker, over_white(big), big)
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:
@@ -214,6 +248,9 @@ def resolve(settings: Settings, model: VideoModel) -> Settings:
     full = settings.over(model.defaults).model_copy(update={"decoder": model.decoder(settings.decoder)})
     f, h, w = _int(full.frames), _int(full.height), _int(full.width)
     model.codec.latent_shape(f, h, w)
+    if full.enlarge > 1 and not model.enlarges(full.decoder):
+        raise SfvError(CANNOT_ENLARGE.format(full.enlarge))
+    h, w = h * full.enlarge, w * full.enlarge
     if f * h * w > MAX_WORK:
         raise SfvError(f"{f} frames of {h}x{w} are too much for one clip; ask for less")
     return full

@@ -73,6 +73,8 @@ class Settings(BaseModel):
     """Colour behind transparency and padding."""
     transparent: bool = False
     """Keep the picture's transparency, frame by frame; for webp, png and gif."""
+    enlarge: int = Field(default=1, ge=1, le=8)
+    """Frames this many times as large, from the picture's own pixels; for models whose decoder moves the picture."""
     boomerang: bool = False
     """Play there and back: a loop without a jump, almost twice as long."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families.decoder import SmallDecoder
+from sfv.families.decoder import Drawn, SmallDecoder
 from sfv.families.matte import Matte
 from sfv.settings import Defaults
 from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
@@ -123,6 +123,17 @@ class VideoModel:
         if want == "small" and self.small is None:
             raise SfvError(f"{self.name} has no small decoder; use --decoder full, or `sfv train decoder`")
         return want or ("full" if self.small is None else "small")
+
+    def enlarges(self, decoder: str | None = None) -> bool:
+        """Whether the decoder that is meant moves the picture, so that a larger one may be moved likewise."""
+        small = None if self.decoder(decoder) == "full" else self.small
+        return small is not None and small.guide is not None
+
+    def draw(self, latents: Latents, picture: Picture) -> Drawn:
+        """What the small decoder makes, and of what; in eager mode. For models that have one."""
+        if self.small is None:
+            raise SfvError(f"{self.name} has no small decoder to draw with")
+        return self.small.draw(latents, picture)
 
     def decode(self, latents: Latents, picture: Picture | None = None, decoder: str | None = None) -> Pixels:
         """Pixels in [-1, 1] (not clamped), by the decoder that is meant; a clip does not depend on its batch.

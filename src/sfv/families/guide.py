@@ -109,10 +109,9 @@ class Guide(nn.Module):
     def composed(self, rgb: Maps, h: Maps, flow: Flow, picture: Picture) -> tuple[Maps, Maps, Mask, Flow]:
         """What was drawn and, as far as the mask trusts it, the moved picture; that picture; the mask; the flow."""
         whole = self.whole(flow, picture)
-        sharp = F.interpolate(picture.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
-        moved = warped(each(sharp, len(rgb)), whole)
+        there = moved(picture, whole)
         trust = F.pixel_shuffle(self.mask(F.relu(h)), 2).float().sigmoid()
-        return rgb.float() + trust * (moved - rgb.float()), moved, trust, whole
+        return rgb.float() + trust * (there - rgb.float()), there, trust, whole
 
 
 class Guidance:
@@ -165,6 +164,12 @@ def neighbours(y: int, x: int, reach: int, device: torch.device) -> tuple[Float[
 def each(maps: Maps, n: int) -> Maps:
     """Pictures' maps as their n frames', without a copy for one picture."""
     return maps.expand(n, -1, -1, -1) if len(maps) == 1 else maps.repeat_interleave(n // len(maps), 0)
+
+
+def moved(maps: Maps, flow: Flow) -> Maps:
+    """Pictures (or what belongs to them, of their size) as each of their frames has them."""
+    sharp = F.interpolate(maps.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
+    return warped(each(sharp, len(flow)), flow)
 
 
 def finer(flow: Flow) -> Flow:

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from sfv.batch import note
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation import MAX_WORK, Clip, Watch, generate_many
+from sfv.generation import CANNOT_ENLARGE, MAX_WORK, Clip, Watch, generate_many
 from sfv.media.pictures import AnyPicture
 from sfv.serve.settings import ServeSettings
 from sfv.settings import Defaults, Settings, Speed
@@ -27,6 +27,8 @@ class Card:
     """Has a small decoder."""
     transparent: bool
     """Makes transparent clips."""
+    enlarges: bool
+    """Makes clips larger than the network does."""
     batch: int
     """Jobs that are made together, where the service is not told a number."""
     speed: dict[str, str] = field(default_factory=dict)
@@ -37,11 +39,14 @@ class Card:
             raise SfvError("decoder small: the model has none; leave it out")
         if settings.transparent and not self.transparent:
             raise SfvError("transparent: the model's clips are opaque; leave it out")
+        if settings.enlarge > 1 and (not self.enlarges or settings.decoder == "full"):
+            raise SfvError(CANNOT_ENLARGE.format(settings.enlarge))
         decoder = settings.decoder or ("small" if self.small else "full")
         full = settings.over(self.defaults).model_copy(update={"decoder": decoder})
         height, width, frames = int(full.height or 0), int(full.width or 0), int(full.frames or 0)
         if height % self.stride or width % self.stride:
             raise SfvError(f"height and width must be multiples of {self.stride}, not {height}x{width}")
+        height, width = height * full.enlarge, width * full.enlarge
         if frames * height * width > MAX_WORK:
             raise SfvError(f"{frames} frames of {height}x{width} are too much for one clip; ask for less")
         if full.sampler == "consistency" and (full.guidance or 1) > 1:
@@ -76,7 +81,7 @@ class ModelAnimator:
     def __init__(self, model: VideoModel) -> None:
         own, batch = model.defaults, 1 if model.device.type == "cpu" else 4
         stride = own.height // model.codec.latent_shape(own.frames, own.height, own.width)[2]
-        parts = (model.small is not None, model.matte is not None)
+        parts = (model.small is not None, model.matte is not None, model.enlarges())
         self.model = model
         self.card = Card(model.name.rstrip("/").rpartition("/")[2], model.hash, own, stride, *parts, batch, model.speed)
 

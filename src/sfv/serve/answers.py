@@ -68,7 +68,7 @@ class Video(BaseModel):
                 "completed_at": _whole(job.finished),
                 "expires_at": _whole(job.expires),
                 "model": job.model,
-                "size": f"{wanted.width}x{wanted.height}",
+                "size": "x".join(str(int(side or 0) * wanted.enlarge) for side in (wanted.width, wanted.height)),
                 "seconds": f"{(wanted.frames or 0) / (wanted.fps or 7):.2f}",
                 "format": job.format,
                 "settings": wanted.model_dump(),

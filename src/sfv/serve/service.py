@@ -313,8 +313,8 @@ def passing_name() -> str:
 
 
 def work(wanted: Settings) -> int:
-    """Frames x height x width of filled settings."""
-    return int(wanted.frames or 0) * int(wanted.height or 0) * int(wanted.width or 0)
+    """Frames x height x width of a clip of filled settings."""
+    return int(wanted.frames or 0) * int(wanted.height or 0) * int(wanted.width or 0) * wanted.enlarge**2
 
 
 def answer(error: SfvError) -> Refusal:

@@ -190,7 +190,7 @@ class Studio:
     def _cond(self, model: VideoModel, ask: Ask, start: Start, seconds: dict[str, float]) -> Cond:
         """Encoded once for each picture, fit and seed; motion and fps are only told anew."""
         w = start.want
-        key = repr((ask.picture, w.seed, w.noise_aug, w.height, w.width, w.fit, w.background, w.transparent))
+        key = repr((ask.picture, w.seed, w.noise_aug, w.height, w.width, w.fit, w.background, w.transparent, w.enlarge))
         cond = encoded(model, start, seconds, self.conds.get(key))
         self.conds.put(key, cond)
         return cond

@@ -26,6 +26,7 @@ function settings(transparent) {
     frames: Number($("frames").value),
     boomerang: chosen("loop") === "boomerang",
     fit: chosen("fit"),
+    enlarge: Number(chosen("enlarge")),
     transparent,
   };
 }
@@ -110,6 +111,7 @@ async function take(blob, name) {
     now.picture = { ...known, name, blob, bitmap, url: URL.createObjectURL(blob) };
     unmask();
     fitFormat();
+    fitSize();
     mark(name);
     loadPad();
     if (!now.racing && now.server?.models) race.prepare($("lanes"), now.server.models, bitmap);
@@ -127,6 +129,20 @@ function fitFormat() {
   if (clear && !$("format").dataset.touched) $("format").value = "webp-clear";
   if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
 }
+
+/** The size of the picture, up to four times the network's, until the visitor has chosen one. */
+function fitSize() {
+  const own = now.server?.model;
+  $("sizes").hidden = !own?.enlarges;
+  if (!own?.enlarges) return;
+  const { width, height } = own.defaults;
+  for (const { value, nextSibling } of sizes()) nextSibling.textContent = width === height ? `${width * value}` : `${width * value} x ${height * value}`;
+  if ($("sizes").dataset.touched) return;
+  const side = Math.max(now.picture.width / width, now.picture.height / height);
+  [...sizes()].find((one) => Number(one.value) >= side || one.value === "4").checked = true;
+}
+
+const sizes = () => document.querySelectorAll("input[name=enlarge]");
 
 function mark(name) {
   for (const one of $("examples").children) one.setAttribute("aria-pressed", String(one.dataset.name === name));
@@ -289,6 +305,7 @@ function controls() {
   $("controls").addEventListener("input", (event) => {
     outputs();
     if (event.target.id === "format") $("format").dataset.touched = "yes";
+    if (event.target.name === "enlarge") $("sizes").dataset.touched = "yes";
     animate(event.target.type === "range" || event.target.type === "number" ? 120 : 0);
   });
   $("controls").addEventListener("submit", (event) => event.preventDefault());
@@ -377,7 +394,7 @@ function recall({ clip, wanted, picture, mask, choice }) {
   const { settings: was } = wanted.ask;
   Object.assign(now, { picture, mask });
   for (const name of ["seed", "motion", "fps", "frames"]) $(name).value = was[name];
-  for (const [name, value] of [["loop", was.boomerang ? "boomerang" : "forward"], ["fit", was.fit]]) {
+  for (const [name, value] of [["loop", was.boomerang ? "boomerang" : "forward"], ["fit", was.fit], ["enlarge", was.enlarge]]) {
     document.querySelector(`input[name=${name}][value=${value}]`).checked = true;
   }
   fitFormat();
@@ -495,7 +512,9 @@ function races() {
     $("start").textContent = "Stop";
     $("verdict").textContent = "";
     try {
-      verdict(await race.run(wish(), $("lanes"), now.picture?.bitmap, now.racing.signal));
+      const { ask, ...rest } = wish(); // at the network's own size: previews are
+      const own = { ...rest, ask: { ...ask, settings: { ...ask.settings, enlarge: 1 } } };
+      verdict(await race.run(own, $("lanes"), now.picture?.bitmap, now.racing.signal));
     } catch (error) {
       if (error.name !== "AbortError") notice(error);
       race.prepare($("lanes"), now.server.models, now.picture?.bitmap);
@@ -573,6 +592,7 @@ async function start() {
   race.prepare($("lanes"), now.server.models, now.picture?.bitmap);
   if (now.picture) {
     fitFormat();
+    fitSize();
     animate(0);
   } else await example(now.server.examples.includes("cat.png") ? "cat.png" : now.server.examples[0]);
 }
