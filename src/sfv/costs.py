@@ -61,7 +61,7 @@ class Part(BaseModel):
     """The most beside weights, as `sfv generate` does it, in 16 bits."""
 
 
-class Path(BaseModel):
+class Way(BaseModel):
     """One way to a clip, predicted."""
 
     model_config = ConfigDict(frozen=True)
@@ -100,7 +100,7 @@ class Account(BaseModel):
     card: str
     price: float
     parts: tuple[Part, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[Way, ...]
     runs: tuple[Run, ...]
     predicted: str = "seconds, hours and dollars are predictions; no GPU has confirmed them"
 
@@ -174,7 +174,7 @@ def count_clip(shapes: Shapes) -> list[Part]:
     ]
 
 
-def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Path]:
+def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
     """One step, and 25 guided ones, by each set of rates."""
     by = {p.name: p.tflop for p in parts}
     made = []
@@ -183,7 +183,7 @@ def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Path]:
         for name, work in (("1 step", by["unet"]), ("25 guided steps", 25 * by["unet, guided"])):
             seconds = (ends + work / middle) * H100 / CARDS[card][0]
             told = {"seconds": round(seconds, 3), "dollars_per_1000": round(seconds / 3.6 * price, 3)}
-            made.append(Path(name=f"{name}, {how}", **told))
+            made.append(Way(name=f"{name}, {how}", **told))
     return made
 
 
@@ -279,7 +279,7 @@ def _parts_table(parts: Sequence[Part]) -> list[str]:
     return _table(head, rows)
 
 
-def _told(path: Path) -> tuple[str, str, str]:
+def _told(path: Way) -> tuple[str, str, str]:
     return path.name, f"{path.seconds:.2f}", f"{path.dollars_per_1000:.2f}"
 
 
