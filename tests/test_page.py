@@ -139,7 +139,7 @@ def test_a_dropped_picture_plays(page: Page) -> None:
     seen = moments(page)
     assert max(float(np.abs(a.astype(int) - seen[0]).mean()) for a in seen[1:]) > 0.2
     picture = np.asarray(Image.open(EXAMPLES / "owl.png").convert("RGBA").resize((128, 128)), int)
-    assert np.abs(seen[0][..., :3].astype(int) - picture[..., :3])[picture[..., 3] > 250].mean() < 30  # the owl, no cat
+    assert np.abs(seen[0][..., :3].astype(int) - picture[..., :3])[picture[..., 3] > 250].mean() < 30  # the owl, no cup
     page.click("#play")
     assert len({still.tobytes() for still in moments(page, count=3)}) == 1
     assert "my owl.png" in page.inner_text("#command")
@@ -209,12 +209,12 @@ def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path
     path = fetched(page, "webp-clear", tmp_path)
     made = frames(path)
     assert len(made) == 26 and made.shape[-1] == 4 and made[..., 3].min() < 255 and made[..., 3].max() == 255
-    for name, link in (("cat.png", "#save-picture"), ("mask.png", "#save-mask")):
+    for name, link in (("cup.png", "#save-picture"), ("mask.png", "#save-mask")):
         with page.expect_download() as waiting:
             page.click(link)
         assert waiting.value.suggested_filename == name
         waiting.value.save_as(tmp_path / name)
-    assert "--keep-still mask.png" in page.inner_text("#command") and path.name == "cat-clip.webp"
+    assert "--keep-still mask.png" in page.inner_text("#command") and path.name == "cup-clip.webp"
     for by in again(page.inner_text("#command"), page.inner_text("#python"), tmp_path):
         assert np.array_equal(frames(by), made)
 
@@ -243,11 +243,11 @@ def again(command: str, lines: str, folder: Path) -> list[Path]:
     )
     for name in ("a", "b"):
         (folder / name).mkdir()
-        for file in ("cat.png", "mask.png"):
+        for file in ("cup.png", "mask.png"):
             shutil.copy(folder / file, folder / name)
     env = os.environ | {"OMP_NUM_THREADS": "1", "SFV_CACHE": str(folder / "cache")}
     subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True, capture_output=True)
-    return [folder / name / "cat-clip.webp" for name in ("a", "b")]
+    return [folder / name / "cup-clip.webp" for name in ("a", "b")]
 
 
 def frames(path: Path) -> np.ndarray[Any, Any]:

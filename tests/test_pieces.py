@@ -61,11 +61,12 @@ def test_texture_is_where_the_picture_changes() -> None:
 def test_torn_matches_move_a_thing_in_one_piece() -> None:
     """A guide with a window takes a letter from where most of it went."""
     torn = Guide((16, 8)), Guide((16, 8), 1, 2.0)
-    flow = torch.full((1, 2, 8, 8), 1.0) + torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    flow = 1 + torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(2))
     picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     bends = [float(guide.whole(flow, picture).diff(dim=3).abs().mean()) for guide in torn]
     assert bends[1] < 0.5 * bends[0]
     assert [len(guide.flow) for guide in torn] == [2, 1]
+    assert not torn[1].whole(flow, picture)[0].any() and torn[0].whole(flow, picture)[0].any()  # the picture itself
 
 
 def test_pieces_need_levels_below_the_finest() -> None:

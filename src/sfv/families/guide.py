@@ -100,6 +100,8 @@ class Guide(nn.Module):
     def whole(self, flow: Flow, picture: Picture) -> Flow:
         """The finished flow, in pixels."""
         if self.window:
+            clips = flow.unflatten(0, (len(picture), -1))
+            flow = (clips - clips[:, :1]).flatten(0, 1)  # the first frame is the picture
             here = each(texture(picture, *flow.shape[2:]), len(flow))
             flow = in_pieces(flow, here, self.window * 2 ** (self.found - 1))
         for _ in range(self.levels - self.found + 1):

@@ -594,7 +594,7 @@ async function start() {
     fitFormat();
     fitSize();
     animate(0);
-  } else await example(now.server.examples.includes("cat.png") ? "cat.png" : now.server.examples[0]);
+  } else await example(now.server.examples.includes("cup.png") ? "cup.png" : now.server.examples[0]);
 }
 
 const known = () => wire.state().catch((error) => notice(error));
