@@ -1,5 +1,5 @@
 # make demo: set up and animate the bundled example.   make test: set up and run the tests.
-# make slow: the tests at SVD's full size: 9 GiB of memory, about ten minutes on two cores.
+# make slow: the tests at SVD's full size: 12 GiB of memory, about five minutes on two cores.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -223,7 +223,7 @@ def test_a_full_size_folder_against_diffusers_own_pipeline(tmp_path: Path) -> No
 
 def _diffusers(folder: Path, picture: Any, n: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Latents, frames in [0, 1] and the picture's embedding."""
-    pipe = StableVideoDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
+    pipe = StableVideoDiffusionPipeline.from_pretrained(folder, dtype=torch.bfloat16)
     pipe.set_progress_bar_config(disable=True)
     seen: list[Tensor] = []
     pipe.image_encoder.register_forward_hook(lambda _m, _i, out: seen.append(out.image_embeds[:, None]))

@@ -213,7 +213,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _defaults(folder: Path, denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
-    """sfv.json where there is one; otherwise SVD's own (576x1024 for its sample_size of 96)."""
+    """sfv.json where there is one; otherwise SVD's own (576x1024 for its sample_size of 96, or none)."""
     path = folder / "sfv.json"
     if path.exists():
         try:
@@ -223,8 +223,8 @@ def _defaults(folder: Path, denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
                 f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again"
             ) from error
     config = denoiser.unet.config
-    side = codec.stride * int(config.sample_size)
-    height, width = SVD_SIZE if config.sample_size == 96 else (side, side)
+    side = codec.stride * int(config.sample_size or 96)
+    height, width = SVD_SIZE if config.sample_size in (96, None) else (side, side)
     return Defaults(frames=config.num_frames, height=height, width=width)
 
 

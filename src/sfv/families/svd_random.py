@@ -34,7 +34,7 @@ SMALL_CLIP: Mapping[str, Any] = dict(SVD_CLIP) | {
     "projection_dim": 32,
 }
 SIZES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
-    "full": ({}, SVD_VAE, SVD_CLIP),
+    "full": ({"sample_size": 96, "num_frames": 14}, SVD_VAE, SVD_CLIP),
     "tiny": (SMALL_UNET, SMALL_VAE, SMALL_CLIP),
 }
 """UNet, autoencoder and picture encoder; full is SVD's own (2.25 billion weights), tiny has its blocks and levels."""
