@@ -28,8 +28,8 @@ from sfv.evaluation.facts import facts
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
 from sfv.families.decoder import load_decoder
-from sfv.generation import to_frames
 from sfv.media import replacing
+from sfv.media.pixels import to_frames
 from sfv.memory import keep_memory
 
 LEAN = -5.0

@@ -21,8 +21,9 @@ from sfv.batch import example
 from sfv.edm.denoiser import per_clip
 from sfv.edm.noise import seeded_noise
 from sfv.families import load_stock
-from sfv.generation import as_pixels, condition, resolve
+from sfv.generation import condition, resolve
 from sfv.media import fit, replacing
+from sfv.media.pixels import as_pixels
 from sfv.types import Cond
 
 Made = tuple[Tensor, Tensor]
@@ -62,7 +63,7 @@ def main(name: str, out: Path) -> None:
     want, own = resolve(sfv.Settings(steps=1, guidance=1), truth), truth.defaults
     found: dict[str, list[list[float]]] = {k: [] for k in (*ways, "diffusers bf16")}
     for path in tqdm(sorted(example().parent.glob("*.png")), desc="precision", unit="picture"):
-        first = as_pixels(fit(sfv.read_picture(path), own.height, own.width), truth)
+        first = as_pixels(fit(sfv.read_picture(path), own.height, own.width), truth.device)
         noise = seeded_noise([0], truth.codec.latent_shape(own.frames, own.height, own.width), truth.device)
         right = ours(truth, first, noise, want)
         made = {k: ours(m, first, noise, want) for k, m in ways.items()}

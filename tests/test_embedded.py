@@ -45,10 +45,10 @@ def test_the_first_frame_is_the_picture(clip: sfv.Clip) -> None:
 
 def test_bf16_decoding_stays_close(model: sfv.VideoModel, clip: sfv.Clip) -> None:
     exact = sfv.load(decode_dtype=torch.float32)
-    from sfv.generation import as_pixels, to_frames
+    from sfv.media.pixels import as_pixels, to_frames
 
     with torch.inference_mode():
-        frames = to_frames(exact.decode(clip.latents, as_pixels(clip.picture, exact)))
+        frames = to_frames(exact.decode(clip.latents, as_pixels(clip.picture)))
     assert psnr(frames, clip.frames) > 38
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfv.edm.noise import seeded_noise
@@ -20,11 +20,10 @@ from sfv.families.enlarge import enlarged
 from sfv.families.guide import moved
 from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
 from sfv.media.edits import Mask
-from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, Uint8Sticker, colour
+from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import Settings
-from sfv.types import Cond, Frames, Latents, Picture, Stickers
-
-Opacity = UInt8[Tensor, "f height width 1"]
+from sfv.types import AnyFirst, Cond, Frames, Latents, Picture, Stickers
 
 Watch = Callable[[int, int], None]
 Peek = Callable[[int, Latents], None]
@@ -65,7 +64,7 @@ class Clip:
     @property
     def fps(self) -> float:
         """Frames per second to play at."""
-        return float(self.settings.fps or 7)
+        return float(self.settings.play_fps or self.settings.fps or 7)
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: C
     want = start.want
     with _clock(seconds, "encode", model):
         if known is None:
-            return condition(model, as_pixels(start.small, model), want)
+            return condition(model, first_pixels(model, start.still), want)
         return model.conditioner.retold(known, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
 
 
@@ -150,24 +149,70 @@ def finish(
 
 def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, seconds: dict[str, float]) -> Clip:
     """One clip's latents, decoded; `seconds` are told what that took."""
-    still, want, first = start.still, start.want, as_pixels(start.small, model)
-    moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
+    make = _layered if model.codec.channels == 4 else _opaque
     with _clock(seconds, "decode", model):
-        drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
-        frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
-    alpha = None
-    if still.sticker is not None and still.large_sticker is not None:
+        latents = at_times(model, latents, start.want)
+        frames, alpha, drawn = make(model, latents, start)
+    still, want = start.still, start.want
+    if alpha is None and still.sticker is not None and still.large_sticker is not None:
         with _clock(seconds, "matte", model):
-            alpha = opacity(model, drawn, first, still.sticker, still.large_sticker)
+            first = first_pixels(model, still)
+            alpha = matted(model, drawn, first, still.sticker, still.large_sticker)
     return Clip(frames, latents, still.large, want, calls, seconds, still.large_sticker, alpha, start.mask)
 
 
+def at_times(model: VideoModel, latents: Latents, want: Settings) -> Latents:
+    """Latents of the frames that are played: those of a loop, or what lies between them around the round."""
+    if want.play_fps is None or not model.loops:
+        return latents
+    f = latents.shape[1]
+    count = played(f, float(want.fps or 1), want.play_fps)
+    return around(latents, torch.arange(count, device=latents.device) * (f / count))
+
+
+def played(frames: int, fps: float, play_fps: float) -> int:
+    """Frames of one round of a loop that are played, so that the round takes as long as it is meant to."""
+    return max(2, round(frames * play_fps / fps))
+
+
+def around(latents: Latents, at: Float[Tensor, " n"]) -> Latents:
+    """A loop's latents at any places around the round, in frames: linear between neighbours, the last and the first
+    among them."""
+    f = latents.shape[1]
+    before = at.floor()
+    share = (at - before)[:, None, None, None]
+    one, other = (latents[:, (k % f).long()] for k in (before, before + 1))
+    return one + share * (other - one)
+
+
+def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, None, Drawn]:
+    """RGB frames."""
+    still, want, first = start.still, start.want, first_pixels(model, start.still)
+    moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
+    drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
+    frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
+    return frames, None, drawn
+
+
 def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
-    small, large = as_pixels(still.small, model), as_pixels(still.large, model)
+    small, large = as_pixels(still.small, model.device), as_pixels(still.large, model.device)
     return torch.cat([to_frames(frame[None]) for frame in enlarged(drawn, small, large, drawn.frames)])
 
 
-def opacity(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
+def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Opacity | None, Drawn]:
+    """Frames of a model that draws transparency too: over the background, or over white with their alpha."""
+    still, want, first = start.still, start.want, first_pixels(model, start.still)
+    drawn = model.draw(latents, first)
+    parts = [drawn.frames]
+    if want.enlarge > 1:
+        large = as_layers(still.large if still.large_sticker is None else still.large_sticker, model.device)
+        parts = [frame[None] for frame in enlarged(drawn, first, large, drawn.frames)]
+    ground = (255, 255, 255) if want.transparent else colour(want.background)
+    frames = torch.cat([laid_over(p, ground) for p in parts])
+    return frames, torch.cat([opacity(p) for p in parts]) if want.transparent else None, drawn
+
+
+def matted(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
     """How opaque every pixel is: as the sticker's own alpha where that was moved, told by the matte where it was drawn.
 
     `sticker` is `first` with its transparency, `large` the same at the clip's size.
@@ -214,7 +259,7 @@ def generate_many(
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]
-    first = torch.cat([as_pixels(s.small, model) for s in stills])
+    first = torch.cat([first_pixels(model, s) for s in stills])
     with _clock(seconds, "encode", model):
         cond = condition(model, first, want, names)
     with _clock(seconds, "unet", model):
@@ -234,7 +279,7 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
             raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
         large = fit(picture, times * height, times * width, want.fit, want.background)
         return Still(large if times == 1 else fit(large, height, width), None, large, None)
-    if model.matte is None:
+    if not model.clear:
         raise SfvError(f"{model.name} has no matte, so its clips are opaque; leave transparent out, or train one")
     if picture.shape[-1] != 4:
         raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
@@ -248,6 +293,9 @@ def resolve(settings: Settings, model: VideoModel) -> Settings:
     full = settings.over(model.defaults).model_copy(update={"decoder": model.decoder(settings.decoder)})
     f, h, w = _int(full.frames), _int(full.height), _int(full.width)
     model.codec.latent_shape(f, h, w)
+    if full.play_fps is not None and not model.loops:
+        raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
+    f = f if full.play_fps is None else played(f, float(full.fps or 1), full.play_fps)
     if full.enlarge > 1 and not model.enlarges(full.decoder):
         raise SfvError(CANNOT_ENLARGE.format(full.enlarge))
     h, w = h * full.enlarge, w * full.enlarge
@@ -256,13 +304,17 @@ def resolve(settings: Settings, model: VideoModel) -> Settings:
     return full
 
 
-def as_pixels(picture: Uint8Picture, model: VideoModel) -> Picture:
-    """(1, 3, h, w) in [-1, 1], where the model is."""
-    return (picture.permute(2, 0, 1)[None].float() / 127.5 - 1).to(model.device)
+def first_pixels(model: VideoModel, still: Still) -> AnyFirst:
+    """The fitted picture as the model's codec takes it, (1, 3 or 4, h, w) in [-1, 1], where the model is."""
+    if model.codec.channels == 4:
+        return as_layers(still.small if still.sticker is None else still.sticker, model.device)
+    return as_pixels(still.small, model.device)
 
 
-def condition(model: VideoModel, first: Picture, want: Settings, seeds: Sequence[int] = ()) -> Cond:
+def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequence[int] = ()) -> Cond:
     """The fitted pictures and the knobs as the network is told them; `seeds` where there are several."""
+    if not want.noise_aug:
+        return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
     noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)
     return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
 
@@ -288,12 +340,20 @@ def sample(
     without, scale = None, None
     if guidance > 1:
         without = model.conditioner.unconditional(cond)
-        scale = torch.linspace(1, guidance, shape[0], device=model.device)
+        low = guidance if model.loops else 1.0  # a round has no later frames
+        scale = torch.linspace(low, guidance, shape[0], device=model.device)
     calls = steps if without is None else 2 * steps
     if want.sampler == "consistency":
         again = partial(_noise_again, names, shape, model.device)
-        return consistency(model.denoiser, x, sigmas, cond, again, told, without, scale), calls
-    return euler(model.denoiser, x, sigmas, cond, without, scale, told), calls
+        return _begun(model, consistency(model.denoiser, x, sigmas, cond, again, told, without, scale)), calls
+    return _begun(model, euler(model.denoiser, x, sigmas, cond, without, scale, told)), calls
+
+
+def _begun(model: VideoModel, latents: Latents) -> Latents:
+    """The first frame is the picture: of a conditioned codec it has no change."""
+    if model.codec.conditioned:
+        latents = torch.cat([torch.zeros_like(latents[:, :1]), latents[:, 1:]], 1)
+    return latents
 
 
 def _telling(steps: int, watch: Watch | None, peek: Peek | None) -> Peek | None:
@@ -311,16 +371,6 @@ def _telling(steps: int, watch: Watch | None, peek: Peek | None) -> Peek | None:
 def _noise_again(seeds: list[int], shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:
     """Fresh noise for a later call of the consistency sampler."""
     return seeded_noise([(s + call * NOISE_STREAM) % 2**63 for s in seeds], shape, device)
-
-
-def to_frames(pixels: Tensor) -> Frames:
-    """(1, f, 3, h, w) in [-1, 1] -> uint8 on the CPU; rounding happens before the one copy."""
-    levels = (pixels[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    levels = levels.permute(0, 2, 3, 1).contiguous()
-    if not levels.is_cuda:
-        return levels.cpu()
-    host = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)  # several times quicker to copy to
-    return host.copy_(levels)
 
 
 @contextmanager

@@ -51,6 +51,8 @@ class Settings(BaseModel):
     """Same seed, same clip, whatever else is animated with it."""
     fps: float | None = Field(default=None, ge=2, le=60)
     """Frames per second that the model is told and the file plays at."""
+    play_fps: float | None = Field(default=None, ge=2, le=60)
+    """Frames per second of the file, for models of whole loops: motion is interpolated between the frames made."""
     motion: float | None = Field(default=None, ge=0, le=255)
     """Motion bucket: more is livelier."""
     frames: int | None = Field(default=None, ge=2, le=200)

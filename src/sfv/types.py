@@ -21,6 +21,18 @@ Alpha = Float[Tensor, "b f 1 h w"]
 Picture = Float[Tensor, "b 3 h w"]
 """Condition pictures: RGB in [-1, 1]."""
 
+RgbaPixels = Float[Tensor, "b f 4 h w"]
+"""Clips with transparency for codecs: RGBA in [-1, 1], colours multiplied with alpha."""
+
+RgbaPicture = Float[Tensor, "b 4 h w"]
+"""Condition pictures with transparency, likewise."""
+
+AnyPixels = Float[Tensor, "b f _ h w"]
+"""RGB or RGBA, whichever a model's codec works on."""
+
+AnyFirst = Float[Tensor, "b _ h w"]
+"""Condition pictures likewise."""
+
 Latents = Float[Tensor, "b f c y x"]
 """Codec latents times the codec's scaling factor; near unit variance. x0 and x live here."""
 

@@ -19,8 +19,9 @@ from sfv.edm.denoiser import per_clip
 from sfv.edm.noise import seeded_noise
 from sfv.families import random_pair, widened
 from sfv.families.base import VideoModel
-from sfv.generation import as_pixels, condition, generate, resolve, to_frames
+from sfv.generation import condition, generate, resolve
 from sfv.media.pictures import Uint8Picture
+from sfv.media.pixels import as_pixels, to_frames
 from sfv.settings import Settings
 from sfv.speed import optimize
 from sfv.types import Cond
@@ -133,7 +134,7 @@ def stages(plan: Plan, top: Ceilings) -> Result:
 def stage_calls(model: VideoModel, plan: Plan) -> dict[str, Call]:
     """Stage -> a call of it alone, on inputs of its own."""
     want = resolve(Settings(decoder="full"), model)
-    first = as_pixels(plan.picture(), model)
+    first = as_pixels(plan.picture(), model.device)
     cond, x, sigma = start(model, first, want)
     latents = model.denoiser(x, sigma, cond)
     pixels = model.decode(latents, first, "full")
@@ -168,7 +169,7 @@ def errors(plan: Plan) -> Result:
     modules in bfloat16 between the same formulas in float32."""
     stock, model = plan.pair(torch.bfloat16)
     truth = widened(model)
-    want, first = resolve(Settings(decoder="full"), truth), as_pixels(plan.picture(), truth)
+    want, first = resolve(Settings(decoder="full"), truth), as_pixels(plan.picture(), truth.device)
     with torch.inference_mode(), exact_float32():
         cond, x, sigma = start(truth, first, want)
         right = truth.denoiser(x, sigma, cond)

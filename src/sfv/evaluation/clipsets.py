@@ -14,9 +14,9 @@ from sfv.data.sources import Source, find
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
 from sfv.evaluation.protocol import Protocol
-from sfv.generation import to_frames
 from sfv.media import VIDEO_ENDINGS, at_rate, fit, stream_video
 from sfv.media.pictures import Fitted, Uint8Picture, stretch
+from sfv.media.pixels import to_frames
 from sfv.types import Frames
 
 T = TypeVar("T")

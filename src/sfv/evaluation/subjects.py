@@ -17,8 +17,9 @@ from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
 from sfv.evaluation.protocol import Protocol
 from sfv.families.base import VideoModel
-from sfv.generation import generate, to_frames
+from sfv.generation import generate
 from sfv.media import replacing
+from sfv.media.pixels import to_frames
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed import open_model
 from sfv.types import Frames

@@ -12,6 +12,7 @@ from torch import nn
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
+from sfv.families.family import PIPELINES, family
 
 if TYPE_CHECKING:
     from sfv.families.blueprints import Shapes
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
 """Models inside the package: name -> UNet sub-folder of weights/sticker."""
-
-PIPELINES = {"StableVideoDiffusionPipeline": "svd"}
-"""Pipeline class in model_index.json -> family."""
 
 
 def load(
@@ -36,14 +34,11 @@ def load(
     the same for the decoder alone: `dtype`, but bfloat16 on a CPU that computes in it (about 0.01 dB, half the time).
     Raises SfvError with one sentence if the model cannot be opened.
     """
-    from sfv.families import svd_folder
-
-    loaders = {"svd": svd_folder.load}
     name = str(model)
     folder, unet = _place(name)
     on = torch.device(device)
     kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
-    loaded = loaders[_family(folder)](folder, unet, kind, name).to(on)
+    loaded = family(_family(folder)).load(folder, unet, kind, name).to(on)
     quick = on.type == "cpu" and dtype is None and has_bf16()
     loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
     if loaded.small is not None:
@@ -55,60 +50,47 @@ def described(model: str | Path) -> "Shapes":
     """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
     from dataclasses import replace
 
-    from sfv.families import svd_folder
     from sfv.families.blueprints import Shapes
 
     name = str(model)
     if name in ("svd", "svd-xt"):
         return replace(Shapes(), frames=25 if name == "svd-xt" else 14)
     folder, unet = _place(name, ["*.json", "*/*.json"])
-    return {"svd": svd_folder.shapes}[_family(folder)](folder, unet)
+    return family(_family(folder)).shapes(folder, unet)
 
 
 def rewritten(model: VideoModel) -> VideoModel:
     """A model with its family's exact rewrites, for generation alone; the given one stays as it is."""
-    from sfv.families import svd_rewrites
-
-    return {"svd": svd_rewrites.rewritten}[model.family](model)
+    return family(model.family).rewritten(model)
 
 
 def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
     """A model whose large networks go through `wrap(stage, network)`; the given one stays as it is."""
-    from sfv.families import svd_rewrites
-
-    return {"svd": svd_rewrites.staged}[model.family](model, wrap)
+    return family(model.family).staged(model, wrap)
 
 
 def weights_hash(model: str | Path) -> str:
     """`VideoModel.hash` of a model that is not loaded; SfvError if it cannot be found."""
-    from sfv.families import svd_folder
-
     folder, unet = _place(str(model))
-    return {"svd": svd_folder.weights_hash}[_family(folder)](folder, unet)
+    return family(_family(folder)).weights_hash(folder, unet)
 
 
 def for_gpu(model: VideoModel) -> VideoModel:
     """A rewritten model with its family's GPU kernels (sfv.kernels.refusal says where they run); the given one stays
     as it is."""
-    from sfv.families import svd_kernels
-
-    return {"svd": svd_kernels.for_gpu}[model.family](model)
+    return family(model.family).for_gpu(model)
 
 
 def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
     """A model whose networks for pictures go through `wrap(stage, network)` too; the given one stays as it is."""
-    from sfv.families import svd_pictures
-
-    return {"svd": svd_pictures.staged_pictures}[model.family](model, wrap)
+    return family(model.family).staged_pictures(model, wrap)
 
 
 def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline over a model's folder, and our view of the same weights."""
-    from sfv.families.svd_stock import open_stock
-
     ours = load(model, device)
     folder, unet = _place(str(model))
-    return open_stock(folder, unet, torch.device(device)), ours
+    return family(ours.family).open_stock(folder, unet, torch.device(device)), ours
 
 
 def random_pair(

@@ -13,7 +13,7 @@ from sfv.errors import SfvError
 from sfv.families.decoder import Drawn, SmallDecoder
 from sfv.families.matte import Matte
 from sfv.settings import Defaults
-from sfv.types import Cond, Latents, Picture, Pixels, RawLatents
+from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Pixels, RawLatents
 
 
 class Codec(nn.Module, ABC):
@@ -22,14 +22,26 @@ class Codec(nn.Module, ABC):
     decode_dtype: torch.dtype | None = None
     encode_dtype: torch.dtype | None = None
     """What they compute in, where that differs from the weights (bf16 on CPUs that have it)."""
+    channels = 3
+    """Of pixels: 3 for RGB, 4 for RGBA whose colours are multiplied with alpha; all in [-1, 1]."""
+    conditioned = False
+    """Whether latents hold what changes from the clip's first frame, the picture, which `decode` then needs."""
 
     @abstractmethod
-    def encode(self, pixels: Pixels) -> Latents:
-        """Deterministic (posterior mode) scaled latents."""
+    def encode(self, pixels: AnyPixels) -> Latents:
+        """Deterministic (posterior mode) scaled latents; a conditioned codec takes the first frame for the picture."""
 
     @abstractmethod
-    def decode(self, latents: Latents, chunk: int | None = None) -> Pixels:
+    def decode(self, latents: Latents, chunk: int | None = None, picture: AnyFirst | None = None) -> AnyPixels:
         """Pixels in [-1, 1] (not clamped). `chunk` frames at a time; None decodes all frames together."""
+
+    @abstractmethod
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(f, c, h, w) of the latents of a clip; SfvError if the size cannot be made."""
+
+
+class FrameCodec(Codec):
+    """An autoencoder of frames, as SVD's: its latents hold every frame whole."""
 
     @abstractmethod
     def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
@@ -43,16 +55,22 @@ class Codec(nn.Module, ABC):
     def normalise(self, mean: Tensor, std: Tensor) -> None:
         """Fold per-channel statistics of raw latents into the weights, so that they become 0 and 1."""
 
+
+class MovingCodec(Codec):
+    """A conditioned codec, whose decoder moves the picture's own pixels and draws the rest."""
+
+    conditioned = True
+
     @abstractmethod
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(f, c, h, w) of the latents of a clip; SfvError if the size cannot be made."""
+    def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
+        """Frames, and what they are made of."""
 
 
 class Conditioner(nn.Module, ABC):
     """A picture and knobs -> Cond."""
 
     @abstractmethod
-    def embed(self, picture: Picture) -> Tensor:
+    def embed(self, picture: AnyFirst) -> Tensor:
         """The picture's semantic embedding for cross-attention, (b, tokens, channels)."""
 
     @abstractmethod
@@ -60,7 +78,7 @@ class Conditioner(nn.Module, ABC):
         """The network behind `embed`, for training it."""
 
     @abstractmethod
-    def forward(self, picture: Picture, **knobs: Any) -> Cond:
+    def forward(self, picture: AnyFirst, **knobs: Any) -> Cond:
         """Everything the denoiser is told; unknown knobs raise SfvError."""
 
     @abstractmethod
@@ -89,6 +107,7 @@ class VideoModel:
     """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash.
 
     `small` is a quicker decoder of the same latents, `matte` makes clips transparent, for models that have them.
+    Clips of a model that `loops` are one whole round: the frame after the last is the first.
     """
 
     name: str
@@ -101,6 +120,7 @@ class VideoModel:
     rho: float
     defaults: Defaults
     hash: str
+    loops: bool = False
     small: SmallDecoder | None = None
     matte: Matte | None = None
     speed: dict[str, str] = field(default_factory=dict)
@@ -124,23 +144,32 @@ class VideoModel:
             raise SfvError(f"{self.name} has no small decoder; use --decoder full, or `sfv train decoder`")
         return want or ("full" if self.small is None else "small")
 
+    @property
+    def clear(self) -> bool:
+        """Whether it makes transparent clips."""
+        return self.codec.channels == 4 or self.matte is not None
+
     def enlarges(self, decoder: str | None = None) -> bool:
         """Whether the decoder that is meant moves the picture, so that a larger one may be moved likewise."""
+        if isinstance(self.codec, MovingCodec):
+            return True
         small = None if self.decoder(decoder) == "full" else self.small
         return small is not None and small.guide is not None
 
-    def draw(self, latents: Latents, picture: Picture) -> Drawn:
-        """What the small decoder makes, and of what; in eager mode. For models that have one."""
+    def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
+        """What the decoder that moves the picture makes, and of what; in eager mode. For models that have one."""
+        if isinstance(self.codec, MovingCodec):
+            return self.codec.draw(latents, picture)
         if self.small is None:
             raise SfvError(f"{self.name} has no small decoder to draw with")
         return self.small.draw(latents, picture)
 
-    def decode(self, latents: Latents, picture: Picture | None = None, decoder: str | None = None) -> Pixels:
+    def decode(self, latents: Latents, picture: AnyFirst | None = None, decoder: str | None = None) -> AnyPixels:
         """Pixels in [-1, 1] (not clamped), by the decoder that is meant; a clip does not depend on its batch.
 
-        `picture` is what the clips were made of; a guided small decoder needs it.
+        `picture` is what the clips were made of; a guided small decoder and a conditioned codec need it.
         """
         if self.decoder(decoder) == "full" or self.small is None:
-            return self.codec.decode(latents)
+            return self.codec.decode(latents, picture=picture)
         pictures = [None] * len(latents) if picture is None else picture.split(1)
         return torch.cat([self.small(z, p) for z, p in zip(latents.split(1), pictures, strict=True)])

@@ -80,6 +80,11 @@ class Drawn(NamedTuple):
     trust: Alpha | None = None
     flow: Tensor | None = None
 
+    def wide(self) -> "Drawn":
+        """The same in float32."""
+        rest = (None if v is None else v.float() for v in self[1:])
+        return Drawn(self.frames.float(), *rest)
+
 
 class SmallDecoder(nn.Module):
     """Scaled latents (b, f, c, h, w) -> pixels in [-1, 1] (b, f, 3, h * stride, w * stride), not clamped."""
@@ -106,7 +111,7 @@ class SmallDecoder(nn.Module):
 
     def in_pieces(self, window: float) -> "SmallDecoder":
         """The same decoder, whose flow moves whole pieces of about `window` latents (families/pieces.py); SfvError."""
-        return made(self.config.model_dump() | {"window": window}, self).to(self.entry.weight)
+        return _built(self.config.model_dump() | {"window": window}, self).to(self.entry.weight)
 
     @property
     def stride(self) -> int:
@@ -171,10 +176,10 @@ def new_decoder(
     widths = (128,) * max(0, levels - 3) + (128, 96, 64)[-levels:]
     depth = (depth[0],) * max(0, levels - len(depth)) + depth[-levels:]
     sizes = {"latent_channels": latent_channels, "widths": widths, "guided": guided, "depth": depth, "joined": joined}
-    return made(sizes)
+    return _built(sizes)
 
 
-def made(sizes: dict[str, object], like: SmallDecoder | None = None) -> SmallDecoder:
+def _built(sizes: dict[str, object], like: SmallDecoder | None = None) -> SmallDecoder:
     """A decoder of these sizes, begun as another; SfvError for impossible ones."""
     try:
         decoder = SmallDecoder(DecoderConfig.model_validate(sizes))

@@ -19,7 +19,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.adapters import adapter_state, adapters, add_adapters, merge_adapters
-from sfv.families.base import Codec, Conditioner
+from sfv.families.base import Codec, Conditioner, FrameCodec
 from sfv.families.recompute import recompute
 from sfv.families.svd_folds import at_most, flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
@@ -119,7 +119,7 @@ def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
     return torch.cat([x_in, picture], dim=2)
 
 
-class SVDCodec(Codec):
+class SVDCodec(FrameCodec):
     """AutoencoderKLTemporalDecoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
 
     def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
@@ -180,7 +180,7 @@ class SVDCodec(Codec):
         out: Tensor = self.vae.decode(frames, num_frames=f).sample
         return out.unflatten(0, (b, f))
 
-    def decode(self, latents: Latents, chunk: int | None = None) -> Pixels:
+    def decode(self, latents: Latents, chunk: int | None = None, picture: Picture | None = None) -> Pixels:
         """`chunk` changes the output (temporal statistics and padding are per chunk), so None is the default.
 
         Clips are decoded one at a time: memory does not grow with the batch, and a clip does not depend on it.

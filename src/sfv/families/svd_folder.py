@@ -46,10 +46,10 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
     small, matte = folder / SMALL, folder / MATTE
     digest = weights_hash(folder, unet)
-    denoiser = SVDDenoiser(_open(UNetSpatioTemporalConditionModel, folder / unet, dtype))
-    codec = SVDCodec(_open(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
-    conditioner = SVDConditioner(_open(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
-    scheduler = _json(folder / "scheduler" / "scheduler_config.json")
+    denoiser = SVDDenoiser(open_part(UNetSpatioTemporalConditionModel, folder / unet, dtype))
+    codec = SVDCodec(open_part(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
+    conditioner = SVDConditioner(open_part(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     if scheduler.get("prediction_type") != "v_prediction" or "sigma_max" not in scheduler:
         raise SfvError(
             f"{folder / 'scheduler'} is not SVD's (v_prediction with sigma_min and sigma_max); use SVD's scheduler"
@@ -63,7 +63,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         sigma_min=float(scheduler["sigma_min"]),
         sigma_max=float(scheduler["sigma_max"]),
         rho=7.0,
-        defaults=_defaults(folder / unet, denoiser, codec),
+        defaults=read_defaults(folder / unet, _own(denoiser, codec)),
         hash=digest,
         small=load_decoder(small, dtype, *_geometry(codec)) if small.is_dir() else None,
         matte=load_matte(matte, dtype) if matte.is_dir() else None,
@@ -73,7 +73,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
 def weights_hash(folder: Path, unet: str) -> str:
     """The hash of a folder's weights, without opening them; SfvError if files are missing."""
     beside = [name for name in (SMALL, MATTE) if (folder / name).is_dir()]
-    return _hash([f for part in (unet, "vae", "image_encoder", *beside) for f in _weight_files(folder / part)])
+    return hash_of([f for part in (unet, "vae", "image_encoder", *beside) for f in weight_files(folder / part)])
 
 
 def _geometry(codec: SVDCodec) -> tuple[int, int]:
@@ -83,11 +83,11 @@ def _geometry(codec: SVDCodec) -> tuple[int, int]:
 
 def shapes(folder: Path, unet: str = "unet") -> Shapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
-    config, vae, tower = (_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
+    config, vae, tower = (read_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
     own = folder / unet / "sfv.json"
     size = (
-        _json(own)
+        read_json(own)
         if own.exists()
         else {"frames": config.get("num_frames", 14)} | dict(zip(("height", "width"), SVD_TRAINING, strict=True))
     )
@@ -109,10 +109,10 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
 
 def save_around(folder: Path, sigma_min: float, sigma_max: float) -> None:
     """Write what a folder holds beside its networks: preprocessing, noise law and, last, the index."""
-    _write(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
+    write_json(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
     sigmas = {"sigma_min": sigma_min, "sigma_max": sigma_max}
-    _write(folder / "scheduler" / "scheduler_config.json", _SCHEDULER | sigmas)
-    _write(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
+    write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER | sigmas)
+    write_json(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
@@ -156,12 +156,12 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
 
 def write_defaults(own: Defaults, folder: Path, unet: str) -> None:
     """What a denoiser is asked for when nothing is said."""
-    _write(folder / unet / "sfv.json", own.model_dump())
+    write_json(folder / unet / "sfv.json", own.model_dump())
 
 
-def _open(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+def open_part(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
     """from_pretrained, strict: no missing or unexpected weight, none that is not finite."""
-    fp16 = any(f.name.split(".")[1] == "fp16" for f in _weight_files(folder))
+    fp16 = any(f.name.split(".")[1] == "fp16" for f in weight_files(folder))
     key = "dtype" if cls is CLIPVisionModelWithProjection else "torch_dtype"
     options = {
         key: dtype,
@@ -193,7 +193,7 @@ def _settle(model: nn.Module, folder: Path) -> None:
         p.data = p.data.clone()
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of one part: the plain ones if there, else a variant's; each header checked."""
     if not folder.is_dir():
         raise SfvError(f"{folder} is missing; an SVD folder has unet, vae, image_encoder, scheduler")
@@ -212,23 +212,26 @@ def _weight_files(folder: Path) -> list[Path]:
     return plain or files
 
 
-def _defaults(folder: Path, denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
-    """sfv.json where there is one; otherwise SVD's own (576x1024 for its sample_size of 96, or none)."""
+def read_defaults(folder: Path, own: Defaults) -> Defaults:
+    """sfv.json of a UNet's folder where there is one, otherwise `own`."""
     path = folder / "sfv.json"
-    if path.exists():
-        try:
-            return Defaults(**_json(path))
-        except (ValidationError, TypeError) as error:
-            raise SfvError(
-                f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again"
-            ) from error
+    if not path.exists():
+        return own
+    try:
+        return Defaults(**read_json(path))
+    except (ValidationError, TypeError) as error:
+        raise SfvError(f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again") from error
+
+
+def _own(denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
+    """SVD's: 576x1024 for its sample_size of 96, or none."""
     config = denoiser.unet.config
     side = codec.stride * int(config.sample_size or 96)
     height, width = SVD_SIZE if config.sample_size in (96, None) else (side, side)
     return Defaults(frames=config.num_frames, height=height, width=width)
 
 
-def _hash(files: list[Path]) -> str:
+def hash_of(files: list[Path]) -> str:
     """16 hex digits over sizes, headers and first and last 4 MiB of each weight file: quick even for 9 GB."""
     digest, edge = hashlib.sha256(), 4 << 20
     for file in files:
@@ -245,11 +248,12 @@ def store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
     with quiet():
         kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
         kept.save_pretrained(folder)
-    config = _json(folder / "config.json")
-    _write(folder / "config.json", {k: v for k, v in config.items() if k != "_name_or_path"})
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {k: v for k, v in config.items() if k != "_name_or_path"})
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's folder; SfvError for anything else."""
     try:
         data = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -259,7 +263,8 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Its inverse."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n")
 
@@ -296,7 +301,7 @@ _PREPROCESSOR = {
     "do_convert_rgb": True,
 }
 
-_SCHEDULER = {
+SCHEDULER = {
     "_class_name": "EulerDiscreteScheduler",
     "prediction_type": "v_prediction",
     "use_karras_sigmas": True,

@@ -80,7 +80,7 @@ def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
         picture = _sixteen_bit(picture)
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         top = picture.convert("RGBA")
-        base = Image.new("RGBA", top.size, _colour(background))
+        base = Image.new("RGBA", top.size, colour(background))
         picture = Image.alpha_composite(base, top)
     return torch.from_numpy(np.array(picture.convert("RGB")))
 
@@ -96,7 +96,8 @@ def _sixteen_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def _colour(text: str) -> tuple[int, ...]:
+def colour(text: str) -> tuple[int, ...]:
+    """A CSS colour as opaque RGBA; SfvError for a text that is none."""
     try:
         return (*ImageColor.getrgb(text)[:3], 255)
     except ValueError as error:
@@ -105,7 +106,7 @@ def _colour(text: str) -> tuple[int, ...]:
 
 def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
     """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
-    return _fit(picture, height, width, how, lambda: _colour(background)[:3])
+    return _fit(picture, height, width, how, lambda: colour(background)[:3])
 
 
 def fit_sticker(sticker: Uint8Sticker, height: int, width: int, how: str = "pad") -> FittedSticker:

@@ -5,13 +5,13 @@ Each clock counts its model's own encoding, network calls and decoding; warming 
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from sfv.families.base import VideoModel
-from sfv.generation import Clip, Start, as_pixels, encoded, finish, to_frames
+from sfv.generation import Clip, Start, encoded, finish, made_of
 from sfv.serve.messages import clip_message, frames_message, packed
 from sfv.serve.studio import Ask, Row, Studio
 from sfv.types import Latents
@@ -56,8 +56,9 @@ class Lane:
 
 
 def preview(model: VideoModel, start: Start, x0_hat: Latents) -> torch.Tensor:
-    """What the network takes for the finished clip, decoded."""
-    return to_frames(model.decode(x0_hat, as_pixels(start.small, model), start.want.decoder))
+    """What the network takes for the finished clip, decoded at its own size and rate."""
+    small = replace(start, want=start.want.model_copy(update={"enlarge": 1, "play_fps": None}))
+    return made_of(model, x0_hat, small, 0, {}).frames
 
 
 def race(studio: Studio, ask: Ask, tell: Tell) -> None:

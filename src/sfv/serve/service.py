@@ -11,14 +11,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from sfv.errors import SfvError
-from sfv.media import fit
+from sfv.media.pictures import colour
 from sfv.serve.animator import Card, Opener
 from sfv.serve.crew import Crew
 from sfv.serve.jobs import PASSING, DatabaseError, Job, Jobs, QueueFull, sqlite_url
@@ -169,7 +168,7 @@ class Service:
         try:
             asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
             wanted = self.card.resolve(asked)
-            _known_colour(wanted.background)
+            colour(wanted.background)
         except SfvError as error:
             raise Refusal(422, "settings", str(error)) from error
         kind = order.format or ("webp" if wanted.transparent else "mp4")
@@ -299,12 +298,6 @@ class Board:
             self.waiting[key].discard(event)
             if not self.waiting[key]:
                 del self.waiting[key]
-
-
-@lru_cache(256)
-def _known_colour(background: str) -> None:
-    """SfvError for a background that is none."""
-    fit(torch.zeros(8, 8, 3, dtype=torch.uint8), 8, 8, "pad", background)
 
 
 def passing_name() -> str:

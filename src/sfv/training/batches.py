@@ -1,21 +1,20 @@
 """Latent windows with their conditions: what a denoiser's training step draws."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfv.data.encode import render
 from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
 from sfv.edm.denoiser import per_clip
-from sfv.families.base import Codec, Conditioner
+from sfv.families.base import Codec, Conditioner, FrameCodec
 from sfv.training.seeds import Rngs
 from sfv.types import Cond, Latents, Picture, Pixels
 
 
-class Draws(ABC):
+class Draws:
     """Where a denoiser's training takes clips from."""
 
     codec: Codec
@@ -26,15 +25,17 @@ class Draws(ABC):
     """What every clip is told; None for the rank of its own motion among the training clips, 0-255."""
     motion_most: float = 255
     """Clips whose rank is above this are not drawn."""
+    learns: nn.Module | None = None
+    """A network of the conditioner that learns with the denoiser: then drawn conditions carry its gradient."""
 
     @property
     def device(self) -> torch.device:
         """Where drawn clips lie."""
         return next(self.codec.parameters()).device
 
-    @abstractmethod
     def pick(self, rngs: Rngs) -> "Picked":
-        """One clip per generator, all of one shape."""
+        """One clip per generator, all of one shape; for `draw` as it stands here."""
+        raise NotImplementedError(f"{type(self).__name__} draws in its own way")
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
@@ -52,12 +53,12 @@ class Draws(ABC):
             "image_embeds": got.embeds.to(self.device),
             "added_time_ids": ids.to(self.device),
         }
-        keep = (rngs.uniform() >= drop).float().to(self.device)
-        without = self.conditioner.unconditional(cond)
-        return got.x0.to(self.device), {k: torch.where(_like(keep, v) > 0, v, without[k]) for k, v in cond.items()}
+        keep = (rngs.uniform() >= drop).to(self.device)
+        return got.x0.to(self.device), replaced(cond, self.conditioner.unconditional(cond), keep)
 
     @torch.no_grad()
     def _encode(self, pictures: Pixels) -> Tensor:
+        assert isinstance(self.codec, FrameCodec)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return self.codec.posterior(pictures)[0][:, 0].float()
 
@@ -164,5 +165,6 @@ def frame_difference(x0: Tensor) -> Tensor:
     return (x0[1:] - x0[:-1]).square().mean().sqrt()
 
 
-def _like(values: Tensor, target: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (target.dim() - 1)).expand_as(target)
+def replaced(cond: Cond, without: Cond, keep: Tensor) -> Cond:
+    """Each clip's own condition where `keep` (b,) says so, else the other."""
+    return {k: torch.where(keep.reshape(-1, *[1] * (v.dim() - 1)), v, without[k]) for k, v in cond.items()}

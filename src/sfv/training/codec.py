@@ -14,7 +14,7 @@ from sfv.data.stickers import (
     random_background,
     random_placement,
 )
-from sfv.families.base import Codec
+from sfv.families.base import FrameCodec
 from sfv.training.config import CodecTraining, PixelTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run
@@ -38,7 +38,7 @@ def draw_clips(store: ClipStore, config: PixelTraining, rng: torch.Generator) ->
     return pixels[..., y : y + config.crop, x : x + config.crop]
 
 
-def codec_loss(codec: Codec, pixels: Tensor, n: Tensor, config: CodecTraining) -> tuple[Tensor, Logs]:
+def codec_loss(codec: FrameCodec, pixels: Tensor, n: Tensor, config: CodecTraining) -> tuple[Tensor, Logs]:
     """`pixel_loss` + kl * KL(posterior || unit Gaussian)."""
     mean, log_variance = codec.posterior(pixels)
     log_variance = log_variance.float().clamp(-30, 20)
@@ -63,7 +63,7 @@ def pixel_loss(error: Tensor, config: PixelTraining) -> tuple[Tensor, Logs]:
 class CodecTask:
     """One optimiser over encoder and decoder."""
 
-    def __init__(self, codec: Codec, store: ClipStore, config: CodecTraining) -> None:
+    def __init__(self, codec: FrameCodec, store: ClipStore, config: CodecTraining) -> None:
         self.codec, self.store, self.config = codec.train(), store, config
         self.device = next(codec.parameters()).device
         muon = Muon(codec.parameters(), config.lr)
@@ -86,7 +86,7 @@ class CodecTask:
         return logs
 
 
-def train_codec(codec: Codec, store: ClipStore, config: CodecTraining, run_dir: Path) -> Codec:
+def train_codec(codec: FrameCodec, store: ClipStore, config: CodecTraining, run_dir: Path) -> FrameCodec:
     """Train (or resume) and return the averaged codec."""
     task = CodecTask(codec, store, config)
     run(task, config, run_dir, {"task": "codec", **config.model_dump()})

@@ -45,6 +45,31 @@ class CodecTraining(PixelTraining):
     kl: float = 1e-5  # weight of the KL term, per latent element
 
 
+class MotionCodecTraining(Schedule):
+    """Encoder and decoder of what changes, together."""
+
+    clips: int = Field(default=6, gt=0)  # in a batch on one rank; three frames of each
+    lr: float = 2e-3  # Muon
+    ema: float = 0.995
+    programmed: float = Field(default=0.25, ge=0, le=1)  # share of stills that a program moves as one body
+    rest: float = Field(default=0.6, ge=0, le=1)  # share of clips whose picture is the rest pose; others: any frame
+    between: float = Field(default=0.35, ge=0, le=1)  # share of clips whose middle frame lies between two latents
+    clear: float = Field(default=0.45, ge=0, le=1)  # share of transparent clips
+    noise: float = Field(default=0.4, ge=0)  # latent noise: from 0 to so much of a channel's spread, a frame
+    mse: float = 2.0  # weight of the squared error beside the absolute error
+    edges: float = 0.5  # weight of the absolute error of image gradients
+    perceptual: float = Field(default=0.5, ge=0)  # weight of LPIPS, if its weights are given
+    perceptual_from: float = Field(default=0.1, ge=0, le=1)  # share of the run before it
+    follow: float = Field(default=0.3, ge=0)  # weight of the moved picture's own error
+    smooth: float = Field(default=0.01, ge=0)  # weight of the flow's change from pixel to pixel
+    alone: float = Field(default=0.1, ge=0)  # weight of the error of what is drawn, where the mask hides it too
+    doubt: float = Field(default=0.01, ge=0)  # price of drawing instead of moving
+    doubt_from: float = Field(default=0.6, ge=0, le=1)  # share of the run before it
+    flow: float = Field(default=0.3, ge=0)  # weight of the error to optical flow, at every level
+    supervised: float = Field(default=0.3, ge=0, le=1)  # share of the run that has it
+    small: float = Field(default=1e-3, ge=0)  # weight of the latents' mean square
+
+
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec, guided by the picture."""
 

@@ -14,8 +14,8 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.decoder import Drawn, SmallDecoder, new_decoder
 from sfv.families.guide import warped
-from sfv.generation import to_frames
 from sfv.media import flow_to
+from sfv.media.pixels import to_frames
 from sfv.training.batches import VideoBatches
 from sfv.training.codec import draw_clips, pixel_loss
 from sfv.training.config import DecoderTraining, Stages
@@ -186,17 +186,17 @@ def train_decoder(
     A finished run may be ended again, with more or less trust or another window.
     """
     task: DrawTask
+    ended = decoder.in_pieces(config.window) if config.window else decoder  # what cannot be is told before the work
     if isinstance(clips, ClipStore):
         task = DecoderTask(decoder, model, clips, config)
     else:
         task = ShardDecoderTask(decoder, model, clips, config)
     run(task, config, run_dir, {"task": "decoder", **config.model_dump(exclude={"trust", "window"})})
     task.averages["decoder"].into(decoder)
-    if config.window:
-        decoder = decoder.in_pieces(config.window)
-    if decoder.guide is not None:
-        decoder.guide.lean(config.trust)
-    return decoder.eval()
+    ended.begin_as(decoder)
+    if ended.guide is not None:
+        ended.guide.lean(config.trust)
+    return ended.eval()
 
 
 def train_decoders(model: VideoModel, clips: ClipStore | VideoBatches, plan: Stages, folder: Path) -> SmallDecoder:

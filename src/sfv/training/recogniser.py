@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from sfv.data.stickers import Clip, ClipStore, by_family, over_background, random_background, random_placement
 from sfv.faults import FAULTS
-from sfv.generation import to_frames
+from sfv.media.pixels import to_frames
 from sfv.recogniser import ROW, Recogniser, prepare
 from sfv.training.config import RecogniserTraining
 from sfv.training.ema import EMA

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
-from sfv.generation import to_frames
 from sfv.media import contact_sheet, replacing, write_picture
+from sfv.media.pixels import to_frames
 from sfv.metrics import Basis, frechet_distance
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.loop import Logs

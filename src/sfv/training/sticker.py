@@ -12,7 +12,7 @@ from sfv.data.shards import Shards
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
 from sfv.families import pick_device
-from sfv.families.base import Codec, VideoModel, fingerprint
+from sfv.families.base import FrameCodec, VideoModel, fingerprint
 from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
 from sfv.families.blueprints import shapes as blueprint_shapes
 from sfv.families.decoder import save_decoder
@@ -123,6 +123,7 @@ def _recogniser(clips: ClipStore, plan: Stages, folder: Path) -> str:
 
 def _codec(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     codec = model.codec
+    assert isinstance(codec, FrameCodec)
     for i, stage in enumerate(plan):
         assert isinstance(stage, CodecTraining)
         codec = train_codec(codec.requires_grad_(True), clips, stage, folder / "runs" / "codec" / str(i))
@@ -132,7 +133,7 @@ def _codec(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> N
 
 
 @torch.no_grad()
-def latent_statistics(codec: Codec, clips: ClipStore, count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+def latent_statistics(codec: FrameCodec, clips: ClipStore, count: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     """Per-channel mean and spread of raw latents over training clips on white, one frame each."""
     train = clips.split("train")
     some = train[:: max(1, len(train) // count)]

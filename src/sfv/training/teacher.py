@@ -42,10 +42,13 @@ class TeacherTask:
         self.world = world
         batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
         shard(D.blocks(), world)
-        self.params = D.learnable()
         self.modules: dict[str, nn.Module] = {"denoiser": D}
+        self.params = D.learnable()
+        if batches.learns is not None:
+            self.modules["tower"] = batches.learns.train().requires_grad_(True)
+            self.params = [*self.params, *batches.learns.parameters()]
         self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
-        self.averages = {"denoiser": EMA(D, config.ema)}
+        self.averages = {k: EMA(m, config.ema) for k, m in self.modules.items()}
 
     def levels(self, rngs: Rngs) -> Sigma:
         """SVD's log-normal, and a small share spread evenly, so that the first sampling step is trained too."""
@@ -81,9 +84,11 @@ def train_teacher(
     run_dir: Path,
     world: World = ALONE,
 ) -> Denoiser:
-    """Train (or resume) `D` and return it with its averaged weights."""
+    """Train (or resume) `D` and return it with its averaged weights, and so the conditioner's network, if it learns."""
     blank = copy.deepcopy(D) if world.size > 1 else D
     task = TeacherTask(D, batches, config, sigmas, world)
     run(task, config, run_dir, {"task": "teacher", "sigmas": sigmas, **config.model_dump()}, world)
     task.averages["denoiser"].into(blank)
+    if batches.learns is not None:
+        task.averages["tower"].into(batches.learns)
     return blank.eval()

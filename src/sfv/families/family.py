@@ -1,0 +1,65 @@
+"""What a family of models can do with a model of it, and the one list of families."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from sfv.families.base import VideoModel
+    from sfv.families.blueprints import Shapes
+    from sfv.families.svd_stock import StockPipeline
+
+FAMILIES = {"svd": "sfv.families.svd_family", "motion": "sfv.families.motion_family"}
+"""Family -> the module that stands for it; it holds every function of `Family`."""
+
+PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}
+"""Pipeline class in model_index.json -> family."""
+
+Wrap = Callable[[str, nn.Module], Any]
+"""wrap(stage, network) -> what runs the network instead."""
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A module of functions. Each leaves the model it is given as it is."""
+
+    def load(self, folder: Path, unet: str, dtype: torch.dtype, name: str) -> "VideoModel":
+        """Open a folder; `unet` names the denoiser's sub-folder."""
+        ...
+
+    def weights_hash(self, folder: Path, unet: str) -> str:
+        """`VideoModel.hash` of a model that is not loaded."""
+        ...
+
+    def shapes(self, folder: Path, unet: str) -> "Shapes":
+        """What its configuration files say; SfvError for a family that is not counted."""
+        ...
+
+    def rewritten(self, model: "VideoModel") -> "VideoModel":
+        """With the family's exact rewrites, for generation alone."""
+        ...
+
+    def staged(self, model: "VideoModel", wrap: Wrap) -> "VideoModel":
+        """With the large networks run by what `wrap` gives."""
+        ...
+
+    def staged_pictures(self, model: "VideoModel", wrap: Wrap) -> "VideoModel":
+        """With the networks for pictures run so too."""
+        ...
+
+    def for_gpu(self, model: "VideoModel") -> "VideoModel":
+        """A rewritten model with GPU kernels."""
+        ...
+
+    def open_stock(self, folder: Path, unet: str, device: torch.device) -> "StockPipeline":
+        """The peer over the same weights: diffusers' own code, as its users call it."""
+        ...
+
+
+def family(name: str) -> Family:
+    """The module of a family."""
+    return import_module(FAMILIES[name])  # type: ignore[return-value]

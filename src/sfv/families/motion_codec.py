@@ -1,0 +1,209 @@
+"""A codec whose latents hold only what changes: every frame is encoded beside the picture, and decoded from it.
+
+The encoder sees a frame and the picture; what it says of the picture itself is taken away, so a still clip is zero. The
+decoder moves the picture by a flow (found from coarse to fine), draws the rest, and a mask says how much of each.
+Ideas: Reducio-VAE (2411.13552), CMD (2403.14148), LaMD (2304.11603).
+Flow, mask and drawn rest are those of FOMM (2003.00196).
+
+Pixels are RGBA in [-1, 1], colours multiplied with alpha: what is transparent is moved and drawn as colour is.
+"""
+
+from typing import NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from sfv.families.decoder import Drawn
+from sfv.families.warping import Flow, Maps, finer, moved, warped
+from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
+
+M = TypeVar("M", bound=nn.Module)
+RGBA = 4
+TRUST = 1.0
+"""Logit of a fresh mask: the moved picture is trusted by three quarters."""
+
+
+class MotionCodecConfig(BaseModel):
+    """Sizes of both networks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent_channels: int = Field(default=16, gt=0, le=64)
+    """Numbers at each position of a frame; a position is 16 x 16 pixels."""
+    encoder_widths: tuple[int, int, int] = (64, 128, 160)
+    """Channels at 1/4, 1/8 and 1/16 of the picture's sides."""
+    encoder_depth: tuple[int, int, int] = (1, 2, 3)
+    """Residual blocks there."""
+    widths: tuple[int, int, int, int] = (128, 96, 64, 32)
+    """Channels of the decoder at 1/16, 1/8, 1/4 and 1/2 of the picture's sides."""
+    depth: tuple[int, int, int, int] = (2, 2, 2, 2)
+    """Residual blocks there."""
+
+
+STRIDE = 16
+"""Pixels per latent, along one side."""
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1, zero: bool = False) -> nn.Conv2d:
+    """A convolution that keeps (or divides by its stride) the size of its input; `zero`: it starts at zero."""
+    layer = nn.Conv2d(inputs, outputs, size, stride, size // 2)
+    if zero:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x)))); starts as x. No norms: they would remove a frame's own mean and contrast."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = conv(width, width), conv(width, width, zero=True)
+
+    def forward(self, x: Maps) -> Maps:
+        """The same shape."""
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+def blocks(width: int, depth: int) -> nn.Sequential:
+    """`depth` residual blocks."""
+    return nn.Sequential(*(Residual(width) for _ in range(depth)))
+
+
+def channels_last(maps: Maps) -> Maps:
+    """The memory layout that convolutions are quick in."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def quick_layout(network: M) -> M:
+    """The same network with its convolutions' weights channels-last, in place."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+class MotionEncoder(nn.Module):
+    """Frame and picture -> what has changed."""
+
+    def __init__(self, config: MotionCodecConfig) -> None:
+        super().__init__()
+        widths = config.encoder_widths
+        self.entry = conv(2 * RGBA * 16, widths[0])
+        self.down = nn.ModuleList(conv(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.levels = nn.ModuleList(blocks(w, d) for w, d in zip(widths, config.encoder_depth, strict=True))
+        self.exit = conv(widths[-1], config.latent_channels)
+
+    def forward(self, frames: Maps, pictures: Maps) -> Maps:
+        """(n, 4, h, w) twice -> (n, c, h / 16, w / 16)."""
+        h = self.entry(channels_last(F.pixel_unshuffle(torch.cat([frames, pictures], 1), 4)))
+        for i, level in enumerate(self.levels):
+            h = level(h if i == 0 else self.down[i - 1](F.relu(h)))
+        return self.exit(F.relu(h))
+
+
+class Pyramid(nn.Module):
+    """A picture's features at 1/4, 1/8 and 1/16 of its sides; from the coarsest on."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        """`widths` from the coarsest on."""
+        super().__init__()
+        fine = widths[::-1]
+        self.entry = conv(RGBA * 16, fine[0])
+        self.down = nn.ModuleList(conv(a, b, stride=2) for a, b in zip(fine, fine[1:], strict=False))
+        self.levels = nn.ModuleList(Residual(w) for w in fine)
+
+    def forward(self, pictures: Maps) -> list[Maps]:
+        """(b, 4, h, w) -> maps."""
+        maps = [self.levels[0](self.entry(channels_last(F.pixel_unshuffle(pictures, 4))))]
+        for down, level in zip(self.down, self.levels[1:], strict=True):
+            maps.append(level(down(F.relu(maps[-1]))))
+        return [F.relu(m) for m in maps[::-1]]
+
+
+class Learning(NamedTuple):
+    """What was drawn everywhere (b * f, 4, h, w), before the mask, and the flow after each level (b * f, 2, y, x)."""
+
+    drawn: Maps
+    flows: list[Flow]
+
+
+class MotionDecoder(nn.Module):
+    """Picture and what changes -> flow, mask and drawn rest, put together."""
+
+    def __init__(self, config: MotionCodecConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        *coarse, fine = widths
+        self.pyramid = Pyramid(tuple(coarse))
+        self.entry = conv(config.latent_channels, widths[0])
+        self.join = nn.ModuleList(conv(w, w, 1) for w in coarse)
+        """The picture's features, mixed before they are moved: that is the same and is done once a clip."""
+        self.see = nn.ModuleList(conv(2, w) for w in coarse[1:])
+        """The flow so far."""
+        self.narrow = nn.ModuleList(conv(a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.levels = nn.ModuleList(blocks(w, d) for w, d in zip(widths, config.depth, strict=True))
+        self.flow = nn.ModuleList(conv(w, 2, zero=True) for w in widths)
+        self.look = conv(RGBA * 4, fine)
+        """The moved picture, before what is drawn and where is decided."""
+        self.exit = conv(fine, RGBA * 4 + 4)
+        with torch.no_grad():
+            self.exit.weight[RGBA * 4 :] = 0
+            self.exit.bias[RGBA * 4 :] = TRUST  # type: ignore[index]
+
+    def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Drawn, Learning]:
+        """Frames with what they are made of (b, f, ...), and what training looks at besides."""
+        b = len(z)
+        features = self.pyramid(pictures.to(z.dtype))
+        h, flows = self.entry(channels_last(z.flatten(0, 1))), list[Flow]()
+        for i, level in enumerate(self.levels[:-1]):
+            h = level(self._joined(i, h, features, flows))
+            flows.append(self._more(i, h, flows))
+        h = F.interpolate(self.narrow[-1](h), scale_factor=2)
+        flows.append(self._more(len(self.flow) - 1, h, flows))
+        whole = finer(flows[-1])
+        there = moved(pictures, whole)
+        h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there, 2).to(h.dtype))))
+        drawn, trust = self.exit(F.relu(h)).float().split([RGBA * 4, 4], 1)
+        drawn, trust = F.pixel_shuffle(drawn, 2), F.pixel_shuffle(trust, 2).sigmoid()
+        parts = (drawn + trust * (there - drawn), there, trust, whole)
+        return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows)
+
+    def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:
+        """Level i's input with the picture's features, moved by the flow so far."""
+        seen = self.join[i](features[i])
+        if i == 0:
+            return h + seen.repeat_interleave(len(h) // len(seen), 0)
+        flow = finer(flows[-1])
+        h = F.interpolate(self.narrow[i - 1](h), scale_factor=2) + self.see[i - 1](flow.to(h.dtype))
+        return h + channels_last(warped(seen, flow).to(h.dtype))
+
+    def _more(self, i: int, h: Maps, flows: list[Flow]) -> Flow:
+        """The flow so far, corrected by level i."""
+        more: Tensor = self.flow[i](F.relu(h)).float()
+        return finer(flows[-1]) + more if flows else more
+
+
+class MotionNetworks(nn.Module):
+    """Encoder and decoder of one set of latents, and the latents' spread."""
+
+    def __init__(self, config: MotionCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = MotionEncoder(config), MotionDecoder(config)
+        self.register_buffer("std", torch.ones(config.latent_channels))
+        self.std: Tensor
+
+    def changes(self, clips: RgbaPixels, pictures: RgbaPicture) -> RawLatents:
+        """What the encoder says of every frame, less what it says of the picture: zero where a frame is the picture."""
+        b, f = clips.shape[:2]
+        frames = torch.cat([clips, pictures[:, None]], 1).flatten(0, 1)
+        said = self.encoder(frames, pictures.repeat_interleave(f + 1, 0)).float().unflatten(0, (b, f + 1))
+        return said[:, :-1] - said[:, -1:]
+
+    def encode(self, clips: RgbaPixels, pictures: RgbaPicture) -> Latents:
+        """The same, of unit spread."""
+        return self.changes(clips, pictures) / self.std[:, None, None]
+
+    def draw(self, latents: Latents, pictures: RgbaPicture) -> Drawn:
+        """Frames of latents of unit spread, with what they are made of."""
+        return self.decoder(latents * self.std[:, None, None], pictures)[0]

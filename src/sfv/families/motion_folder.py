@@ -1,0 +1,92 @@
+"""Models of whole loops on disk: model_index.json with the noise levels, codec, picture_tower and UNet sub-folders.
+
+UNet folders are in diffusers' layout, each with the defaults of that denoiser in `sfv.json`; the other parts are a
+config.json and one safetensors file. Only safetensors and JSON are ever opened.
+"""
+
+from pathlib import Path
+
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.motion import MotionCodec, MotionConditioner, PictureTower, TowerConfig
+from sfv.families.motion_codec import MotionCodecConfig, MotionNetworks
+from sfv.families.side_parts import load_side_part, save_side_part
+from sfv.families.svd import SVDDenoiser
+from sfv.families.svd_folder import hash_of, open_part, read_defaults, read_json, store, weight_files, write_json
+from sfv.settings import Defaults
+
+PIPELINE = "SfvMotionPipeline"
+CODEC, TOWER = "codec", "picture_tower"
+
+
+class Index(BaseModel):
+    """model_index.json."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sigma_min: float = Field(gt=0)
+    sigma_max: float = Field(gt=0)
+
+
+def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
+    """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
+    try:
+        index = Index(**read_json(folder / "model_index.json"))
+    except ValidationError as error:
+        reason = str(error).splitlines()[1]
+        raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
+    digest = weights_hash(folder, unet)
+    denoiser = SVDDenoiser(open_part(UNetSpatioTemporalConditionModel, folder / unet, dtype))
+    networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
+    tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
+    config, told = denoiser.unet.config, tower.config
+    wanted = networks.config.latent_channels + told.channels, told.token
+    if (config.in_channels, config.cross_attention_dim) != wanted:
+        raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
+    side = 16 * int(config.sample_size or 8)
+    own = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
+    return VideoModel(
+        name=name,
+        family="motion",
+        denoiser=denoiser,
+        codec=MotionCodec(networks),
+        conditioner=MotionConditioner(tower),
+        sigma_min=index.sigma_min,
+        sigma_max=index.sigma_max,
+        rho=7.0,
+        defaults=read_defaults(folder / unet, own),
+        hash=digest,
+        loops=True,
+    )
+
+
+def weights_hash(folder: Path, unet: str) -> str:
+    """The hash of a folder's weights, without opening them; SfvError if files are missing."""
+    return hash_of([f for part in (unet, CODEC, TOWER) for f in weight_files(folder / part)])
+
+
+def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
+    """Write the layout; `dtype` casts the stored weights (the model itself is untouched)."""
+    save_denoiser(model, folder, unet, dtype)
+    assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
+    save_side_part(model.codec.networks, model.codec.networks.config, folder / CODEC, dtype)
+    save_side_part(model.conditioner.tower, model.conditioner.tower.config, folder / TOWER, dtype)
+    sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+    write_json(folder / "model_index.json", {"_class_name": PIPELINE, **sigmas})
+
+
+def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
+    """Write one UNet sub-folder with its defaults."""
+    assert isinstance(model.denoiser, SVDDenoiser)
+    store(model.denoiser.unet, folder / unet, dtype)
+    write_json(folder / unet / "sfv.json", model.defaults.model_dump())
+
+
+def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a trained folder anew in `dtype`: its student, if there is one, and its teacher; runs stay behind."""
+    for unet in [u for u in ("unet", "teacher") if (folder / u).is_dir()]:
+        save(load(folder, unet, dtype, str(folder)), out, unet, dtype)

@@ -1,0 +1,74 @@
+"""What our speed is measured against for models of whole loops: diffusers' UNet class and scheduler in plain PyTorch.
+
+The same weights, in the order that diffusers' StableVideoDiffusionPipeline works: guided pairs in one batch, float32 on
+a CPU. Nothing of ours but the codec's and the tower's networks as they were trained.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+from torch import Tensor
+
+from sfv.families.clocks import clocked
+from sfv.families.motion import MotionCodec, MotionConditioner
+from sfv.families.motion_folder import load
+from sfv.families.svd_folder import SCHEDULER, quiet
+from sfv.families.svd_stock import StockPipeline
+from sfv.media.pictures import Uint8Picture
+from sfv.media.pixels import as_layers, laid_over
+from sfv.settings import Defaults
+from sfv.types import Frames
+
+
+class MotionStock(StockPipeline):
+    """The peer of a model of whole loops."""
+
+    def __init__(self, folder: Path, unet: str, device: torch.device) -> None:
+        kind = torch.float32 if device.type == "cpu" else torch.float16
+        with quiet():
+            network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
+        self.unet: Any = network.to(device, kind).eval()
+        model = load(folder, unet, kind, str(folder)).to(device)
+        assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
+        self.codec, self.conditioner, self.device, self.kind = model.codec, model.conditioner, device, kind
+        sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
+        self.scheduler: Any = EulerDiscreteScheduler.from_config(SCHEDULER | sigmas)
+
+    @torch.no_grad()
+    def animate(self, picture: Uint8Picture, own: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
+        """Frames, network calls (a guided pair counts as two) and seconds by stage."""
+        parts = {"unet": self.unet, "picture": self.conditioner.tower, "decode": self.codec.networks.decoder}
+        first, guided = as_layers(picture, self.device).to(self.kind), own.guidance > 1
+        with clocked(parts, self.device) as spent:
+            cond = self.conditioner(first, fps=own.fps, motion=own.motion)
+            shape = self.codec.latent_shape(own.frames, own.height, own.width)
+            noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed)).to(self.device, self.kind)
+            latents = self._denoised(noise, cond, own, guided)
+            latents[:, 0] = 0
+            frames = laid_over(self.codec.networks.draw(latents, first).frames)
+        return frames, own.steps * (2 if guided else 1), spent
+
+    def _denoised(self, noise: Tensor, cond: dict[str, Tensor], own: Defaults, guided: bool) -> Tensor:
+        """The pipeline's loop; a round has no later frames, so guidance is the same for all."""
+        self.scheduler.set_timesteps(own.steps, device=self.device)
+        x = noise * self.scheduler.init_noise_sigma
+        token, map_, ids = (cond[k].to(self.kind) for k in ("image_embeds", "image_latents", "added_time_ids"))
+        beside = map_[:, None].expand(-1, own.frames, -1, -1, -1)
+        if guided:
+            token, beside = (torch.cat([torch.zeros_like(v), v]) for v in (token, beside))
+            ids = torch.cat([ids, ids])
+        for t in self.scheduler.timesteps:
+            both = self.scheduler.scale_model_input(torch.cat([x, x]) if guided else x, t)
+            out = self.unet(torch.cat([both, beside], 2), t, token, ids, return_dict=False)[0]
+            if guided:
+                without, with_ = out.chunk(2)
+                out = without + own.guidance * (with_ - without)
+            x = self.scheduler.step(out, t, x).prev_sample
+        return x
+
+
+def open_stock(folder: Path, unet: str, device: torch.device) -> MotionStock:
+    """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
+    return MotionStock(folder, unet, device)
