@@ -161,7 +161,7 @@ def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, secon
     return Clip(frames, latents, still.large, want, calls, seconds, still.large_sticker, alpha, start.mask)
 
 
-def at_times(model: VideoModel, latents: Latents, want: Settings) -> Latents:
+def at_times(model: VideoModel, latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
     """Latents of the frames that are played: those of a loop, or what lies between them around the round."""
     if want.play_fps is None or not model.loops:
         return latents
@@ -175,7 +175,7 @@ def played(frames: int, fps: float, play_fps: float) -> int:
     return max(2, round(frames * play_fps / fps))
 
 
-def around(latents: Latents, at: Float[Tensor, " n"]) -> Latents:
+def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y x"]:
     """A loop's latents at any places around the round, in frames: linear between neighbours, the last and the first
     among them."""
     f = latents.shape[1]

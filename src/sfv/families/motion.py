@@ -190,7 +190,7 @@ TINY_MOTION = MotionSizes(
     tower=TowerConfig(widths=(16, 16, 8), channels=8, token=32),
     unet=(32, 64),
     time_embed=32,
-    size=32,
+    size=64,
     frames=4,
 )
 """For tests."""

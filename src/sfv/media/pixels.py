@@ -24,7 +24,12 @@ def as_layers(picture: AnyPicture, device: torch.device | str = "cpu") -> RgbaPi
 
 
 def to_frames(pixels: Tensor) -> Frames:
-    """(1, f, 3, h, w) in [-1, 1] -> uint8 on the CPU; rounding happens before the one copy."""
+    """(1, f, 3, h, w) in [-1, 1] -> uint8 on the CPU."""
+    return _on_cpu(pixels)
+
+
+def _on_cpu(pixels: Tensor) -> Tensor:
+    """(1, f, c, h, w) -> uint8 (f, h, w, c); rounding happens before the one copy."""
     levels = (pixels[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     levels = levels.permute(0, 2, 3, 1).contiguous()
     if not levels.is_cuda:
@@ -41,4 +46,9 @@ def laid_over(layers: Float[Tensor, "1 f 4 h w"], colour: tuple[int, ...] = (255
 
 def opacity(layers: Float[Tensor, "1 f 4 h w"]) -> Opacity:
     """Their alpha."""
-    return to_frames(layers[:, :, 3:])
+    return _on_cpu(layers[:, :, 3:])
+
+
+def shown(pixels: Tensor) -> Frames:
+    """(1, f, 3 or 4, h, w) as a contact sheet shows it: transparency over white."""
+    return laid_over(pixels) if pixels.shape[2] == 4 else to_frames(pixels)

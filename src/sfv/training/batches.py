@@ -11,7 +11,10 @@ from sfv.data.stickers import ClipStore
 from sfv.edm.denoiser import per_clip
 from sfv.families.base import Codec, Conditioner, FrameCodec
 from sfv.training.seeds import Rngs
-from sfv.types import Cond, Latents, Picture, Pixels
+from sfv.types import AnyPixels, Cond, Latents, Picture, Pixels
+
+PICTURE = "picture"
+"""Key of a drawn cond under which the picture itself lies, for those who look at clips; no denoiser reads it."""
 
 
 class Draws:
@@ -32,6 +35,10 @@ class Draws:
     def device(self) -> torch.device:
         """Where drawn clips lie."""
         return next(self.codec.parameters()).device
+
+    def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
+        """Pixels of latents that were made under a drawn condition."""
+        return self.codec.decode(latents.float(), picture=cond.get(PICTURE))
 
     def pick(self, rngs: Rngs) -> "Picked":
         """One clip per generator, all of one shape; for `draw` as it stands here."""
@@ -84,6 +91,10 @@ class VideoBatches(Draws):
         order = flows.argsort(stable=True).argsort().float()
         self.motion = order * 255 / max(1, len(order) - 1)
 
+    def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
+        """Pixels of latents that were made under a drawn condition."""
+        return self.codec.decode(latents.float(), picture=cond.get(PICTURE))
+
     def pick(self, rngs: Rngs) -> Picked:
         """A size by its share of clips, the same on all ranks, then clips evenly."""
         calm = [[i for i in g if self.motion[i] <= self.motion_most] for g in self.groups]
@@ -129,6 +140,10 @@ class Batches(Draws):
     def motion_rank(self, x0: Tensor) -> float:
         """0-255: where this window's motion ranks."""
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
+
+    def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
+        """Pixels of latents that were made under a drawn condition."""
+        return self.codec.decode(latents.float(), picture=cond.get(PICTURE))
 
     def pick(self, rngs: Rngs) -> Picked:
         """Windows drawn one by one."""

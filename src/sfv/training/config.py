@@ -1,6 +1,7 @@
 """Typed configurations and presets of every training task; knows pydantic alone."""
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -58,7 +59,8 @@ class MotionCodecTraining(Schedule):
     noise: float = Field(default=0.4, ge=0)  # latent noise: from 0 to so much of a channel's spread, a frame
     mse: float = 2.0  # weight of the squared error beside the absolute error
     edges: float = 0.5  # weight of the absolute error of image gradients
-    perceptual: float = Field(default=0.5, ge=0)  # weight of LPIPS, if its weights are given
+    lpips: Path | None = None  # folder of lpips_alexnet.safetensors (runs/feature_weights.py); without, no such loss
+    perceptual: float = Field(default=0.5, ge=0)  # weight of LPIPS
     perceptual_from: float = Field(default=0.1, ge=0, le=1)  # share of the run before it
     follow: float = Field(default=0.3, ge=0)  # weight of the moved picture's own error
     smooth: float = Field(default=0.01, ge=0)  # weight of the flow's change from pixel to pixel
@@ -68,6 +70,20 @@ class MotionCodecTraining(Schedule):
     flow: float = Field(default=0.3, ge=0)  # weight of the error to optical flow, at every level
     supervised: float = Field(default=0.3, ge=0, le=1)  # share of the run that has it
     small: float = Field(default=1e-3, ge=0)  # weight of the latents' mean square
+
+
+class MotionDecoderTraining(MotionCodecTraining):
+    """Its decoder alone, on what the teacher makes of noised latents."""
+
+    clips: int = Field(default=2, gt=0)  # in a batch on one rank
+    frames: int = Field(default=4, gt=0)  # of each that are drawn
+    lr: float = 6e-4  # Muon
+    restored: float = Field(default=0.65, ge=0, le=1)  # share of clips that the denoiser has answered
+    sigmas: tuple[float, float] = (0.3, 5.0)  # from which noise levels
+    doubt: float = Field(default=0.06, ge=0)
+    doubt_from: float = 0.0
+    perceptual_from: float = 0.0
+    supervised: float = 0.0
 
 
 class DecoderTraining(PixelTraining):
@@ -139,6 +155,8 @@ class ClipTraining(Schedule):
 
 class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
+
+    programmed: float = Field(default=0.0, ge=0, le=1)  # share of stills moved by a program; for models of whole loops
 
     frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
     lr: float = 1.5e-3  # Muon
@@ -263,6 +281,12 @@ SVD_DECODER = (
 """Copies the codec's own decoder on crops: frames first, then guided by the first of them. Not yet run at full size."""
 
 
+def _loop_teacher(**changes: Any) -> TeacherTraining:
+    """A teacher of whole loops: more noise than for frames, since loops hold the same motion many times over."""
+    shared = {"p_mean": 0.8, "p_std": 1.5, "wide": 0.15, "drop": 0.1, "warmup": 60, "decay_from": 0.5}
+    return TeacherTraining(**(shared | {"programmed": 0.2} | changes))
+
+
 def _rival(**changes: Any) -> StudentTraining:
     """What the adversarial recipes that are compared share: one budget, one discriminator, nothing beside the paper."""
     shared = {"steps": 160, "clips": 2, "lr": 2e-5, "lr_heads": 3e-3, "head_start": 40}
@@ -276,9 +300,31 @@ def _plus(**changes: Any) -> StudentTraining:
 
 
 PRESETS: dict[str, dict[str, Stages]] = {
-    # two CPU cores, about three hours in all
+    # the embedded model, on two CPU cores: hours (torchrun --nproc-per-node 2 ... --threads 1)
     "sticker-cpu": {
         "recogniser": (RecogniserTraining(steps=500),),
+        "codec": (MotionCodecTraining(steps=2000, warmup=50, decay_from=0.5),),
+        "teacher": (_loop_teacher(steps=3000, clips=8),),
+        "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255),),
+        "decoder": (MotionDecoderTraining(steps=1500, warmup=20, decay_from=0.3),),
+    },
+    # the same on one 80 GB GPU, minutes; not yet measured
+    "sticker-gpu": {
+        "recogniser": (RecogniserTraining(steps=8000, clips=48),),
+        "codec": (MotionCodecTraining(steps=6000, clips=64, warmup=100, decay_from=0.5, supervised=0.1),),
+        "teacher": (_loop_teacher(steps=12000, clips=64, ema=0.9995),),
+        "student": (_plus(steps=6000, clips=16, lora=64, head_start=200, ema=0.998, differences=False),),
+        "decoder": (MotionDecoderTraining(steps=4000, clips=16, warmup=50, decay_from=0.3),),
+    },
+    # seconds, for tests: proves the path of whole loops, teaches nothing
+    "loops-debug": {
+        "codec": (MotionCodecTraining(steps=3, clips=2, programmed=0.0),),
+        "teacher": (TeacherTraining(steps=2, clips=2), TeacherTraining(steps=3, clips=2)),
+        "student": (StudentTraining(steps=4, clips=2, head_start=2),),
+        "decoder": (MotionDecoderTraining(steps=2, frames=2, programmed=0.0),),
+    },
+    # a small SVD-architecture model from nothing (codec of frames, 14 frames), two CPU cores, about three hours in all
+    "svd-small-cpu": {
         "codec": (
             CodecTraining(steps=2200, clips=12, crop=64, warmup=50),
             CodecTraining(
@@ -310,9 +356,8 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     # half the small decoder's arithmetic, from a trained one: 15 minutes of one CPU core
     "slim-decoder": {"decoder": (SLIM,)},
-    # one 80 GB GPU, minutes; not yet measured
-    "sticker-gpu": {
-        "recogniser": (RecogniserTraining(steps=8000, clips=48),),
+    # the same on one 80 GB GPU, minutes; not yet measured
+    "svd-small-gpu": {
         "codec": (
             CodecTraining(steps=6000, clips=96, crop=64, warmup=100),
             CodecTraining(

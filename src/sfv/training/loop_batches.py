@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from sfv.data.loops import Loop, LoopSource, random_look
 from sfv.families.base import Codec, Conditioner
 from sfv.media import replacing
-from sfv.training.batches import Draws, frame_difference, replaced
+from sfv.training.batches import PICTURE, Draws, frame_difference, replaced
 from sfv.training.seeds import Rngs, generator
-from sfv.types import Cond, Latents
+from sfv.types import Cond, Latents, RgbaPixels
 
 RANKED = 400
 """Loops over which a motion's rank is taken."""
@@ -47,13 +47,19 @@ class LoopBatches(Draws):
                 beside.write_text(json.dumps([round(float(v), 5) for v in ranks]))
         self.ranks = torch.tensor(json.loads(kept.read_text()))
 
-    def motion_rank(self, x0: Latents) -> float:
+    def motion_rank(self, x0: Tensor) -> float:
         """0-255: where one loop's motion ranks."""
         assert self.ranks is not None, "rank_motion comes first"
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
+        _, x0, cond = self.with_pixels(rngs)
+        keep = (rngs.uniform() >= drop).to(self.device)
+        return x0, replaced(cond, self.conditioner.unconditional(cond), keep)
+
+    def with_pixels(self, rngs: Rngs) -> tuple[RgbaPixels, Latents, Cond]:
+        """The loops' frames too."""
         drawn = [self._calm(rng) for rng in rngs.each]
         clips, loops = (list(v) for v in zip(*drawn, strict=True))
         pixels = torch.stack(clips).to(self.device)
@@ -66,8 +72,7 @@ class LoopBatches(Draws):
         with torch.set_grad_enabled(self.learns is not None and torch.is_grad_enabled()):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 cond = self.conditioner(pixels[:, 0], **told)
-        keep = (rngs.uniform() >= drop).to(self.device)
-        return x0, replaced(cond, self.conditioner.unconditional(cond), keep)
+        return pixels, x0, cond | {PICTURE: pixels[:, 0]}
 
     @torch.no_grad()
     def _encoded(self, pixels: Tensor) -> Latents:
@@ -89,5 +94,6 @@ class LoopBatches(Draws):
         look = random_look(self.source.store.size, rng, self.clear)
         return look(loop.frames(times)) * 2 - 1, loop
 
-    def _latents(self, rng: torch.Generator) -> Latents:
+    def _latents(self, rng: torch.Generator) -> Tensor:
+        """One loop's, (f, c, y, x)."""
         return self._encoded(self._one(rng)[0][None])[0]

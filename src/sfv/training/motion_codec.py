@@ -88,6 +88,46 @@ def flow_error(flows: list[Flow], whole: Flow, known: Flow, sure: Tensor) -> Ten
     return total
 
 
+def reconstruction_loss(
+    drawn: Drawn,
+    learning: Learning,
+    pictures: RgbaPicture,
+    frames: RgbaPixels,
+    share: float,
+    rngs: Rngs,
+    config: MotionCodecTraining,
+    perceptual: Perceptual | None,
+) -> tuple[Tensor, Logs]:
+    """`pixel_error` of the frames, LPIPS over a random colour, and prices on the moved picture's error, on the flow's
+    bends, on drawing, and on what is drawn alone; `share` of the run is over."""
+    true = frames.flatten(0, 1)
+    assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
+    made, whole = drawn.frames.flatten(0, 1), drawn.flow.flatten(0, 1)
+    error = made - true
+    astray, alone = ((v - true).abs().mean() for v in (drawn.moved.flatten(0, 1), learning.drawn))
+    bends = torch.stack([whole.diff(dim=d).abs().mean() for d in (-1, -2)]).sum()
+    drawing = (1 - drawn.trust).mean()
+    loss = pixel_error(error, config) + config.follow * astray + config.smooth * bends + config.alone * alone
+    loss = loss + (config.doubt if share >= config.doubt_from else 0.0) * drawing
+    seen = torch.zeros(())
+    if perceptual is not None and share >= config.perceptual_from:
+        seen = looks_unlike(made, true, rngs, perceptual)
+        loss = loss + config.perceptual * seen
+    if share < config.supervised:
+        loss = loss + config.flow * flow_error(learning.flows, whole, *known_flow(frames, pictures)) / FAR
+    logs = {"psnr": float(-10 * (error.detach().square().mean() / 4).log10())}
+    logs |= {"alpha": float(error[:, 3].detach().abs().mean()) / 2, "trust": 1 - float(drawing.detach())}
+    return loss, logs | {k: float(v.detach()) for k, v in (("astray", astray), ("alone", alone), ("lpips", seen))}
+
+
+def looks_unlike(made: Tensor, true: Tensor, rngs: Rngs, perceptual: Perceptual) -> Tensor:
+    """LPIPS of frames (n, 4, h, w) laid over one random colour a clip."""
+    ground = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).repeat_interleave(len(made) // len(rngs), 0)
+    a, b = (composited(v, ground[:, :, None, None]) for v in (made, true))
+    with torch.autocast("cpu", torch.bfloat16):
+        return perceptual(a, b)
+
+
 class MotionCodecTask:
     """One optimiser over encoder and decoder."""
 
@@ -114,7 +154,7 @@ class MotionCodecTask:
         with torch.autocast("cpu", torch.bfloat16):
             z = self._latents(frames, pictures, near, rngs)
             drawn, learning = self.networks.decoder(z, pictures)
-        loss, logs = self._loss(drawn, learning, pictures, frames, share, rngs)
+        loss, logs = reconstruction_loss(drawn, learning, pictures, frames, share, rngs, self.config, self.perceptual)
         loss = loss + self.config.small * z.square().mean()
         loss.backward()
         norm = update(self.params, self.optimizers["codec"], self.world, self.config.clip)
@@ -137,40 +177,6 @@ class MotionCodecTask:
         fresh = bool((self.networks.std == 1).all())
         self.networks.std.lerp_(now, 1.0 if fresh else 0.01)
 
-    def _loss(
-        self, drawn: Drawn, learning: Learning, pictures: RgbaPicture, frames: RgbaPixels, share: float, rngs: Rngs
-    ) -> tuple[Tensor, Logs]:
-        config, true = self.config, frames.flatten(0, 1)
-        assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
-        made, whole = drawn.frames.flatten(0, 1), drawn.flow.flatten(0, 1)
-        error = made - true
-        astray = (drawn.moved.flatten(0, 1) - true).abs().mean()
-        bends = torch.stack([whole.diff(dim=d).abs().mean() for d in (-1, -2)]).sum()
-        drawing = (1 - drawn.trust).mean()
-        alone = (learning.drawn - true).abs().mean()
-        loss = pixel_error(error, config) + config.follow * astray + config.smooth * bends + config.alone * alone
-        if share >= config.doubt_from:
-            loss = loss + config.doubt * drawing
-        logs = {"psnr": float(-10 * (error.detach().square().mean() / 4).log10())}
-        logs |= {
-            "alpha": float(error[:, 3].detach().abs().mean()) / 2,
-            "astray": float(astray.detach()),
-            "alone": float(alone.detach()),
-        }
-        logs |= {"trust": 1 - float(drawing.detach())}
-        if self.perceptual is not None and share >= config.perceptual_from:
-            ground = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).repeat_interleave(frames.shape[1], 0)
-            a, b = (composited(v, ground[:, :, None, None]) for v in (made, true))
-            with torch.autocast("cpu", torch.bfloat16):
-                seen = self.perceptual(a, b)
-            loss = loss + config.perceptual * seen
-            logs["lpips"] = float(seen.detach())
-        else:
-            logs["lpips"] = 0.0
-        if share < config.supervised:
-            loss = loss + config.flow * flow_error(learning.flows, whole, *known_flow(frames, pictures)) / FAR
-        return loss, logs
-
 
 class Spread(nn.Module):
     """The latents' running spread as something that a checkpoint keeps."""
@@ -191,6 +197,6 @@ def train_motion_codec(
 ) -> MotionNetworks:
     """Train (or resume) and return the averaged networks."""
     task = MotionCodecTask(networks, source, config, perceptual, world)
-    run(task, config, run_dir, {"task": "motion-codec", **config.model_dump()}, world)
+    run(task, config, run_dir, {"task": "motion-codec", **config.model_dump(mode="json")}, world)
     task.averages["codec"].into(networks)
     return networks.eval()

@@ -38,6 +38,11 @@ class World:
         """Whether this rank writes files and bars."""
         return self.rank == 0
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
 
 ALONE = World()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
 from sfv.media import contact_sheet, replacing, write_picture
-from sfv.media.pixels import to_frames
+from sfv.media.pixels import shown
 from sfv.metrics import Basis, frechet_distance
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.loop import Logs
@@ -69,9 +69,9 @@ class Samples:
 
     def _draw(self, made: list[Latents], picture: Path) -> None:
         rows = []
-        for i, (x, (x0, *_)) in enumerate(zip(made[:SHOWN], self.clips, strict=False)):
+        for i, (x, (x0, cond, _)) in enumerate(zip(made[:SHOWN], self.clips, strict=False)):
             for name, latents in (("real", x0), ("one call", x)):
-                rows.append((f"{i}: {name}", to_frames(self.batches.codec.decode(latents.float()))))
+                rows.append((f"{i}: {name}", shown(self.batches.decode(latents, cond))))
         picture.parent.mkdir(parents=True, exist_ok=True)
         write_picture(contact_sheet(rows), picture)
 

@@ -33,6 +33,7 @@ from sfv.training.config import (
     stages,
 )
 from sfv.training.decoder import train_decoders
+from sfv.training.loops import is_loops, train_loops
 from sfv.training.matte import train_matte
 from sfv.training.parallel import Mode, join
 from sfv.training.picture_encoder import train_picture_encoder
@@ -69,9 +70,12 @@ def train_part(
     if is_videos(store):
         train_on_videos(part, store, folder, plan, init, device, world)
         return f"{folder}: {part} trained"
-    if world.size > 1:
-        raise SfvError(f"{store} is a clip store, which one process trains on; start without torchrun")
     clips = ClipStore(store)
+    if part != "recogniser" and is_loops(preset, init or folder):
+        train_loops(part, clips, folder, plan, init, pick_device(device), world)
+        return f"{folder}: {part} trained"
+    if world.size > 1:
+        raise SfvError(f"{store} is a clip store, which one process trains this part on; start without torchrun")
     if part == "recogniser":
         return _recogniser(clips, plan, folder)
     blueprint = replace(TINY, size=clips.size) if preset == "debug" else STICKER
