@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from sfv.generation import Clip, Watch
+from sfv.limits import ModelLimits
 from sfv.media import fit
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.serve.animator import Card
@@ -29,7 +30,9 @@ HANG = 667
 """A job with this seed never ends."""
 STEP = 0.02
 """Seconds of a quick animator's step."""
-CARD = Card("quick", "0" * 16, Defaults(frames=4, height=32, width=32, steps=1, guidance=1), 8, True, True, True, 2)
+OWN = Defaults(frames=4, height=32, width=32, steps=1, guidance=1)
+LIMITS = ModelLimits("quick", OWN, 8, decoders=("small", "full"), enlarging=("small",), clear=True)
+CARD = Card("0" * 16, LIMITS, 2)
 
 
 class QuickAnimator:

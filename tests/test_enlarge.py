@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageSequence
-from serving import CARD
+from serving import CARD, LIMITS
 from test_decoder import shaken
 
 import sfv
@@ -92,12 +92,12 @@ def test_an_enlarged_clip_is_replayed(tmp_path: Path) -> None:
 
 def test_what_cannot_be_enlarged_is_one_sentence(tiny: VideoModel, guided: VideoModel) -> None:
     picture = as_uint8(patches(64))
-    with pytest.raises(SfvError, match="enlarge 2: only a small decoder that is guided"):
+    with pytest.raises(SfvError, match="enlarge 2: only a decoder that moves"):
         sfv.generate(tiny, picture, enlarge=2)
     with pytest.raises(SfvError, match="enlarge 2: only"):
         sfv.generate(guided, picture, enlarge=2, decoder="full")
     with pytest.raises(SfvError, match="too much for one clip"):
         sfv.generate(sfv.load(), picture, enlarge=8, frames=200, height=1024, width=1024)
     with pytest.raises(SfvError, match="enlarge 2: only"):
-        replace(CARD, enlarges=False).resolve(Settings(enlarge=2))
+        replace(CARD, limits=replace(LIMITS, enlarging=())).resolve(Settings(enlarge=2))
     assert CARD.resolve(Settings(enlarge=2)).enlarge == 2

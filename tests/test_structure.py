@@ -12,6 +12,7 @@ FLOORS = {
     "types": 0,
     "counting": 0,
     "settings": 0,
+    "limits": 1,
     "edm": 1,
     "media": 1,
     "kernels": 1,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from sfv import limits
 from sfv.edm.noise import seeded_noise
 from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
 from sfv.errors import SfvError
@@ -32,8 +33,6 @@ MaskPicture = UInt8[Tensor, "mh mw 3"]
 """A picture of what keeps still (white) and what moves (black)."""
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
 NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
-CANNOT_ENLARGE = "enlarge {}: only a small decoder that is guided by the picture can do that; leave it out"
-MAX_WORK = 200 * 1024 * 2048  # frames x height x width that one clip may have
 
 
 @dataclass
@@ -166,13 +165,8 @@ def at_times(model: VideoModel, latents: Latents, want: Settings) -> Float[Tenso
     if want.play_fps is None or not model.loops:
         return latents
     f = latents.shape[1]
-    count = played(f, float(want.fps or 1), want.play_fps)
+    count = limits.played(f, float(want.fps or 1), want.play_fps)
     return around(latents, torch.arange(count, device=latents.device) * (f / count))
-
-
-def played(frames: int, fps: float, play_fps: float) -> int:
-    """Frames of one round of a loop that are played, so that the round takes as long as it is meant to."""
-    return max(2, round(frames * play_fps / fps))
 
 
 def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y x"]:
@@ -279,8 +273,6 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
             raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
         large = fit(picture, times * height, times * width, want.fit, want.background)
         return Still(large if times == 1 else fit(large, height, width), None, large, None)
-    if not model.clear:
-        raise SfvError(f"{model.name} has no matte, so its clips are opaque; leave transparent out, or train one")
     if picture.shape[-1] != 4:
         raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
     big = fit_sticker(picture, times * height, times * width, want.fit)
@@ -289,19 +281,8 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:
-    """Every open field filled from the model, and the size checked against its codec."""
-    full = settings.over(model.defaults).model_copy(update={"decoder": model.decoder(settings.decoder)})
-    f, h, w = _int(full.frames), _int(full.height), _int(full.width)
-    model.codec.latent_shape(f, h, w)
-    if full.play_fps is not None and not model.loops:
-        raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
-    f = f if full.play_fps is None else played(f, float(full.fps or 1), full.play_fps)
-    if full.enlarge > 1 and not model.enlarges(full.decoder):
-        raise SfvError(CANNOT_ENLARGE.format(full.enlarge))
-    h, w = h * full.enlarge, w * full.enlarge
-    if f * h * w > MAX_WORK:
-        raise SfvError(f"{f} frames of {h}x{w} are too much for one clip; ask for less")
-    return full
+    """Every open field filled from the model; SfvError for what it cannot make."""
+    return limits.resolve(settings, model.limits)
 
 
 def first_pixels(model: VideoModel, still: Still) -> AnyFirst:

@@ -12,7 +12,8 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.decoder import Drawn, SmallDecoder
 from sfv.families.matte import Matte
-from sfv.settings import Defaults
+from sfv.limits import ModelLimits
+from sfv.settings import Decoder, Defaults
 from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Pixels, RawLatents
 
 
@@ -138,23 +139,30 @@ class VideoModel:
                 part.to(device)
         return self
 
+    @property
+    def limits(self) -> ModelLimits:
+        """What it can make."""
+        own, moving = self.defaults, isinstance(self.codec, MovingCodec)
+        decoders: tuple[Decoder, ...] = ("full",) if self.small is None else ("small", "full")
+        guided = self.small is not None and self.small.guide is not None
+        return ModelLimits(
+            name=self.name,
+            defaults=own,
+            stride=own.height // self.codec.latent_shape(own.frames, own.height, own.width)[2],
+            decoders=decoders,
+            enlarging=decoders if moving else ("small",) if guided else (),
+            clear=self.codec.channels == 4 or self.matte is not None,
+            loops=self.loops,
+            noised=not self.codec.conditioned,
+        )
+
     def decoder(self, want: str | None) -> str:
         """The decoder that is meant: small where there is one, unless full is asked for."""
-        if want == "small" and self.small is None:
-            raise SfvError(f"{self.name} has no small decoder; use --decoder full, or `sfv train decoder`")
-        return want or ("full" if self.small is None else "small")
-
-    @property
-    def clear(self) -> bool:
-        """Whether it makes transparent clips."""
-        return self.codec.channels == 4 or self.matte is not None
+        return self.limits.decoder(want)
 
     def enlarges(self, decoder: str | None = None) -> bool:
         """Whether the decoder that is meant moves the picture, so that a larger one may be moved likewise."""
-        if isinstance(self.codec, MovingCodec):
-            return True
-        small = None if self.decoder(decoder) == "full" else self.small
-        return small is not None and small.guide is not None
+        return self.decoder(decoder) in self.limits.enlarging
 
     def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
         """What the decoder that moves the picture makes, and of what; in eager mode. For models that have one."""

@@ -131,7 +131,7 @@ class MotionConditioner(Conditioner):
         return self.tower
 
     def forward(self, picture: AnyFirst, **knobs: Any) -> Cond:
-        """Knobs: fps (8), motion (127), program (0), each one number or (b,); SVD's noise_aug must be 0."""
+        """Knobs: fps (8), motion (127), program (0), each one number or (b,); SVD's noise_aug and noise are unused."""
         ids = self._ids(len(picture), picture.device, knobs)
         features, token = self._seen(picture)
         return {"image_latents": features, "image_embeds": token[:, None], "added_time_ids": ids}
@@ -146,8 +146,6 @@ class MotionConditioner(Conditioner):
         if unknown := sorted(set(knobs) - set(known)):
             raise SfvError(f"unknown knob {unknown[0]!r} for a model of whole loops; it knows {sorted(known)}")
         v = known | knobs
-        if v["noise_aug"]:
-            raise SfvError(f"noise_aug {v['noise_aug']}: this model's picture is never noised; leave it out")
         numbers = [torch.as_tensor(v[k], dtype=torch.float32).expand(b) for k in ("fps", "motion", "program")]
         return torch.stack([numbers[0] - 1, *numbers[1:]], 1).to(device)
 

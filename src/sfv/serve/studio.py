@@ -125,7 +125,7 @@ class Studio:
         """A row's model, loaded and run once if it has not been; only for the computing thread."""
         if row.name not in self.models:
             model = open_model(row.model, self.device, row.speed)
-            for clear in (False, True)[: 1 + (model.matte is not None)]:
+            for clear in (False, True)[: 1 + model.limits.clear]:
                 blank = _blank(model, clear)
                 generate(model, blank, steps=1, transparent=clear)
             self.models[row.name] = model

@@ -1,0 +1,63 @@
+"""What a model can make, and a request filled from it: one answer for Python, flags, page and service."""
+
+from dataclasses import dataclass
+
+from sfv.errors import SfvError
+from sfv.settings import Decoder, Defaults, Settings
+
+MAX_WORK = 200 * 1024 * 2048
+"""Frames x height x width that one clip may have."""
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What must be known of a model to check a request without it."""
+
+    name: str
+    defaults: Defaults
+    stride: int
+    """Height and width are multiples of it."""
+    decoders: tuple[Decoder, ...] = ("full",)
+    """The first is taken when none is asked for."""
+    enlarging: tuple[Decoder, ...] = ()
+    """Decoders that move the picture, so that a larger one may be moved likewise."""
+    clear: bool = False
+    """Makes transparent clips."""
+    loops: bool = False
+    """Makes whole rounds, which may be played at any rate."""
+    noised: bool = True
+    """Takes noise_aug."""
+
+    def decoder(self, want: str | None) -> Decoder:
+        """The decoder that is meant; SfvError if the model has no such one."""
+        found = next((d for d in self.decoders if want in (None, d)), None)
+        if found is None:
+            raise SfvError(f"decoder {want}: {self.name} has only {' and '.join(self.decoders)}; leave it out")
+        return found
+
+
+def resolve(settings: Settings, model: ModelLimits) -> Settings:
+    """Every open field filled; SfvError for what the model cannot make."""
+    decoder = model.decoder(settings.decoder)
+    full = settings.over(model.defaults).model_copy(update={"decoder": decoder})
+    frames, height, width = (int(v or 0) for v in (full.frames, full.height, full.width))
+    if height % model.stride or width % model.stride:
+        raise SfvError(f"height and width must be multiples of {model.stride}, not {height}x{width}")
+    if full.transparent and not model.clear:
+        raise SfvError(f"transparent: {model.name} has no matte, so its clips are opaque; leave it out, or train one")
+    if full.enlarge > 1 and decoder not in model.enlarging:
+        raise SfvError(f"enlarge {full.enlarge}: only a decoder that moves the picture can do that; leave it out")
+    if full.play_fps is not None and not model.loops:
+        raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
+    if full.noise_aug and not model.noised:
+        raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
+    count = frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)
+    height, width = height * full.enlarge, width * full.enlarge
+    if count * height * width > MAX_WORK:
+        raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
+    return full
+
+
+def played(frames: int, fps: float, play_fps: float) -> int:
+    """Frames of one round of a loop that are played, so that the round takes as long as it is meant to."""
+    return max(2, round(frames * play_fps / fps))
