@@ -285,7 +285,7 @@ class Pack(Flags):
     """Decode a sticker set (clips.zip, index.json) into a clip store for training and evaluation."""
 
     source: Positional[Path]
-    """Folder with clips.zip and index.json."""
+    """Folder with clips.zip and index.json, and perhaps stills.zip, pictures that programs will move."""
     store: Positional[Path]
     """Folder to make."""
     per_family: int = Field(default=4, gt=0)
@@ -293,10 +293,10 @@ class Pack(Flags):
 
     def run(self) -> int:
         """Exit code."""
-        from sfv.data.stickers import pack
+        from sfv.data.loops import pack_set
 
-        store = pack(self.source, self.store, self.per_family)
-        print(f"{self.store}: {len(store.clips)} clips, {sum(c.count for c in store.clips)} frames")
+        store, stills = pack_set(self.source, self.store, self.per_family)
+        print(f"{self.store}: {len(store.clips)} clips, {sum(c.count for c in store.clips)} frames, {stills} stills")
         return 0
 
 

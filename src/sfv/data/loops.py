@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.data.stickers import Clip, ClipStore, by_family, draw, random_background
+from sfv.data.stickers import Clip, ClipStore, by_family, draw, pack, random_background
 from sfv.errors import SfvError
 from sfv.media import read_sticker, replacing
 
@@ -197,8 +197,19 @@ def white(size: int) -> Float[Tensor, "3 _ _"]:
     return torch.ones(3, size, size)
 
 
+def pack_set(source: Path, out: Path, per_family: int = 6) -> tuple[ClipStore, int]:
+    """A store of a sticker set's clips and, if it has stills.zip, of its stills; returns how many stills it holds."""
+    store = pack(source, out, per_family)
+    if (source / "stills.zip").exists() and not (out / STILLS).exists():
+        pack_stills(source / "stills.zip", out)
+    return store, len(open_stills(out)) if (out / STILLS).exists() else 0
+
+
 def pack_stills(archive: Path, out: Path) -> int:
-    """Every other still of an archive, in the order of their names, as one array in a store; returns how many."""
+    """Every other still of an archive, in the order of their names, as one array in a store; returns how many.
+
+    The 2nd, 4th, ... stay unseen: sheets and figures on stills show those.
+    """
     try:
         with zipfile.ZipFile(archive) as source:
             names = sorted(n for n in source.namelist() if not n.endswith("/"))[::2]

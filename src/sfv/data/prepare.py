@@ -66,6 +66,8 @@ def encode_videos(
     """
     sources = find(places)
     loaded = load(model, pick_device(device))
+    if loaded.codec.conditioned:
+        raise SfvError(f"{loaded.name} learns whole loops from clip stores; shards are for SVD-architecture models")
     settings = settings or EncodeSettings()
     plan = settings.over(loaded.defaults)
     for height, width in plan.buckets():

@@ -4,6 +4,7 @@ The denoiser is SVD's own class (families/svd.py): the tower's features stand wh
 its token where CLIP's does. Clips are whole loops; the first frame is the picture, so its latents are zero.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +36,10 @@ class MotionCodec(MovingCodec):
     def __init__(self, networks: MotionNetworks) -> None:
         super().__init__()
         self.networks = quick_layout(networks)
-        self.run: Callable[[Latents, RgbaPicture], Drawn] | None = None
-        """What draws instead of the networks, for generation."""
+        self.runs: list[Callable[[Latents, RgbaPicture], Tensor]] = []
+        """What runs `Packed` instead, for generation; in a list, or its weights would be listed twice."""
+        self.narrow: dict[torch.dtype, MotionNetworks] = {}
+        """The networks in another precision, cast once; for generation, as the weights are when first asked for."""
 
     def encode(self, pixels: AnyPixels) -> Latents:
         """Zero for the first frame; of unit spread."""
@@ -53,10 +56,22 @@ class MotionCodec(MovingCodec):
 
     def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
         """Frames, and what they are made of."""
-        kind = self.networks.std.dtype
-        with computing_in(self.decode_dtype, self):
-            made = (self.run or self.networks.draw)(latents.to(kind), rgba(picture.to(kind)))
-        return made.wide()
+        z, first = latents.to(self.dtype), rgba(picture.to(self.dtype))
+        if self.runs:
+            with computing_in(self.decode_dtype, self):
+                return unpacked(self.runs[0](z, first)).wide()
+        return self._cast().draw(z, first).wide()
+
+    def _cast(self) -> MotionNetworks:
+        """The networks as they compute."""
+        kind = self.decode_dtype
+        if kind is None or kind == self.dtype:
+            return self.networks
+        if kind not in self.narrow:
+            made = copy.deepcopy(self.networks).requires_grad_(False)
+            made.decoder.to(kind)
+            self.narrow[kind] = quick_layout(made)
+        return self.narrow[kind]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -73,6 +88,25 @@ class MotionCodec(MovingCodec):
         if height % STRIDE or width % STRIDE:
             raise SfvError(f"height and width must be multiples of {STRIDE}, not {height}x{width}")
         return frames, self.networks.config.latent_channels, height // STRIDE, width // STRIDE
+
+
+class Packed(nn.Module):
+    """A codec's decoder as a function from tensors to one tensor: what compilers and exporters take."""
+
+    def __init__(self, codec: MotionCodec) -> None:
+        super().__init__()
+        self.networks, self.compute = codec.networks, codec.decode_dtype
+
+    def forward(self, latents: Latents, pictures: RgbaPicture) -> Tensor:
+        """(b, f, c, y, x), (b, 4, h, w) -> (b, f, 6, h, w): RGBA and the flow, in pixels."""
+        drawn = self.networks.draw(latents, pictures)
+        assert drawn.flow is not None
+        return torch.cat([drawn.frames, drawn.flow], 2)
+
+
+def unpacked(packed: Tensor) -> Drawn:
+    """The parts of what `Packed` gives."""
+    return Drawn(packed[:, :, :4], flow=packed[:, :, 4:])
 
 
 class TowerConfig(BaseModel):

@@ -64,7 +64,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Maps) -> Maps:
         """The same shape."""
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        spare = not torch.is_grad_enabled()
+        u = self.second(F.relu(self.first(F.relu(x)), inplace=spare))
+        return u.add_(x) if spare and u.dtype == x.dtype else x + u
 
 
 def blocks(width: int, depth: int) -> nn.Sequential:
@@ -152,9 +154,9 @@ class MotionDecoder(nn.Module):
 
     def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Drawn, Learning]:
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
-        b = len(z)
-        features = self.pyramid(pictures.to(z.dtype))
-        h, flows = self.entry(channels_last(z.flatten(0, 1))), list[Flow]()
+        b, kind = len(z), self.entry.weight.dtype
+        features = self.pyramid(pictures.to(kind))
+        h, flows = self.entry(channels_last(z.flatten(0, 1).to(kind))), list[Flow]()
         for i, level in enumerate(self.levels[:-1]):
             h = level(self._joined(i, h, features, flows))
             flows.append(self._more(i, h, flows))
@@ -162,10 +164,10 @@ class MotionDecoder(nn.Module):
         flows.append(self._more(len(self.flow) - 1, h, flows))
         whole = finer(flows[-1])
         there = moved(pictures, whole)
-        h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there, 2).to(h.dtype))))
-        drawn, trust = self.exit(F.relu(h)).float().split([RGBA * 4, 4], 1)
-        drawn, trust = F.pixel_shuffle(drawn, 2), F.pixel_shuffle(trust, 2).sigmoid()
-        parts = (drawn + trust * (there - drawn), there, trust, whole)
+        h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there.to(h.dtype), 2))))
+        drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
+        drawn, trust = F.pixel_shuffle(drawn, 2).float(), F.pixel_shuffle(trust, 2).float().sigmoid()
+        parts = (torch.lerp(drawn, there, trust.expand_as(there)), there, trust, whole)
         return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows)
 
     def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:

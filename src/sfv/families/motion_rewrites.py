@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from sfv.families.base import VideoModel
-from sfv.families.motion import MotionCodec, MotionConditioner
+from sfv.families.motion import MotionCodec, MotionConditioner, Packed
 from sfv.families.svd import SVDDenoiser
 from sfv.families.svd_rewrites import exact, shared_copy
 
@@ -22,7 +22,9 @@ def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
     """A model whose UNet and decoder go through `wrap(stage, network)`: unet, decode."""
     assert isinstance(model.codec, MotionCodec)
     denoiser, codec = shared_copy(model.denoiser), shared_copy(model.codec)
-    denoiser.unet = wrap("unet", denoiser.unet)
+    denoiser.unet, packed = wrap("unet", denoiser.unet), Packed(codec)
+    run = wrap("decode", packed)
+    codec.runs = [] if run is packed else [run]
     return replace(model, denoiser=denoiser, codec=codec)
 
 

@@ -138,7 +138,7 @@ async def _state(request: Request) -> JSONResponse:
 def _model_card(model: VideoModel) -> dict[str, Any]:
     own = model.defaults.model_dump(include={"frames", "height", "width", "fps", "motion", "steps"})
     told = {"name": model.name, "matte": model.limits.clear, "device": str(model.device), "speed": model.speed}
-    return told | {"defaults": own, "enlarges": model.enlarges()}
+    return told | {"defaults": own, "enlarges": model.enlarges(), "loops": model.loops}
 
 
 async def _picture(request: Request) -> JSONResponse:

@@ -28,7 +28,9 @@ def export_onnx(folder: Path, out: Path) -> list[Path]:
     the model's own size, one clip at a time.
 
     The UNet takes (sample, timestep, encoder_hidden_states, added_time_ids) as diffusers' does: c_in * x with the
-    picture's latents on channels, c_noise, the picture's embedding, ids. Raises SfvError where a package is missing.
+    picture's latents on channels, c_noise, the picture's embedding, ids. Of a model of whole loops picture.onnx gives
+    what stands for both, and the decoder takes the picture (RGBA, colours multiplied with alpha). Raises SfvError where
+    a package is missing.
     """
     if missing := [p for p in ("onnx", "onnxscript") if importlib.util.find_spec(p) is None]:
         raise SfvError(f'exporting to ONNX needs {missing[0]}: pip install "sfv[onnx]"')
@@ -39,19 +41,20 @@ def export_onnx(folder: Path, out: Path) -> list[Path]:
 
 def graphs(model: VideoModel) -> Graphs:
     """What is exported, with random inputs of the model's own size."""
-    own = model.defaults
-    f, c, h, w = model.codec.latent_shape(own.frames, own.height, own.width)
-    picture = torch.rand(1, 3, own.height, own.width) * 2 - 1
+    own, codec = model.defaults, model.codec
+    f, c, h, w = codec.latent_shape(own.frames, own.height, own.width)
+    picture = torch.rand(1, codec.channels, own.height, own.width) * 2 - 1
     with torch.no_grad():
         cond = model.conditioner(picture)
     unet: Any = model.denoiser.unet
     told = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
     sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
     latents = torch.randn(1, f, c, h, w)
-    found: Graphs = {
-        "unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told}),
-        "decoder.onnx": (Decode(model), {"latents": latents}),
-    }
+    found: Graphs = {"unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told})}
+    if codec.conditioned:
+        found["picture.onnx"] = (model.conditioner.picture_tower(), {"picture": picture})
+        return found | {"decoder.onnx": (Decode(model), {"latents": latents, "picture": picture})}
+    found["decoder.onnx"] = (Decode(model), {"latents": latents})
     if model.small is not None:
         found["small-decoder.onnx"] = (model.small, {"latents": latents, "picture": picture})
     return found
@@ -71,20 +74,21 @@ class First(nn.Module):
 
 
 class Decode(nn.Module):
-    """The codec's own decoder: scaled latents (1, f, c, h, w) -> pixels in [-1, 1]."""
+    """The codec's own decoder: scaled latents (1, f, c, h, w), and the picture if it needs one -> pixels in [-1, 1]."""
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
         self.codec = model.codec
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, picture: Tensor | None = None) -> Tensor:
         """As Codec.decode."""
-        return self.codec.decode(latents)
+        return self.codec.decode(latents, picture=picture)
 
 
 def _write(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Path:
     large = sum(p.numel() * p.element_size() for p in network.parameters()) > LARGE
     given = tuple(v.clone() for v in inputs.values())
+    outputs = ["features", "token"] if path.stem == "picture" else ["out"]
     with _calm(), in_float32(network), replacing(path) as beside:
         program = torch.export.export(network.eval(), given, strict=False)
         torch.onnx.export(
@@ -92,7 +96,7 @@ def _write(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Path:
             given,
             str(path if large else beside),
             input_names=list(inputs),
-            output_names=["out"],
+            output_names=outputs,
             dynamo=True,
             verbose=False,
             external_data=large,

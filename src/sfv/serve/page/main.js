@@ -112,6 +112,7 @@ async function take(blob, name) {
     unmask();
     fitFormat();
     fitSize();
+    fitLoop();
     mark(name);
     loadPad();
     if (!now.racing && now.server?.models) race.prepare($("lanes"), now.server.models, bitmap);
@@ -128,6 +129,12 @@ function fitFormat() {
   for (const option of $("format").options) if (option.value.endsWith("-clear")) option.disabled = !clear;
   if (clear && !$("format").dataset.touched) $("format").value = "webp-clear";
   if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
+}
+
+/** Clips of a model of whole loops have no jump at their end: they are played forward until the visitor chooses. */
+function fitLoop() {
+  if (!now.server?.model?.loops || $("loops").dataset.touched) return;
+  document.querySelector("input[name=loop][value=forward]").checked = true;
 }
 
 /** The size of the picture, up to four times the network's, until the visitor has chosen one. */
@@ -306,6 +313,7 @@ function controls() {
     outputs();
     if (event.target.id === "format") $("format").dataset.touched = "yes";
     if (event.target.name === "enlarge") $("sizes").dataset.touched = "yes";
+    if (event.target.name === "loop") $("loops").dataset.touched = "yes";
     animate(event.target.type === "range" || event.target.type === "number" ? 120 : 0);
   });
   $("controls").addEventListener("submit", (event) => event.preventDefault());
@@ -593,6 +601,7 @@ async function start() {
   if (now.picture) {
     fitFormat();
     fitSize();
+    fitLoop();
     animate(0);
   } else await example(now.server.examples.includes("cup.png") ? "cup.png" : now.server.examples[0]);
 }
