@@ -1,6 +1,6 @@
 """A still becomes a moving picture: picture -> Cond -> noise -> ONE network call -> decode -> frames."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +17,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.clocks import now
 from sfv.families.decoder import Drawn
-from sfv.families.enlarge import enlarged
+from sfv.families.enlarge import Layers, enlarged
 from sfv.families.guide import moved
 from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
 from sfv.media.edits import Mask
@@ -25,6 +25,10 @@ from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, 
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import Settings
 from sfv.types import AnyFirst, Cond, Frames, Latents, Picture, Stickers
+
+Played = UInt8[Tensor, "n height width 3"]
+"""As many frames as are played."""
+PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 Watch = Callable[[int, int], None]
 Peek = Callable[[int, Latents], None]
@@ -148,25 +152,24 @@ def finish(
 
 def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, seconds: dict[str, float]) -> Clip:
     """One clip's latents, decoded; `seconds` are told what that took."""
-    make = _layered if model.codec.channels == 4 else _opaque
+    still, want, alpha = start.still, start.want, None
     with _clock(seconds, "decode", model):
-        latents = at_times(model, latents, start.want)
-        frames, alpha, drawn = make(model, latents, start)
-    still, want = start.still, start.want
+        if model.codec.channels == 4:
+            frames, alpha = _layered(model, latents, start)
+        else:
+            frames, drawn = _opaque(model, latents, start)
     if alpha is None and still.sticker is not None and still.large_sticker is not None:
         with _clock(seconds, "matte", model):
-            first = first_pixels(model, still)
-            alpha = matted(model, drawn, first, still.sticker, still.large_sticker)
-    return Clip(frames, latents, still.large, want, calls, seconds, still.large_sticker, alpha, start.mask)
+            alpha = matted(model, drawn, first_pixels(model, still), still.sticker, still.large_sticker)
+    return Clip(
+        frames, at_times(latents, want), still.large, want, calls, seconds, still.large_sticker, alpha, start.mask
+    )
 
 
-def at_times(model: VideoModel, latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
+def at_times(latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
     """Latents of the frames that are played: those of a loop, or what lies between them around the round."""
-    if want.play_fps is None or not model.loops:
-        return latents
-    f = latents.shape[1]
-    count = limits.played(f, float(want.fps or 1), want.play_fps)
-    return around(latents, torch.arange(count, device=latents.device) * (f / count))
+    times = _times(latents.shape[1], want)
+    return latents if times is None else around(latents, times.to(latents.device))
 
 
 def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y x"]:
@@ -179,13 +182,13 @@ def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y 
     return one + share * (other - one)
 
 
-def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, None, Drawn]:
-    """RGB frames."""
+def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Drawn]:
+    """RGB frames, and what they are made of."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
     moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
     drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
     frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
-    return frames, None, drawn
+    return frames, drawn
 
 
 def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
@@ -193,17 +196,36 @@ def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
     return torch.cat([to_frames(frame[None]) for frame in enlarged(drawn, small, large, drawn.frames)])
 
 
-def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Opacity | None, Drawn]:
+def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played, PlayedOpacity | None]:
     """Frames of a model that draws transparency too: over the background, or over white with their alpha."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
     drawn = model.draw(latents, first)
-    parts = [drawn.frames]
-    if want.enlarge > 1:
-        large = as_layers(still.large if still.large_sticker is None else still.large_sticker, model.device)
-        parts = [frame[None] for frame in enlarged(drawn, first, large, drawn.frames)]
+    parts: Iterable[Tensor] = [drawn.frames[0]]
+    times = _times(latents.shape[1], want)
+    if times is not None or want.enlarge > 1:
+        layers = Layers(drawn, first)
+        large = first if want.enlarge == 1 else as_layers(_largest(still), model.device)
+        parts = (layers if times is None else layers.at(times.to(first.device))).over(large)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
-    frames = torch.cat([laid_over(p, ground) for p in parts])
-    return frames, torch.cat([opacity(p) for p in parts]) if want.transparent else None, drawn
+    frames, alphas = [], []
+    for part in parts:
+        frames.append(laid_over(part[None], ground))
+        if want.transparent:
+            alphas.append(opacity(part[None]))
+    return torch.cat(frames), torch.cat(alphas) if alphas else None
+
+
+def _largest(still: Still) -> AnyPicture:
+    """The picture at the clip's own size, with its transparency if that is asked for."""
+    return still.large if still.large_sticker is None else still.large_sticker
+
+
+def _times(frames: int, want: Settings) -> Float[Tensor, " n"] | None:
+    """Places around the round, in frames, of what is played; None for the frames made."""
+    if want.play_fps is None:
+        return None
+    count = limits.played(frames, float(want.fps or 1), want.play_fps)
+    return torch.arange(count) * (frames / count)
 
 
 def matted(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:

@@ -5,13 +5,15 @@ What moves is the picture itself, and a flow of whole pieces is as smooth at fou
 """
 
 from collections.abc import Iterator
+from copy import copy
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from sfv.families.decoder import Drawn
-from sfv.families.guide import moved, warped
+from sfv.families.warping import moved, sharpened, warped
 
 Map = Float[Tensor, "1 c y x"]
 Large = Float[Tensor, "1 c height width"]
@@ -29,6 +31,42 @@ def enlarged(drawn: Drawn, small: Map, large: Large, frames: Float[Tensor, "1 f 
         yield warped(large, times * bigger(flow, times)) + bigger(beside, times)
 
 
-def bigger(maps: Map, times: int) -> Large:
+class Layers:
+    """One clip of a codec that moves its picture, taken apart: what is drawn, the mask, and the flow.
+
+    A frame is drawn + mask * (the picture, moved by the flow). So a clip may be put together again from a larger
+    picture, or at times between its frames.
+    """
+
+    def __init__(self, drawn: Drawn, picture: Map) -> None:
+        assert drawn.flow is not None and drawn.trust is not None
+        self.trust, self.flow = drawn.trust[0].float(), drawn.flow[0].float()
+        there = moved(picture, self.flow) if drawn.moved is None else drawn.moved[0].float()
+        self.rest = drawn.frames[0].float() - self.trust * there
+
+    def at(self, times: Float[Tensor, " n"]) -> "Layers":
+        """At places around the round, in frames: every part is linear between neighbours, the last and the first among
+        them, so what moves is moved part of the way."""
+        f = len(self.flow)
+        before = times.floor()
+        share = (times - before)[:, None, None, None]
+        one, other = ((k % f).long() for k in (before, before + 1))
+        made: Layers = copy(self)
+        for name in ("rest", "trust", "flow"):
+            part = getattr(self, name)
+            setattr(made, name, torch.lerp(part[one], part[other], share))
+        return made
+
+    def over(self, picture: Large, few: int = 8) -> Iterator[Float[Tensor, "_ c height width"]]:
+        """Frames made of a picture of this or a larger size, a few at a time: memory is theirs."""
+        times = picture.shape[3] // self.flow.shape[3]
+        sharp = picture if times > 1 else sharpened(picture)
+        for rest, trust, flow in zip(*(v.split(few) for v in (self.rest, self.trust, self.flow)), strict=True):
+            if times > 1:
+                rest, trust, flow = bigger(rest, times), bigger(trust, times), times * bigger(flow, times)
+            yield torch.addcmul(rest, trust, warped(sharp, flow))
+
+
+def bigger(maps: Float[Tensor, "n c y x"], times: int) -> Float[Tensor, "n c height width"]:
     """The same maps, enlarged."""
     return F.interpolate(maps, scale_factor=times, mode="bilinear", align_corners=False)

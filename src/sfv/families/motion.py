@@ -98,15 +98,15 @@ class Packed(nn.Module):
         self.networks, self.compute = codec.networks, codec.decode_dtype
 
     def forward(self, latents: Latents, pictures: RgbaPicture) -> Tensor:
-        """(b, f, c, y, x), (b, 4, h, w) -> (b, f, 6, h, w): RGBA and the flow, in pixels."""
+        """(b, f, c, y, x), (b, 4, h, w) -> (b, f, 7, h, w): RGBA, the mask, and the flow in pixels."""
         drawn = self.networks.draw(latents, pictures)
-        assert drawn.flow is not None
-        return torch.cat([drawn.frames, drawn.flow], 2)
+        assert drawn.flow is not None and drawn.trust is not None
+        return torch.cat([drawn.frames, drawn.trust, drawn.flow], 2)
 
 
 def unpacked(packed: Tensor) -> Drawn:
     """The parts of what `Packed` gives."""
-    return Drawn(packed[:, :, :4], flow=packed[:, :, 4:])
+    return Drawn(packed[:, :, :4], trust=packed[:, :, 4:5], flow=packed[:, :, 5:])
 
 
 class TowerConfig(BaseModel):

@@ -35,5 +35,9 @@ def warped(maps: Maps, flow: Flow) -> Maps:
 
 def moved(pictures: Maps, flow: Flow) -> Maps:
     """Pictures (b, c, y, x), or what belongs to them, as each of their frames (b * f) has them."""
-    sharp = F.interpolate(pictures.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
-    return warped(sharp, flow)
+    return warped(sharpened(pictures), flow)
+
+
+def sharpened(pictures: Maps) -> Maps:
+    """ENLARGED times as large, to be sampled between its pixels."""
+    return F.interpolate(pictures.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
