@@ -9,6 +9,7 @@ import torch
 from test_training import store  # noqa: F401
 
 import sfv
+from sfv.cli import main
 from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affine, over, pose, premultiplied
 from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
@@ -19,6 +20,7 @@ from sfv.families.warping import moved, warped
 from sfv.generation import around
 from sfv.media.pixels import as_layers, laid_over, opacity
 from sfv.speed import optimize
+from sfv.speed.onnx import graphs
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.seeds import Seeds
 from sfv.training.sticker import train_part
@@ -130,6 +132,21 @@ def test_layers_are_laid_over_a_colour() -> None:
     frames = laid_over(layers, (0, 0, 255))
     assert frames[0, 0, 0].tolist() == [0, 0, 255] and frames[0, 32, 32].tolist() == [200, 90, 30]
     assert torch.equal(opacity(layers)[0, ..., 0], sticker()[..., 3])
+
+
+def test_a_folder_is_exported_and_no_other_programs_file_is(folder: Path, tmp_path: Path) -> None:
+    assert main(["export", str(folder), str(tmp_path / "out"), "--precision", "float32"]) == 0
+    assert sfv.load(tmp_path / "out").denoiser.state_dict().keys() == sfv.load(folder).denoiser.state_dict().keys()
+    assert main(["export", str(folder), str(tmp_path / "one.safetensors"), "--to", "single-file"]) == 1
+    assert not (tmp_path / "one.safetensors").exists()
+
+
+def test_onnx_graphs_hold_the_networks(folder: Path) -> None:
+    names = graphs(sfv.load(folder, dtype=torch.float32))
+    assert set(names) == {"unet.onnx", "picture.onnx", "decoder.onnx"}
+    for network, inputs in names.values():
+        out = network(*inputs.values())
+        assert all(torch.isfinite(v).all() for v in (out if isinstance(out, tuple) else (out,)))
 
 
 def test_damaged_folders_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:

@@ -415,8 +415,8 @@ class Export(Flags):
     out: Positional[Path]
     """The folder to write; a .safetensors file for single-file and lora."""
     to: Literal["diffusers", "single-file", "lora", "onnx"] = "diffusers"
-    """diffusers: a folder that StableVideoDiffusionPipeline opens. single-file: the original SVD key layout. onnx: a
-    folder of unet, decoder and small decoder in float32."""
+    """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's. single-file: the original
+    SVD key layout. onnx: a folder of the model's networks in float32."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
     """What the weights are stored in (a LoRA stays as it is)."""
 
@@ -424,11 +424,13 @@ class Export(Flags):
         """Exit code."""
         import torch
 
-        from sfv.families import svd_folder
+        from sfv.families import export, is_svd, svd_folder
 
         kind = getattr(torch, self.precision)
+        if self.to in ("single-file", "lora") and not is_svd(self.model):
+            raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
         if self.to == "diffusers":
-            svd_folder.export(self.model, self.out, kind)
+            export(self.model, self.out, kind)
         elif self.to == "single-file":
             svd_folder.export_single(self.model, self.out, kind)
         elif self.to == "lora":

@@ -46,6 +46,16 @@ def load(
     return loaded
 
 
+def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none."""
+    family(_family(folder)).export(folder, out, dtype)
+
+
+def is_svd(folder: Path) -> bool:
+    """Whether a folder holds an SVD-architecture model, which other programs open; SfvError if it holds none."""
+    return _family(folder) == "svd"
+
+
 def described(model: str | Path) -> "Shapes":
     """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
     from dataclasses import replace

@@ -39,6 +39,10 @@ class Family(Protocol):
         """What its configuration files say; SfvError for a family that is not counted."""
         ...
 
+    def export(self, folder: Path, out: Path, dtype: torch.dtype) -> None:
+        """Write a trained folder anew in `dtype`, without its runs."""
+        ...
+
     def rewritten(self, model: "VideoModel") -> "VideoModel":
         """With the family's exact rewrites, for generation alone."""
         ...

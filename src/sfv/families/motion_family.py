@@ -4,11 +4,21 @@ from pathlib import Path
 
 from sfv.errors import SfvError
 from sfv.families.blueprints import Shapes
-from sfv.families.motion_folder import load, weights_hash
+from sfv.families.motion_folder import export, load, weights_hash
 from sfv.families.motion_rewrites import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.motion_stock import open_stock
 
-__all__ = ["for_gpu", "load", "open_stock", "rewritten", "shapes", "staged", "staged_pictures", "weights_hash"]
+__all__ = [
+    "export",
+    "for_gpu",
+    "load",
+    "open_stock",
+    "rewritten",
+    "shapes",
+    "staged",
+    "staged_pictures",
+    "weights_hash",
+]
 
 
 def shapes(folder: Path, unet: str) -> Shapes:

@@ -1,12 +1,22 @@
 """SVD's family, as families/family.py lists it."""
 
 from sfv.families.base import VideoModel
-from sfv.families.svd_folder import load, shapes, weights_hash
+from sfv.families.svd_folder import export, load, shapes, weights_hash
 from sfv.families.svd_pictures import staged_pictures
 from sfv.families.svd_rewrites import rewritten, staged
 from sfv.families.svd_stock import open_stock
 
-__all__ = ["for_gpu", "load", "open_stock", "rewritten", "shapes", "staged", "staged_pictures", "weights_hash"]
+__all__ = [
+    "export",
+    "for_gpu",
+    "load",
+    "open_stock",
+    "rewritten",
+    "shapes",
+    "staged",
+    "staged_pictures",
+    "weights_hash",
+]
 
 
 def for_gpu(model: VideoModel) -> VideoModel:
