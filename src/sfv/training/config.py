@@ -303,7 +303,12 @@ PRESETS: dict[str, dict[str, Stages]] = {
     # the embedded model, on two CPU cores: hours (torchrun --nproc-per-node 2 ... --threads 1)
     "sticker-cpu": {
         "recogniser": (RecogniserTraining(steps=500),),
-        "codec": (MotionCodecTraining(steps=2000, warmup=50, decay_from=0.5),),
+        "codec": (
+            MotionCodecTraining(steps=2000, warmup=50, decay_from=0.5),
+            MotionCodecTraining(
+                steps=1400, seed=1, lr=1.2e-3, decay_from=0.2, warmup=30, supervised=0, perceptual_from=0, doubt_from=0
+            ),
+        ),
         "teacher": (_loop_teacher(steps=3000, clips=8),),
         "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255),),
         "decoder": (MotionDecoderTraining(steps=1500, warmup=20, decay_from=0.3),),

@@ -71,8 +71,8 @@ def known_flow(frames: RgbaPixels, pictures: RgbaPicture) -> tuple[Flow, Tensor]
     """Optical flow (DIS) of every frame to its picture, and where it finds the frame there."""
     grey = [((v[:, :3] - v[:, 3:]) * 127.5 + 255).clamp(0, 255).byte() for v in (frames.flatten(0, 1), pictures)]
     seen, first = (v.permute(0, 2, 3, 1).contiguous() for v in grey)  # over white
-    flows = [flow_to(f, p) for f, p in zip(seen.split(frames.shape[1]), first, strict=True)]
-    known = torch.cat(flows).permute(0, 3, 1, 2)
+    flows = [flow_to(f, p) for f, p in zip(seen.cpu().split(frames.shape[1]), first.cpu(), strict=True)]
+    known = torch.cat(flows).permute(0, 3, 1, 2).to(frames.device)
     found = warped(pictures, known)
     sure = ((found - frames.flatten(0, 1)).abs().mean(1, keepdim=True) < SURE).float()
     return known, sure
@@ -109,7 +109,7 @@ def reconstruction_loss(
     drawing = (1 - drawn.trust).mean()
     loss = pixel_error(error, config) + config.follow * astray + config.smooth * bends + config.alone * alone
     loss = loss + (config.doubt if share >= config.doubt_from else 0.0) * drawing
-    seen = torch.zeros(())
+    seen = torch.zeros((), device=true.device)
     if perceptual is not None and share >= config.perceptual_from:
         seen = looks_unlike(made, true, rngs, perceptual)
         loss = loss + config.perceptual * seen
@@ -122,9 +122,10 @@ def reconstruction_loss(
 
 def looks_unlike(made: Tensor, true: Tensor, rngs: Rngs, perceptual: Perceptual) -> Tensor:
     """LPIPS of frames (n, 4, h, w) laid over one random colour a clip."""
-    ground = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).repeat_interleave(len(made) // len(rngs), 0)
+    each = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).to(made.device)
+    ground = each.repeat_interleave(len(made) // len(rngs), 0)
     a, b = (composited(v, ground[:, :, None, None]) for v in (made, true))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(made.device.type, torch.bfloat16):
         return perceptual(a, b)
 
 
@@ -142,6 +143,7 @@ class MotionCodecTask:
         self.networks, self.source, self.config, self.world = networks.train(), source, config, world
         self.perceptual = perceptual
         self.params = list(networks.parameters())
+        self.device = self.params[0].device
         self.modules: dict[str, nn.Module] = {"codec": networks, "spread": Spread(networks)}
         self.optimizers: dict[str, Optimizer] = {"codec": Muon(self.params, config.lr)}
         self.averages = {"codec": EMA(networks, config.ema)}
@@ -149,9 +151,9 @@ class MotionCodecTask:
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips."""
         rngs = seeds.clips(self.config.clips)
-        pictures, frames, near = draw_batch(self.source, self.config, rngs)
+        pictures, frames, near = (v.to(self.device) for v in draw_batch(self.source, self.config, rngs))
         share = step / self.config.steps
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             z = self._latents(frames, pictures, near, rngs)
             drawn, learning = self.networks.decoder(z, pictures)
         loss, logs = reconstruction_loss(drawn, learning, pictures, frames, share, rngs, self.config, self.perceptual)
@@ -168,7 +170,7 @@ class MotionCodecTask:
         middle = (z[:, 0] + z[:, 2]) / 2
         z = torch.stack([z[:, 0], torch.where(near[:, None, None, None], middle, z[:, 1]), z[:, 2]], 1)
         level = self.config.noise * torch.stack([torch.rand(3, generator=g) for g in rngs.each])
-        return z + level[:, :, None, None, None] * spread * rngs.normal(*z.shape[1:])
+        return z + spread * (level[:, :, None, None, None] * rngs.normal(*z.shape[1:])).to(z.device)
 
     @torch.no_grad()
     def _measure(self, z: Tensor) -> None:

@@ -55,7 +55,7 @@ class MotionDecoderTask:
         latents = self._restored(x0, cond, rngs)
         some = torch.stack([1 + torch.randperm(x0.shape[1] - 1, generator=g)[: config.frames] for g in rngs.each])
         true, z = (torch.stack([v[i] for v, i in zip(values, some, strict=True)]) for values in (pixels, latents))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x0.device.type, torch.bfloat16):
             drawn, learning = self.networks.decoder(z * self.networks.std[:, None, None], pixels[:, 0])
         loss, logs = reconstruction_loss(drawn, learning, pixels[:, 0], true, 1.0, rngs, config, self.perceptual)
         loss.backward()
@@ -68,8 +68,9 @@ class MotionDecoderTask:
         low, high = (math.log(s) for s in self.config.sigmas)
         sigma = (low + rngs.uniform() * (high - low)).exp().to(x0.device)
         chosen = (rngs.uniform() < self.config.restored).to(x0.device)
-        with torch.autocast("cpu", torch.bfloat16):
-            answer = self.model.denoiser(add_noise(x0, sigma, rngs.normal(*x0.shape[1:])), sigma, cond).float()
+        n = rngs.normal(*x0.shape[1:]).to(x0.device)
+        with torch.autocast(x0.device.type, torch.bfloat16):
+            answer = self.model.denoiser(add_noise(x0, sigma, n), sigma, cond).float()
         return torch.where(chosen[:, None, None, None, None], answer, x0)
 
 

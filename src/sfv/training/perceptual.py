@@ -29,6 +29,7 @@ class Perceptual:
 
     def __call__(self, made: Rgb, true: Rgb) -> Float[Tensor, ""]:
         """Mean over pictures, in [-1, 1]; `true` gets no gradient."""
+        self.w = {k: v.to(made.device) for k, v in self.w.items()}
         with torch.no_grad():
             target = self.taps(true)
         total = torch.zeros((), device=made.device)
@@ -39,7 +40,7 @@ class Perceptual:
 
     def taps(self, pictures: Rgb) -> list[Tensor]:
         """AlexNet's five ReLU outputs."""
-        shift, scale = (torch.tensor(v)[:, None, None] for v in (SHIFT, SCALE))
+        shift, scale = (torch.tensor(v, device=pictures.device)[:, None, None] for v in (SHIFT, SCALE))
         x, taps = ((pictures - shift) / scale).contiguous(memory_format=torch.channels_last), []
         for i, pad in enumerate(PADS):
             x = F.max_pool2d(x, 3, 2) if i in POOLED else x
