@@ -221,6 +221,22 @@ def test_drawn_loops_say_their_rate_and_motion(model: VideoModel, store: Path, t
     assert not dropped["image_latents"].any() and cond["image_latents"].any()
 
 
+def test_a_pool_keeps_loops_and_says_who_made_them(model: VideoModel, store: Path, tmp_path: Path) -> None:  # noqa: F811
+    kept, afresh = batches(model, store), batches(model, store)
+    kept.keep_pool(tmp_path / "pool", 5)
+    kept.rank_motion(tmp_path / "motion.json")
+    first = kept._loop(3)
+    other = batches(model, store)
+    other.keep_pool(tmp_path / "pool", 5)
+    again = other.pool.get(3, lambda i: pytest.fail("it is kept"))  # type: ignore[union-attr]
+    assert torch.equal(first.x0, again.x0) and torch.equal(first.picture, again.picture)
+    torch.testing.assert_close(first.x0, afresh._loop(3).x0, atol=2e-3, rtol=2e-3)
+    ids = {tuple(kept.draw(Seeds(0, k).clips(1))[0].flatten()[:99].tolist()) for k in range(40)}
+    assert len(ids) <= 5
+    with pytest.raises(SfvError, match="other loops; delete it"):
+        other.keep_pool(tmp_path / "pool", 6)
+
+
 def test_every_part_trains_and_resumes(store: Path, tmp_path: Path) -> None:  # noqa: F811
     out = tmp_path / "model"
     with pytest.raises(SfvError, match="no trained codec"):

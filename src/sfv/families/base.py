@@ -61,6 +61,8 @@ class MovingCodec(Codec):
     """A conditioned codec, whose decoder moves the picture's own pixels and draws the rest."""
 
     conditioned = True
+    encoder: nn.Module
+    """What makes latents: as long as it stands still, so do they."""
 
     @abstractmethod
     def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:

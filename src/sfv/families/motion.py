@@ -74,6 +74,11 @@ class MotionCodec(MovingCodec):
         return self.narrow[kind]
 
     @property
+    def encoder(self) -> nn.Module:  # type: ignore[override]
+        """The network from frame and picture to latents."""
+        return self.networks.encoder
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.networks.std.dtype

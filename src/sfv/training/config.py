@@ -151,12 +151,12 @@ class ClipTraining(Schedule):
     accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
     motion_most: float = Field(default=255, gt=0, le=255)  # clips that move more are not drawn (rank of motion)
     motion_id: float | None = Field(default=None, ge=0, le=255)  # of every clip [127]; None: the rank of its own motion
+    programmed: float = Field(default=0.0, ge=0, le=1)  # whole loops: share of stills that a program moves
+    pool: int = Field(default=0, ge=0)  # whole loops: so many are encoded once and kept; 0: afresh for every draw
 
 
 class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
-
-    programmed: float = Field(default=0.0, ge=0, le=1)  # share of stills moved by a program; for models of whole loops
 
     frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
     lr: float = 1.5e-3  # Muon
@@ -284,7 +284,7 @@ SVD_DECODER = (
 def _loop_teacher(**changes: Any) -> TeacherTraining:
     """A teacher of whole loops: more noise than for frames, since loops hold the same motion many times over."""
     shared = {"p_mean": 0.8, "p_std": 1.5, "wide": 0.15, "drop": 0.1, "warmup": 60, "decay_from": 0.5}
-    return TeacherTraining(**(shared | {"programmed": 0.2} | changes))
+    return TeacherTraining(**(shared | {"programmed": 0.2, "pool": 8000} | changes))
 
 
 def _rival(**changes: Any) -> StudentTraining:
@@ -310,7 +310,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "teacher": (_loop_teacher(steps=3000, clips=8),),
-        "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255),),
+        "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255, programmed=0.2, pool=8000),),
         "decoder": (MotionDecoderTraining(steps=1500, warmup=20, decay_from=0.3),),
     },
     # the same on one 80 GB GPU, minutes; not yet measured

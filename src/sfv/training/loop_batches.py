@@ -1,4 +1,4 @@
-"""Whole loops with their conditions, encoded afresh for every draw: any frame starts, any place, any background."""
+"""Whole loops with their conditions: any frame starts, any place, any background."""
 
 import json
 from pathlib import Path
@@ -7,27 +7,31 @@ import torch
 from torch import Tensor, nn
 
 from sfv.data.loops import Loop, LoopSource, random_look
-from sfv.families.base import Codec, Conditioner
+from sfv.families.base import Conditioner, MovingCodec, fingerprint
 from sfv.media import replacing
 from sfv.training.batches import PICTURE, Draws, frame_difference, replaced
+from sfv.training.loop_pool import EncodedLoop, LoopPool
 from sfv.training.seeds import Rngs, generator
 from sfv.types import Cond, Latents, RgbaPixels
 
 RANKED = 400
 """Loops over which a motion's rank is taken."""
+SEED = 7
+"""Of the loops of pools and ranks."""
 
 
 class LoopBatches(Draws):
     """Loops resampled to `frames`; the rate that the network is told says how long one round takes.
 
     The motion id is the rank (0-255) of the loop's latent change from frame to frame among training loops. `learns` is
-    the conditioner's own network, if it learns with the denoiser; otherwise conditions carry no gradient.
+    the conditioner's own network, if it learns with the denoiser; otherwise conditions carry no gradient. Loops are
+    encoded for every draw, or, with `keep_pool`, taken from a pool of so many.
     """
 
     def __init__(
         self,
         source: LoopSource,
-        codec: Codec,
+        codec: MovingCodec,
         conditioner: Conditioner,
         frames: int,
         rest: float = 0.6,
@@ -35,13 +39,22 @@ class LoopBatches(Draws):
         learns: nn.Module | None = None,
     ) -> None:
         self.source, self.codec, self.conditioner = source, codec, conditioner
-        self.frames, self.rest, self.clear, self.learns = frames, rest, clear, learns
+        self.moving, self.frames, self.rest, self.clear, self.learns = codec, frames, rest, clear, learns
         self.ranks: Tensor | None = None
+        self.pool: LoopPool | None = None
+
+    def keep_pool(self, folder: Path, count: int) -> None:
+        """From now on draw from `count` loops, which are encoded when first drawn and kept in a folder."""
+        size = self.source.store.size
+        made_by = {"encoder": fingerprint(self.moving.encoder), "rest": self.rest, "clear": self.clear}
+        made_by |= {"programmed": self.source.programmed}
+        self.pool = LoopPool(folder, count, self.codec.latent_shape(self.frames, size, size), size, made_by)
 
     def rank_motion(self, kept: Path) -> None:
         """Measure, or read from `kept`, the 256 quantiles of motion over training loops."""
         if not kept.exists():
-            scores = [frame_difference(self._latents(generator(7, i))) for i in range(RANKED)]
+            count = min(RANKED, self.pool.count if self.pool else RANKED)
+            scores = [frame_difference(self._loop(i).x0) for i in range(count)]
             ranks = torch.quantile(torch.stack(scores), torch.linspace(0, 1, 256))
             with replacing(kept) as beside:
                 beside.write_text(json.dumps([round(float(v), 5) for v in ranks]))
@@ -54,16 +67,21 @@ class LoopBatches(Draws):
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
-        _, x0, cond = self.with_pixels(rngs)
+        loops = [self._calm(rng) for rng in rngs.each]
+        x0, cond = self._conditioned(loops)
         keep = (rngs.uniform() >= drop).to(self.device)
         return x0, replaced(cond, self.conditioner.unconditional(cond), keep)
 
     def with_pixels(self, rngs: Rngs) -> tuple[RgbaPixels, Latents, Cond]:
-        """The loops' frames too."""
-        drawn = [self._calm(rng) for rng in rngs.each]
-        clips, loops = (list(v) for v in zip(*drawn, strict=True))
-        pixels = torch.stack(clips).to(self.device)
-        x0 = self._encoded(pixels)
+        """Loops drawn afresh, their frames too."""
+        pixels, loops = (list(v) for v in zip(*(self._one(rng) for rng in rngs.each), strict=True))
+        return torch.stack(pixels).to(self.device), *self._conditioned(
+            [self._encoded(p, loop) for p, loop in zip(pixels, loops, strict=True)]
+        )
+
+    def _conditioned(self, loops: list[EncodedLoop]) -> tuple[Latents, Cond]:
+        x0 = torch.stack([loop.x0 for loop in loops]).to(self.device)
+        pictures = torch.stack([loop.picture for loop in loops]).to(self.device)
         told = {
             "fps": torch.tensor([self.frames / loop.seconds for loop in loops]),
             "motion": torch.tensor([self.motion_rank(x) if self.motion_id is None else self.motion_id for x in x0]),
@@ -71,20 +89,30 @@ class LoopBatches(Draws):
         }
         with torch.set_grad_enabled(self.learns is not None and torch.is_grad_enabled()):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                cond = self.conditioner(pixels[:, 0], **told)
-        return pixels, x0, cond | {PICTURE: pixels[:, 0]}
+                cond = self.conditioner(pictures, **told)
+        return x0, cond | {PICTURE: pictures}
+
+    def _calm(self, rng: torch.Generator) -> EncodedLoop:
+        """A loop that moves no more than it may."""
+        while True:
+            count = 2**40 if self.pool is None else self.pool.count
+            loop = self._loop(int(torch.randint(count, (), generator=rng)))
+            if self.motion_most >= 255 or self.motion_rank(loop.x0) <= self.motion_most:
+                return loop
+
+    def _loop(self, i: int) -> EncodedLoop:
+        """Training loop number i."""
+        return self._made(i) if self.pool is None else self.pool.get(i, self._made)
+
+    def _made(self, i: int) -> EncodedLoop:
+        return self._encoded(*self._one(generator(SEED, i)))
 
     @torch.no_grad()
-    def _encoded(self, pixels: Tensor) -> Latents:
+    def _encoded(self, pixels: Tensor, loop: Loop) -> EncodedLoop:
+        """Of frames (f, 4, h, w) in [-1, 1]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.codec.encode(pixels).float()
-
-    def _calm(self, rng: torch.Generator) -> tuple[Tensor, Loop]:
-        """One loop's pixels; one that moves no more than it may."""
-        while True:
-            pixels, loop = self._one(rng)
-            if self.motion_most >= 255 or self.motion_rank(self._encoded(pixels[None])[0]) <= self.motion_most:
-                return pixels, loop
+            x0 = self.codec.encode(pixels[None].to(self.device))[0].float()
+        return EncodedLoop(x0.to(pixels.device), pixels[0], loop.seconds, loop.program)
 
     def _one(self, rng: torch.Generator) -> tuple[Tensor, Loop]:
         """(f, 4, h, w) in [-1, 1]."""
@@ -93,7 +121,3 @@ class LoopBatches(Draws):
         times = (0.0 if rest < self.rest else start) + torch.arange(self.frames) / self.frames
         look = random_look(self.source.store.size, rng, self.clear)
         return look(loop.frames(times)) * 2 - 1, loop
-
-    def _latents(self, rng: torch.Generator) -> Tensor:
-        """One loop's, (f, c, y, x)."""
-        return self._encoded(self._one(rng)[0][None])[0]

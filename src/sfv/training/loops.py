@@ -9,7 +9,7 @@ from sfv.data.loops import LoopSource
 from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
 from sfv.families import motion_folder
-from sfv.families.base import VideoModel
+from sfv.families.base import MovingCodec, VideoModel
 from sfv.families.motion import TINY_MOTION, MotionCodec, MotionConditioner, MotionSizes, new_motion_model
 from sfv.training.config import PRESETS, MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
 from sfv.training.loop_batches import LoopBatches
@@ -85,12 +85,18 @@ def _codec(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, worl
     return replace(model, codec=MotionCodec(networks))
 
 
-def _batches(model: VideoModel, clips: ClipStore, stage: Schedule, folder: Path, learns: bool) -> LoopBatches:
-    tower = model.conditioner.picture_tower()
+def _batches(
+    model: VideoModel, clips: ClipStore, stage: Schedule, folder: Path, learns: bool, world: World
+) -> LoopBatches:
+    assert isinstance(model.codec, MovingCodec)
+    tower = model.conditioner.picture_tower() if learns else None
     source = _source(clips, stage)
-    batches = LoopBatches(
-        source, model.codec, model.conditioner, model.defaults.frames, learns=tower if learns else None
-    )
+    batches = LoopBatches(source, model.codec, model.conditioner, model.defaults.frames, learns=tower)
+    if pool := getattr(stage, "pool", 0):
+        batches.keep_pool(folder / "runs" / f"pool-{source.programmed:g}-{pool}", pool)
+    if world.main:
+        batches.rank_motion(folder / MOTION)
+    world.wait()
     batches.rank_motion(folder / MOTION)
     return batches
 
@@ -99,13 +105,13 @@ def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, wo
     D = model.denoiser
     for i, stage in enumerate(plan):
         assert isinstance(stage, TeacherTraining)
-        batches, run_dir = _batches(model, clips, stage, folder, learns=True), folder / "runs" / "teacher" / str(i)
+        batches, run_dir = _batches(model, clips, stage, folder, True, world), folder / "runs" / "teacher" / str(i)
         D = train_teacher(D.requires_grad_(True), batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
     return replace(model, denoiser=D)
 
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> VideoModel:
-    batches = _batches(model, clips, plan[-1], folder, learns=False)
+    batches = _batches(model, clips, plan[-1], folder, False, world)
     law = model.sigma_min, model.sigma_max, model.rho
     G = train_any(model.denoiser, batches, plan[-1], law, folder / "runs" / "student", world)
     return replace(model, denoiser=G, defaults=called_once(model.defaults, plan[-1]))
@@ -114,7 +120,7 @@ def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, wo
 def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> VideoModel:
     for i, stage in enumerate(plan):
         assert isinstance(stage, MotionDecoderTraining) and isinstance(model.codec, MotionCodec)
-        batches, run_dir = _batches(model, clips, stage, folder, learns=False), folder / "runs" / "decoder" / str(i)
+        batches, run_dir = _batches(model, clips, stage, folder, False, world), folder / "runs" / "decoder" / str(i)
         networks = train_motion_decoder(model, batches, stage, run_dir, _perceptual(stage), world)
         model = replace(model, codec=MotionCodec(networks))
     return model
