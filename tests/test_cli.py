@@ -125,7 +125,7 @@ BAD: list[tuple[list[str], str]] = [
     (["train", "spoon", "EMPTY", "OUT"], "part 'spoon' is unknown"),
     (["train", "codec", "EMPTY", "OUT", "--preset", "x"], "preset 'x' is unknown"),
     (["train", "teacher", "EMPTY", "OUT", "--set", "speed=3"], "--set speed"),
-    (["train", "teacher", "EMPTY", "OUT", "--set", "7.lr=3"], "--set 7.lr: teacher has stages 0 to 1"),
+    (["train", "codec", "EMPTY", "OUT", "--set", "7.lr=3"], "--set 7.lr: codec has stages 0 to 1"),
     (["bench", "missing.png"], "missing.png does not exist"),
 ]
 

@@ -111,7 +111,7 @@ def test_an_empty_environment_makes_a_clip(empty: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["calls"] == 1
     frames = read_clip(empty / "cat.mp4")
-    assert frames.shape == (14, 128, 128, 3) and (frames[0] != frames[-1]).any()
+    assert len(frames) > 1 and frames.shape[1:] == (128, 128, 3) and (frames[0] != frames[-1]).any()
 
 
 def test_an_empty_environment_is_well(empty: Path) -> None:
