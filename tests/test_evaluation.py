@@ -1,26 +1,44 @@
 """The ruler from end to end on a tiny store and a tiny folder of videos, and every way to hold it wrongly."""
 
+import copy
+import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from conftest import wiggle
+from safetensors.torch import load_file
 from test_training import store  # noqa: F401
 
 from sfv.cli import main
 from sfv.errors import SfvError
-from sfv.evaluation.clipsets import open_set, read_made
-from sfv.evaluation.evaluate import evaluate, read_result
-from sfv.evaluation.protocol import Protocol, read_protocol, shipped
+from sfv.evaluation.baselines import squash, sway, through, wave
+from sfv.evaluation.clipsets import evenly_around, open_set, read_made
+from sfv.evaluation.evaluate import evaluate, paired, read_result
+from sfv.evaluation.latents import extractor, latent_distances
+from sfv.evaluation.protocol import Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.ruler import open_ruler
 from sfv.evaluation.study import DEGREES, seen_by, study
 from sfv.evaluation.study import markdown as study_table
-from sfv.evaluation.table import Measured, both_tables, latex, markdown
-from sfv.families.base import VideoModel
+from sfv.evaluation.subjects import Subject, settings_of, still, subject
+from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
+from sfv.families import load, motion_folder
+from sfv.families.base import Codec, VideoModel
+from sfv.families.motion import TINY_MOTION, new_motion_model
+from sfv.generation import generate
 from sfv.media import write_clip
+from sfv.metrics import Draws
 from sfv.recogniser import RECOGNISER, Recogniser, save_recogniser
-from sfv.settings import EvaluateSettings, StudySettings
+from sfv.settings import EvaluateSettings, Speed, StudySettings
+from sfv.speed import open_model
+
+OLD_HASH = "2022278a2db64dcd"
+"""The hash of protocol "sticker" before it had parts, whole rounds and baselines."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +64,31 @@ def written(path: Path, **changes: Any) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def loops_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of whole loops, 4 frames at 8 fps, with random weights everywhere."""
+    folder = tmp_path_factory.mktemp("models") / "loops"
+    motion_folder.save(wiggle(new_motion_model(TINY_MOTION, 0)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loops(loops_folder: Path) -> VideoModel:
+    """The same, loaded."""
+    return load(loops_folder, decode_dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def wide_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine families of two random loops with 24 frames of 32x32."""
+    folder = tmp_path_factory.mktemp("store")
+    np.random.default_rng(0).integers(0, 256, (18 * 24, 32, 32, 4), np.uint8).tofile(folder / "frames.u8")
+    shared = {"name": "", "group": "", "split": "train", "count": 24}
+    clips = [{"id": f"c{i}", "family": f"f{i // 2}", "start": 24 * i} | shared for i in range(18)]
+    (folder / "store.json").write_text(json.dumps({"size": 32, "fps": 24, "clips": clips}))
+    return folder
+
+
 @pytest.fixture
 def how(tmp_path: Path, tiny_folder: Path, weights: Path) -> EvaluateSettings:
     """A request that takes seconds."""
@@ -62,8 +105,8 @@ def digits(result: Any) -> Any:
 def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:  # noqa: F811
     result = evaluate(store, how)
     names = [r.name for r in result.rows]
-    assert names == ["real clips", "codec alone", "still picture", "tiny:2", "tiny:1"]
-    real, coded, still, two, one = result.rows
+    assert names == ["real clips", "codec alone", "still picture", "sway", "squash", "tiny:2", "tiny:1"]
+    real, coded, still, _, _, two, one = result.rows
     assert real.frechet["mean"]["value"] == 0 and real.motion_to_real == 1 and real.first_frame_psnr == 99
     assert real.psnr_to_real == 99 > coded.psnr_to_real > 0
     assert still.flow < 1e-3 < real.flow and still.frechet["mean"]["value"] > 0
@@ -75,12 +118,28 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     page = (how.out / "index.html").read_text()
     assert page.count("data:image/webp") >= 5 * 5 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert read_result(how.out / "table.json")["protocol"]["clips"] == 5
-    assert (how.out / "table.tex").read_text().count(r"\\") == 6
+    assert (how.out / "table.tex").read_text().count(r"\\") == 8
     assert len(list((how.out / "pictures").glob("*.png"))) == 5
     key = json.loads((how.out / "blind-key.json").read_text())
     assert len(key) == 5 and all({k["A"], k["B"]} == {"tiny:2", "tiny:1"} for k in key)
     sheet = (how.out / "blind.html").read_text()
     assert sheet.count("data:image/webp") == 10 and "tiny:" not in sheet
+    others = ["codec alone", "still picture", "sway", "squash"]
+    pairs = json.loads((how.out / "table.json").read_text())["pairs"]
+    assert [(p["row"], p["other"]) for p in pairs if p["row"] == "tiny:2"] == [
+        ("tiny:2", k) for k in [*others, "tiny:1"]
+    ]
+    assert len(pairs) == 10 and all(p["low"] <= p["ratio"] <= p["high"] for p in pairs)
+    mean = {r.name: r.frechet["mean"]["value"] for r in result.rows}
+    assert all(p["ratio"] == pytest.approx(mean[p["row"]] / mean[p["other"]]) for p in pairs)
+    assert RATIOS in (how.out / "table.md").read_text() and RATIOS in result.text() and RATIOS in page
+    assert real.latents and still.latents and two.latents and one.latents
+    assert real.latents["value"] < 1e-6 and real.latents_to_still == pytest.approx(0, abs=1e-6)
+    assert still.latents_to_still == 1 and two.latents_to_still == pytest.approx(
+        two.latents["value"] / still.latents["value"]
+    )
+    assert "latents" not in two.frechet and "latents/still" in result.text()
+    assert still.seam == still.seam_top == 0 and real.seam and real.seam_top and real.seam_top >= real.seam > 0
 
 
 def test_the_same_digits_twice_and_by_any_number_of_workers(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:  # noqa: F811
@@ -180,11 +239,13 @@ def test_data_is_named_once(store: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_protocols_ship_and_their_hash_is_their_content() -> None:
-    assert {"sticker", "offline", "ucf101"} <= set(shipped())
+    parts = {f"{k}{part}" for k in ("sticker", "loops") for part in ("", "-selection", "-report")}
+    assert {"offline", "ucf101"} | parts == set(shipped())
+    assert len({read_protocol(k).digest() for k in parts}) == 6
     a = read_protocol("sticker")
     assert a.digest() == read_protocol("sticker").digest() != read_protocol("sticker", 20).digest()
     assert a.digest() != a.model_copy(update={"bootstrap": 5}).digest()
-    with pytest.raises(SfvError, match="'fvd' is unknown; use offline, sticker, ucf101 or a JSON file"):
+    with pytest.raises(SfvError, match="'fvd' is unknown; use loops, .* ucf101 or a JSON file"):
         read_protocol("fvd")
 
 
@@ -225,8 +286,8 @@ def test_videos_are_evaluated_end_to_end_at_the_models_own_size(
         models=(f"{tiny_folder}:1",), protocol=protocol, weights=weights, out=tmp_path / "o", device="cpu"
     )
     rows = evaluate(tmp_path / "videos", how).rows
-    assert [r.name for r in rows] == ["real clips", "still picture", "tiny:1"]
-    assert rows[2].calls == 2 and rows[2].diversity is None
+    assert [r.name for r in rows] == ["real clips", "still picture", "sway", "squash", "tiny:1"]
+    assert rows[4].calls == 2 and rows[4].diversity is None and rows[4].latents is None
 
 
 def test_study_tells_who_sees_what(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:  # noqa: F811
@@ -281,7 +342,10 @@ def test_tables_have_a_line_per_row() -> None:
     )
     text = markdown([row, row])
     assert text.count("\n") == 3 and "| a_b:1 | 1 | 0.30 | 0.10 | 1.0 [0, 2] | 1.0 | 1.0 | 0.90 | 1.10 | 30.0 |" in text
-    assert both_tables([row]).count("a_b:1") == 2
+    assert both_tables([row]).count("a_b:1") == 2 and "latents" not in text
+    made = replace(row, latents=spread, latents_to_still=0.5, seam=1.25, seam_top=7.0)
+    assert "| 1.0 | 1.0 | 1.0 [0, 2] | 0.50 | 0.90 |" in markdown([row, made])
+    assert "| 1.0 | 1.0 | - | - | 0.90 |" in markdown([row, made]) and "| 1.25 | 7 | 3 |" in both_tables([made])
     assert r"a\_b:1 & 1 &" in latex([row]) and r"\%]" in latex([row])
 
 
@@ -289,3 +353,230 @@ def test_a_protocol_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read_protocol("sticker").clips = 3  # type: ignore[misc]
     assert isinstance(read_protocol("offline"), Protocol)
+
+
+def test_older_hashes_stay() -> None:
+    """New fields count only where they say something, so results that were measured before can be compared."""
+    table = json.loads((Path(__file__).parent.parent / "docs" / "table.json").read_text())
+    assert read_protocol(table["protocol"]["name"]).digest() == table["protocol"]["hash"]
+    plain = read_protocol("sticker")
+    assert plain.digest() == OLD_HASH
+    changes = ({"part": "report"}, {"whole": True}, {"baselines": Baselines(sway_degrees=9)})
+    assert len({OLD_HASH, *(plain.model_copy(update=c).digest() for c in changes)}) == 4
+
+
+def test_families_are_halved_for_good(wide_store: Path, tmp_path: Path) -> None:
+    order = sorted((f"f{i}" for i in range(9)), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    for i in range(9):
+        path = tmp_path / "videos" / f"f{i}" / "v.mp4"
+        path.parent.mkdir(parents=True)
+        write_clip(torch.zeros(4, 32, 32, 3, dtype=torch.uint8), path, 12)
+    for data, each in ((wide_store, 2), (tmp_path / "videos", 1)):
+        halves = {}
+        for part in ("all", "selection", "report"):
+            protocol = read_protocol(written(tmp_path / "part.json", part=part))
+            halves[part] = [c.family for c in open_set(data, protocol).clips]
+        assert set(halves["selection"]) == set(order[::2]) and set(halves["report"]) == set(order[1::2])
+        assert len(halves["selection"]) == 5 * each and len(halves["report"]) == 4 * each
+        assert sorted(halves["selection"] + halves["report"]) == sorted(halves["all"])
+
+
+def test_a_whole_round_is_evenly_spread(wide_store: Path, tmp_path: Path) -> None:
+    protocol = read_protocol(written(tmp_path / "whole.json", frames=5, fps=7, whole=True))
+    every = read_protocol(written(tmp_path / "every.json", frames=24, fps=24))
+    part, full = (open_set(wide_store, p).clips[3].read() for p in (protocol, every))
+    assert torch.equal(part, full[[0, 5, 10, 14, 19]])
+    assert (
+        evenly_around(72, 24) == list(range(0, 72, 3))
+        and evenly_around(37, 24)[-1] == 35
+        and evenly_around(3, 6) == [0, 1, 1, 2, 2, 0]
+    )
+    write_clip(full, tmp_path / "v.mp4", 12)
+    with pytest.raises(SfvError, match="no clip store .* wants whole rounds"):
+        open_set(tmp_path, protocol)
+
+
+def test_loops_are_played_at_the_protocols_rate_or_whole(
+    store: Path,  # noqa: F811
+    loops_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """A round of 4 frames at 8 fps is 6 frames at 12; the file keeps the latents of the frames that are measured."""
+    at: dict[str, tuple[dict[str, Any], float, list[int]]] = {
+        "first": ({}, 12, [0, 1, 2, 3]),
+        "longer": ({"frames": 8}, 12, [0, 1, 2, 3, 4, 5, 0, 1]),
+        "whole": ({"whole": True, "fps": 8}, 8, [0, 1, 2, 3]),
+        "finer": ({"whole": True, "frames": 7, "fps": 9}, 14, list(range(7))),
+    }
+    model = open_model(str(loops_folder), "cpu", Speed(profile="exact", backend="eager"))
+    for name, (changes, rate, places) in at.items():
+        protocol = read_protocol(written(tmp_path / "p.json", diversity=0, **changes))
+        real = open_set(store, protocol)
+        real = replace(real, clips=real.clips[:1])
+        one = subject(f"{loops_folder}:1", real, protocol, tmp_path / name, device="cpu", profile="exact")
+        want = generate(model, real.clips[0].read()[0], steps=1, play_fps=rate, height=32, width=32)
+        assert one.calls == 2 and torch.equal(one.read(0), want.frames[places]), name
+        (path,) = (tmp_path / name).glob("*/*.safetensors")
+        kept = load_file(path)["latents"]
+        assert kept.dtype == torch.float16 and not kept[0].any() and one.latents is not None
+        torch.testing.assert_close(kept.float(), want.latents[0, places], atol=2e-3, rtol=2e-3)
+        assert torch.equal(one.latents(0), kept)
+    with pytest.raises(SfvError, match="at 1 frames a second; 2 to 60 can be made"):
+        settings_of(model, protocol.model_copy(update={"fps": 1, "whole": False}), None, None)
+
+
+def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) -> None:
+    asked = settings_of(tiny, read_protocol(written(tmp_path / "p.json")), 2, None)
+    assert asked.model_dump(exclude_defaults=True) == {"steps": 2, "fps": 12, "frames": 4, "height": 32, "width": 32}
+
+
+def test_whole_rounds_of_both_kinds_of_model_end_to_end(
+    store: Path,  # noqa: F811
+    how: EvaluateSettings,
+    loops_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Of both, a codec's shares are in the still picture's; the last row's codec stands for those who have none."""
+    protocol = written(tmp_path / "whole.json", whole=True, frames=6, fps=8, diversity=0)
+    rows = (how.models[0], f"{loops_folder}:1")
+    result = evaluate(store, how.model_copy(update={"protocol": protocol, "models": rows}))
+    assert [r.name for r in result.rows[-2:]] == ["tiny:2", "loops:1"]
+    by = {r.name: r for r in result.rows}
+    assert by["still picture"].latents_to_still == 1 and by["codec alone"].latents_to_still == pytest.approx(
+        0, abs=1e-9
+    )
+    assert all(r.latents and r.latents["value"] > 0 for r in result.rows[2:])
+    assert 0 < by["codec alone"].psnr_to_real < 99 and by["codec alone"].first_frame_psnr > 10
+    assert result.protocol["whole"] and result.as_dict()["pairs"]
+
+
+@pytest.mark.parametrize("family", ["tiny", "loops"])
+def test_no_decoder_hides_a_denoiser(
+    family: str,
+    tiny: VideoModel,
+    loops: VideoModel,
+    store: Path,  # noqa: F811
+    how: EvaluateSettings,
+) -> None:
+    ruler = open_ruler(store, how)
+    codec: Codec = {"tiny": tiny, "loops": loops}[family].codec
+    net = extractor(codec, ruler.real.clips[0].read())
+
+    def of(clip: torch.Tensor) -> torch.Tensor:
+        return net.row(clip).unflatten(0, codec.latent_shape(4, 32, 32)).half()
+
+    def read(i: int) -> torch.Tensor:
+        return ruler.real.clips[i].read()
+
+    def row(name: str, made: Any) -> Subject:
+        return Subject(name, lambda i: read(i) * 0, latents=made, codec=codec)
+
+    rows = [
+        Subject("real clips", read),
+        Subject("codec alone", lambda i: read(i) // 2),
+        Subject("still picture", lambda i: still(read(i))),
+        Subject("theirs", lambda i: read(i).flip(0)),
+        row("perfect", lambda i: of(read(i))),
+        row("dead", lambda i: of(still(read(i)))),
+        row("noisy", lambda i: of(read(i)) + 3 * torch.randn(codec.latent_shape(4, 32, 32)).half()),
+    ]
+    found = latent_distances(rows, ruler)
+    shares = {k: v.to_still for k, v in found.items()}
+    assert shares["still picture"] == 1 and shares["dead"] == pytest.approx(1, rel=0.02)
+    assert shares["real clips"] == shares["codec alone"] == pytest.approx(0, abs=1e-9)
+    assert shares["perfect"] == pytest.approx(0, abs=1e-3)
+    assert shares["noisy"] and shares["noisy"] > 0.05 and shares["theirs"] and shares["theirs"] > 1e-3
+    assert all(v.spread["low"] <= v.spread["value"] <= v.spread["high"] for v in found.values())
+    assert latent_distances(rows[:4], ruler) == {}
+
+
+def test_codecs_of_one_encoder_share_their_latents(tiny: VideoModel, loops: VideoModel) -> None:
+    clip = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    for codec, encoder, decoder in ((tiny.codec, "vae.encoder", "vae.decoder"), (loops.codec, "encoder", "decoder")):
+        for part, same in ((decoder, True), (encoder, False)):
+            other = copy.deepcopy(codec)
+            with torch.no_grad():
+                for name, p in other.named_parameters():
+                    p += 0.1 if name.removeprefix("networks.").startswith(part) else 0
+            assert (extractor(other, clip).hash == extractor(codec, clip).hash) == same, part
+
+
+def test_the_picture_moves_as_one_body_about_its_bottom_centre(tmp_path: Path) -> None:
+    """A dot 40 pixels above the pivot goes 40 sin(angle) to one side, then to the other; stretched, it goes up."""
+    own = {"sway_degrees": 10, "sway_seconds": 1, "squash_share": 0.1, "squash_seconds": 1}
+    protocol = read_protocol(written(tmp_path / "p.json", frames=13, fps=12, height=64, width=96, baselines=own))
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    dot = (-((x - 47.5) ** 2 + (y - 23.5) ** 2) / 8).exp()
+    picture = (dot[..., None] * 200).round().to(torch.uint8).expand(-1, -1, 3)
+
+    def places(clip: torch.Tensor) -> torch.Tensor:
+        weight = clip[..., 0].double()
+        return torch.stack([(weight * v).sum((1, 2)) / weight.sum((1, 2)) for v in (x, y)], -1)
+
+    turned, pressed = sway(picture, protocol), squash(picture, protocol)
+    for clip in (turned, pressed):
+        assert torch.equal(clip[0], picture) and torch.equal(clip[12], picture) and torch.equal(clip[6], picture)
+    side = places(turned)[:, 0] - 47.5
+    assert side[3].abs() == pytest.approx(40 * math.sin(math.radians(10)), abs=0.3) and side[9] == pytest.approx(
+        -side[3]
+    )
+    assert places(pressed)[3, 1] == pytest.approx(63.5 - 40 * 0.9, abs=0.3)
+    assert places(pressed)[9, 1] == pytest.approx(63.5 - 40 * 1.1, abs=0.3)
+    grey = torch.full((64, 96, 3), 77, dtype=torch.uint8)
+    assert (sway(grey, protocol) == 77).all() and (squash(grey, protocol) == 77).all()
+    ramp = torch.arange(96, dtype=torch.uint8)[None, :, None].expand(64, -1, 3) * 2
+    wide = through(ramp, torch.tensor([[[0.5, 0], [0, 1]]], dtype=torch.float64))[0, 0, 8:-8, 0].float()
+    assert wide.diff().mean() == pytest.approx(1, abs=0.02)  # twice as wide: half as steep
+
+
+def test_baselines_close_in_whole_rounds(tmp_path: Path) -> None:
+    protocol = read_protocol(written(tmp_path / "p.json", frames=24, fps=8, whole=True))
+    for seconds, periods in ((1, 3), (1.5, 2), (2, 2), (3, 1), (50, 1)):
+        got, at = wave(protocol, seconds), torch.arange(24).double()
+        torch.testing.assert_close(got, (2 * math.pi * periods * at / 24).sin())
+    plain = read_protocol(written(tmp_path / "q.json", frames=24, fps=8))
+    torch.testing.assert_close(wave(plain, 50), (2 * math.pi * torch.arange(24).double() / 400).sin())
+
+
+def test_the_protocols_hold_the_baselines_that_were_chosen() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    found = json.loads((docs / "baselines.json").read_text())
+    for name in ("sticker", "loops"):
+        chosen = found[f"{name}-selection"]
+        assert chosen["protocol"]["part"] == "selection"
+        for row in ("sway", "squash"):
+            best = min(chosen[row], key=lambda r: float(r["distance"]["mean"]))
+            assert best["settings"].items() <= chosen["best"].items()
+            assert f"| {best['distance']['mean']:.1f} (" in (docs / "measure.md").read_text()
+        for part in ("", "-selection", "-report"):
+            assert read_protocol(f"{name}{part}").baselines == Baselines(**chosen["best"])
+    assert read_protocol("offline").baselines == read_protocol("sticker").baselines
+
+
+def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
+    g = torch.Generator().manual_seed(0)
+    clips = torch.rand(200, generator=g).double() + 1
+    draws = {
+        "real clips": Draws(0, 0 * clips),
+        "a": Draws(1.5, clips),
+        "b": Draws(3.0, 2 * clips),
+        "c": Draws(1.5, clips),
+    }
+    found = {(p.row, p.other): p for p in paired(draws, ["a", "b"])}
+    assert set(found) == {("a", "b"), ("a", "c"), ("b", "a"), ("b", "c")}
+    assert found["a", "b"].high == pytest.approx(0.5) == found["a", "b"].low  # of one clip each: no spread of its own
+    verdicts = {k: p.verdict for k, p in found.items()}
+    assert (
+        verdicts["a", "b"] == "better" and verdicts["b", "a"] == "worse" and verdicts["a", "c"] == "no difference shown"
+    )
+    assert Pair("a", "b", 0.9, 0.8, 1.0).verdict == "no difference shown"
+    assert paired({k: Draws(v.value, v.each[:1]) for k, v in draws.items()}, ["a"]) == []
+    rows = [Pair(m, o, 0.5, 0.4, 0.6) for m in ("first", "middle", "last") for o in ("still picture", "sway")]
+    text = Result({}, [read_row()], rows).text()
+    assert "middle" not in text and "| last | sway | 0.50 [0.40, 0.60] | better |" in text and RATIOS in text
+
+
+def read_row() -> Measured:
+    """One of the committed table."""
+    table = json.loads((Path(__file__).parent.parent / "docs" / "table.json").read_text())
+    return Measured(**table["rows"][0])

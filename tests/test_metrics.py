@@ -16,8 +16,11 @@ from sfv.metrics import (
     frechet_distance,
     kernel_distance,
     moves,
+    paired_ratio,
     psnr,
+    resample,
     saturation_drift,
+    seam,
     sharpness_drift,
     top_share,
     warp_error,
@@ -129,6 +132,36 @@ def test_bootstrap_holds_the_value_and_shrinks_with_more_clips() -> None:
     assert many.high - many.low < 0.5 * (few.high - few.low)
     assert few.bias > abs(many.bias)
     assert bootstrap(frechet_distance, a, b, 200) == many
+
+
+def test_a_paired_ratio_is_surer_than_two_intervals() -> None:
+    """Two rows err on the same clips; one errs less. Their intervals meet, yet the ratio's leaves no doubt."""
+    g = torch.Generator().manual_seed(0)
+    real = torch.randn(40, 3, generator=g, dtype=torch.float64)
+    hard = 3 * torch.randn(40, 3, generator=g, dtype=torch.float64)
+    rows = {k: real + k * hard for k in (0.8, 1.0, 1.001)}
+    draws = {k: resample(frechet_distance, v, real, 200) for k, v in rows.items()}
+    assert draws[1.0].interval() == bootstrap(frechet_distance, rows[1.0], real, 200)
+    less, more = draws[0.8].interval(), draws[1.0].interval()
+    assert less.high > more.low
+    found = paired_ratio(draws[0.8], draws[1.0])
+    assert found.value == pytest.approx(less.value / more.value) and found.low < found.value < found.high < 1
+    same = paired_ratio(draws[1.0], draws[1.0])
+    assert same.low == same.value == same.high == 1
+    other = resample(frechet_distance, rows[0.8], real, 200, seed=1)
+    loose = paired_ratio(other, draws[1.0])
+    assert loose.high - loose.low > 2 * (found.high - found.low)
+    back = paired_ratio(draws[1.0], draws[0.8])
+    assert back.low == pytest.approx(1 / found.high) and back.high == pytest.approx(1 / found.low)
+
+
+def test_seam_by_hand() -> None:
+    """Steps of 2, 2, 6 levels, then 10 back to the first: 10 over the median 2."""
+    levels = torch.tensor([0, 2, 4, 10], dtype=torch.uint8)[:, None, None, None].expand(4, 8, 8, 3)
+    assert seam(levels) == 5
+    assert seam(levels[:1].expand(4, -1, -1, -1)) == 0
+    assert seam(levels[[0, 1, 2, 1]]) == 1
+    assert math.isfinite(seam(levels[[0, 0, 0, 3]])) and seam(levels[[0, 0, 0, 3]]) > 100
 
 
 def test_warp_error_is_what_flow_does_not_explain() -> None:

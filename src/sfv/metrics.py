@@ -1,5 +1,6 @@
 """Pure functions of feature rows and frames."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,19 +60,62 @@ class Interval:
     bias: float
 
 
-def bootstrap(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Interval:
-    """Interval of measure(a, b) over clips drawn with repeats, row i of a and of b together (they are pairs).
+@dataclass(frozen=True)
+class Draws:
+    """A figure of all clips, and the same of every draw of clips (float64).
 
-    A resample has fewer distinct clips, which inflates every distance, so what counts is how far draws lie from
-    their own mean: the interval is that spread around the value, not below 0.
+    The draws depend on the number of clips and the seed alone: draw i of two figures is of the same clips.
     """
+
+    value: float
+    each: Float[Tensor, " draws"]
+
+    def interval(self) -> Interval:
+        """The spread of the draws around their own mean, put around the value, not below 0.
+
+        A draw has fewer distinct clips, which inflates every distance, so where the draws lie does not count.
+        """
+        low, high = (_ends(self.each) + self.value).clamp(min=0).tolist()
+        return Interval(self.value, low, high, float(self.each.mean()) - self.value)
+
+
+def resample(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Draws:
+    """measure(a, b) over clips drawn with repeats, row i of a and of b together (they are pairs)."""
     value = measure(a, b)
     rng = torch.Generator().manual_seed(seed)
     picks = [torch.randint(len(a), (len(a),), generator=rng) for _ in range(draws)]
-    seen = torch.tensor([measure(a[i], b[i]) for i in picks] or [value], dtype=torch.float64)
-    ends = torch.quantile(seen - seen.mean(), torch.tensor([0.025, 0.975], dtype=torch.float64)) + value
-    low, high = ends.clamp(min=0).tolist()
-    return Interval(value, low, high, float(seen.mean()) - value)
+    return Draws(value, torch.tensor([measure(a[i], b[i]) for i in picks] or [value], dtype=torch.float64))
+
+
+def bootstrap(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Interval:
+    """Interval of measure(a, b) over clips drawn with repeats."""
+    return resample(measure, a, b, draws, seed).interval()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One positive figure over another, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_ratio(one: Draws, other: Draws) -> Ratio:
+    """Interval of one / other, both positive and over the same draws: clips that are hard for both do not widen it.
+
+    As for single figures, the spread of the draws' logarithms around their own mean counts, not where they lie.
+    """
+    least = torch.finfo(torch.float64).tiny
+    logs = one.each.clamp(min=least).log() - other.each.clamp(min=least).log()
+    value = math.log(max(one.value, least)) - math.log(max(other.value, least))
+    low, high = (_ends(logs) + value).exp().tolist()
+    return Ratio(math.exp(value), low, high)
+
+
+def _ends(draws: Float[Tensor, " draws"]) -> Float[Tensor, "2"]:
+    """Of the middle 95 %, from the mean on."""
+    return torch.quantile(draws - draws.mean(), torch.tensor([0.025, 0.975], dtype=torch.float64))
 
 
 class Basis:
@@ -106,6 +150,20 @@ def flicker(frames: Frames) -> float:
     """Mean absolute second difference of the frames' mean luma: steady drift is none, alternation is."""
     luma = frames.float().mean((1, 2, 3))
     return float((luma[2:] - 2 * luma[1:-1] + luma[:-2]).abs().mean())
+
+
+STEP_FLOOR = 1e-3
+"""Levels from frame to frame below which a clip counts as moving this much."""
+
+
+def seam(frames: Frames) -> float:
+    """Step from the last frame to the first over the median step between neighbours (mean absolute differences).
+
+    About 1 for a round that closes, more for one that jumps at its end; 0 for a still clip. At least two frames.
+    """
+    x = frames.float()
+    steps = (x - x.roll(1, 0)).abs().mean((1, 2, 3))
+    return float(steps[0] / steps[1:].median().clamp(min=STEP_FLOOR))
 
 
 def distance_to(frames: Frames, picture: Tensor) -> Float[Tensor, " f"]:

@@ -175,7 +175,8 @@ class EvaluateSettings(BaseModel):
     models: tuple[str, ...] = Field(default=LADDER, min_length=1)
     """MODEL[@PROFILE][:STEPS], or a folder of clips made elsewhere; motion ratios refer to the first."""
     protocol: str = "sticker"
-    """What is measured and how: sticker, offline (needs no --weights), ucf101, or a JSON file."""
+    """What is measured and how: sticker or loops, each also with -selection or -report (half of the families: to
+    choose on, to publish), offline (needs no --weights), ucf101, or a JSON file."""
     limit: int = Field(default=0, ge=0)
     """Use only this many clips (0 = the protocol's number): quicker, and another protocol."""
     weights: Path | None = None

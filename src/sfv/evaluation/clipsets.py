@@ -67,7 +67,7 @@ def open_set(data: Path, protocol: Protocol) -> ClipSet:
 
 def _of_store(store: ClipStore, protocol: Protocol) -> list[RealClip]:
     rate = store.fps / protocol.fps
-    if abs(rate - round(rate)) > 1e-6:
+    if abs(rate - round(rate)) > 1e-6 and not protocol.whole:
         raise SfvError(f"{store.folder} has {store.fps} frames a second; protocol fps {protocol.fps:g} must divide it")
     if store.size != protocol.height or store.size != protocol.width:
         size = f"{protocol.height}x{protocol.width}"
@@ -83,9 +83,17 @@ def _real(store: ClipStore, clip: Clip, protocol: Protocol) -> RealClip:
 
 
 def sticker_frames(store: ClipStore, clip: Clip, protocol: Protocol) -> Frames:
-    """From the rest pose, on white."""
-    rgba = store.rgba(clip, 0, protocol.frames, round(store.fps / protocol.fps))
+    """From the rest pose, on white: at the protocol's rate, or one whole round of the nearest frames."""
+    if protocol.whole:
+        rgba = torch.cat([store.rgba(clip, i, 1, 1) for i in evenly_around(clip.count, protocol.frames)])
+    else:
+        rgba = store.rgba(clip, 0, protocol.frames, round(store.fps / protocol.fps))
     return to_frames(over_background(rgba, torch.ones(3, store.size, store.size))[None])
+
+
+def evenly_around(count: int, frames: int) -> list[int]:
+    """Which of `count` frames of a loop stand nearest to `frames` places evenly spread over its round."""
+    return [(2 * k * count + frames) // (2 * frames) % count for k in range(frames)]
 
 
 def _basis(store: ClipStore, protocol: Protocol) -> list[RealClip]:
@@ -99,7 +107,7 @@ def _basis(store: ClipStore, protocol: Protocol) -> list[RealClip]:
 def _pick(members: list[T], family: Callable[[T], str], protocol: Protocol) -> list[T]:
     """At most `per_family` of each family, spread over its members, then at most `clips`, in the protocol's order."""
     families: dict[str, list[T]] = defaultdict(list)
-    for member in members:
+    for member in of_part(members, family, protocol.part):
         families[family(member)].append(member)
     picked = []
     for some in families.values():
@@ -111,10 +119,22 @@ def _pick(members: list[T], family: Callable[[T], str], protocol: Protocol) -> l
     return picked[: protocol.clips] if protocol.clips and protocol.order == "spread" else picked
 
 
+def of_part(members: list[T], family: Callable[[T], str], part: str) -> list[T]:
+    """Members of every other family, in the order of the names' SHA-256: the 1st, 3rd, ... are for selection, the
+    2nd, 4th, ... for the report. As the order is that of hashes, neighbours in an alphabet fall apart by chance."""
+    if part == "all":
+        return members
+    names = sorted({family(m) for m in members}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    mine = set(names[0 if part == "selection" else 1 :: 2])
+    return [m for m in members if family(m) in mine]
+
+
 def _of_videos(data: Path, protocol: Protocol) -> tuple[list[RealClip], list[str]]:
     """The first clip of each video, until there are enough; what cannot be read or is too short is left out."""
     found: list[RealClip] = []
     left: list[str] = []
+    if protocol.whole:
+        raise SfvError(f"{data} is no clip store (sfv pack); protocol {protocol.name!r} wants whole rounds of loops")
     try:
         sources = find([str(data)])
     except SfvError as error:

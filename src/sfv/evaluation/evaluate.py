@@ -13,15 +13,19 @@ from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.facts import Facts, facts, ratio, summary
 from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
+from sfv.evaluation.latents import LatentDistance, latent_distances
 from sfv.evaluation.protocol import same_protocol
 from sfv.evaluation.publish import publish
 from sfv.evaluation.ruler import Ruler, open_ruler, write_pictures
-from sfv.evaluation.subjects import Subject, baselines, subject
-from sfv.evaluation.table import Measured, Result
+from sfv.evaluation.subjects import REAL, Subject, baselines, subject
+from sfv.evaluation.table import Measured, Pair, Result
 from sfv.families import load, pick_device
-from sfv.metrics import Interval, Rows, bootstrap, frechet_distance, kernel_distance
+from sfv.metrics import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample
 from sfv.settings import EvaluateSettings, Speed, split_row, split_speed
 from sfv.types import Frames
+
+NOTHING = 1e-6
+"""A distance below it is rounding: the row is the real clips, and no ratio to it says anything."""
 
 
 def evaluate(data: Path, how: EvaluateSettings) -> Result:
@@ -36,18 +40,21 @@ def evaluate(data: Path, how: EvaluateSettings) -> Result:
     ruler = open_ruler(data, how)
     if earlier and how.against:
         same_protocol(ruler.identity(), earlier["protocol"], how.against)
-    subjects = [*_models(ruler, how)]
-    measured, seen = [], {}
-    for one in [*_baselines(ruler, how), *subjects]:
-        rows, seen[one.name] = _look(one, ruler)
-        measured.append((one, rows))
+    subjects = _models(ruler, how)
+    everyone = [*_baselines(ruler, how), *subjects]
+    rows, seen, draws = {}, {}, {}
+    for one in everyone:
+        rows[one.name], seen[one.name] = _look(one, ruler)
+        draws[one.name] = resampled(rows[one.name], ruler)
+    made = latent_distances(everyone, ruler)
     first = subjects[0].name
-    table = [_row(one, rows, seen, first, ruler) for one, rows in measured]
-    result = Result(ruler.identity() | _notes(ruler, how), table)
+    table = [_row(s, rows[s.name], draws[s.name], made.get(s.name), seen, first, ruler) for s in everyone]
+    pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
+    result = Result(ruler.identity() | _notes(ruler, how), table, pairs)
     write_pictures(ruler, how.out / "pictures")
     if len(subjects) > 1:
         write_blind(subjects[0], subjects[-1], ruler, how.out)
-    publish(result, [one for one, _ in measured], ruler, seen, how.out, earlier)
+    publish(result, everyone, ruler, seen, how.out, earlier)
     return result
 
 
@@ -79,7 +86,7 @@ def _baselines(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
     ]
     square = ruler.protocol.fit != "stretch"
     model = load(named[-1], pick_device(how.device)) if named and square else None
-    return baselines(ruler.real, model, how.decoder)
+    return baselines(ruler.real, ruler.protocol, model, how.decoder)
 
 
 def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
@@ -93,19 +100,28 @@ def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
         return {k: ruler.axes[k](v) for k, v in found.items()}, told
 
 
-def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], first: str, ruler: Ruler) -> Measured:
+def _row(
+    one: Subject,
+    rows: dict[str, Rows],
+    draws: dict[str, Draws],
+    made: LatentDistance | None,
+    seen: dict[str, list[Facts]],
+    first: str,
+    ruler: Ruler,
+) -> Measured:
     mine = seen[one.name]
     with one_thread():
-        distances = intervals(rows, ruler)
         kernels = {k: kernel(k, rows[k], ruler) for k in rows}
     return Measured(
         name=one.name,
         calls=one.calls,
         seconds=one.seconds,
         unet_seconds=one.unet_seconds,
-        frechet={k: asdict(v) for k, v in distances.items()},
+        frechet={k: asdict(v.interval()) for k, v in draws.items()},
         kernel=kernels,
-        motion_to_real=ratio(mine, seen["real clips"]),
+        latents=made.spread if made else None,
+        latents_to_still=made.to_still if made else None,
+        motion_to_real=ratio(mine, seen[REAL]),
         motion_to_teacher=ratio(mine, seen[first]),
         diversity=one.diversity,
         diversity_lpips=one.diversity_lpips,
@@ -113,10 +129,10 @@ def _row(one: Subject, rows: dict[str, Rows], seen: dict[str, list[Facts]], firs
     )
 
 
-def intervals(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Interval]:
-    """Frechet distance with its interval for every network, and their mean over the same draws of clips."""
+def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Draws]:
+    """Frechet distance and its draws for every network, and their mean's; the same draws of clips for every row."""
 
-    def of(kinds: list[str]) -> Interval:
+    def of(kinds: list[str]) -> Draws:
         widths = [rows[k].shape[1] for k in kinds]
 
         def mean(a: Rows, b: Rows) -> float:
@@ -124,10 +140,20 @@ def intervals(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Interval]:
             return sum(ruler.scale(k) * frechet_distance(x, y) for k, x, y in parts) / len(kinds)
 
         a, b = (torch.cat([v[k] for k in kinds], 1) for v in (rows, ruler.true))
-        return bootstrap(mean, a, b, ruler.protocol.bootstrap, ruler.protocol.seed)
+        return resample(mean, a, b, ruler.protocol.bootstrap, ruler.protocol.seed)
 
     names = list(rows)
-    return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
+    with one_thread():
+        return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
+
+
+def paired(draws: dict[str, Draws], models: list[str]) -> list[Pair]:
+    """Every model's row against every other row, by their mean distances; none without draws, nor with a row that is
+    the real clips."""
+    names = [k for k, v in draws.items() if v.value > NOTHING and len(v.each) > 1]
+    pairs = [(a, b) for a in models for b in names if a in names and a != b]
+    ratios = [paired_ratio(draws[a], draws[b]) for a, b in pairs]
+    return [Pair(a, b, r.value, r.low, r.high) for (a, b), r in zip(pairs, ratios, strict=True)]
 
 
 def kernel(kind: str, rows: Rows, ruler: Ruler) -> float:

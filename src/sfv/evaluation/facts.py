@@ -9,7 +9,17 @@ from torch import Tensor
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
 from sfv.media import flow_fields
-from sfv.metrics import distance_to, flicker, moves, psnr, saturation_drift, sharpness_drift, top_share, warp_error
+from sfv.metrics import (
+    distance_to,
+    flicker,
+    moves,
+    psnr,
+    saturation_drift,
+    seam,
+    sharpness_drift,
+    top_share,
+    warp_error,
+)
 from sfv.types import Frames
 
 
@@ -26,6 +36,8 @@ class Facts:
     warp: float
     """What flow does not explain from frame to frame, levels."""
     flicker: float
+    seam: float
+    """Step from the last frame to the first over the clip's usual step: about 1 where a round closes."""
     sharpness: float
     """Last four frames over the first."""
     saturation: float
@@ -58,6 +70,7 @@ def facts(clip: Frames, real: Frames, fps: float, w: Weights | None) -> Facts:
         moves=_moves(clip, speed, fps),
         warp=warp_error(clip, fields),
         flicker=flicker(clip),
+        seam=seam(clip),
         sharpness=sharpness_drift(clip),
         saturation=saturation_drift(clip),
         from_picture=distance_to(clip, real[0]).tolist(),
@@ -89,6 +102,8 @@ def summary(all_: list[Facts]) -> dict[str, float | list[float] | None]:
         "dynamic_degree": statistics.fmean(f.moves for f in all_),
         "warp_error": statistics.fmean(f.warp for f in all_),
         "flicker": statistics.fmean(f.flicker for f in all_),
+        "seam": statistics.median(f.seam for f in all_),
+        "seam_top": float(torch.tensor([f.seam for f in all_]).quantile(0.95)),
         "sharpness": statistics.median(f.sharpness for f in all_),
         "saturation": statistics.median(f.saturation for f in all_),
         "from_picture": [statistics.fmean(v) for v in frames],

@@ -26,6 +26,26 @@ class Choice(BaseModel):
     """Principal axes of z-scored rows that are kept; 0 takes the rows as they are (published FVD)."""
 
 
+class Baselines(BaseModel):
+    """How the picture is moved as one body by two baselines; chosen on selection clips (runs/choose_baselines.py)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sway_degrees: float = Field(default=2.0, ge=0, le=45)
+    """The most that "sway" turns the picture about its bottom centre, to either side."""
+    sway_seconds: float = Field(default=1.5, gt=0)
+    """Of one turn there and back to both sides; in protocols of whole rounds the nearest that closes."""
+    squash_share: float = Field(default=0.04, ge=0, le=0.5)
+    """The most that "squash" stretches the picture upward while it narrows it, and the reverse."""
+    squash_seconds: float = Field(default=1.0, gt=0)
+    """Likewise."""
+
+
+LATER = ("part", "whole", "baselines")
+"""Fields that came later: they are in the hash only where they differ from their defaults, so that older hashes stay;
+their defaults, too, stay as they are."""
+
+
 class Protocol(BaseModel):
     """Which clips, how they are made and cut to size, and what compares them."""
 
@@ -34,6 +54,9 @@ class Protocol(BaseModel):
     name: str
     split: str = "val"
     """Of a clip store; folders of videos have none."""
+    part: Literal["all", "selection", "report"] = "all"
+    """Families of the split, halved for good: settings, checkpoints and seeds are chosen on one half; the other is
+    published and nothing is ever chosen on it."""
     clips: int = Field(default=0, ge=0)
     """How many; 0 takes all that `per_family` leaves. Fewer at hand is an error."""
     per_family: int = Field(default=2, gt=0)
@@ -42,6 +65,8 @@ class Protocol(BaseModel):
     """spread: in the order of the set. shuffled: drawn by `seed`."""
     frames: int = Field(gt=2, le=200)
     fps: float = Field(gt=0, le=120)
+    whole: bool = False
+    """One whole round of each clip, in `frames` evenly spread frames that are played at `fps`; for clip stores."""
     height: int = Field(ge=16, le=2160)
     width: int = Field(ge=16, le=4096)
     """Of every clip when it is measured."""
@@ -58,16 +83,20 @@ class Protocol(BaseModel):
     """Draws of the 95 % intervals."""
     diversity: int = Field(default=4, ge=0)
     """Pictures that are animated with two more seeds."""
+    baselines: Baselines = Baselines()
+    """How the rows "sway" and "squash" move."""
 
     def digest(self) -> str:
         """16 hex digits over every field."""
-        text = json.dumps(self.model_dump() | {"revision": REVISION}, sort_keys=True)
+        usual = {k for k in LATER if getattr(self, k) == type(self).model_fields[k].default}
+        text = json.dumps(self.model_dump(exclude=usual) | {"revision": REVISION}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shipped() -> dict[str, Path]:
     """Protocols inside the package, by name."""
-    return {p.stem: p for p in sorted((Path(str(files("sfv"))) / "protocols").glob("*.json"))}
+    found = (Path(str(files("sfv"))) / "protocols").glob("*.json")
+    return {p.stem: p for p in sorted(found, key=lambda p: p.stem)}
 
 
 def read_protocol(name: str, limit: int = 0) -> Protocol:

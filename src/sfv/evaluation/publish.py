@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sfv.evaluation.facts import Facts
 from sfv.evaluation.ruler import Ruler
 from sfv.evaluation.subjects import BASELINES, Subject
-from sfv.evaluation.table import Measured, Result, both_tables, columns, latex, second_columns
+from sfv.evaluation.table import RATIOS, Measured, Result, columns, latex, ratio_columns, second_columns
 from sfv.media import contact_sheet, replacing, webp_bytes, write_picture
 from sfv.types import Frames
 
@@ -40,7 +40,7 @@ def publish(
     """Write everything into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     compared = against(result, earlier) if earlier else ""
-    text = both_tables(result.rows) + (f"\n\n{compared}" if compared else "")
+    text = result.text() + (f"\n\n{compared}" if compared else "")
     _write(out / "table.json", json.dumps(result.as_dict(), indent=1))
     _write(out / "table.md", text)
     _write(out / "table.tex", latex(result.rows))
@@ -75,11 +75,12 @@ def against(result: Result, earlier: dict[str, Any]) -> str:
 def page(
     result: Result, subjects: list[Subject], ruler: Ruler, seen: dict[str, list[Facts]], shown: list[int], extra: str
 ) -> str:
-    """Tables with intervals, quality against seconds, and clips side by side: spread, worst and best."""
+    """Tables with intervals and ratios, quality against seconds, and clips side by side: spread, worst and best."""
     p = result.protocol
     told = f"Protocol {p['name']} ({p['hash']}), {p['clips']} clips of {p['frames']} frames at {p['fps']:g} fps."
     body = [f"<h1>Evaluation</h1><p>{html.escape(told)} <span class=note>{html.escape(p['note'])}.</span></p>"]
     body += [_table(*columns(result.rows)), _table(*second_columns(result.rows))]
+    body += [f"<p>{html.escape(RATIOS)}</p>", _table(*ratio_columns(result.pairs))] if result.pairs else []
     body += [f"<pre>{html.escape(extra)}</pre>"] if extra else []
     body += ["<h2>Quality against seconds</h2>", scatter(result.rows), "<h2>Clips</h2>"]
     for title, places in _chosen(subjects, seen, shown):

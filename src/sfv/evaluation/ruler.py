@@ -34,6 +34,12 @@ class Ruler:
         """What a network's distances are multiplied with."""
         return SCALE if self.nets[kind].dims else 1.0
 
+    def distances(self, rows: dict[str, Rows]) -> dict[str, float]:
+        """Of every network's feature rows of clips to those of the real ones, and their mean."""
+        with one_thread():
+            found = {k: self.scale(k) * frechet_distance(self.axes[k](v), self.true[k]) for k, v in rows.items()}
+        return {"mean": sum(found.values()) / len(found)} | found
+
     def half_to_half(self) -> dict[str, float]:
         """Of every network: the distance between two halves of the real clips, which chance alone gives."""
         half = len(self.real.clips) // 2
@@ -51,6 +57,9 @@ class Ruler:
             "frames": p.frames,
             "fps": p.fps,
             "size": [p.height, p.width],
+            "part": p.part,
+            "whole": p.whole,
+            "baselines": p.baselines.model_dump(),
             "extractors": {k: n.hash[:16] for k, n in self.nets.items()},
         }
 

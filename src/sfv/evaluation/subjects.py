@@ -5,27 +5,41 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float16
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import Tensor
 from tqdm import tqdm
 
+from sfv.errors import SfvError
+from sfv.evaluation.baselines import MOVED
 from sfv.evaluation.clipsets import ClipSet, RealClip, read_made, resized
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
 from sfv.evaluation.protocol import Protocol
-from sfv.families.base import VideoModel
+from sfv.families.base import Codec, VideoModel
 from sfv.generation import generate
 from sfv.media import replacing
-from sfv.media.pixels import to_frames
+from sfv.media.pictures import Uint8Picture
+from sfv.media.pixels import shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed import open_model
 from sfv.types import Frames
 
-BASELINES = ("real clips", "codec alone", "still picture")
+REAL, CODED, STILL = "real clips", "codec alone", "still picture"
+BASELINES = (REAL, CODED, STILL, *MOVED)
 """Names of the rows that no model makes."""
+SLOWEST, FASTEST = 2, 60
+"""Frames per second at which a loop can be played."""
+KEPT_REVISION = 2
+"""Raised when files of made clips hold something new."""
+
+MadeLatents = Float16[Tensor, "f c y x"]
+"""What a network made, at the times of the frames that are measured."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,10 @@ class Subject:
     """Mean difference (levels) of clips from other seeds."""
     diversity_lpips: float | None = None
     """Their mean LPIPS."""
+    latents: Callable[[int], MadeLatents] | None = None
+    """Of a model's clip, as its network made them."""
+    codec: Codec | None = None
+    """Whose latents they are; none where clips are not made at the size they are measured."""
 
 
 def subject(
@@ -61,30 +79,60 @@ def subject(
     title, steps = split_row(row)
     name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
     model = open_model(name, device, speed)
-    settings = Settings(
-        steps=steps or model.defaults.steps,
-        fps=protocol.fps,
-        frames=protocol.frames,
-        seed=protocol.seed,
-        decoder=decoder,
-        height=None if protocol.fit == "stretch" else protocol.height,
-        width=None if protocol.fit == "stretch" else protocol.width,
-    )
+    settings = settings_of(model, protocol, steps, decoder)
     asked = (
-        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.height}x{protocol.width}"
-        f"{model.speed}"
+        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
+        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}"
     )
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
     costs = make_clips(model, settings, real.clips, protocol, folder, row)
     takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
     title = f"{Path(title).name}:{settings.steps}"
-    return Subject(title, lambda i: read_kept(folder, real.clips[i]), *costs, *diversity(takes, judge))
+    return Subject(
+        title,
+        lambda i: read_kept(folder, real.clips[i]),
+        *costs,
+        *diversity(takes, judge),
+        latents=lambda i: _kept(kept_path(folder, real.clips[i]), "latents"),
+        codec=None if protocol.fit == "stretch" else model.codec,
+    )
+
+
+def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decoder: Decoder | None) -> Settings:
+    """How a model is asked for a protocol's clips; SfvError if a loop would play too slowly or too fast for us.
+
+    A model of whole loops makes its own round at its own rate. It is played at the protocol's rate, or, for whole
+    rounds, in as many frames as the protocol measures.
+    """
+    own = model.defaults
+    rate = own.fps * protocol.frames / own.frames if protocol.whole else protocol.fps
+    if model.loops and not SLOWEST <= rate <= FASTEST:
+        raise SfvError(
+            f"protocol {protocol.name!r} would play the loops of {model.name} at {rate:.3g} frames a second; "
+            f"{SLOWEST} to {FASTEST} can be made"
+        )
+    return Settings(
+        steps=steps or own.steps,
+        fps=own.fps if model.loops else protocol.fps,
+        play_fps=rate if model.loops else None,
+        frames=own.frames if model.loops else protocol.frames,
+        seed=protocol.seed,
+        decoder=decoder,
+        height=None if protocol.fit == "stretch" else protocol.height,
+        width=None if protocol.fit == "stretch" else protocol.width,
+    )
 
 
 def read_kept(folder: Path, clip: RealClip) -> Frames:
     """A clip that was made before."""
-    return load_file(kept_path(folder, clip))["frames"]
+    return _kept(kept_path(folder, clip), "frames")
+
+
+def _kept(path: Path, what: str) -> Tensor:
+    with safe_open(path, "pt") as file:
+        found: Tensor = file.get_tensor(what)
+    return found
 
 
 def kept_path(folder: Path, clip: RealClip, seed: str = "") -> Path:
@@ -103,10 +151,11 @@ def make_clips(
         _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
     for clip in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
-        frames, calls, unet = _make(model, _picture(clip, model, protocol), settings, protocol)
-        numbers = {"seconds": time.perf_counter() - start, "unet": unet, "calls": float(calls)}
+        made = _make(model, _picture(clip, model, protocol), settings, protocol)
+        numbers = {"seconds": time.perf_counter() - start, "unet": made.unet_seconds, "calls": float(made.calls)}
+        parts = {"frames": made.frames, "latents": made.latents}
         with replacing(kept_path(folder, clip)) as beside:
-            save_file({"frames": frames} | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
+            save_file(parts | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
     costs = [_costs(kept_path(folder, c)) for c in clips]
     every, seconds, unets = zip(*costs, strict=True)
     return int(every[0]), statistics.median(seconds), statistics.median(unets)
@@ -126,12 +175,22 @@ def _picture(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Ten
     return resized(first, model.defaults.height, model.defaults.width, "stretch")
 
 
-def _make(
-    model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol
-) -> tuple[Frames, int, float]:
+@dataclass(frozen=True)
+class Made:
+    """What a model made, cut to a protocol's frames and size, and what it cost."""
+
+    frames: Frames
+    latents: MadeLatents
+    calls: int
+    unet_seconds: float
+
+
+def _make(model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol) -> Made:
+    """A loop goes on where the protocol lasts longer than its round."""
     clip = generate(model, picture, settings)
-    frames = torch.stack([resized(f, protocol.height, protocol.width, "stretch") for f in clip.frames])
-    return frames, clip.calls, clip.seconds["unet"]
+    at = torch.arange(protocol.frames) % len(clip.frames)
+    frames = torch.stack([resized(f, protocol.height, protocol.width, "stretch") for f in clip.frames[at]])
+    return Made(frames, clip.latents[0].cpu()[at].half(), clip.calls, clip.seconds["unet"])
 
 
 def seeds_apart(
@@ -145,10 +204,10 @@ def seeds_apart(
             again = settings.model_copy(update={"seed": settings.seed + k})
             path = kept_path(folder, clip, f"-seed{again.seed}")
             if not path.exists():
-                frames, *_ = _make(model, _picture(clip, model, protocol), again, protocol)
+                frames = _make(model, _picture(clip, model, protocol), again, protocol).frames
                 with replacing(path) as beside:
                     save_file({"frames": frames}, beside)
-            takes.append(load_file(path)["frames"])
+            takes.append(_kept(path, "frames"))
         every.append(takes)
     return every
 
@@ -163,16 +222,23 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
     return levels, None if w is None else statistics.fmean(float(lpips(a, b, w).mean()) for a, b in pairs)
 
 
-def baselines(real: ClipSet, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
-    """The real clips, the same through the model's codec alone (whose fidelity it tells), and the still picture."""
-    rows = [Subject("real clips", lambda i: real.clips[i].read())]
+def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
+    """The real clips, the same through the model's codec alone (whose fidelity it tells), and the picture: still, and
+    moved as one body."""
+    rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:
         name = model.decoder(decoder)
-        rows.append(Subject("codec alone", lambda i: through_codec(model, real.clips[i].read(), name)))
-    return [*rows, Subject("still picture", lambda i: _still(real.clips[i].read()))]
+        rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name)))
+    rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
+    return rows + [Subject(k, partial(_moved, v, real, protocol)) for k, v in MOVED.items()]
 
 
-def _still(frames: Frames) -> Frames:
+def _moved(move: Callable[[Uint8Picture, Protocol], Frames], real: ClipSet, protocol: Protocol, i: int) -> Frames:
+    return move(real.clips[i].read()[0], protocol)
+
+
+def still(frames: Frames) -> Frames:
+    """The first frame, as often as there are frames."""
     return frames[:1].expand(len(frames), -1, -1, -1).contiguous()
 
 
@@ -180,4 +246,4 @@ def _still(frames: Frames) -> Frames:
 def through_codec(model: VideoModel, frames: Frames, decoder: str) -> Frames:
     """Encoded and decoded."""
     pixels = frames.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1
-    return to_frames(model.decode(model.codec.encode(pixels), pixels[:, 0], decoder))
+    return shown(model.decode(model.codec.encode(pixels), pixels[:, 0], decoder))

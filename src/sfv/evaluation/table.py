@@ -1,11 +1,12 @@
 """A result, and its table for people: markdown and LaTeX."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Spread = dict[str, float]
 """value, low, high, bias."""
+RATIOS = "Ratios of distances (row / other, paired over clips)"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,30 @@ class Measured:
     psnr_to_real: float
     first_frame_lpips: float | None
     lpips_to_real: float | None
+    latents: Spread | None = None
+    """Frechet distance (times 1000) of what the network made to what its codec makes of the real clips."""
+    latents_to_still: float | None = None
+    """Its share of the still picture's in the same codec."""
+    seam: float | None = None
+    """Median over clips of the step from the last frame to the first, in usual steps."""
+    seam_top: float | None = None
+    """Its 95th percentile."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The mean distance of one row over that of another, with its 95 % interval over the same draws of clips."""
+
+    row: str
+    other: str
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """In words: better only if the whole interval is below 1."""
+        return "better" if self.high < 1 else "worse" if self.low > 1 else "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -43,40 +68,60 @@ class Result:
 
     protocol: dict[str, Any]
     rows: list[Measured]
+    pairs: list[Pair] = field(default_factory=list)
+    """Every model's row against every other row but the real clips, whose distance is 0."""
 
     def as_dict(self) -> dict[str, Any]:
         """As table.json holds it."""
-        return {"protocol": self.protocol, "rows": [asdict(r) for r in self.rows]}
+        rows, pairs = ([asdict(v) for v in some] for some in (self.rows, self.pairs))
+        return {"protocol": self.protocol, "rows": rows, "pairs": pairs}
 
     def text(self) -> str:
-        """Quality and cost, then motion and consistency."""
-        return both_tables(self.rows)
+        """Quality and cost, motion and consistency, then ratios."""
+        ratios = f"\n\n{RATIOS}\n\n{_markdown(*ratio_columns(self.pairs))}" if self.pairs else ""
+        return both_tables(self.rows) + ratios
 
 
 def columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Head and cells; the networks' columns are those that the rows have."""
+    """Head and cells; the columns of networks and of latents are those that the rows have."""
     kinds = [k for k in rows[0].frechet if k != "mean"]
+    latents = any(r.latents for r in rows)
     head = ["model:steps", "calls", "s/clip", "UNet s", "Frechet [95 %]", *kinds]
-    return [*head, "motion/real", "motion/teacher", "1st frame dB"], [_cells(r, kinds) for r in rows]
+    head += ["latents [95 %]", "latents/still"] if latents else []
+    return [*head, "motion/real", "motion/teacher", "1st frame dB"], [_cells(r, kinds, latents) for r in rows]
 
 
-def _cells(m: Measured, kinds: list[str]) -> list[str]:
+def _cells(m: Measured, kinds: list[str], latents: bool) -> list[str]:
     seconds = ["-" if v is None else f"{v:.2f}" for v in (m.seconds, m.unet_seconds)]
-    mean = m.frechet["mean"]
-    spread = f"{mean['value']:.1f} [{mean['low']:.0f}, {mean['high']:.0f}]"
     numbers = [f"{m.frechet[k]['value']:.1f}" for k in kinds]
+    made = ["-" if m.latents is None else _spread(m.latents)] if latents else []
+    made += ["-" if m.latents_to_still is None else f"{m.latents_to_still:.2f}"] if latents else []
     ratios = [f"{m.motion_to_real:.2f}", f"{m.motion_to_teacher:.2f}", f"{m.first_frame_psnr:.1f}"]
-    return [m.name, str(m.calls), *seconds, spread, *numbers, *ratios]
+    return [m.name, str(m.calls), *seconds, _spread(m.frechet["mean"]), *numbers, *made, *ratios]
+
+
+def _spread(v: Spread) -> str:
+    return f"{v['value']:.1f} [{v['low']:.0f}, {v['high']:.0f}]"
+
+
+def ratio_columns(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells of the first and the last model's rows."""
+    ends = {pairs[0].row, pairs[-1].row} if pairs else set()
+    cells = [[p.row, p.other, f"{p.ratio:.2f} [{p.low:.2f}, {p.high:.2f}]", p.verdict] for p in pairs if p.row in ends]
+    return ["row", "other", "ratio [95 %]", "row is"], cells
 
 
 def second_columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     """Motion and consistency."""
     head = ["model:steps", "flow px", "top 5 % px", "dynamic", "warp", "flicker", "sharpness", "saturation"]
+    head += ["seam", "seam 95 %"]
     head += ["last frame from picture", "dB to real", "1st LPIPS", "LPIPS to real", "diversity", "by LPIPS"]
     cells = []
     for m in rows:
         plain = (m.flow, m.flow_top, m.dynamic_degree, m.warp_error, m.flicker, m.sharpness, m.saturation)
         rest = (
+            m.seam,
+            m.seam_top,
             m.from_picture[-1],
             m.psnr_to_real,
             m.first_frame_lpips,
