@@ -254,6 +254,17 @@ def test_every_part_trains_and_resumes(store: Path, tmp_path: Path) -> None:  # 
         train_part("matte", store, out, "loops-debug")
 
 
+def test_a_decoder_loses_blocks_and_learns_on(store: Path, tmp_path: Path) -> None:  # noqa: F811
+    out = tmp_path / "model"
+    for part in ("codec", "teacher"):
+        train_part(part, store, out, "loops-debug")
+    with pytest.raises(SfvError, match=r"depth \[2, 1, 1, 1\]: the decoder has \[1, 1, 1, 1\]"):
+        train_part("decoder", store, out, "loops-debug", ("depth=[2,1,1,1]",))
+    train_part("decoder", store, out, "loops-debug", ("depth=[1,1,1,0]",))
+    codec = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec) and codec.networks.config.depth == (1, 1, 1, 0)
+
+
 def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:  # noqa: F811
     out = tmp_path / "model"
     train_part("codec", store, out, "loops-debug")

@@ -206,6 +206,13 @@ class MotionNetworks(nn.Module):
         """The same, of unit spread."""
         return self.changes(clips, pictures) / self.std[:, None, None]
 
+    def slimmer(self, depth: tuple[int, int, int, int]) -> "MotionNetworks":
+        """A copy with so many residual blocks in the decoder, the last of each size left out; it needs training."""
+        made = MotionNetworks(self.config.model_copy(update={"depth": depth}))
+        mine = self.state_dict()
+        made.load_state_dict({k: mine[k].clone() for k in made.state_dict()})
+        return quick_layout(made).to(self.std.device)
+
     def draw(self, latents: Latents, pictures: RgbaPicture) -> Drawn:
         """Frames of latents of unit spread, with what they are made of."""
         return self.decoder(latents * self.std[:, None, None], pictures)[0]

@@ -78,6 +78,7 @@ class MotionDecoderTraining(MotionCodecTraining):
     clips: int = Field(default=2, gt=0)  # in a batch on one rank
     frames: int = Field(default=4, gt=0)  # of each that are drawn
     lr: float = 6e-4  # Muon
+    depth: tuple[int, int, int, int] | None = None  # residual blocks at each size, to leave some out; None: as it is
     restored: float = Field(default=0.65, ge=0, le=1)  # share of clips that the denoiser has answered
     sigmas: tuple[float, float] = (0.3, 5.0)  # from which noise levels
     doubt: float = Field(default=0.06, ge=0)

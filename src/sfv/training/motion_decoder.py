@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sfv.edm.noise import add_noise
+from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion import MotionCodec
 from sfv.families.motion_codec import MotionNetworks
@@ -85,6 +86,10 @@ def train_motion_decoder(
     """Train (or resume) a copy of the model's decoder and return the networks with its average."""
     assert isinstance(model.codec, MotionCodec)
     networks = copy.deepcopy(model.codec.networks)
+    if config.depth is not None:
+        if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
+            raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
+        networks = networks.slimmer(config.depth)
     task = MotionDecoderTask(networks, model, batches, config, perceptual, world)
     run(task, config, run_dir, {"task": "motion-decoder", **config.model_dump(mode="json")}, world)
     task.averages["decoder"].into(networks.decoder)
