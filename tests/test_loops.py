@@ -16,6 +16,7 @@ from sfv.errors import SfvError
 from sfv.families import load_stock, motion_folder
 from sfv.families.base import VideoModel
 from sfv.families.motion import TINY_MOTION, MotionCodec, new_motion_model
+from sfv.families.motion_codec import MotionCodecConfig, MotionDecoder
 from sfv.families.warping import moved, warped
 from sfv.generation import around
 from sfv.media.pixels import as_layers, laid_over, opacity
@@ -82,6 +83,22 @@ def test_frames_of_one_picture_are_warped_as_if_it_were_copied() -> None:
     torch.testing.assert_close(warped(maps, flow), copied)
     still = moved(maps, torch.zeros(2, 2, 8, 8))
     torch.testing.assert_close(still, maps, atol=1e-6, rtol=0)
+
+
+def test_small_bends_are_taken_out_of_a_flow_and_large_ones_stay() -> None:
+    """A flow of one turn with a wobble of half a pixel and a limb that goes 6 pixels its own way."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    turn = torch.stack([-0.1 * (y - 16), 0.1 * (x - 16)])[None]
+    wobble = 0.25 * torch.stack([(1.7 * x).sin(), (1.9 * y).cos()])[None]
+    limb = torch.zeros(1, 2, 32, 32)
+    limb[:, 0, 4:10, 22:28] = 3
+    picture = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    decoder = MotionDecoder(MotionCodecConfig(window=12.0, bends=1.0))
+    kept = decoder._whole(turn + wobble + limb, picture)
+    assert (kept - turn)[..., 16:, :16].abs().mean() < 0.5 * wobble.abs().mean()
+    assert (kept - turn)[:, 0, 5:9, 23:27].mean() > 2
+    free = MotionDecoder(MotionCodecConfig())
+    assert torch.equal(free._whole(turn + wobble, picture), turn + wobble)
 
 
 def test_our_sampler_equals_diffusers_classes(folder: Path, model: VideoModel) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.families.decoder import Drawn
+from sfv.families.pieces import in_pieces, texture
 from sfv.families.warping import Flow, Maps, finer, moved, warped
 from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
 
@@ -40,6 +41,10 @@ class MotionCodecConfig(BaseModel):
     """Channels of the decoder at 1/16, 1/8, 1/4 and 1/2 of the picture's sides."""
     depth: tuple[int, int, int, int] = (2, 2, 2, 2)
     """Residual blocks there."""
+    window: float = Field(default=0.0, ge=0, le=64)
+    """Pixels across which things move in one piece (families/pieces.py), for generation; 0: the flow is free."""
+    bends: float = Field(default=1.0, gt=0)
+    """Pixels that the flow must bend away from its pieces to be believed: smaller bends are mostly errors."""
 
 
 STRIDE = 16
@@ -134,7 +139,7 @@ class MotionDecoder(nn.Module):
 
     def __init__(self, config: MotionCodecConfig) -> None:
         super().__init__()
-        widths = config.widths
+        widths, self.window, self.bends = config.widths, config.window, config.bends
         *coarse, fine = widths
         self.pyramid = Pyramid(tuple(coarse))
         self.entry = conv(config.latent_channels, widths[0])
@@ -162,13 +167,25 @@ class MotionDecoder(nn.Module):
             flows.append(self._more(i, h, flows))
         h = F.interpolate(self.narrow[-1](h), scale_factor=2)
         flows.append(self._more(len(self.flow) - 1, h, flows))
-        whole = finer(flows[-1])
+        whole = finer(self._whole(flows[-1], pictures))
         there = moved(pictures, whole)
         h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there.to(h.dtype), 2))))
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
         drawn, trust = F.pixel_shuffle(drawn, 2).float(), F.pixel_shuffle(trust, 2).float().sigmoid()
         parts = (torch.lerp(drawn, there, trust.expand_as(there)), there, trust, whole)
         return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows)
+
+    def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
+        """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and
+        what bends away from that by more than a little."""
+        if not self.window:
+            return flow
+        size = flow.shape[3] / pictures.shape[3]
+        seen = texture(pictures[:, :3], *flow.shape[2:]).repeat_interleave(len(flow) // len(pictures), 0)
+        fitted = in_pieces(flow, seen, self.window * size)
+        rest = flow - fitted
+        far = rest.square().sum(1, keepdim=True)
+        return fitted + rest * (far / (far + (self.bends * size) ** 2))
 
     def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:
         """Level i's input with the picture's features, moved by the flow so far."""
