@@ -1,6 +1,8 @@
 """Peak memory of `sfv encode` with N and with 10 N videos, each in a process of its own.
 
-python runs/bench_encode.py OUT.json [N]
+    python runs/bench_encode.py OUT.json MODEL [N]
+
+MODEL is an SVD-architecture folder, such as one that runs/random_svd.py writes; weights do not matter here.
 """
 
 import json
@@ -27,15 +29,15 @@ def video(path: Path, seed: int) -> None:
         container.mux(stream.encode())
 
 
-def encode(folder: Path, out: Path) -> None:
+def encode(folder: Path, model: str, out: Path) -> None:
     """In this process: encode, then print the peak resident size in MB."""
     from sfv.data.prepare import encode_videos
 
-    encode_videos([str(folder)], "sticker", out, device="cpu")
+    encode_videos([str(folder)], model, out, device="cpu")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def main(out: Path, count: int) -> None:
+def main(out: Path, model: str, count: int) -> None:
     """Both sizes, and their ratio."""
     result: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as work:
@@ -44,7 +46,7 @@ def main(out: Path, count: int) -> None:
             folder.mkdir()
             for seed in range(n):
                 video(folder / f"{seed:05d}.mp4", seed)
-            command = [sys.executable, __file__, "--encode", str(folder), str(folder / "shards")]
+            command = [sys.executable, __file__, "--encode", str(folder), model, str(folder / "shards")]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             result[f"peak_mb_{n}_videos"] = round(float(said.split()[-1]), 1)
     values = list(result.values())
@@ -55,6 +57,6 @@ def main(out: Path, count: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--encode":
-        encode(Path(sys.argv[2]), Path(sys.argv[3]))
+        encode(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
     else:
-        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20)
+        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 20)

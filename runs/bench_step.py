@@ -26,13 +26,14 @@ def main(out: Path, rounds: int) -> None:
     keep_memory()
     how = StudentTraining(steps=1, clips=2)
     teacher = sfv.load("sticker-teacher")
-    G = sfv.load("sticker").denoiser.train().requires_grad_(True)
+    G, own = sfv.load("sticker").denoiser.train().requires_grad_(True), teacher.defaults
+    shape, size = teacher.codec.latent_shape(own.frames, own.height, own.width), (own.height, own.width)
     torch.manual_seed(0)
     with torch.no_grad():
-        cond = teacher.conditioner(torch.rand(2, 3, 128, 128) * 2 - 1, fps=12)
+        cond = teacher.conditioner(torch.rand(2, 3, *size) * 2 - 1, fps=own.fps)
     D = Discriminator(teacher.denoiser, cond["image_embeds"].shape[-1], how.head_width)
-    x0, n, n_d = torch.randn(3, 2, 14, 8, 16, 16)
-    draw = Draw(torch.tensor([200.0, 200.0]), n, torch.tensor([0.2, 0.6]), n_d, n)
+    x0, n, n_d = torch.randn(3, 2, *shape)
+    draw = Draw(torch.full((2,), teacher.sigma_max), n, torch.tensor([0.2, 0.6]), n_d, n)
     params = {"G": G.learnable(), "D": list(D.heads.parameters())}
 
     def heads(seen: Judged) -> None:
@@ -59,7 +60,7 @@ def main(out: Path, rounds: int) -> None:
         heads(seen)
         generator(forward())
 
-    pixels = torch.rand(2, 14, 3, 128, 128) * 2 - 1
+    pixels = torch.rand(2, own.frames, 3, *size) * 2 - 1
 
     def naive_with_codec() -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -80,8 +80,8 @@ def blocks(width: int, depth: int) -> nn.Sequential:
 
 
 def channels_last(maps: Maps) -> Maps:
-    """The memory layout that convolutions are quick in."""
-    return maps.contiguous(memory_format=torch.channels_last)
+    """The memory layout that convolutions are quick in; exporters keep their own and do not know the step."""
+    return maps if torch.compiler.is_exporting() else maps.contiguous(memory_format=torch.channels_last)
 
 
 def quick_layout(network: M) -> M:
@@ -172,7 +172,7 @@ class MotionDecoder(nn.Module):
         h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there.to(h.dtype), 2))))
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
         drawn, trust = F.pixel_shuffle(drawn, 2).float(), F.pixel_shuffle(trust, 2).float().sigmoid()
-        parts = (torch.lerp(drawn, there, trust.expand_as(there)), there, trust, whole)
+        parts = (drawn + trust * (there - drawn), there, trust, whole)
         return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows)
 
     def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:

@@ -17,7 +17,7 @@ class StockPipeline:
     """StableVideoDiffusionPipeline with nothing of ours in it."""
 
     def __init__(self, pipe: Any, device: torch.device) -> None:
-        self.pipe: Any = pipe
+        self.pipe, self.unet = pipe, pipe.unet
         self.pipe.set_progress_bar_config(disable=True)
         self.device = device
 
