@@ -72,6 +72,21 @@ def test_replay_refuses_other_weights(tiny_folder: Path, tmp_path: Path, capsys:
     assert "--model" in capsys.readouterr().err
 
 
+def test_a_clip_whose_embedded_model_is_gone_says_so(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note that names other weights of the embedded model, and a decoder that only they had."""
+    made = tmp_path / "a.png"
+    assert run("generate", png(tmp_path / "x.png"), "-o", made, "--model", tiny_folder, "--steps", 1) == 0
+    kept = json.loads(read_note(made)) | {"model": "sticker", "hash": "0123456789abcdef", "sfv": "0.1.0"}
+    kept["settings"] |= {"decoder": "small", "noise_aug": 0.02}
+    monkeypatch.setattr("sfv.batch.read_note", lambda file: json.dumps(kept))
+    assert run("replay", made) == 1
+    said = capsys.readouterr().err
+    assert "0123456789abcdef, which sfv 0.1.0 had and this version no longer has" in said and "--model" in said
+    assert run("replay", made, "--model", tiny_folder, "-o", tmp_path / "b.png") == 0
+
+
 def test_one_bad_file_does_not_stop_the_others(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

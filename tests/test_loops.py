@@ -151,8 +151,11 @@ def test_layers_are_laid_over_a_colour() -> None:
     assert torch.equal(opacity(layers)[0, ..., 0], sticker()[..., 3])
 
 
-def test_a_folder_is_exported_and_no_other_programs_file_is(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_is_exported_and_no_other_programs_file_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(folder), str(tmp_path / "out"), "--precision", "float32"]) == 0
+    assert "Stability" not in capsys.readouterr().out
     assert sfv.load(tmp_path / "out").denoiser.state_dict().keys() == sfv.load(folder).denoiser.state_dict().keys()
     assert main(["export", str(folder), str(tmp_path / "one.safetensors"), "--to", "single-file"]) == 1
     assert not (tmp_path / "one.safetensors").exists()

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import sfv
 from sfv.errors import SfvError
-from sfv.families import load, pick_device, weights_hash
+from sfv.families import EMBEDDED, load, pick_device, weights_hash
 from sfv.families.base import VideoModel
 from sfv.generation import Clip, generate
 from sfv.manifest import Manifest
@@ -201,7 +201,10 @@ def note(model: VideoModel, clip: Clip) -> str:
 
 
 def replay(file: Path, out: Path | None = None, model: str | None = None, device: str = "auto") -> Report:
-    """Make a clip again from its own note; SfvError if the model's weights are not the ones that made it."""
+    """Make a clip again from its own note; SfvError if the model's weights are not the ones that made it.
+
+    With another `model`, what only the first one knows (its decoder, its noise on the picture) is left to that model.
+    """
     try:
         kept = json.loads(read_note(file))
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
@@ -215,14 +218,26 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     _check_writable(target.parent)
     start = time.perf_counter()
     loaded = open_model(name, device, speed) if speed else load(name, pick_device(device))
-    if model is None and loaded.hash != digest:
-        raise SfvError(
-            f"{file} was made by {name} with weights {digest}, here they are {loaded.hash}; "
-            "name a model with --model to use it anyway"
-        )
+    if loaded.hash != digest:
+        if model is None:
+            raise SfvError(_gone(file, name, digest, loaded.hash, kept.get("sfv", "an older version")))
+        settings = settings.model_copy(update={"decoder": None, "noise_aug": None})
     seconds = {"load": time.perf_counter() - start}
     clip = generate(loaded, picture, settings, keep_still=mask)
     return _write(loaded, clip, target, seconds | clip.seconds)
+
+
+def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:
+    """Why a clip cannot be made again as it was."""
+    if name in EMBEDDED:
+        cause = f"which sfv {version} had and this version no longer has (here {here})"
+        return (
+            f"{file} was made by {name} with weights {digest}, {cause}; name a model with --model to make a like clip"
+        )
+    return (
+        f"{file} was made by {name} with weights {digest}, here they are {here}; "
+        "name a model with --model to use it anyway"
+    )
 
 
 def compare(

@@ -427,7 +427,8 @@ class Export(Flags):
         from sfv.families import export, is_svd, svd_folder
 
         kind = getattr(torch, self.precision)
-        if self.to in ("single-file", "lora") and not is_svd(self.model):
+        svd = is_svd(self.model)
+        if self.to in ("single-file", "lora") and not svd:
             raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
         if self.to == "diffusers":
             export(self.model, self.out, kind)
@@ -441,7 +442,8 @@ class Export(Flags):
             export_onnx(self.model, self.out)
         kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
         files = [self.out] if self.out.is_file() else kept
-        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights. {svd_folder.NOTICE}")
+        notice = f" {svd_folder.NOTICE}" if svd else ""
+        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights.{notice}")
         return 0
 
 
