@@ -199,3 +199,12 @@ def test_compare_writes_clips_and_a_side_by_side(
     assert run(*args, "--steps", 2) == 0
     assert {"side-by-side.mp4", "side-by-side.webp", "frames.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "network call" in capsys.readouterr().out
+
+
+def test_set_may_be_given_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each adds to the ones before it; the last field wins."""
+    flags = ("--preset", "loops-debug", "--dry-run")
+    asked = ("--set", "steps=7", "lr=0.5", "--threads", 1, "--set", "lr=0.25", "--set", "seed=3")
+    assert run("train", "codec", tmp_path, tmp_path / "m", *flags, *asked) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ('"steps": 7', '"lr": 0.25', '"seed": 3'))

@@ -522,7 +522,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn SfvError into one sentence and exit code 1 (2 for bad flags)."""
     try:
         keep_memory()
-        command: Any = tyro.cli(Command, prog="sfv", args=argv, description=DESCRIPTION)  # type: ignore[call-overload]
+        words = _gathered(sys.argv[1:] if argv is None else argv)
+        command: Any = tyro.cli(Command, prog="sfv", args=words, description=DESCRIPTION)  # type: ignore[call-overload]
         return int(command.run())
     except SfvError as error:
         print(f"sfv: {error}", file=sys.stderr)
@@ -530,6 +531,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sfv: stopped", file=sys.stderr)
         return 130
+
+
+def _gathered(words: list[str]) -> list[str]:
+    """All that several `--set` say behind one: of a flag that is given again, tyro keeps the last alone."""
+    if words.count("--set") < 2:
+        return words
+    rest, values, inside = list[str](), list[str](), False
+    for word in words:
+        inside = word == "--set" or (inside and not word.startswith("-"))
+        if word != "--set":
+            (values if inside else rest).append(word)
+    return [*rest, "--set", *values]
 
 
 def entry() -> NoReturn:
