@@ -15,13 +15,14 @@ from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
 from sfv.families import load_stock, motion_folder
 from sfv.families.base import VideoModel
-from sfv.families.motion import TINY_MOTION, MotionCodec, new_motion_model
-from sfv.families.motion_codec import MotionCodecConfig, MotionDecoder
+from sfv.families.motion import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
+from sfv.families.motion_codec import MotionCodecConfig, MotionDecoder, Pyramid
 from sfv.families.warping import moved, warped
 from sfv.generation import around
 from sfv.media.pixels import as_layers, laid_over, opacity
 from sfv.speed import optimize
 from sfv.speed.onnx import graphs
+from sfv.training.health import read_alarms
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.seeds import Seeds
 from sfv.training.sticker import train_part
@@ -73,6 +74,35 @@ def test_a_clip_does_not_depend_on_its_batch_or_its_chunks(model: VideoModel) ->
     torch.testing.assert_close(both[1:], alone)
     parts = torch.cat([model.codec.decode(part, picture=pixels[1:, 0]) for part in z[1:].split(1, 1)], 1)
     torch.testing.assert_close(alone, parts, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pyramid_below_zero_everywhere_can_come_back() -> None:
+    """Every channel of every level is negative; its weights still have a gradient."""
+    pyramid = Pyramid((8, 8, 8))
+    with torch.no_grad():
+        for name, p in pyramid.named_parameters():
+            p.fill_(-1.0 if name.endswith(("entry.bias", "down.0.bias", "down.1.bias")) else 0.0)
+        torch.nn.init.normal_(pyramid.down[0].weight, std=0.01, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(pyramid.down[1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    maps = pyramid(torch.rand(2, 4, 32, 32))
+    assert all(m.max() < 0 for m in maps)
+    maps[0].square().sum().backward()
+    assert pyramid.entry.weight.grad is not None and pyramid.entry.weight.grad.any()
+
+
+def test_what_is_told_of_a_picture_does_not_fade_and_is_measured(model: VideoModel) -> None:
+    pictures = torch.rand(2, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    loud = MotionConditioner(PictureTower(TINY_MOTION.tower))
+    with torch.no_grad():
+        for p in loud.tower.pyramid.parameters():
+            p *= 0.3
+        told = loud(pictures)
+        assert (told["image_latents"][0] - told["image_latents"][1]).abs().mean() > 0.1
+        spread = loud.spread(told)
+        assert spread is not None and spread > 1e-4
+        deaf = told | {"image_latents": told["image_latents"][:1].expand(2, -1, -1, -1)}
+        assert loud.spread(deaf) == 0
+        assert loud.spread({k: v[:1] for k, v in told.items()}) is None
 
 
 def test_frames_of_one_picture_are_warped_as_if_it_were_copied() -> None:
@@ -296,3 +326,17 @@ def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(fresh[k], after[k]) for k in fresh)
     codec = motion_folder.load(out, "teacher", torch.float32, "m").codec
     assert isinstance(codec, MotionCodec) and math.isfinite(float(codec.networks.std.sum()))
+
+
+def test_a_teacher_that_is_told_the_same_of_every_picture_says_so(store: Path, tmp_path: Path) -> None:  # noqa: F811
+    out = tmp_path / "model"
+    train_part("codec", store, out, "loops-debug")
+    deaf = motion_folder.load(out, "teacher", torch.float32, "m")
+    assert isinstance(deaf.conditioner, MotionConditioner)
+    with torch.no_grad():
+        deaf.conditioner.tower.mix.weight.zero_()
+        deaf.conditioner.tower.token.weight.zero_()
+    motion_folder.save(deaf, out, "teacher")
+    train_part("teacher", store, out, "loops-debug", ("1.steps=8", "1.log_every=1", "1.lr=0", "0.lr=0"))
+    (alarm,) = [a for a in read_alarms(out / "runs" / "teacher" / "1") if a["kind"] == "picture unheard"]
+    assert "cannot know it" in str(alarm["advice"]) and "told was 0" in str(alarm["why"])

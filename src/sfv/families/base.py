@@ -96,6 +96,14 @@ class Conditioner(nn.Module, ABC):
     def unconditional(self, cond: Cond) -> Cond:
         """The same with the picture taken away, for guidance and condition dropout."""
 
+    @torch.no_grad()
+    def spread(self, cond: Cond) -> float | None:
+        """How far apart a batch's clips are in what they are told of their pictures, as a share of its size: the least
+        of all tensors that hold any of it; None for one clip."""
+        without = self.unconditional(cond)
+        told = [v.float() for k, v in cond.items() if len(v) > 1 and not torch.equal(v, without[k])]
+        return min((float(v.std(0).mean() / v.abs().mean().clamp(min=1e-12)) for v in told), default=None)
+
 
 def fingerprint(module: nn.Module, kind: torch.dtype = torch.float32) -> str:
     """16 hex digits over every weight of a module, as `kind` holds it: tells one codec's latents from another's."""

@@ -135,13 +135,15 @@ class PictureTower(nn.Module):
         self.config = config
         coarse, middle, _ = config.widths
         self.pyramid = Pyramid(config.widths)
+        self.norm = nn.GroupNorm(8, coarse + 4 * middle)
+        """What is told never fades, however small the features."""
         self.mix = conv(coarse + 4 * middle, config.channels, 1)
         self.token = nn.Linear(2 * coarse, config.token)
 
     def forward(self, picture: RgbaPicture) -> tuple[Tensor, Tensor]:
         """(b, 4, h, w) -> (b, channels, h / 16, w / 16), (b, token)."""
         coarse, middle, _ = self.pyramid(picture)
-        seen = self.mix(torch.cat([coarse, F.pixel_unshuffle(middle, 2)], 1))
+        seen = self.mix(self.norm(torch.cat([coarse, F.pixel_unshuffle(middle, 2)], 1)))
         token: Tensor = self.token(torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3))], 1))
         return seen, token
 

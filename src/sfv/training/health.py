@@ -82,6 +82,19 @@ STUDENT_RULES = (
 )
 
 
+TEACHER_RULES = (
+    Rule(
+        "picture unheard",
+        "told",
+        0.02,
+        math.inf,
+        3,
+        "the conditioner says the same of every picture, so the teacher cannot know it: start again with a lower lr",
+    ),
+    Rule("steps skipped", "skipped", 0.0, 0.5, 2, "gradients are not finite: lower lr, use precision=fp32"),
+)
+
+
 class Health:
     """Watches reports after `quiet_until` and keeps alarms.jsonl; each kind is raised once until it is sound again."""
 

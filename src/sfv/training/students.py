@@ -6,8 +6,9 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.settings import Defaults
 from sfv.training.batches import Draws
-from sfv.training.config import ConsistencyTraining, Schedule, StudentTraining
+from sfv.training.config import ConsistencyTraining, DistributionTraining, Schedule, StudentTraining
 from sfv.training.consistency import train_consistency
+from sfv.training.distribution import train_distribution
 from sfv.training.parallel import ALONE, World
 from sfv.training.step import Law
 from sfv.training.student import train_student
@@ -16,9 +17,11 @@ from sfv.training.student import train_student
 def train_any(
     teacher: Denoiser, batches: Draws, stage: Schedule, law: Law, run_dir: Path, world: World = ALONE
 ) -> Denoiser:
-    """The student that `stage` asks for: adversarial, or by consistency."""
+    """The student that `stage` asks for: adversarial, by consistency, or by distribution matching."""
     if isinstance(stage, ConsistencyTraining):
         return train_consistency(teacher, batches, stage, law, run_dir, world)
+    if isinstance(stage, DistributionTraining):
+        return train_distribution(teacher, batches, stage, law, run_dir, world)
     if isinstance(stage, StudentTraining):
         return train_student(teacher, batches, stage, law, run_dir, world)
     raise SfvError(f"{type(stage).__name__} does not configure a student")
