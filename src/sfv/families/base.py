@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,11 +99,16 @@ class Conditioner(nn.Module, ABC):
 
     @torch.no_grad()
     def spread(self, cond: Cond) -> float | None:
-        """How far apart a batch's clips are in what they are told of their pictures, as a share of its size: the least
-        of all tensors that hold any of it; None for one clip."""
+        """`apart` of the tensors that tell clips of their pictures; None for one clip."""
         without = self.unconditional(cond)
-        told = [v.float() for k, v in cond.items() if len(v) > 1 and not torch.equal(v, without[k])]
-        return min((float(v.std(0).mean() / v.abs().mean().clamp(min=1e-12)) for v in told), default=None)
+        return apart([v for k, v in cond.items() if not torch.equal(v, without[k])])
+
+
+@torch.no_grad()
+def apart(told: Sequence[Tensor]) -> float | None:
+    """How far apart clips (b, ...) are, as a share of their size: the least of some tensors; None for one clip."""
+    several = [v.float() for v in told if len(v) > 1]
+    return min((float(v.std(0).mean() / v.abs().mean().clamp(min=1e-12)) for v in several), default=None)
 
 
 def fingerprint(module: nn.Module, kind: torch.dtype = torch.float32) -> str:

@@ -134,10 +134,12 @@ class Pyramid(nn.Module):
 
 
 class Learning(NamedTuple):
-    """What was drawn everywhere (b * f, 4, h, w), before the mask, and the flow after each level (b * f, 2, y, x)."""
+    """What was drawn everywhere (b * f, 4, h, w), before the mask, the flow after each level (b * f, 2, y, x), and the
+    picture's features (b, c, y, x)."""
 
     drawn: Maps
     flows: list[Flow]
+    features: list[Maps]
 
 
 class MotionDecoder(nn.Module):
@@ -179,7 +181,7 @@ class MotionDecoder(nn.Module):
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
         drawn, trust = F.pixel_shuffle(drawn, 2).float(), F.pixel_shuffle(trust, 2).float().sigmoid()
         parts = (drawn + trust * (there - drawn), there, trust, whole)
-        return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows)
+        return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
 
     def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
         """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and

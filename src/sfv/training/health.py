@@ -82,14 +82,14 @@ STUDENT_RULES = (
 )
 
 
-TEACHER_RULES = (
+TOLD_RULES = (
     Rule(
         "picture unheard",
         "told",
         0.02,
         math.inf,
         3,
-        "the conditioner says the same of every picture, so the teacher cannot know it: start again with a lower lr",
+        "the same is said of every picture, so the network cannot know it: start again with a lower lr",
     ),
     Rule("steps skipped", "skipped", 0.0, 0.5, 2, "gradients are not finite: lower lr, use precision=fp32"),
 )

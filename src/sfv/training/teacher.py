@@ -13,7 +13,7 @@ from sfv.edm.noise import add_noise, log_normal
 from sfv.training.batches import Draws
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
-from sfv.training.health import TEACHER_RULES
+from sfv.training.health import TOLD_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, mean_of, shard, update
@@ -50,7 +50,7 @@ class TeacherTask:
             self.params = [*self.params, *batches.learns.parameters()]
         self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
         self.averages = {k: EMA(m, config.ema) for k, m in self.modules.items()}
-        self.rules, self.quiet_until = TEACHER_RULES, 2 * config.log_every
+        self.rules, self.quiet_until = TOLD_RULES, 2 * config.log_every
 
     def levels(self, rngs: Rngs) -> Sigma:
         """SVD's log-normal, and a small share spread evenly, so that the first sampling step is trained too."""
