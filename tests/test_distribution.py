@@ -1,5 +1,6 @@
 """Distribution matching distillation: what moves the student, what follows it, exact resume."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from test_student import LAW
 from test_training import store  # noqa: F401
 
 import sfv
+from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.blueprints import TINY, new_model
 from sfv.training.config import DistributionTraining
 from sfv.training.distribution import DistributionTask, matching_gradient, train_distribution
+from sfv.training.endpoints import Endpoints
 from sfv.training.seeds import Seeds
 from sfv.training.sticker import train_part
 
@@ -95,3 +98,29 @@ def test_the_preset_makes_a_model_of_one_call(store: Path, tmp_path: Path) -> No
     train_part("student", store, out, "dmd-cpu", ("steps=2", "clips=1", "head_start=1"))
     student = sfv.load(out)
     assert (student.defaults.steps, student.defaults.guidance, student.defaults.sampler) == (1, 1.0, "euler")
+
+
+def test_an_endpoint_is_where_the_teacher_ends_and_is_made_once(tmp_path: Path) -> None:
+    model = wiggle(new_model(TINY, 0))
+    pairs = Endpoints(tmp_path / "e", model.denoiser, Noise(model), LAW, 3, 4, 1.0)
+    rngs = Seeds(0, 0).clips(5)
+    _, n, cond, ends = pairs.draw(rngs.copy())
+    with torch.no_grad():
+        sigmas = karras_sigmas(4, *LAW)
+        whole = euler(model.denoiser, sigmas[0] * n, sigmas, cond)
+    torch.testing.assert_close(ends, whole, atol=2e-2, rtol=1e-2)  # kept in half precision, and drawn in other batches
+    calls = []
+    model.denoiser.register_forward_hook(lambda *_: calls.append(1))
+    again = pairs.draw(rngs)[3]
+    assert torch.equal(again, ends) and not calls
+    with pytest.raises(SfvError, match="delete it"):
+        Endpoints(tmp_path / "e", model.denoiser, Noise(model), LAW, 3, 5, 1.0)
+
+
+def test_pairs_teach_the_student_before_anything_is_matched(tmp_path: Path) -> None:
+    model = wiggle(new_model(TINY, 0))
+    config = DistributionTraining(**(PLAIN | {"pairs": 2, "pair_steps": 3, "head_start": 100, "lr": 1e-3, "steps": 12}))  # type: ignore[arg-type]
+    train_distribution(model.denoiser, Noise(model), config, LAW, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["regression"] < 0.8 * rows[0]["regression"] and "distance" not in rows[-1]
+    assert (tmp_path / "endpoints" / "endpoints.json").exists()

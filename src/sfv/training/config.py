@@ -249,7 +249,10 @@ class DistributionTraining(ClipTraining):
     lr: float = 1e-4  # of the student, Adam [2e-6 at SDXL's size]
     lr_fake: float = 2e-4  # of the copy that follows the student's clips
     fake_updates: int = Field(default=2, gt=0)  # of that copy to each of the student's [5]
-    head_start: int = Field(default=20, ge=0)  # steps in which only the copy learns
+    head_start: int = Field(default=20, ge=0)  # steps before the matching begins; in the last 40 the copy learns
+    pairs: int = Field(default=0, ge=0)  # of noise and the teacher's endpoint, which the student is told, too; 0: none
+    pair_steps: int = Field(default=12, gt=0)  # of the teacher to an endpoint
+    regression: float = Field(default=0.5, ge=0)  # weight of the squared distance to it [0.25, of LPIPS]
     guidance: float = Field(default=1.5, ge=1)  # of the teacher, the same at every frame
     p_mean: float = 0.8  # of ln sigma at which both look
     p_std: float = 1.2

@@ -2,7 +2,8 @@
 
 Two denoisers look at the student's noised clip: the teacher, and a copy of it that keeps learning to denoise what the
 student makes. Where their answers differ, the teacher finds other clips likelier: that difference moves the student
-(DMD, 2311.18828, Eq. 7). The student is shown no real clip and there is no discriminator; conditions are real ones.
+(DMD, 2311.18828, Eq. 7). With `pairs` the student is also told where the teacher ends from the same noise (Eq. 9). No
+real clip is shown to it and there is no discriminator; conditions are real ones.
 """
 
 import copy
@@ -18,12 +19,16 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import DistributionTraining
 from sfv.training.ema import EMA
+from sfv.training.endpoints import Endpoints
 from sfv.training.loop import Logs, run
 from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import Law
 from sfv.training.teacher import denoising_loss
 from sfv.types import Cond, Latents, Sigma
+
+FOLLOWED = 40
+"""Steps before the matching begins in which the copy learns to follow."""
 
 
 def matching_gradient(made: Latents, teachers: Latents, fakes: Latents) -> Latents:
@@ -37,8 +42,15 @@ class DistributionTask:
     """Two optimisers: the student, and the copy of the teacher that follows the student's clips."""
 
     def __init__(
-        self, teacher: Denoiser, batches: Draws, config: DistributionTraining, law: Law, world: World = ALONE
+        self,
+        teacher: Denoiser,
+        batches: Draws,
+        config: DistributionTraining,
+        law: Law,
+        world: World = ALONE,
+        endpoints: Endpoints | None = None,
     ) -> None:
+        self.endpoints = endpoints
         self.teacher = teacher.eval().requires_grad_(False)
         self.batches, self.config, self.world = batches, config, world
         batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
@@ -57,28 +69,37 @@ class DistributionTask:
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update of the student over `accumulate` batches, and `fake_updates` of what follows it."""
         parts, how = self.config.accumulate, self.config
-        drawn = [self._generated(seeds.clips(how.clips, i, parts), step >= how.head_start) for i in range(parts)]
+        matched = step >= how.head_start
+        drawn = [self._generated(seeds.clips(how.clips, i, parts), matched) for i in range(parts)]
         logs = {}
-        if step >= how.head_start:
+        if matched or self.endpoints is not None:
             logs["g_norm"] = update(self.params["generator"], self.optimizers["generator"], self.world, how.clip)
-        for _ in range(how.fake_updates):
+        for _ in range(how.fake_updates if step >= how.head_start - FOLLOWED else 0):
             fake = [self._follow(made, cond, rngs) for made, cond, rngs, _ in drawn]
             logs["fake_norm"] = update(self.params["fake"], self.optimizers["fake"], self.world, how.clip)
             logs |= mean_of(fake)
         return mean_of([v for *_, v in drawn]) | logs
 
-    def _generated(self, rngs: Rngs, learns: bool) -> tuple[Latents, Cond, Rngs, Logs]:
-        """Clips of one call each; with `learns` their gradient is left in the student."""
-        x0, cond = self.batches.draw(rngs)
+    def _generated(self, rngs: Rngs, matched: bool) -> tuple[Latents, Cond, Rngs, Logs]:
+        """Clips of one call each; the student is left with the gradient of what they should be."""
+        if self.endpoints is None:
+            x0, cond = self.batches.draw(rngs)
+            n, end = rngs.normal(*x0.shape[1:]).to(x0.device), None
+        else:
+            with self._autocast(next(self.G.parameters())):
+                x0, n, cond, end = self.endpoints.draw(rngs)
         sigma = torch.full((len(x0),), self.high, device=x0.device)
-        n = rngs.normal(*x0.shape[1:]).to(x0.device)
-        with self._autocast(x0), torch.set_grad_enabled(learns):
+        with self._autocast(x0), torch.set_grad_enabled(matched or end is not None):
             made = self.G(add_noise(torch.zeros_like(x0), sigma, n), sigma, cond).float()
-        logs = {"motion": self._motion(made.detach(), x0)}
-        if learns:
+        logs, loss = {"motion": self._motion(made.detach(), x0)}, made.new_zeros(())
+        if end is not None:
+            off = (made - end).square().mean()
+            logs["regression"], loss = float(off.detach()), loss + self.config.regression * off
+        if matched:
             gradient = self._gradient(made.detach(), cond, rngs)
-            logs["distance"] = float(gradient.square().mean().sqrt())
-            (made * gradient).mean((1, 2, 3, 4)).mean().div(self.config.accumulate).backward()
+            logs["distance"], loss = float(gradient.square().mean().sqrt()), loss + (made * gradient).mean()
+        if loss.requires_grad:
+            (loss / self.config.accumulate).backward()
         return made.detach(), cond, rngs, logs
 
     @torch.no_grad()
@@ -122,7 +143,9 @@ def train_distribution(
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher`; returns the averaged student."""
     blank = copy.deepcopy(teacher)
-    task = DistributionTask(teacher, batches, config, law, world)
+    pairs = config.pairs, config.pair_steps, config.guidance
+    ends = Endpoints(run_dir.parent / "endpoints", teacher, batches, law, *pairs) if config.pairs else None
+    task = DistributionTask(teacher, batches, config, law, world, ends)
     run(task, config, run_dir, {"task": "distribution", "sigmas": law, **config.model_dump()}, world)
     task.averages["generator"].into(blank)
     return blank.eval()

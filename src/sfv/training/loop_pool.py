@@ -45,9 +45,9 @@ class LoopPool:
             raise SfvError(f"{folder} was made by another codec or from other loops; delete it")
         with replacing(note) as beside:
             beside.write_text(text)
-        self.latents = _array(folder / "latents.f16", np.float16, (count, *shape))
-        self.pictures = _array(folder / "pictures.u8", np.uint8, (count, 4, size, size))
-        self.facts = _array(folder / "facts.f32", np.float32, (count, 3))
+        self.latents = array_on_disk(folder / "latents.f16", np.float16, (count, *shape))
+        self.pictures = array_on_disk(folder / "pictures.u8", np.uint8, (count, 4, size, size))
+        self.facts = array_on_disk(folder / "facts.f32", np.float32, (count, 3))
 
     def get(self, i: int, make: Callable[[int], EncodedLoop]) -> EncodedLoop:
         """Loop i; `make(i)` if it is not there yet. What is read is always what was stored, rounding included."""
@@ -61,7 +61,7 @@ class LoopPool:
         return EncodedLoop(x0, picture, float(self.facts[i, 1]), int(self.facts[i, 2]))
 
 
-def _array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+def array_on_disk(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A file of zeros of this size, or what it holds; several processes may open it at once."""
     wanted = int(np.prod(shape)) * np.dtype(kind).itemsize
     with open(path, "ab") as file:
