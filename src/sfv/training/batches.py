@@ -28,7 +28,7 @@ class Draws:
     """What every clip is told; None for the rank of its own motion among the training clips, 0-255."""
     motion_most: float = 255
     """Clips whose rank is above this are not drawn."""
-    told: float | None = None
+    picture_spread: float | None = None
     """How far apart the last draw's clips were in what is told of their pictures, as a share of its size: near zero, no
     network can know them. None where it is not measured."""
     learns: nn.Module | None = None

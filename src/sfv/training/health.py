@@ -82,10 +82,10 @@ STUDENT_RULES = (
 )
 
 
-TOLD_RULES = (
+CONDITION_RULES = (
     Rule(
-        "picture unheard",
-        "told",
+        "picture ignored",
+        "picture_spread",
         0.02,
         math.inf,
         3,

@@ -69,7 +69,7 @@ class LoopBatches(Draws):
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
         loops = [self._calm(rng) for rng in rngs.each]
         x0, cond = self._conditioned(loops)
-        self.told = self.conditioner.spread(cond)
+        self.picture_spread = self.conditioner.spread(cond)
         keep = (rngs.uniform() >= drop).to(self.device)
         return x0, replaced(cond, self.conditioner.unconditional(cond), keep)
 

@@ -15,7 +15,7 @@ from sfv.families.warping import Flow, warped
 from sfv.media import flow_to
 from sfv.training.config import MotionCodecTraining
 from sfv.training.ema import EMA
-from sfv.training.health import TOLD_RULES
+from sfv.training.health import CONDITION_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, update
@@ -119,8 +119,8 @@ def reconstruction_loss(
         loss = loss + config.flow * flow_error(learning.flows, whole, *known_flow(frames, pictures)) / FAR
     logs = {"psnr": float(-10 * (error.detach().square().mean() / 4).log10())}
     logs |= {"alpha": float(error[:, 3].detach().abs().mean()) / 2, "trust": 1 - float(drawing.detach())}
-    told = apart(learning.features)
-    logs |= {} if told is None else {"told": told}
+    spread = apart(learning.features)
+    logs |= {} if spread is None else {"picture_spread": spread}
     return loss, logs | {k: float(v.detach()) for k, v in (("astray", astray), ("alone", alone), ("lpips", seen))}
 
 
@@ -151,7 +151,7 @@ class MotionCodecTask:
         self.modules: dict[str, nn.Module] = {"codec": networks, "spread": Spread(networks)}
         self.optimizers: dict[str, Optimizer] = {"codec": Muon(self.params, config.lr)}
         self.averages = {"codec": EMA(networks, config.ema)}
-        self.rules, self.quiet_until = TOLD_RULES, 2 * config.log_every
+        self.rules, self.quiet_until = CONDITION_RULES, 2 * config.log_every
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips."""

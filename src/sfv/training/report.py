@@ -9,7 +9,7 @@ from typing import Any
 
 from sfv.errors import SfvError
 from sfv.media import replacing
-from sfv.training.health import STUDENT_RULES, TOLD_RULES, read_alarms
+from sfv.training.health import CONDITION_RULES, STUDENT_RULES, read_alarms
 
 WIDTH, HEIGHT, EDGE = 420, 150, 34
 FIRST = (
@@ -85,7 +85,7 @@ def _figure(name: str, rows: list[dict[str, Any]], other: list[dict[str, Any]]) 
     lines = [
         [(float(r["step"]), float(r[name])) for r in v if math.isfinite(r.get(name, math.nan))] for v in (rows, other)
     ]
-    bounds = [b for rule in (*STUDENT_RULES, *TOLD_RULES) if rule.figure == name for b in (rule.low, rule.high)]
+    bounds = [b for rule in (*STUDENT_RULES, *CONDITION_RULES) if rule.figure == name for b in (rule.low, rule.high)]
     return f"<figure><figcaption>{html.escape(name)}</figcaption>{curve(lines[0], bounds, lines[1])}</figure>"
 
 

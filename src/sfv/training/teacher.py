@@ -13,7 +13,7 @@ from sfv.edm.noise import add_noise, log_normal
 from sfv.training.batches import Draws
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
-from sfv.training.health import TOLD_RULES
+from sfv.training.health import CONDITION_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, mean_of, shard, update
@@ -50,7 +50,7 @@ class TeacherTask:
             self.params = [*self.params, *batches.learns.parameters()]
         self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
         self.averages = {k: EMA(m, config.ema) for k, m in self.modules.items()}
-        self.rules, self.quiet_until = TOLD_RULES, 2 * config.log_every
+        self.rules, self.quiet_until = CONDITION_RULES, 2 * config.log_every
 
     def levels(self, rngs: Rngs) -> Sigma:
         """SVD's log-normal, and a small share spread evenly, so that the first sampling step is trained too."""
@@ -75,8 +75,9 @@ class TeacherTask:
         (each.mean() / self.config.accumulate).backward()
         unweighted = each.detach() * sigma**2 / (1 + sigma**2)
         high = float((unweighted * (sigma > 5)).sum() / max(1, int((sigma > 5).sum())))
-        told = {} if self.batches.told is None else {"told": self.batches.told}
-        return {"loss": float(each.detach().mean()), "error_high": high, **told}
+        spread = self.batches.picture_spread
+        heard = {} if spread is None else {"picture_spread": spread}
+        return {"loss": float(each.detach().mean()), "error_high": high, **heard}
 
 
 def train_teacher(
