@@ -21,8 +21,7 @@ import torch.nn.functional as F
 import sfv
 from sfv.families.svd_folds import short_attention
 
-SHAPES = {"spatial": (48, 2, 64, 32), "temporal": (128, 2, 24, 32)}
-"""Of the embedded model's UNet, two clips: batch, heads, positions, channels of a head."""
+SHAPES = {"spatial": (42, 2, 256, 32), "temporal": (768, 2, 14, 32)}
 
 
 def faults() -> int:

@@ -65,7 +65,7 @@ def main(name: str, out: Path) -> None:
         noise = seeded_noise([0], truth.codec.latent_shape(own.frames, own.height, own.width), truth.device)
         right = ours(truth, first, noise, want)
         made = {k: ours(m, first, noise, want) for k, m in ways.items()}
-        made["diffusers bf16"] = theirs(unet, truth, first, noise, condition(truth, first, want))
+        made["diffusers bf16"] = theirs(unet, loaded, first, noise, condition(truth, first, want))
         for k, v in made.items():
             found[k].append([off(a, b) for a, b in zip(v, right, strict=True)])
     result = {

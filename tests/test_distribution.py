@@ -123,4 +123,4 @@ def test_pairs_teach_the_student_before_anything_is_matched(tmp_path: Path) -> N
     train_distribution(model.denoiser, Noise(model), config, LAW, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["regression"] < 0.8 * rows[0]["regression"] and "distance" not in rows[-1]
-    assert (tmp_path / "endpoints" / "endpoints.json").exists()
+    assert (tmp_path / "run" / "endpoints" / "endpoints.json").exists()

@@ -99,15 +99,15 @@ class Conditioner(nn.Module, ABC):
 
     @torch.no_grad()
     def spread(self, cond: Cond) -> float | None:
-        """`apart` of the tensors that tell clips of their pictures; None for one clip."""
+        """`apart` of the tensors that hold anything of the pictures; None for one clip."""
         without = self.unconditional(cond)
         return apart([v for k, v in cond.items() if not torch.equal(v, without[k])])
 
 
 @torch.no_grad()
-def apart(told: Sequence[Tensor]) -> float | None:
+def apart(tensors: Sequence[Tensor]) -> float | None:
     """How far apart clips (b, ...) are, as a share of their size: the least of some tensors; None for one clip."""
-    several = [v.float() for v in told if len(v) > 1]
+    several = [v.float() for v in tensors if len(v) > 1]
     return min((float(v.std(0).mean() / v.abs().mean().clamp(min=1e-12)) for v in several), default=None)
 
 

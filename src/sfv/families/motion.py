@@ -136,7 +136,7 @@ class PictureTower(nn.Module):
         coarse, middle, _ = config.widths
         self.pyramid = Pyramid(config.widths)
         self.norm = nn.GroupNorm(8, coarse + 4 * middle)
-        """What is told never fades, however small the features."""
+        """The map has a size of its own, however small the features."""
         self.mix = conv(coarse + 4 * middle, config.channels, 1)
         self.token = nn.Linear(2 * coarse, config.token)
 

@@ -109,8 +109,8 @@ class MotionEncoder(nn.Module):
 
 
 def leaky(maps: Maps) -> Maps:
-    """A rectifier that lets a tenth through: channels that fall below zero everywhere can come back. With a plain one a
-    whole pyramid once fell silent in its first hundred updates, and nothing after it ever heard of the picture."""
+    """Leaky ReLU: a channel that is below zero everywhere still has a gradient. With ReLU nearly all channels of a
+    pyramid died in training, and nothing after it knew the picture (LOG.md)."""
     return F.leaky_relu(maps, 0.1)
 
 

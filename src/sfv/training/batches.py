@@ -29,8 +29,8 @@ class Draws:
     motion_most: float = 255
     """Clips whose rank is above this are not drawn."""
     picture_spread: float | None = None
-    """How far apart the last draw's clips were in what is told of their pictures, as a share of its size: near zero, no
-    network can know them. None where it is not measured."""
+    """How far apart the last draw's clips were in what their conditions hold of their pictures, as a share of its size:
+    near zero, no network can know them. None where it is not measured."""
     learns: nn.Module | None = None
     """A network of the conditioner that learns with the denoiser: then drawn conditions carry its gradient."""
 

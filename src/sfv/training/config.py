@@ -244,13 +244,13 @@ class ConsistencyTraining(ClipTraining):
 
 
 class DistributionTraining(ClipTraining):
-    """Distribution matching distillation (DMD2). The paper's values are in brackets where ours differ."""
+    """Distribution matching distillation (DMD; DMD2's updates). Papers' values are in brackets where ours differ."""
 
-    lr: float = 1e-4  # of the student, Adam [2e-6 at SDXL's size]
+    lr: float = 1e-4  # of the student, Adam
     lr_fake: float = 2e-4  # of the copy that follows the student's clips
     fake_updates: int = Field(default=2, gt=0)  # of that copy to each of the student's [5]
     head_start: int = Field(default=20, ge=0)  # steps before the matching begins; in the last 40 the copy learns
-    pairs: int = Field(default=0, ge=0)  # of noise and the teacher's endpoint, which the student is told, too; 0: none
+    pairs: int = Field(default=0, ge=0)  # of noise and the teacher's endpoint, which the student regresses to; 0: none
     pair_steps: int = Field(default=12, gt=0)  # of the teacher to an endpoint
     regression: float = Field(default=0.5, ge=0)  # weight of the squared distance to it [0.25, of LPIPS]
     guidance: float = Field(default=1.5, ge=1)  # of the teacher, the same at every frame

@@ -1,9 +1,10 @@
-"""Distribution matching distillation (DMD2, 2405.14867): the student's clips should lie where the teacher's lie.
+"""Distribution matching distillation (DMD, 2311.18828): the student's clips should lie where the teacher's lie.
 
 Two denoisers look at the student's noised clip: the teacher, and a copy of it that keeps learning to denoise what the
 student makes. Where their answers differ, the teacher finds other clips likelier: that difference moves the student
-(DMD, 2311.18828, Eq. 7). With `pairs` the student is also told where the teacher ends from the same noise (Eq. 9). No
-real clip is shown to it and there is no discriminator; conditions are real ones.
+(the gradient of an approximate KL divergence). The copy has several updates to each of its (DMD2, 2405.14867).
+With `pairs` the student also learns the teacher's endpoints from the same noise (DMD, Eq. 9). Without: DMD2 less its
+discriminator. The student is shown no real clip; its conditions are real ones.
 """
 
 import copy
@@ -33,7 +34,7 @@ FOLLOWED = 40
 
 def matching_gradient(made: Latents, teachers: Latents, fakes: Latents) -> Latents:
     """Where `made` should move from: (fake's x0_hat - teacher's x0_hat), each clip over the mean absolute distance of
-    `made` to the teacher's (DMD Eq. 8, for x0_hat)."""
+    `made` to the teacher's (DMD's weight, for x0_hat)."""
     far = (made - teachers).abs().mean((1, 2, 3, 4)).clamp(min=1e-3)
     return per_clip(1 / far) * (fakes - teachers)
 
@@ -144,7 +145,7 @@ def train_distribution(
     """Train (or resume) a copy of `teacher`; returns the averaged student."""
     blank = copy.deepcopy(teacher)
     pairs = config.pairs, config.pair_steps, config.guidance
-    ends = Endpoints(run_dir.parent / "endpoints", teacher, batches, law, *pairs) if config.pairs else None
+    ends = Endpoints(run_dir / "endpoints", teacher, batches, law, *pairs) if config.pairs else None
     task = DistributionTask(teacher, batches, config, law, world, ends)
     run(task, config, run_dir, {"task": "distribution", "sigmas": law, **config.model_dump()}, world)
     task.averages["generator"].into(blank)

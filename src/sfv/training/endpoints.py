@@ -1,4 +1,4 @@
-"""Where a teacher ends when it starts from given noise: pairs that a student can be told (DMD, 2311.18828, Eq. 9)."""
+"""Where a teacher ends when it starts from given noise: pairs for a student's regression (DMD, 2311.18828, Eq. 9)."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,8 @@ SEED = 13
 class Endpoints:
     """`count` pairs of noise and condition, each with the teacher's Euler endpoint.
 
-    An endpoint is made when it is first asked for and kept in a folder; several processes share one.
+    An endpoint is made when it is first asked for and kept in a folder; several processes share one. The folder belongs
+    to one run: its conditions are what that run's configuration draws.
     """
 
     def __init__(
@@ -67,8 +68,8 @@ class Endpoints:
     def _end(self, n: Latents, cond: Cond) -> Latents:
         sigma = self.sigmas[:1].to(n.device).expand(len(n))
         x = add_noise(torch.zeros_like(n), sigma, n)
-        told: tuple[Cond, Tensor] | tuple[None, None] = (None, None)
+        guidance: tuple[Cond, Tensor] | tuple[None, None] = (None, None)
         if self.guidance > 1:
             scale = torch.full((n.shape[1],), self.guidance, device=n.device)
-            told = self.batches.conditioner.unconditional(cond), scale
-        return euler(self.teacher, x, self.sigmas, cond, *told).float()
+            guidance = self.batches.conditioner.unconditional(cond), scale
+        return euler(self.teacher, x, self.sigmas, cond, *guidance).float()

@@ -15,6 +15,7 @@ from sfv.families.motion import MotionCodec
 from sfv.families.motion_codec import MotionNetworks
 from sfv.training.config import MotionDecoderTraining
 from sfv.training.ema import EMA
+from sfv.training.health import CONDITION_RULES
 from sfv.training.loop import Logs, run
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.motion_codec import reconstruction_loss
@@ -48,6 +49,7 @@ class MotionDecoderTask:
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
         self.optimizers: dict[str, Optimizer] = {"decoder": Muon(self.params, config.lr)}
         self.averages = {"decoder": EMA(decoder, config.ema)}
+        self.rules, self.quiet_until = CONDITION_RULES, 2 * config.log_every
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on `frames` frames of fresh loops."""

@@ -76,8 +76,8 @@ class TeacherTask:
         unweighted = each.detach() * sigma**2 / (1 + sigma**2)
         high = float((unweighted * (sigma > 5)).sum() / max(1, int((sigma > 5).sum())))
         spread = self.batches.picture_spread
-        heard = {} if spread is None else {"picture_spread": spread}
-        return {"loss": float(each.detach().mean()), "error_high": high, **heard}
+        shown = {} if spread is None else {"picture_spread": spread}
+        return {"loss": float(each.detach().mean()), "error_high": high, **shown}
 
 
 def train_teacher(
