@@ -149,6 +149,12 @@ def test_one_call_makes_a_round_that_begins_with_the_picture(model: VideoModel) 
     assert (clip.frames.int() - again.frames.int()).abs().max() <= 1
 
 
+def test_guidance_is_the_same_at_every_frame_of_a_round(model: VideoModel, tiny: VideoModel) -> None:
+    """SVD's clips begin as the picture and need more of it later; a round has no later frames."""
+    assert model.conditioner.guidance_over_frames(2.0, 4).tolist() == [2.0] * 4
+    torch.testing.assert_close(tiny.conditioner.guidance_over_frames(2.0, 5), torch.tensor([1, 1.25, 1.5, 1.75, 2]))
+
+
 def test_a_round_is_played_at_any_rate(model: VideoModel) -> None:
     picture = sticker()[..., :3]
     slow = sfv.generate(model, picture, steps=1, guidance=1)

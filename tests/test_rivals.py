@@ -77,7 +77,8 @@ def test_a_teacher_step_is_guided_euler(tiny: VideoModel) -> None:
     model, rngs = wiggle(new_model(TINY, 0)), Seeds(0, 0).clips(2)
     x0, cond = Noise(model).draw(rngs)
     uncond, D = model.conditioner.unconditional(cond), model.denoiser
-    high, low, scale = torch.tensor([9.0, 9.0]), torch.tensor([5.0, 5.0]), torch.tensor([2.0, 1.0])
+    high, low = torch.tensor([9.0, 9.0]), torch.tensor([5.0, 5.0])
+    scale = torch.stack([model.conditioner.guidance_over_frames(g, 4) for g in (2.0, 1.0)])
     x = add_noise(x0, high, rngs.normal(*x0.shape[1:]))
     got = step_down(D, x, high, low, cond, uncond, scale)
     with torch.no_grad():

@@ -119,8 +119,7 @@ def test_the_endpoint_is_where_the_sampler_goes(tiny: VideoModel) -> None:
     uncond = tiny.conditioner.unconditional(cond)
     sigma = torch.tensor([200.0, 4.0])
     x = torch.randn(2, 4, 4, 16, 16) * sigma[:, None, None, None, None]
-    how = StudentTraining(steps=1, clips=2, target="teacher", target_steps=3, target_guidance=2.0)
-    ends = endpoint(tiny.denoiser, x, sigma, cond, uncond, LAW, how)
+    ends = endpoint(tiny.denoiser, x, sigma, cond, uncond, torch.linspace(1, 2.0, 4), LAW, 3)
     one = [{k: v[1:] for k, v in c.items()} for c in (cond, uncond)]
     grid = karras_sigmas(3, LAW[0], 4.0, LAW[2])
     with torch.no_grad():

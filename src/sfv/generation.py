@@ -343,8 +343,7 @@ def sample(
     without, scale = None, None
     if guidance > 1:
         without = model.conditioner.unconditional(cond)
-        low = guidance if model.loops else 1.0  # a round has no later frames
-        scale = torch.linspace(low, guidance, shape[0], device=model.device)
+        scale = model.conditioner.guidance_over_frames(guidance, shape[0]).to(model.device)
     calls = steps if without is None else 2 * steps
     if want.sampler == "consistency":
         again = partial(_noise_again, names, shape, model.device)

@@ -97,6 +97,10 @@ class Conditioner(nn.Module, ABC):
     def unconditional(self, cond: Cond) -> Cond:
         """The same with the picture taken away, for guidance and condition dropout."""
 
+    def guidance_over_frames(self, guidance: float, frames: int) -> Tensor:
+        """Guidance of each frame, (f,): rising evenly from 1 at the first to `guidance` at the last, as SVD's."""
+        return torch.linspace(1, guidance, frames)
+
     @torch.no_grad()
     def spread(self, cond: Cond) -> float | None:
         """`apart` of the tensors that hold anything of the pictures; None for one clip."""

@@ -194,6 +194,10 @@ class MotionConditioner(Conditioner):
         """Itself: its tower does not use the codec."""
         return self
 
+    def guidance_over_frames(self, guidance: float, frames: int) -> Tensor:
+        """The same at every frame: a round has no later ones."""
+        return torch.full((frames,), guidance)
+
     def unconditional(self, cond: Cond) -> Cond:
         """Zero map, zero token, the same ids."""
         return cond | {k: torch.zeros_like(cond[k]) for k in ("image_latents", "image_embeds")}

@@ -194,7 +194,7 @@ class StudentTraining(ClipTraining):
     reconstruction_levels: tuple[float, ...] = ()  # its factor at each of G's levels, low to high [even]
     target: Literal["data", "teacher"] = "data"  # what it is measured to: the real clip, or the teacher's endpoint
     target_steps: int = Field(default=8, gt=0)  # Euler steps to that endpoint, and to what real=teacher shows
-    target_guidance: float = Field(default=1.0, ge=1)  # at the last frame
+    target_guidance: float = Field(default=1.0, ge=1)  # at the last frame; of loops at every one
     condition_growth: float = Field(default=0.0, ge=0)  # ln of condition noise at G's highest level over the lowest
     huber_c: float = 1e-3
     feature_matching: float = Field(default=0.0, ge=0)  # weight of |features(fake) - features(real)| [none]
@@ -229,7 +229,7 @@ class ConsistencyTraining(ClipTraining):
 
     lr: float = 1e-5  # Adam [1e-6]
     levels: int = Field(default=40, gt=1)  # of the Karras grid between sigma_min and sigma_max
-    guidance: tuple[float, float] = (1.0, 3.0)  # of the teacher's step at the last frame, drawn evenly for each clip
+    guidance: tuple[float, float] = (1.0, 3.0)  # of the teacher's step, as above, drawn evenly for each clip
     huber_c: float = 1e-3
     recompute: bool = False  # activation checkpointing of whole residual blocks and transformers
     target_ema: float = Field(default=0.95, ge=0, lt=1)  # of the network whose answer is the target
@@ -253,7 +253,7 @@ class DistributionTraining(ClipTraining):
     pairs: int = Field(default=0, ge=0)  # of noise and the teacher's endpoint, which the student regresses to; 0: none
     pair_steps: int = Field(default=12, gt=0)  # of the teacher to an endpoint
     regression: float = Field(default=0.5, ge=0)  # weight of the squared distance to it [0.25, of LPIPS]
-    guidance: float = Field(default=1.5, ge=1)  # of the teacher, the same at every frame
+    guidance: float = Field(default=1.5, ge=1)  # of the teacher, over frames as when it generates
     p_mean: float = 0.8  # of ln sigma at which both look
     p_std: float = 1.2
     max_weight: float = 100.0  # cap of the copy's loss weight (1 + sigma^2) / sigma^2

@@ -29,12 +29,11 @@ from sfv.types import Cond, Latents, Sigma
 def step_down(
     teacher: Denoiser, x: Latents, high: Sigma, low: Sigma, cond: Cond, uncond: Cond, scale: Tensor
 ) -> Latents:
-    """One Euler step of the guided teacher from `high` to `low`, levels per clip; `scale` (b,) at the last frame."""
-    rise = torch.linspace(0, 1, x.shape[1], device=x.device)
+    """One Euler step of the guided teacher from `high` to `low`, levels per clip; `scale` (b, f) is the guidance."""
     ends = []
-    for i, s in enumerate(scale):
+    for i, of_frames in enumerate(scale):
         one, without = ({k: v[i : i + 1] for k, v in c.items()} for c in (cond, uncond))
-        ends.append(guided(teacher, x[i : i + 1], high[i : i + 1], one, without, 1 + (s - 1) * rise))
+        ends.append(guided(teacher, x[i : i + 1], high[i : i + 1], one, without, of_frames))
     x0_hat = torch.cat(ends)
     return x0_hat + per_clip(low / high) * (x - x0_hat)
 
@@ -71,9 +70,12 @@ class ConsistencyTask:
         x0, cond = self.batches.draw(rngs)
         at = (rngs.uniform() * (how.levels - 1)).long().clamp(max=how.levels - 2)
         low, high = (self.grid[at + i].to(x0.device) for i in (0, 1))
-        scale = how.guidance[0] + rngs.uniform().to(x0.device) * (how.guidance[1] - how.guidance[0])
+        guidance = how.guidance[0] + rngs.uniform() * (how.guidance[1] - how.guidance[0])
         x = add_noise(x0, high, rngs.normal(*x0.shape[1:]).to(x0.device))
-        uncond = self.batches.conditioner.unconditional(cond)
+        conditioner = self.batches.conditioner
+        uncond = conditioner.unconditional(cond)
+        of_frames = [conditioner.guidance_over_frames(g, x0.shape[1]) for g in guidance.tolist()]
+        scale = torch.stack(of_frames).to(x0.device)
         with self._autocast(x0), torch.no_grad(), self.averages["target"].worn():
             goal = self.G(step_down(self.teacher, x, high, low, cond, uncond, scale), low, cond)
         with self._autocast(x0):  # a context of its own: autocast remembers weights it has cast

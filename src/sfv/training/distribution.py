@@ -111,11 +111,16 @@ class DistributionTask:
         with self._autocast(x):
             fakes = self.fake(x, sigma, cond).float()
             if self.config.guidance > 1:
-                scale = torch.full((made.shape[1],), self.config.guidance, device=made.device)
-                wanted = guided(self.teacher, x, sigma, cond, self.batches.conditioner.unconditional(cond), scale)
+                wanted = self._guided(x, sigma, cond)
             else:
                 wanted = self.teacher(x, sigma, cond)
         return matching_gradient(made, wanted.float(), fakes)
+
+    def _guided(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
+        """The guided teacher's answer."""
+        conditioner = self.batches.conditioner
+        scale = conditioner.guidance_over_frames(self.config.guidance, x.shape[1]).to(x.device)
+        return guided(self.teacher, x, sigma, cond, conditioner.unconditional(cond), scale)
 
     def _follow(self, made: Latents, cond: Cond, rngs: Rngs) -> Logs:
         """The copy's denoising loss on the student's clips."""

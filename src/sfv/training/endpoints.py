@@ -70,6 +70,7 @@ class Endpoints:
         x = add_noise(torch.zeros_like(n), sigma, n)
         guidance: tuple[Cond, Tensor] | tuple[None, None] = (None, None)
         if self.guidance > 1:
-            scale = torch.full((n.shape[1],), self.guidance, device=n.device)
-            guidance = self.batches.conditioner.unconditional(cond), scale
+            conditioner = self.batches.conditioner
+            scale = conditioner.guidance_over_frames(self.guidance, n.shape[1]).to(n.device)
+            guidance = conditioner.unconditional(cond), scale
         return euler(self.teacher, x, self.sigmas, cond, *guidance).float()

@@ -119,15 +119,17 @@ def generator_terms(
 
 @torch.no_grad()
 def endpoint(
-    teacher: Denoiser, x: Latents, sigma: Sigma, cond: Cond, uncond: Cond | None, law: Law, how: StudentTraining
+    teacher: Denoiser, x: Latents, sigma: Sigma, cond: Cond, uncond: Cond | None, scale: Tensor, law: Law, steps: int
 ) -> Latents:
-    """Where the teacher's Euler sampler takes each noised clip x (regression target of DMD, 2311.18828, Eq. 9)."""
+    """Where `steps` Euler steps of the teacher take each noised clip x (regression target of DMD, 2311.18828, Eq. 9).
+
+    `scale` (f,) is the guidance of each frame, used where there is an `uncond`.
+    """
     low, _, rho = law
-    scale = torch.linspace(1, how.target_guidance, x.shape[1], device=x.device)
     ends = []
     for i, level in enumerate(sigma.tolist()):
         one, without = ({k: v[i : i + 1] for k, v in c.items()} if c else None for c in (cond, uncond))
-        sigmas = karras_sigmas(how.target_steps, low, level, rho)
+        sigmas = karras_sigmas(steps, low, level, rho)
         assert one is not None
         ends.append(euler(teacher, x[i : i + 1], sigmas, one, without, scale))
     return torch.cat(ends)

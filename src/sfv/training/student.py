@@ -154,9 +154,11 @@ class StudentTask:
 
     def _endpoint(self, x: Latents, sigma: Tensor, cond: Cond) -> Latents:
         how = self.config
-        uncond = self.batches.conditioner.unconditional(cond) if how.target_guidance > 1 else None
+        conditioner = self.batches.conditioner
+        uncond = conditioner.unconditional(cond) if how.target_guidance > 1 else None
+        scale = conditioner.guidance_over_frames(how.target_guidance, x.shape[1]).to(x.device)
         with self.D.backbone.plain():
-            return endpoint(self.D.backbone, x, sigma, cond, uncond, self.law, how)
+            return endpoint(self.D.backbone, x, sigma, cond, uncond, scale, self.law, how.target_steps)
 
     def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> Draw:
         """Noise levels and noise of one step."""
