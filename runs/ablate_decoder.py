@@ -23,14 +23,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 import sfv
+from sfv.decoding.decoder import load_decoder
 from sfv.evaluation.clipsets import open_set
 from sfv.evaluation.facts import facts
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
-from sfv.families.decoder import load_decoder
 from sfv.media import replacing
 from sfv.media.pixels import to_frames
-from sfv.memory import keep_memory
+from sfv.system.memory import keep_memory
 
 LEAN = -5.0
 """What takes the shipped mask's lean away."""

@@ -18,8 +18,8 @@ from sfv.evaluation.facts import facts
 from sfv.evaluation.features import LPIPS, extractors
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
-from sfv.memory import anonymous, keep_memory
-from sfv.metrics import bootstrap, frechet_distance, kernel_distance
+from sfv.measures.distances import bootstrap, frechet_distance, kernel_distance
+from sfv.system.memory import anonymous, keep_memory
 from sfv.types import Frames
 
 

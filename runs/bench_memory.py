@@ -16,8 +16,8 @@ from pathlib import Path
 from sfv.batch import animate_files, example
 from sfv.families import load
 from sfv.media import replacing
-from sfv.memory import anonymous, keep_memory
 from sfv.settings import Settings
+from sfv.system.memory import anonymous, keep_memory
 
 
 def main(out: Path, count: int = 1000, name: str = "sticker") -> None:

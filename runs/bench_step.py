@@ -17,7 +17,7 @@ import torch
 
 import sfv
 from sfv.adversary.discriminator import Discriminator
-from sfv.memory import keep_memory
+from sfv.system.memory import keep_memory
 from sfv.training.config import StudentTraining
 from sfv.training.step import Draw, Judged, discriminator_loss, generator_losses, judge
 

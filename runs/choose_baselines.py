@@ -21,8 +21,8 @@ from sfv.evaluation.protocol import Baselines, Protocol
 from sfv.evaluation.ruler import Ruler, open_ruler
 from sfv.evaluation.subjects import STILL, still
 from sfv.media import replacing
-from sfv.memory import keep_memory
 from sfv.settings import EvaluateSettings
+from sfv.system.memory import keep_memory
 from sfv.types import Frames
 
 PROTOCOLS = ("sticker-selection", "loops-selection")

@@ -8,7 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from sfv.families.blueprints import Shapes
+from sfv.families.svd.sizes import Shapes
+
 from sfv.training.account import account
 from sfv.training.config import PRESETS, StudentTraining
 

@@ -107,7 +107,7 @@ def train(plan: fullsize.Plan, out: Path, name: str) -> None:
 
 def steps_shapes(clip: tuple[int, int, int]) -> Any:
     """SVD's own network for clips of a size."""
-    from sfv.families.blueprints import Shapes
+    from sfv.families.svd.sizes import Shapes
 
     return Shapes(frames=clip[0], height=clip[1], width=clip[2])
 

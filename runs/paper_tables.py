@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from sfv.evaluation.evaluate import evaluate
 from sfv.media import replacing
-from sfv.memory import keep_memory
 from sfv.settings import EvaluateSettings
+from sfv.system.memory import keep_memory
 
 Row = tuple[str, tuple[str, ...]]
 """A preset and its changes."""

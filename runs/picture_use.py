@@ -17,7 +17,7 @@ from tqdm import tqdm
 from sfv.data.loops import DrawnLoop, over, white
 from sfv.data.stickers import ClipStore, by_family
 from sfv.edm.noise import add_noise
-from sfv.families import motion_folder
+from sfv.families.motion import folder as motion_folder
 from sfv.media import replacing
 
 SIGMAS = (100.0, 20.0, 5.0, 2.0, 0.7)

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import torch
+from sfv.families.svd.random_weights import SIZES, write_random
 
 from sfv.errors import SfvError
-from sfv.families.svd_random import SIZES, write_random
-from sfv.memory import peak_resident
+from sfv.system.memory import peak_resident
 
 
 def main() -> int:

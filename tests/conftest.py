@@ -16,8 +16,8 @@ if not torch.cuda.is_available():
 
 from sfv.families import load
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import TINY, new_model
-from sfv.families.svd_folder import save
+from sfv.families.svd.folder import save
+from sfv.families.svd.sizes import TINY, new_model
 
 torch.set_num_threads(2)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from conftest import wiggle
 
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.parallel import join

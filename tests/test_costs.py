@@ -10,9 +10,9 @@ from sfv.cli import main
 from sfv.costs import CARDS, Account, account
 from sfv.counting import count
 from sfv.errors import SfvError
-from sfv.families.blueprints import Shapes
-from sfv.families.svd import decoding_bytes
-from sfv.families.svd_folds import at_most
+from sfv.families.svd.networks import decoding_bytes
+from sfv.families.svd.rewrites.layers import at_most
+from sfv.families.svd.sizes import Shapes
 from sfv.training.account import account as account_training
 from sfv.training.config import PRESETS, StudentTraining
 

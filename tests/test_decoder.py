@@ -10,12 +10,12 @@ from test_training import store  # noqa: F401
 import sfv
 from sfv.batch import animate_file, replay
 from sfv.data.stickers import ClipStore
+from sfv.decoding.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
+from sfv.decoding.folder import CONFIG, WEIGHTS
+from sfv.decoding.guide import DOUBT, Guide, finer, warped
 from sfv.errors import SfvError
-from sfv.families import svd_folder
 from sfv.families.base import VideoModel
-from sfv.families.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
-from sfv.families.guide import DOUBT, Guide, finer, warped
-from sfv.families.side_parts import CONFIG, WEIGHTS
+from sfv.families.svd import folder as svd_folder
 from sfv.generation import generate
 from sfv.media import write_picture
 from sfv.settings import Settings

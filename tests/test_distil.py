@@ -17,12 +17,12 @@ from test_prepare import SETTINGS, video
 
 from sfv.data.prepare import encode_videos
 from sfv.data.shards import ClipShards
+from sfv.decoding.decoder import new_decoder
 from sfv.errors import SfvError
 from sfv.families import load
 from sfv.families.base import fingerprint
-from sfv.families.blueprints import TINY, new_model
-from sfv.families.decoder import new_decoder
-from sfv.families.svd_folder import save
+from sfv.families.svd.folder import save
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation import generate
 from sfv.training import checkpoint
 from sfv.training.batches import VideoBatches

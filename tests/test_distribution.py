@@ -13,7 +13,7 @@ from test_training import store  # noqa: F401
 import sfv
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import DistributionTraining
 from sfv.training.distribution import DistributionTask, matching_gradient, train_distribution
 from sfv.training.endpoints import Endpoints

@@ -10,8 +10,8 @@ from diffusers import StableVideoDiffusionPipeline
 
 import sfv
 from sfv.batch import compare, example
+from sfv.measures.distances import psnr
 from sfv.media import flow, read_sticker
-from sfv.metrics import psnr
 from sfv.settings import Settings
 
 pytestmark = pytest.mark.weights

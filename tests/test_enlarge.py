@@ -12,11 +12,11 @@ from test_decoder import shaken
 
 import sfv
 from sfv.batch import animate_file, replay
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.guide import moved
+from sfv.decoding.upscale import enlarged
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.decoder import Drawn
-from sfv.families.enlarge import enlarged
-from sfv.families.guide import moved
 from sfv.media import read_note, write_picture
 from sfv.settings import Settings
 

@@ -27,13 +27,14 @@ from sfv.evaluation.study import DEGREES, seen_by, study
 from sfv.evaluation.study import markdown as study_table
 from sfv.evaluation.subjects import Subject, settings_of, still, subject
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
-from sfv.families import load, motion_folder
+from sfv.families import load
 from sfv.families.base import Codec, VideoModel
-from sfv.families.motion import TINY_MOTION, new_motion_model
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation import generate
+from sfv.measures.distances import Draws
+from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip
-from sfv.metrics import Draws
-from sfv.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.settings import EvaluateSettings, Speed, StudySettings
 from sfv.speed import open_model
 
@@ -301,7 +302,7 @@ def test_study_tells_who_sees_what(store: Path, how: EvaluateSettings, tmp_path:
 
 def test_seen_means_rising_at_every_degree() -> None:
     up, dip = [0.0, 1, 2, 3, 4], [0.0, 1, 3, 2, 4]
-    from sfv.faults import FAULTS
+    from sfv.measures.corruptions import FAULTS
 
     table = {"a": dict.fromkeys(FAULTS, up), "b": dict.fromkeys(FAULTS, dip)}
     assert seen_by(table) == {f: ["a"] for f in FAULTS}

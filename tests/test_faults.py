@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sfv.evaluation.study import spoil
-from sfv.faults import FAULTS
-from sfv.recogniser import ROW, Recogniser, load_recogniser, prepare, save_recogniser
+from sfv.measures.corruptions import FAULTS
+from sfv.measures.recogniser import ROW, Recogniser, load_recogniser, prepare, save_recogniser
 from sfv.types import Frames
 
 

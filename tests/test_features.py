@@ -13,9 +13,9 @@ from sfv.evaluation.features import extractors, i3d
 from sfv.evaluation.features.efficientnet import STRIDES
 from sfv.evaluation.features.i3d import SCRIPT, logits, open_i3d, preprocess
 from sfv.evaluation.features.lpips import lpips
+from sfv.evaluation.features.videomae import open_videomae
 from sfv.evaluation.features.weights import checked
 from sfv.evaluation.protocol import read_protocol
-from sfv.families.videomae import open_videomae
 
 
 def noise(frames: int, height: int, width: int) -> torch.Tensor:

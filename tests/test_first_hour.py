@@ -18,7 +18,7 @@ from test_prepare import video
 
 from sfv.cli import main
 from sfv.families import load
-from sfv.families.svd_random import write_random
+from sfv.families.svd.random_weights import write_random
 from sfv.media import read_note
 
 RUNS = Path(__file__).parent.parent / "runs"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from sfv.errors import SfvError
 from sfv.families import load
 from sfv.families.base import VideoModel
-from sfv.families.svd_folder import save
+from sfv.families.svd.folder import save
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

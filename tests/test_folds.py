@@ -8,10 +8,10 @@ from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
 
 from sfv.errors import SfvError
-from sfv.families import svd_folds
 from sfv.families.base import VideoModel
-from sfv.families.svd import decoding_bytes
-from sfv.families.svd_folds import (
+from sfv.families.svd.networks import decoding_bytes
+from sfv.families.svd.rewrites import layers as svd_folds
+from sfv.families.svd.rewrites.layers import (
     AT_MOST,
     LeanAttention,
     TemporalConv,

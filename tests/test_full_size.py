@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sfv.families import load, rewritten
-from sfv.families import svd_rewrites as rewrites
-from sfv.families.blueprints import SVD_VAE
-from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder, lean_attention
-from sfv.families.svd_random import random_network, write_random
-from sfv.memory import peak_resident, reset_peak
+from sfv.families.svd.random_weights import random_network, write_random
+from sfv.families.svd.rewrites import unet as rewrites
+from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder, lean_attention
+from sfv.families.svd.sizes import SVD_VAE
+from sfv.system.memory import peak_resident, reset_peak
 
 pytestmark = pytest.mark.slow
 MOST_MEMORY = 9 << 30

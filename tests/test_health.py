@@ -12,7 +12,7 @@ from ranks import Flat, Noise
 from test_training import Toy
 
 from sfv.errors import SfvError
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.batches import Picked
 from sfv.training.config import Schedule, StudentTraining
 from sfv.training.health import Health, Rule, read_alarms

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from sfv.cli import main
 from sfv.errors import SfvError
 from sfv.families import load
-from sfv.families.svd_import import import_unet
-from sfv.families.svd_random import write_random
-from sfv.families.svd_single import UNET, unet_to_single
+from sfv.families.svd.import_unet import import_unet
+from sfv.families.svd.random_weights import write_random
+from sfv.families.svd.single_file import UNET, unet_to_single
 from sfv.settings import ImportSettings
 
 FILE = "unet/diffusion_pytorch_model.safetensors"

@@ -20,7 +20,7 @@ from sfv import kernels
 from sfv.bench.roofline import Ceilings, Roofline
 from sfv.families import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip('Triton is not installed (pip install "sfv[kernels]")', allow_module_level=True)

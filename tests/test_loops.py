@@ -12,12 +12,19 @@ import sfv
 from sfv.cli import main
 from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affine, over, pose, premultiplied
 from sfv.data.stickers import ClipStore
+from sfv.decoding.warping import moved, warped
 from sfv.errors import SfvError
-from sfv.families import load_stock, motion_folder
+from sfv.families import load_stock
 from sfv.families.base import VideoModel
-from sfv.families.motion import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
-from sfv.families.motion_codec import MotionCodecConfig, MotionDecoder, Pyramid
-from sfv.families.warping import moved, warped
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
+from sfv.families.motion.networks import (
+    TINY_MOTION,
+    MotionCodec,
+    MotionConditioner,
+    PictureTower,
+    new_motion_model,
+)
 from sfv.generation import around
 from sfv.media.pixels import as_layers, laid_over, opacity
 from sfv.speed import optimize

@@ -11,11 +11,11 @@ from torch import nn
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.families import load
-from sfv.families.adapters import adapted
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import Shapes
-from sfv.families.recompute import units
-from sfv.families.svd import SVDDenoiser
+from sfv.families.svd.checkpointing import units
+from sfv.families.svd.lora import adapted
+from sfv.families.svd.networks import SVDDenoiser
+from sfv.families.svd.sizes import Shapes
 from sfv.training.account import GB, Account, account
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.optimizers import SM3

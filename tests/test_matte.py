@@ -13,11 +13,11 @@ from test_training import store  # noqa: F401
 import sfv
 from sfv.batch import animate_files, replay
 from sfv.data.stickers import ClipStore
+from sfv.decoding.folder import CONFIG, WEIGHTS
+from sfv.decoding.matte import Matte, MatteConfig, load_matte, save_matte
 from sfv.errors import SfvError
-from sfv.families import svd_folder
 from sfv.families.base import VideoModel
-from sfv.families.matte import Matte, MatteConfig, load_matte, save_matte
-from sfv.families.side_parts import CONFIG, WEIGHTS
+from sfv.families.svd import folder as svd_folder
 from sfv.generation import generate, generate_many
 from sfv.media import fit_sticker, over_white, read_sticker, write_clip
 from sfv.settings import Settings

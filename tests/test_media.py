@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sfv.errors import SfvError
+from sfv.measures.distances import psnr
 from sfv.media import (
     contact_sheet,
     fit,
@@ -25,7 +26,6 @@ from sfv.media import (
     to_note,
     write_clip,
 )
-from sfv.metrics import psnr
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfv.media import flow, flow_fields
-from sfv.metrics import (
+from sfv.measures.distances import (
     Basis,
     bootstrap,
     distance_to,
@@ -25,6 +24,7 @@ from sfv.metrics import (
     top_share,
     warp_error,
 )
+from sfv.media import flow, flow_fields
 
 
 def exact_rows(mean: torch.Tensor, root: torch.Tensor, n: int = 400) -> torch.Tensor:

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock, patch
 import pytest
 import torch
 
-from sfv.metrics import frechet_distance
+from sfv.measures.distances import frechet_distance
 
 UNUSED = ("torchvision", "torchvision.transforms", "torchvision.datasets", "torchvision.datasets.video_utils")
 """What the package reads videos with; its distance needs scipy alone."""

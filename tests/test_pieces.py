@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from sfv.decoding.decoder import new_decoder
+from sfv.decoding.guide import Guide
+from sfv.decoding.rigid_flow import FAINT, in_pieces, texture
 from sfv.errors import SfvError
-from sfv.families.decoder import new_decoder
-from sfv.families.guide import Guide
-from sfv.families.pieces import FAINT, in_pieces, texture
 
 FULL = torch.ones(1, 1, 24, 32)
 

@@ -11,9 +11,9 @@ from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
 from sfv.families import load_stock, rewritten
-from sfv.families import svd_rewrites as rewrites
 from sfv.families.base import VideoModel
-from sfv.families.svd_folds import flatten_temporal_convs, fold_decoder
+from sfv.families.svd.rewrites import unet as rewrites
+from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder
 from sfv.generation import generate
 
 Rewrite = Callable[[Any], object]

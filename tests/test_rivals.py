@@ -17,7 +17,7 @@ from sfv.edm.noise import add_noise, karras_grid
 from sfv.edm.sampling import consistency, consistency_sigmas, euler, guided, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation import generate
 from sfv.training.config import PRESETS, ConsistencyTraining, StudentTraining
 from sfv.training.consistency import ConsistencyTask, step_down, train_consistency

@@ -14,7 +14,7 @@ from test_training import Toy
 from torch import nn
 
 from sfv.errors import SfvError
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import Schedule, StudentTraining, stages
 from sfv.training.ema import EMA
 from sfv.training.loop import run

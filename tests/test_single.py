@@ -12,8 +12,17 @@ from safetensors.torch import load_file
 from sfv.cli import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.svd_folder import export_lora, export_single
-from sfv.families.svd_single import CLIP, UNET, VAE, State, clip_to_single, to_single, unet_to_single, vae_key
+from sfv.families.svd.folder import export_lora, export_single
+from sfv.families.svd.single_file import (
+    CLIP,
+    UNET,
+    VAE,
+    State,
+    clip_to_single,
+    to_single,
+    unet_to_single,
+    vae_key,
+)
 
 PUBLISHED = """
 input_blocks.0.0.weight input_blocks.1.0.in_layers.0.weight input_blocks.1.0.time_stack.in_layers.0.bias

@@ -13,7 +13,7 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import TINY, new_model
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import StudentTraining, stages
 from sfv.training.seeds import Rngs, Seeds
 from sfv.training.step import endpoint

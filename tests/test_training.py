@@ -16,8 +16,8 @@ from sfv.data.shards import Shards
 from sfv.data.stickers import ClipStore, by_family, draw, over_background
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import TINY, new_codec
-from sfv.families.svd_folder import load
+from sfv.families.svd.folder import load
+from sfv.families.svd.sizes import TINY, new_codec
 from sfv.training import checkpoint
 from sfv.training.config import CodecTraining, Schedule, stages
 from sfv.training.ema import EMA

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from sfv.families.base import VideoModel
     from sfv.generation import Clip, generate
     from sfv.media import read_picture, read_sticker, write_clip
-    from sfv.memory import keep_memory
     from sfv.settings import Settings
     from sfv.speed import optimize
+    from sfv.system.memory import keep_memory
     from sfv.types import Frames
 
 __version__ = "0.1.0"
@@ -31,7 +31,7 @@ _HOMES = {
     "VideoModel": "sfv.families.base",
     "account": "sfv.costs",
     "generate": "sfv.generation",
-    "keep_memory": "sfv.memory",
+    "keep_memory": "sfv.system.memory",
     "load": "sfv.families",
     "optimize": "sfv.speed",
     "read_picture": "sfv.media",

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tyro.conf import Positional, arg, subcommand
 
 from sfv.errors import SfvError
-from sfv.memory import keep_memory
 from sfv.serve.settings import ServeSettings
 from sfv.settings import (
     AccountSettings,
@@ -25,6 +24,7 @@ from sfv.settings import (
     Spread,
     StudySettings,
 )
+from sfv.system.memory import keep_memory
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -399,8 +399,8 @@ class Import(Flags, ImportSettings):
 
     def run(self) -> int:
         """Exit code."""
-        from sfv.families import svd_folder
-        from sfv.families.svd_import import import_unet
+        from sfv.families.svd import folder as svd_folder
+        from sfv.families.svd.import_unet import import_unet
 
         how = ImportSettings(**self.model_dump(include=set(ImportSettings.model_fields)))
         print(f"{import_unet(self.file, self.base, self.out, how)}. {svd_folder.NOTICE}")
@@ -424,7 +424,8 @@ class Export(Flags):
         """Exit code."""
         import torch
 
-        from sfv.families import export, is_svd, svd_folder
+        from sfv.families import export, is_svd
+        from sfv.families.svd import folder as svd_folder
 
         kind = getattr(torch, self.precision)
         svd = is_svd(self.model)

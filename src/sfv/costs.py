@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sfv.counting import count
 from sfv.errors import SfvError
 from sfv.families import described
-from sfv.families.blueprints import Shapes
+from sfv.families.svd.sizes import Shapes
 from sfv.settings import AccountSettings, split_size
 from sfv.training.account import account as account_training
 from sfv.training.config import PRESETS, StudentTraining, TeacherTraining

@@ -11,19 +11,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfv import limits
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.guide import moved
+from sfv.decoding.upscale import Layers, enlarged
 from sfv.edm.noise import seeded_noise
 from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.clocks import now
-from sfv.families.decoder import Drawn
-from sfv.families.enlarge import Layers, enlarged
-from sfv.families.guide import moved
 from sfv.media import fit, fit_mask, fit_sticker, keep_still, over_white, soft_edge, there_and_back
 from sfv.media.edits import Mask
 from sfv.media.pictures import AnyPicture, Fitted, FittedSticker, Uint8Picture, Uint8Sticker, colour
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import Settings
+from sfv.system.timing import now
 from sfv.types import AnyFirst, Cond, Frames, Latents, Picture, Stickers
 
 Played = UInt8[Tensor, "n height width 3"]

@@ -9,10 +9,10 @@ import torch
 from sfv.batch import animate_file
 from sfv.errors import SfvError
 from sfv.families import load_stock, pick_device
-from sfv.families.clocks import clocked
 from sfv.media import fit, read_picture, write_clip
 from sfv.settings import Defaults, Settings, Speed, split_row, split_speed
 from sfv.speed import open_model
+from sfv.system.timing import clocked
 
 STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
 """picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between (and

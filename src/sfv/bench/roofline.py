@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from sfv.families.clocks import now
+from sfv.system.timing import now
 
 ATTENTION = ("aten::_scaled_dot_product", "aten::scaled_dot_product", "sfv::temporal_attention")
 

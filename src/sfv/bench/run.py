@@ -19,8 +19,8 @@ from sfv.bench.contestants import STAGES, Contestant, contestant
 from sfv.bench.report import compared, drawing, markdown, read_bench
 from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
-from sfv.memory import peak_resident, reset_peak
 from sfv.settings import Settings, Speed
+from sfv.system.memory import peak_resident, reset_peak
 
 
 def bench(

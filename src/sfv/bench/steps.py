@@ -24,7 +24,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families import random_parts
 from sfv.families.base import Codec
-from sfv.families.recompute import Recomputed, units
+from sfv.families.svd.checkpointing import Recomputed, units
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.loop import run

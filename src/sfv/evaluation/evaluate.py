@@ -20,7 +20,7 @@ from sfv.evaluation.ruler import Ruler, open_ruler, write_pictures
 from sfv.evaluation.subjects import REAL, Subject, baselines, subject
 from sfv.evaluation.table import Measured, Pair, Result
 from sfv.families import load, pick_device
-from sfv.metrics import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample
+from sfv.measures.distances import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample
 from sfv.settings import EvaluateSettings, Speed, split_row, split_speed
 from sfv.types import Frames
 

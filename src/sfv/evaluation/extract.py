@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from sfv.evaluation.clipsets import RealClip
 from sfv.evaluation.features import Extractor
+from sfv.measures.distances import Basis, Rows
 from sfv.media import cache_folder, replacing
-from sfv.metrics import Basis, Rows
 from sfv.types import Frames
 
 S = TypeVar("S")

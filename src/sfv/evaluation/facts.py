@@ -8,8 +8,7 @@ from torch import Tensor
 
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
-from sfv.media import flow_fields
-from sfv.metrics import (
+from sfv.measures.distances import (
     distance_to,
     flicker,
     moves,
@@ -20,6 +19,7 @@ from sfv.metrics import (
     top_share,
     warp_error,
 )
+from sfv.media import flow_fields
 from sfv.types import Frames
 
 

@@ -19,7 +19,7 @@ from sfv.evaluation.ruler import SCALE, Ruler
 from sfv.evaluation.subjects import CODED, REAL, STILL, Subject, still
 from sfv.evaluation.table import Spread
 from sfv.families.base import Codec
-from sfv.metrics import Rows, frechet_distance, resample
+from sfv.measures.distances import Rows, frechet_distance, resample
 from sfv.types import Frames
 
 AXES = 32

@@ -10,8 +10,8 @@ from sfv.evaluation.extract import basis_of, one_thread, rows_of_real
 from sfv.evaluation.features import LPIPS, Extractor, extractors
 from sfv.evaluation.features.weights import Weights, read_weights
 from sfv.evaluation.protocol import Protocol, read_protocol
+from sfv.measures.distances import Rows, frechet_distance
 from sfv.media import write_picture
-from sfv.metrics import Rows, frechet_distance
 from sfv.settings import EvaluateSettings
 
 SCALE = 1000

@@ -14,9 +14,9 @@ import torch
 
 from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.ruler import Ruler, open_ruler
-from sfv.faults import FAULTS
+from sfv.measures.corruptions import FAULTS
+from sfv.measures.distances import frechet_distance
 from sfv.media import replacing
-from sfv.metrics import frechet_distance
 from sfv.settings import EvaluateSettings, StudySettings
 from sfv.types import Frames
 

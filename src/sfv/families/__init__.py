@@ -15,8 +15,8 @@ from sfv.families.base import Codec, VideoModel
 from sfv.families.family import PIPELINES, family
 
 if TYPE_CHECKING:
-    from sfv.families.blueprints import Shapes
-    from sfv.families.svd_stock import StockPipeline
+    from sfv.families.svd.sizes import Shapes
+    from sfv.families.svd.stock_pipeline import StockPipeline
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
 """Models inside the package: name -> UNet sub-folder of weights/sticker."""
@@ -60,7 +60,7 @@ def described(model: str | Path) -> "Shapes":
     """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
     from dataclasses import replace
 
-    from sfv.families.blueprints import Shapes
+    from sfv.families.svd.sizes import Shapes
 
     name = str(model)
     if name in ("svd", "svd-xt"):
@@ -108,21 +108,21 @@ def random_pair(
 ) -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
     (frames, height, width)."""
-    from sfv.families import svd_pair
+    from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.random_pair(size, clip, device, kind)
 
 
 def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:
     """Random weights of SVD's sizes (full or tiny): a denoiser in float32, to train, and a codec in bfloat16."""
-    from sfv.families import svd_pair
+    from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.random_denoiser(size, device), svd_pair.random_codec(size, device)
 
 
 def widened(model: VideoModel) -> VideoModel:
     """The same weights in float32, as a model of its own."""
-    from sfv.families import svd_pair
+    from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.widened(model)
 

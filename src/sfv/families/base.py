@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sfv.decoding.decoder import Drawn, SmallDecoder
+from sfv.decoding.matte import Matte
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families.decoder import Drawn, SmallDecoder
-from sfv.families.matte import Matte
 from sfv.limits import ModelLimits
 from sfv.settings import Decoder, Defaults
 from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Pixels, RawLatents

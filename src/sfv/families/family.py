@@ -10,10 +10,10 @@ from torch import nn
 
 if TYPE_CHECKING:
     from sfv.families.base import VideoModel
-    from sfv.families.blueprints import Shapes
-    from sfv.families.svd_stock import StockPipeline
+    from sfv.families.svd.sizes import Shapes
+    from sfv.families.svd.stock_pipeline import StockPipeline
 
-FAMILIES = {"svd": "sfv.families.svd_family", "motion": "sfv.families.motion_family"}
+FAMILIES = {"svd": "sfv.families.svd.family", "motion": "sfv.families.motion.family"}
 """Family -> the module that stands for it; it holds every function of `Family`."""
 
 PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}

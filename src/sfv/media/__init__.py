@@ -10,7 +10,6 @@ from sfv.media.clips import (
     write_clip,
 )
 from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
-from sfv.media.files import cache_folder, replacing
 from sfv.media.motion import flow, flow_fields, flow_to
 from sfv.media.pictures import (
     PICTURE_ENDINGS,
@@ -24,6 +23,7 @@ from sfv.media.pictures import (
 )
 from sfv.media.sheets import contact_sheet, side_by_side, write_picture
 from sfv.media.videos import VIDEO_ENDINGS, DamagedVideo, at_rate, stream_video
+from sfv.system.files import cache_folder, replacing
 
 __all__ = [
     "VIDEO_ENDINGS",

@@ -13,8 +13,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from sfv.errors import SfvError
-from sfv.media.files import replacing
 from sfv.settings import FORMATS, SEE_THROUGH
+from sfv.system.files import replacing
 from sfv.types import Frames, Stickers
 
 HOLE = 255

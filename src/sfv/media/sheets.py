@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from sfv.media.files import replacing
 from sfv.media.pictures import Uint8Picture
+from sfv.system.files import replacing
 from sfv.types import Frames
 
 Strip = UInt8[Tensor, "f _ _ 3"]

@@ -120,8 +120,8 @@ class Animator:
         import ray
         import torch
 
-        from sfv.memory import keep_memory
         from sfv.speed import open_model
+        from sfv.system.memory import keep_memory
 
         keep_memory()
         torch.set_num_threads(threads)

@@ -22,12 +22,12 @@ from sfv.errors import SfvError
 from sfv.generation import Clip
 from sfv.media import read_picture, read_sticker, write_clip
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
-from sfv.memory import keep_memory
 from sfv.serve.animator import Animator, Opener
 from sfv.serve.jobs import DatabaseError, Job, Jobs
 from sfv.serve.settings import ServeSettings
 from sfv.serve.store import Store, StoreError, open_store
 from sfv.settings import Settings
+from sfv.system.memory import keep_memory
 
 IDLE = 0.5
 """Seconds between two looks at the queue of a worker that nobody wakes: jobs may come from another machine."""

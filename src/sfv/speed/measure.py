@@ -14,10 +14,10 @@ from sfv.errors import SfvError
 from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
 from sfv.generation import generate
-from sfv.memory import keep_memory
 from sfv.speed import optimize
 from sfv.speed.backends import BACKENDS, refusal
 from sfv.speed.choice import MANY, Record, choose, keep_record
+from sfv.system.memory import keep_memory
 
 STAGES = ("unet", "decode")
 LIMIT = 1800

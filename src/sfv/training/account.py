@@ -20,8 +20,8 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.adversary.losses import r1
 from sfv.counting import Flash, Tally
 from sfv.edm.denoiser import Denoiser
-from sfv.families.blueprints import Shapes
-from sfv.families.recompute import Recomputed, units
+from sfv.families.svd.checkpointing import Recomputed, units
+from sfv.families.svd.sizes import Shapes
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.step import Draw, generator_terms, judge
 from sfv.training.teacher import denoising_loss

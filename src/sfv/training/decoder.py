@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore
+from sfv.decoding.decoder import Drawn, SmallDecoder, new_decoder
+from sfv.decoding.guide import warped
 from sfv.edm.noise import add_noise
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.decoder import Drawn, SmallDecoder, new_decoder
-from sfv.families.guide import warped
 from sfv.media import flow_to
 from sfv.media.pixels import to_frames
 from sfv.training.batches import VideoBatches

@@ -8,9 +8,15 @@ import torch
 from sfv.data.loops import LoopSource
 from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
-from sfv.families import motion_folder
 from sfv.families.base import MovingCodec, VideoModel
-from sfv.families.motion import TINY_MOTION, MotionCodec, MotionConditioner, MotionSizes, new_motion_model
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import (
+    TINY_MOTION,
+    MotionCodec,
+    MotionConditioner,
+    MotionSizes,
+    new_motion_model,
+)
 from sfv.training.config import PRESETS, MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.motion_codec import train_motion_codec

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore, by_family, draw, over_background, random_placement
+from sfv.decoding.matte import Matte
 from sfv.families.base import VideoModel
-from sfv.families.matte import Matte
 from sfv.training.config import MatteTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.loops import LoopSource, random_look
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.warping import Flow, warped
 from sfv.families.base import apart
-from sfv.families.decoder import Drawn
-from sfv.families.motion_codec import Learning, MotionNetworks
-from sfv.families.warping import Flow, warped
+from sfv.families.motion.codec import Learning, MotionNetworks
 from sfv.media import flow_to
 from sfv.training.config import MotionCodecTraining
 from sfv.training.ema import EMA

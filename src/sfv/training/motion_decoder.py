@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from sfv.edm.noise import add_noise
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.motion import MotionCodec
-from sfv.families.motion_codec import MotionNetworks
+from sfv.families.motion.codec import MotionNetworks
+from sfv.families.motion.networks import MotionCodec
 from sfv.training.config import MotionDecoderTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES

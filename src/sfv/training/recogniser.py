@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.stickers import Clip, ClipStore, by_family, over_background, random_background, random_placement
-from sfv.faults import FAULTS
+from sfv.measures.corruptions import FAULTS
+from sfv.measures.recogniser import ROW, Recogniser, prepare
 from sfv.media.pixels import to_frames
-from sfv.recogniser import ROW, Recogniser, prepare
 from sfv.training.config import RecogniserTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import Logs, run

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
+from sfv.measures.distances import Basis, frechet_distance
 from sfv.media import contact_sheet, replacing, write_picture
 from sfv.media.pixels import shown
-from sfv.metrics import Basis, frechet_distance
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.loop import Logs
 from sfv.training.seeds import Seeds

@@ -10,15 +10,15 @@ import torch
 from sfv.data.encode import encode
 from sfv.data.shards import Shards
 from sfv.data.stickers import Clip, ClipStore, over_background
+from sfv.decoding.decoder import save_decoder
+from sfv.decoding.matte import Matte, MatteConfig, save_matte
 from sfv.errors import SfvError
 from sfv.families import pick_device
 from sfv.families.base import FrameCodec, VideoModel, fingerprint
-from sfv.families.blueprints import STICKER, TINY, Blueprint, Shapes, new_model
-from sfv.families.blueprints import shapes as blueprint_shapes
-from sfv.families.decoder import save_decoder
-from sfv.families.matte import Matte, MatteConfig, save_matte
-from sfv.families.svd_folder import MATTE, SMALL, load, save, save_denoiser, shapes
-from sfv.recogniser import RECOGNISER, save_recogniser
+from sfv.families.svd.folder import MATTE, SMALL, load, save, save_denoiser, shapes
+from sfv.families.svd.sizes import STICKER, TINY, Blueprint, Shapes, new_model
+from sfv.families.svd.sizes import shapes as blueprint_shapes
+from sfv.measures.recogniser import RECOGNISER, save_recogniser
 from sfv.training.account import matmul_rate, needs
 from sfv.training.batches import Batches
 from sfv.training.codec import train_codec

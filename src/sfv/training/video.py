@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from sfv.data.shards import ClipShards, read_index
+from sfv.decoding.decoder import save_decoder
 from sfv.errors import SfvError
 from sfv.families import load, pick_device
 from sfv.families.base import Codec, fingerprint
-from sfv.families.decoder import save_decoder
-from sfv.families.svd_folder import SMALL, save, save_denoiser
+from sfv.families.svd.folder import SMALL, save, save_denoiser
 from sfv.settings import Defaults
 from sfv.training.batches import VideoBatches
 from sfv.training.config import Stages, TeacherTraining

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from sfv.errors import SfvError
+from sfv.evaluation.features import videomae
 from sfv.evaluation.features.efficientnet import appearance
 from sfv.evaluation.features.i3d import SCRIPT, open_i3d
 from sfv.evaluation.features.transnet import temporal
 from sfv.evaluation.features.weights import Row, checked, read_weights
 from sfv.evaluation.protocol import Choice, Protocol
-from sfv.families import videomae
-from sfv.recogniser import RECOGNISER, load_recogniser, prepare
+from sfv.measures.recogniser import RECOGNISER, load_recogniser, prepare
 from sfv.types import Frames
 
 FILES = {

@@ -19,10 +19,17 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from sfv.decoding.decoder import StagedDecoder
 from sfv.families.base import VideoModel
-from sfv.families.decoder import StagedDecoder
-from sfv.families.svd import SVDCodec, SVDDenoiser
-from sfv.families.svd_folds import across_space, active, along_time, flat_conv, flatten_temporal_convs, lean_attention
+from sfv.families.svd.networks import SVDCodec, SVDDenoiser
+from sfv.families.svd.rewrites.layers import (
+    across_space,
+    active,
+    along_time,
+    flat_conv,
+    flatten_temporal_convs,
+    lean_attention,
+)
 
 Biases = tuple[Tensor, ...]
 """Of the first convolution of each residual block's two parts, with the embedding in it, (b, c), by `places`."""

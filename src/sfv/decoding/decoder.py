@@ -2,7 +2,7 @@
 
 Plain residual blocks without normalisation that stop at half the picture's size, after TAESD (madebyollin/taesd),
 each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`. A guided one
-also sees the picture (families/guide.py).
+also sees the picture (decoding/guide.py).
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
+from sfv.decoding.folder import load_side_part, save_side_part
+from sfv.decoding.guide import Guidance, Guide
 from sfv.errors import SfvError
-from sfv.families.guide import Guidance, Guide
-from sfv.families.side_parts import load_side_part, save_side_part
 from sfv.types import Alpha, Latents, Picture, Pixels
 
 
@@ -110,7 +110,7 @@ class SmallDecoder(nn.Module):
         self.load_state_dict(mine | {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape})
 
     def in_pieces(self, window: float) -> "SmallDecoder":
-        """The same decoder, whose flow moves whole pieces of about `window` latents (families/pieces.py); SfvError."""
+        """The same decoder, whose flow moves whole pieces of about `window` latents; SfvError."""
         return _built(self.config.model_dump() | {"window": window}, self).to(self.entry.weight)
 
     @property

@@ -18,10 +18,16 @@ from torch.func import functional_call
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
-from sfv.families.adapters import adapter_state, adapters, add_adapters, merge_adapters
 from sfv.families.base import Codec, Conditioner, FrameCodec
-from sfv.families.recompute import recompute
-from sfv.families.svd_folds import at_most, flatten_temporal_convs, fold_decoder, frame_wise, lean_attention
+from sfv.families.svd.checkpointing import recompute
+from sfv.families.svd.lora import adapter_state, adapters, add_adapters, merge_adapters
+from sfv.families.svd.rewrites.layers import (
+    at_most,
+    flatten_temporal_convs,
+    fold_decoder,
+    frame_wise,
+    lean_attention,
+)
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

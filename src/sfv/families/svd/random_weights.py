@@ -10,8 +10,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from sfv.errors import SfvError
-from sfv.families.blueprints import SVD_CLIP, SVD_VAE
-from sfv.families.svd_folder import save_around, store
+from sfv.families.svd.folder import save_around, store
+from sfv.families.svd.sizes import SVD_CLIP, SVD_VAE
 from sfv.media import replacing
 
 SMALL_UNET: Mapping[str, Any] = {

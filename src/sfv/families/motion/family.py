@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from sfv.errors import SfvError
-from sfv.families.blueprints import Shapes
-from sfv.families.motion_folder import export, load, weights_hash
-from sfv.families.motion_rewrites import for_gpu, rewritten, staged, staged_pictures
-from sfv.families.motion_stock import open_stock
+from sfv.families.motion.folder import export, load, weights_hash
+from sfv.families.motion.rewrites import for_gpu, rewritten, staged, staged_pictures
+from sfv.families.motion.stock_pipeline import open_stock
+from sfv.families.svd.sizes import Shapes
 
 __all__ = [
     "export",

@@ -11,14 +11,14 @@ import torch
 from diffusers import EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
 from torch import Tensor
 
-from sfv.families.clocks import clocked
-from sfv.families.motion import MotionCodec, MotionConditioner
-from sfv.families.motion_folder import load
-from sfv.families.svd_folder import SCHEDULER, quiet
-from sfv.families.svd_stock import StockPipeline
+from sfv.families.motion.folder import load
+from sfv.families.motion.networks import MotionCodec, MotionConditioner
+from sfv.families.svd.folder import SCHEDULER, quiet
+from sfv.families.svd.stock_pipeline import StockPipeline
 from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import as_layers, laid_over
 from sfv.settings import Defaults
+from sfv.system.timing import clocked
 from sfv.types import Frames
 
 

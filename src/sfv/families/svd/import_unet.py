@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sfv.errors import SfvError
-from sfv.families.svd_folder import shapes, write_defaults
-from sfv.families.svd_single import unet_from_file
+from sfv.families.svd.folder import shapes, write_defaults
+from sfv.families.svd.single_file import unet_from_file
 from sfv.media import replacing
 from sfv.settings import Defaults, ImportSettings
 

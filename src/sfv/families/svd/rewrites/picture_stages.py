@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
-from sfv.families.svd import SVDConditioner
-from sfv.families.svd_rewrites import shared_copy
+from sfv.families.svd.networks import SVDConditioner
+from sfv.families.svd.rewrites.unet import shared_copy
 
 
 def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:

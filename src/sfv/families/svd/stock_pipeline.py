@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from diffusers import StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
 
-from sfv.families.clocks import clocked
-from sfv.families.svd_folder import quiet
+from sfv.families.svd.folder import quiet
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Defaults
+from sfv.system.timing import clocked
 from sfv.types import Frames
 
 

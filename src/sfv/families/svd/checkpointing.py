@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from sfv.families.adapters import adapted, adapters
+from sfv.families.svd.lora import adapted, adapters
 
 
 class Recomputed:

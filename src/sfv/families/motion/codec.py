@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sfv.families.decoder import Drawn
-from sfv.families.pieces import in_pieces, texture
-from sfv.families.warping import Flow, Maps, finer, moved, warped
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.rigid_flow import in_pieces, texture
+from sfv.decoding.warping import Flow, Maps, finer, moved, warped
 from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
 
 M = TypeVar("M", bound=nn.Module)
@@ -42,7 +42,7 @@ class MotionCodecConfig(BaseModel):
     depth: tuple[int, int, int, int] = (2, 2, 2, 2)
     """Residual blocks there."""
     window: float = Field(default=0.0, ge=0, le=64)
-    """Pixels across which things move in one piece (families/pieces.py), for generation; 0: the flow is free."""
+    """Pixels across which things move in one piece (decoding/rigid_flow.py), for generation; 0: the flow is free."""
     bends: float = Field(default=1.0, gt=0)
     """Pixels that the flow must bend away from its pieces to be believed: smaller bends are mostly errors."""
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sfv.families.decoder import Block
-from sfv.families.side_parts import load_side_part, save_side_part
+from sfv.decoding.decoder import Block
+from sfv.decoding.folder import load_side_part, save_side_part
 from sfv.types import Alpha, Picture, Pixels
 
 PictureAlpha = Float[Tensor, "b 1 h w"]

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from sfv.families.base import VideoModel
-from sfv.families.svd import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd.networks import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.settings import Defaults
 
 LAST_NORM_CONSTANT = 4.0
@@ -161,13 +161,13 @@ class Shapes:
 
     def rewritten_unet(self) -> nn.Module:
         """With every exact rewrite, as it generates."""
-        from sfv.families.svd_rewrites import exact
+        from sfv.families.svd.rewrites.unet import exact
 
         return exact(self.plain_unet())
 
     def rewritten_vae(self) -> AutoencoderKLTemporalDecoder:
         """With every exact rewrite, as it decodes."""
-        from sfv.families.svd_rewrites import polyphase
+        from sfv.families.svd.rewrites.unet import polyphase
 
         vae = SVDCodec(self.plain_vae()).vae
         polyphase(vae.decoder)

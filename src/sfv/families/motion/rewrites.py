@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from sfv.families.base import VideoModel
-from sfv.families.motion import MotionCodec, MotionConditioner, Packed
-from sfv.families.svd import SVDDenoiser
-from sfv.families.svd_rewrites import exact, shared_copy
+from sfv.families.motion.networks import MotionCodec, MotionConditioner, Packed
+from sfv.families.svd.networks import SVDDenoiser
+from sfv.families.svd.rewrites.unet import exact, shared_copy
 
 
 def rewritten(model: VideoModel) -> VideoModel:
@@ -38,7 +38,7 @@ def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) ->
 
 def for_gpu(model: VideoModel) -> VideoModel:
     """A rewritten model with SVD's kernels in its UNet, which need Triton."""
-    from sfv.families.svd_kernels import lay_out, take_kernels
+    from sfv.families.svd.rewrites.gpu import lay_out, take_kernels
 
     denoiser = shared_copy(model.denoiser)
     take_kernels(denoiser.unet)

@@ -10,13 +10,13 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
 from transformers import CLIPVisionModelWithProjection
 
+from sfv.decoding.decoder import new_decoder
 from sfv.families.base import VideoModel
-from sfv.families.decoder import new_decoder
-from sfv.families.svd import SVDCodec, SVDConditioner, SVDDenoiser
-from sfv.families.svd_folder import quiet, save_around
-from sfv.families.svd_random import SIZES, random_network
-from sfv.families.svd_rewrites import shared_copy
-from sfv.families.svd_stock import StockPipeline
+from sfv.families.svd.folder import quiet, save_around
+from sfv.families.svd.networks import SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd.random_weights import SIZES, random_network
+from sfv.families.svd.rewrites.unet import shared_copy
+from sfv.families.svd.stock_pipeline import StockPipeline
 from sfv.settings import Defaults
 
 LAW = (0.002, 700.0, 7.0)

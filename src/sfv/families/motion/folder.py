@@ -10,13 +10,21 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sfv.decoding.folder import load_side_part, save_side_part
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.motion import MotionCodec, MotionConditioner, PictureTower, TowerConfig
-from sfv.families.motion_codec import MotionCodecConfig, MotionNetworks
-from sfv.families.side_parts import load_side_part, save_side_part
-from sfv.families.svd import SVDDenoiser
-from sfv.families.svd_folder import hash_of, open_part, read_defaults, read_json, store, weight_files, write_json
+from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks
+from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
+from sfv.families.svd.folder import (
+    hash_of,
+    open_part,
+    read_defaults,
+    read_json,
+    store,
+    weight_files,
+    write_json,
+)
+from sfv.families.svd.networks import SVDDenoiser
 from sfv.settings import Defaults
 
 PIPELINE = "SfvMotionPipeline"

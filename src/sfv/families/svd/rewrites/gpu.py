@@ -14,9 +14,9 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
-from sfv.families.svd import SVDCodec, SVDDenoiser
-from sfv.families.svd_folds import ActiveNorm, DecoderResBlock, LeanAttention
-from sfv.families.svd_rewrites import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
+from sfv.families.svd.networks import SVDCodec, SVDDenoiser
+from sfv.families.svd.rewrites.layers import ActiveNorm, DecoderResBlock, LeanAttention
+from sfv.families.svd.rewrites.unet import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
 from sfv.kernels.geglu import geglu
 from sfv.kernels.group_norm_silu import group_norm_silu, takes
 from sfv.kernels.scaled_softmax import LONGEST, scaled_softmax

@@ -1,7 +1,7 @@
 """Models whose latents hold what changes: SVD's UNet over the motion codec's latents, told the picture by a tower.
 
-The denoiser is SVD's own class (families/svd.py): the tower's features stand where SVD's raw picture latents stand, and
-its token where CLIP's does. Clips are whole loops; the first frame is the picture, so its latents are zero.
+The denoiser is SVD's own class (families/svd/networks.py): the tower's features stand where SVD's raw picture latents
+stand, and its token where CLIP's does. Clips are whole loops; the first frame is the picture, so its latents are zero.
 """
 
 import copy
@@ -14,11 +14,11 @@ from diffusers import UNetSpatioTemporalConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sfv.decoding.decoder import Drawn
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, MovingCodec, VideoModel
-from sfv.families.decoder import Drawn
-from sfv.families.motion_codec import STRIDE, MotionCodecConfig, MotionNetworks, Pyramid, conv, quick_layout
-from sfv.families.svd import SVDDenoiser, computing_in
+from sfv.families.motion.codec import STRIDE, MotionCodecConfig, MotionNetworks, Pyramid, conv, quick_layout
+from sfv.families.svd.networks import SVDDenoiser, computing_in
 from sfv.settings import Defaults
 from sfv.types import AnyFirst, AnyPixels, Cond, Latents, RgbaPicture, RgbaPixels
 
@@ -29,7 +29,7 @@ def rgba(pixels: Tensor) -> Tensor:
 
 
 class MotionCodec(MovingCodec):
-    """The networks of families/motion_codec.py as a codec: the first frame of what is encoded is the picture."""
+    """The networks of families/motion/codec.py as a codec: the first frame of what is encoded is the picture."""
 
     channels = 4
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
-from sfv.faults import FAULTS
+from sfv.measures.corruptions import FAULTS
 from sfv.media import replacing
 from sfv.types import Frames
 

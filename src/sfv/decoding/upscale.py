@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.families.decoder import Drawn
-from sfv.families.warping import moved, sharpened, warped
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.warping import moved, sharpened, warped
 
 Map = Float[Tensor, "1 c y x"]
 Large = Float[Tensor, "1 c height width"]

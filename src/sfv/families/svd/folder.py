@@ -24,13 +24,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
+from sfv.decoding.decoder import load_decoder, save_decoder
+from sfv.decoding.matte import load_matte, save_matte
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.blueprints import SVD_SIZE, SVD_TRAINING, Shapes
-from sfv.families.decoder import load_decoder, save_decoder
-from sfv.families.matte import load_matte, save_matte
-from sfv.families.svd import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
-from sfv.families.svd_single import to_single
+from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd.single_file import to_single
+from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
 from sfv.media import replacing
 from sfv.settings import Defaults
 

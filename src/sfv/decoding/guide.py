@@ -4,7 +4,7 @@ Latents of one call are torn and soft where things move, the picture is whole. T
 picture moves (a flow, from coarse to fine) and how far to trust it (a mask), and draws the rest. A decoder that sees
 the first frame is ToonCrafter's idea (2405.17933); flow, mask and residue are those of frame interpolation and of
 FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), among neighbours. A flow found so may be
-made to move things in one piece (families/pieces.py).
+made to move things in one piece (decoding/rigid_flow.py).
 """
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sfv.families.pieces import in_pieces, texture
+from sfv.decoding.rigid_flow import in_pieces, texture
 from sfv.types import Picture
 
 Maps = Float[Tensor, "_ _ _ _"]

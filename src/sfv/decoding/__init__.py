@@ -1,0 +1,1 @@
+"""Latents and the picture -> pixels, quicker than a codec's own decoder. Knows no family."""

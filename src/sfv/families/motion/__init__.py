@@ -1,0 +1,1 @@
+"""Models of whole loops whose latents hold what changes from the picture."""

@@ -1,0 +1,1 @@
+"""The machine: memory, files, devices, clocks. Knows no model."""
