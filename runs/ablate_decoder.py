@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 import sfv
 from sfv.decoding.decoder import load_decoder
-from sfv.evaluation.clipsets import open_set
-from sfv.evaluation.facts import facts
+from sfv.evaluation.clip_metrics import facts
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
+from sfv.evaluation.real_clips import open_set
 from sfv.media import replacing
 from sfv.media.pixels import to_frames
 from sfv.system.memory import keep_memory

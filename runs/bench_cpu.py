@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from sfv.families.svd.rewrites.layers import short_attention
 
 import sfv
+from sfv.families.svd.rewrites.layers import short_attention
 
 SHAPES = {"spatial": (42, 2, 256, 32), "temporal": (768, 2, 14, 32)}
 

@@ -31,7 +31,7 @@ def video(path: Path, seed: int) -> None:
 
 def encode(folder: Path, model: str, out: Path) -> None:
     """In this process: encode, then print the peak resident size in MB."""
-    from sfv.data.prepare import encode_videos
+    from sfv.data.encode_videos import encode_videos
 
     encode_videos([str(folder)], model, out, device="cpu")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

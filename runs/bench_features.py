@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from sfv.data.stickers import ClipStore
-from sfv.evaluation.clipsets import sticker_frames
+from sfv.evaluation.clip_metrics import facts
 from sfv.evaluation.extract import basis_of, one_thread, rows_of
-from sfv.evaluation.facts import facts
 from sfv.evaluation.features import LPIPS, extractors
 from sfv.evaluation.features.weights import read_weights
 from sfv.evaluation.protocol import read_protocol
+from sfv.evaluation.real_clips import sticker_frames
 from sfv.measures.distances import bootstrap, frechet_distance, kernel_distance
 from sfv.system.memory import anonymous, keep_memory
 from sfv.types import Frames

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sfv.batch import animate_files, example
+from sfv.batch.animate import animate_files, example
 from sfv.families import load
 from sfv.media import replacing
 from sfv.settings import Settings

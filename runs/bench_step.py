@@ -4,7 +4,7 @@
 
 Naive: the discriminator's update makes its own fake and takes its own features; the generator's update makes the fake
 again, takes its features again and the real clip's again. Shared: one generator forward and one pass over each clip
-serve both (sfv.training.step). With latents encoded on the way, the naive step also pays for the codec.
+serve both. With latents encoded on the way, the naive step also pays for the codec.
 """
 
 import json
@@ -19,7 +19,7 @@ import sfv
 from sfv.adversary.discriminator import Discriminator
 from sfv.system.memory import keep_memory
 from sfv.training.config import StudentTraining
-from sfv.training.step import Draw, Judged, discriminator_loss, generator_losses, judge
+from sfv.training.objectives.adversarial_losses import Draw, Judged, discriminator_loss, generator_losses, judge
 
 
 def main(out: Path, rounds: int) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sfv.evaluation.baselines import MOVED, rounds
+from sfv.evaluation.candidates import STILL, still
 from sfv.evaluation.extract import rows_of
 from sfv.evaluation.protocol import Baselines, Protocol
-from sfv.evaluation.ruler import Ruler, open_ruler
-from sfv.evaluation.subjects import STILL, still
+from sfv.evaluation.reference import Ruler, open_ruler
 from sfv.media import replacing
 from sfv.settings import EvaluateSettings
 from sfv.system.memory import keep_memory

@@ -8,9 +8,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from sfv.costs.training import account
 from sfv.families.svd.sizes import Shapes
-
-from sfv.training.account import account
 from sfv.training.config import PRESETS, StudentTraining
 
 

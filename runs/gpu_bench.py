@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from sfv.bench import fullsize, goals, steps
-from sfv.bench.roofline import Ceilings, ceilings
 from sfv.bench.run import machine
+from sfv.costs.roofline import Ceilings, ceilings
+from sfv.costs.training import account
 from sfv.errors import SfvError
 from sfv.kernels import refusal
 from sfv.media import replacing
-from sfv.training.account import account
 
 CLIPS = {"full": (14, 576, 1024), "tiny": (2, 64, 64)}
 TRAINED = {"full": (14, 448, 768), "tiny": (2, 64, 64)}

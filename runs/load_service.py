@@ -33,7 +33,7 @@ import httpx
 import psutil
 
 import sfv
-from sfv.batch import animate_files, example
+from sfv.batch.animate import animate_files, example
 from sfv.settings import Settings
 
 EXAMPLES = sorted(example().parent.glob("*.png"))

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import torch
-from sfv.families.svd.random_weights import SIZES, write_random
 
 from sfv.errors import SfvError
+from sfv.families.svd.random_weights import SIZES, write_random
 from sfv.system.memory import peak_resident
 
 

@@ -11,10 +11,10 @@ from conftest import wiggle
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import StudentTraining, TeacherTraining
+from sfv.training.objectives.adversarial import train_student
+from sfv.training.objectives.denoising import train_teacher
 from sfv.training.parallel import join
 from sfv.training.seeds import Rngs
-from sfv.training.student import train_student
-from sfv.training.teacher import train_teacher
 
 
 class Noise(Draws):

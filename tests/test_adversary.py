@@ -11,7 +11,7 @@ from sfv.adversary.losses import LOSSES, adversarial, feature_matching, hinge_fa
 from sfv.edm.denoiser import Denoiser
 from sfv.families.base import VideoModel
 from sfv.training.config import StudentTraining
-from sfv.training.step import Draw, discriminator_loss, generator_losses, judge
+from sfv.training.objectives.adversarial_losses import Draw, discriminator_loss, generator_losses, judge
 from sfv.types import Cond
 
 

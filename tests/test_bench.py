@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sfv.bench.contestants import STAGES, contestant
 from sfv.bench.report import read_bench
 from sfv.bench.run import bench, flops, summaries
+from sfv.bench.systems import STAGES, contestant
 from sfv.errors import SfvError
 from sfv.families import load_stock
 from sfv.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.media import read_clip, read_note
 
 
@@ -80,7 +80,7 @@ def test_a_clip_whose_embedded_model_is_gone_says_so(
     assert run("generate", png(tmp_path / "x.png"), "-o", made, "--model", tiny_folder, "--steps", 1) == 0
     kept = json.loads(read_note(made)) | {"model": "sticker", "hash": "0123456789abcdef", "sfv": "0.1.0"}
     kept["settings"] |= {"decoder": "small", "noise_aug": 0.02}
-    monkeypatch.setattr("sfv.batch.read_note", lambda file: json.dumps(kept))
+    monkeypatch.setattr("sfv.batch.animate.read_note", lambda file: json.dumps(kept))
     assert run("replay", made) == 1
     said = capsys.readouterr().err
     assert "0123456789abcdef, which sfv 0.1.0 had and this version no longer has" in said and "--model" in said

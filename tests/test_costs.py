@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sfv.cli import main
-from sfv.costs import CARDS, Account, account
-from sfv.counting import count
+from sfv.cli.main import main
+from sfv.costs.account import CARDS, Account, account
+from sfv.costs.counting import count
+from sfv.costs.training import account as account_training
 from sfv.errors import SfvError
 from sfv.families.svd.networks import decoding_bytes
 from sfv.families.svd.rewrites.layers import at_most
 from sfv.families.svd.sizes import Shapes
-from sfv.training.account import account as account_training
 from sfv.training.config import PRESETS, StudentTraining
 
 GIB = 1 << 30

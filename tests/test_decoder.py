@@ -8,7 +8,7 @@ import torch
 from test_training import store  # noqa: F401
 
 import sfv
-from sfv.batch import animate_file, replay
+from sfv.batch.animate import animate_file, replay
 from sfv.data.stickers import ClipStore
 from sfv.decoding.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
 from sfv.decoding.folder import CONFIG, WEIGHTS
@@ -16,11 +16,11 @@ from sfv.decoding.guide import DOUBT, Guide, finer, warped
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd import folder as svd_folder
-from sfv.generation import generate
+from sfv.generation.generate import generate
 from sfv.media import write_picture
 from sfv.settings import Settings
 from sfv.training.config import DecoderTraining
-from sfv.training.decoder import DecoderTask
+from sfv.training.objectives.decoder import DecoderTask
 from sfv.training.seeds import Seeds
 
 

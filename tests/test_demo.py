@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from sfv.cli import main
+from sfv.cli.main import main
+from sfv.demo.app import create_demo, is_loopback, listen
+from sfv.demo.race import Stopped, race
+from sfv.demo.session import Ask, Shelf, Studio
+from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import SfvError
-from sfv.generation import generate
-from sfv.serve.demo import create_demo, is_loopback, listen
-from sfv.serve.race import Stopped, race
-from sfv.serve.recipes import command_line, python_lines
-from sfv.serve.studio import Ask, Shelf, Studio
+from sfv.generation.generate import generate
 from sfv.settings import Settings, Speed
 from sfv.speed import open_model
 

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableVideoDiffusionPipeline
 from test_prepare import SETTINGS, video
 
-from sfv.data.prepare import encode_videos
+from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
 from sfv.decoding.decoder import new_decoder
 from sfv.errors import SfvError
@@ -23,14 +23,14 @@ from sfv.families import load
 from sfv.families.base import fingerprint
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
-from sfv.generation import generate
+from sfv.generation.generate import generate
 from sfv.training import checkpoint
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining
-from sfv.training.decoder import ShardDecoderTask
+from sfv.training.objectives.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
-from sfv.training.sticker import train_part
-from sfv.training.video import codec_mark
+from sfv.training.train import train_part
+from sfv.training.video_parts import codec_mark
 
 
 @pytest.fixture(scope="module")

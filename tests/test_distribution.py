@@ -15,10 +15,10 @@ from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import DistributionTraining
-from sfv.training.distribution import DistributionTask, matching_gradient, train_distribution
-from sfv.training.endpoints import Endpoints
+from sfv.training.objectives.distribution import DistributionTask, matching_gradient, train_distribution
+from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.seeds import Seeds
-from sfv.training.sticker import train_part
+from sfv.training.train import train_part
 
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 1, "head_start": 0, "guidance": 1.0}
 

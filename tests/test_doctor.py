@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from sfv.cli import main
-from sfv.doctor import Diagnosis, examination, examine, machine
-from sfv.doctor.report import Disk, Extra, Gpu, Machine, Problem, Torch, Weights
+from sfv.cli.main import main
+from sfv.doctor import Diagnosis, examine, machine
+from sfv.doctor import diagnose as examination
+from sfv.doctor.diagnosis import Disk, Extra, Gpu, Machine, Problem, Torch, Weights
 from sfv.media import has_encoder
 
 FOLDER = Path(machine.weights().folder)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation import begin, condition, generate
+from sfv.generation.generate import begin, condition, generate
 from sfv.media import fit_mask, keep_still, read_clip, read_note, soft_edge, there_and_back
 
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableVideoDiffusionPipeline
 
 import sfv
-from sfv.batch import compare, example
+from sfv.batch.animate import compare, example
 from sfv.measures.distances import psnr
 from sfv.media import flow, read_sticker
 from sfv.settings import Settings

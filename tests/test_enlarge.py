@@ -11,7 +11,7 @@ from serving import CARD, LIMITS
 from test_decoder import shaken
 
 import sfv
-from sfv.batch import animate_file, replay
+from sfv.batch.animate import animate_file, replay
 from sfv.decoding.decoder import Drawn
 from sfv.decoding.guide import moved
 from sfv.decoding.upscale import enlarged

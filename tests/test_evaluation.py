@@ -15,23 +15,23 @@ from conftest import wiggle
 from safetensors.torch import load_file
 from test_training import store  # noqa: F401
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.evaluation.baselines import squash, sway, through, wave
-from sfv.evaluation.clipsets import evenly_around, open_set, read_made
+from sfv.evaluation.candidates import Subject, settings_of, still, subject
+from sfv.evaluation.corruption_study import DEGREES, seen_by, study
+from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
 from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import Baselines, Protocol, read_protocol, shipped
-from sfv.evaluation.ruler import open_ruler
-from sfv.evaluation.study import DEGREES, seen_by, study
-from sfv.evaluation.study import markdown as study_table
-from sfv.evaluation.subjects import Subject, settings_of, still, subject
+from sfv.evaluation.real_clips import evenly_around, open_set, read_made
+from sfv.evaluation.reference import open_ruler
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
 from sfv.families import load
 from sfv.families.base import Codec, VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
-from sfv.generation import generate
+from sfv.generation.generate import generate
 from sfv.measures.distances import Draws
 from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip

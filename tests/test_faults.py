@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sfv.evaluation.study import spoil
+from sfv.evaluation.corruption_study import spoil
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.recogniser import ROW, Recogniser, load_recogniser, prepare, save_recogniser
 from sfv.types import Frames

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_prepare import video
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.families import load
 from sfv.families.svd.random_weights import write_random
 from sfv.media import read_note

@@ -8,7 +8,7 @@ import torch
 import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation import generate, generate_many
+from sfv.generation.generate import generate, generate_many
 from sfv.settings import Settings
 
 

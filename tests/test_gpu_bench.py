@@ -16,7 +16,7 @@ sys.path.insert(0, str(RUNS))
 import gpu_bench  # noqa: E402
 
 from sfv.bench import goals  # noqa: E402
-from sfv.bench.roofline import Ceilings, Roofline  # noqa: E402
+from sfv.costs.roofline import Ceilings, Roofline  # noqa: E402
 
 TRY = ["--size", "tiny", "--device", "cpu", "--backend", "eager", "--rounds", "1"]
 

@@ -17,9 +17,9 @@ from sfv.training.batches import Picked
 from sfv.training.config import Schedule, StudentTraining
 from sfv.training.health import Health, Rule, read_alarms
 from sfv.training.loop import run, summary
+from sfv.training.objectives.adversarial import train_student
 from sfv.training.report import write_report
 from sfv.training.seeds import Rngs, Seeds
-from sfv.training.student import train_student
 
 SIGMAS = (0.002, 200.0, 7.0)
 QUICK = {"steps": 200, "clips": 1, "warmup": 0, "log_every": 3, "head_width": 32, "precision": "fp32", "gamma": 0}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families import load
 from sfv.families.svd.import_unet import import_unet

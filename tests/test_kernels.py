@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sfv import kernels
-from sfv.bench.roofline import Ceilings, Roofline
+from sfv.costs.roofline import Ceilings, Roofline
 from sfv.families import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model

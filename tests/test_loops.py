@@ -9,7 +9,7 @@ import torch
 from test_training import store  # noqa: F401
 
 import sfv
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affine, over, pose, premultiplied
 from sfv.data.stickers import ClipStore
 from sfv.decoding.warping import moved, warped
@@ -25,14 +25,14 @@ from sfv.families.motion.networks import (
     PictureTower,
     new_motion_model,
 )
-from sfv.generation import around
+from sfv.generation.generate import around
 from sfv.media.pixels import as_layers, laid_over, opacity
 from sfv.speed import optimize
 from sfv.speed.onnx import graphs
 from sfv.training.health import read_alarms
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.seeds import Seeds
-from sfv.training.sticker import train_part
+from sfv.training.train import train_part
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sfv.adversary.discriminator import Discriminator
+from sfv.costs.training import GB, Account, account
 from sfv.families import load
 from sfv.families.base import VideoModel
 from sfv.families.svd.checkpointing import units
 from sfv.families.svd.lora import adapted
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.sizes import Shapes
-from sfv.training.account import GB, Account, account
 from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.objectives.adversarial import train_student
+from sfv.training.objectives.adversarial_losses import Draw, generator_losses, judge
 from sfv.training.optimizers import SM3
 from sfv.training.seeds import Seeds
-from sfv.training.step import Draw, generator_losses, judge
-from sfv.training.sticker import train_part
-from sfv.training.student import train_student
+from sfv.training.train import train_part
 
 SIGMA = torch.tensor([3.0])
 

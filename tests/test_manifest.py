@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfv.batch import digest, name_outputs
-from sfv.cli import main
+from sfv.batch.animate import digest, name_outputs
+from sfv.batch.manifest import Manifest
+from sfv.cli.main import main
 from sfv.errors import SfvError
-from sfv.manifest import Manifest
 from sfv.settings import Settings, Speed
 
 

@@ -11,18 +11,18 @@ from PIL import Image
 from test_training import store  # noqa: F401
 
 import sfv
-from sfv.batch import animate_files, replay
+from sfv.batch.animate import animate_files, replay
 from sfv.data.stickers import ClipStore
 from sfv.decoding.folder import CONFIG, WEIGHTS
 from sfv.decoding.matte import Matte, MatteConfig, load_matte, save_matte
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd import folder as svd_folder
-from sfv.generation import generate, generate_many
+from sfv.generation.generate import generate, generate_many
 from sfv.media import fit_sticker, over_white, read_sticker, write_clip
 from sfv.settings import Settings
 from sfv.training.config import MatteTraining
-from sfv.training.matte import MatteTask, train_matte
+from sfv.training.objectives.matte import MatteTask, train_matte
 from sfv.training.seeds import Seeds
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sfv.data import prepare
-from sfv.data.prepare import encode_videos
+from sfv.data import encode_videos as prepare
+from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
 from sfv.errors import SfvError
 from sfv.families import load

@@ -21,8 +21,8 @@ from PIL import Image
 pytest.importorskip("ray")
 os.environ["RAY_worker_niceness"] = "0"  # Ray's own 15 would starve on a machine that tests something else meanwhile
 
-from sfv.batch import example
-from sfv.cli import main
+from sfv.batch.animate import example
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.ray.cluster import cluster, quiet_ray

@@ -14,7 +14,7 @@ from sfv.families import load_stock, rewritten
 from sfv.families.base import VideoModel
 from sfv.families.svd.rewrites import unet as rewrites
 from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder
-from sfv.generation import generate
+from sfv.generation.generate import generate
 
 Rewrite = Callable[[Any], object]
 ONE_BY_ONE: dict[str, Rewrite] = {

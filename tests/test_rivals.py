@@ -18,11 +18,11 @@ from sfv.edm.sampling import consistency, consistency_sigmas, euler, guided, kar
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model
-from sfv.generation import generate
+from sfv.generation.generate import generate
 from sfv.training.config import PRESETS, ConsistencyTraining, StudentTraining
-from sfv.training.consistency import ConsistencyTask, step_down, train_consistency
+from sfv.training.objectives.consistency import ConsistencyTask, step_down, train_consistency
 from sfv.training.seeds import Seeds
-from sfv.training.sticker import train_part
+from sfv.training.train import train_part
 
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 1}
 

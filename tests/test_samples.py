@@ -18,9 +18,9 @@ from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import Schedule, StudentTraining, stages
 from sfv.training.ema import EMA
 from sfv.training.loop import run
+from sfv.training.objectives.adversarial import train_student
+from sfv.training.previews import Best, Samples, score
 from sfv.training.report import curve, write_report
-from sfv.training.samples import Best, Samples, score
-from sfv.training.student import train_student
 
 LAW = (0.002, 200.0, 7.0)
 QUICK = {"steps": 4, "clips": 1, "warmup": 0, "precision": "fp32", "head_start": 0, "head_width": 32, "log_every": 2}

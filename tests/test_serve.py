@@ -21,11 +21,11 @@ from PIL import Image
 from serving import CARD, QuickAnimator, open_quick, png
 from sqlalchemy import event
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.media import read_clip
-from sfv.serve.app import App, create_app
 from sfv.serve.keys import Keys, new_key
+from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, Worker
 

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from serving import CARD, open_quick, png
 
-from sfv.serve.app import App, create_app
+from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
 
 CHECKS = [

@@ -14,9 +14,9 @@ import pytest
 from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
 from sfv.media import read_clip, read_note
-from sfv.serve.app import create_app
 from sfv.serve.client import Client, ServiceError
 from sfv.serve.jobs import Jobs
+from sfv.serve.routes import create_app
 from sfv.serve.settings import Order, ServeSettings
 
 EXAMPLE = Path(__file__).parent.parent / "src" / "sfv" / "examples" / "cat.png"

@@ -9,7 +9,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from sfv.cli import main
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.folder import export_lora, export_single

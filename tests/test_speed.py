@@ -9,20 +9,21 @@ import torch
 from torch import nn
 
 import sfv.speed
-from sfv.batch import animate_files, replay
-from sfv.bench.contestants import contestant
-from sfv.cli import main
+from sfv.batch.animate import animate_files, replay
+from sfv.bench.systems import contestant
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families import load
 from sfv.families.base import VideoModel
-from sfv.generation import generate
+from sfv.generation.generate import generate
 from sfv.media import read_note
 from sfv.settings import Settings, Speed, split_speed
-from sfv.speed import measure, optimize
+from sfv.speed import optimize
+from sfv.speed import search as measure
 from sfv.speed.backends import build, cast, refusal
-from sfv.speed.choice import choose, keep_record, read_record, record_path
 from sfv.speed.onnx import export_onnx, graphs
 from sfv.speed.openvino import OpenVINO
+from sfv.speed.record import choose, keep_record, read_record, record_path
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import StudentTraining, stages
+from sfv.training.objectives.adversarial import StudentTask, train_student
+from sfv.training.objectives.adversarial_losses import endpoint
 from sfv.training.seeds import Rngs, Seeds
-from sfv.training.step import endpoint
-from sfv.training.student import StudentTask, train_student
 
 LAW = (0.002, 200.0, 7.0)
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "head_start": 0, "head_width": 32}

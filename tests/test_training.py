@@ -24,7 +24,7 @@ from sfv.training.ema import EMA
 from sfv.training.loop import rate, run
 from sfv.training.optimizers import Muon, orthogonalise
 from sfv.training.seeds import Seeds, generator
-from sfv.training.sticker import _batches, train_part
+from sfv.training.train import _batches, train_part
 
 
 @pytest.fixture(scope="session")

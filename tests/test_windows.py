@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sfv.data.scenes import Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
 from sfv.data.sources import find
-from sfv.data.windows import Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
 from sfv.errors import SfvError
 from sfv.settings import ClipPlan
 

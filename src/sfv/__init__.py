@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sfv.costs import account
+    from sfv.costs.account import account
     from sfv.errors import SfvError
     from sfv.families import load
     from sfv.families.base import VideoModel
-    from sfv.generation import Clip, generate
+    from sfv.generation.generate import Clip, generate
     from sfv.media import read_picture, read_sticker, write_clip
     from sfv.settings import Settings
     from sfv.speed import optimize
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Clip": "sfv.generation",
+    "Clip": "sfv.generation.generate",
     "Frames": "sfv.types",
     "Settings": "sfv.settings",
     "SfvError": "sfv.errors",
     "VideoModel": "sfv.families.base",
-    "account": "sfv.costs",
-    "generate": "sfv.generation",
+    "account": "sfv.costs.account",
+    "generate": "sfv.generation.generate",
     "keep_memory": "sfv.system.memory",
     "load": "sfv.families",
     "optimize": "sfv.speed",

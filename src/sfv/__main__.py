@@ -1,5 +1,5 @@
 """python -m sfv."""
 
-from sfv.cli import entry
+from sfv.cli.main import entry
 
 entry()

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sfv.bench.roofline import Ceilings, Roofline, once
+from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import per_clip
 from sfv.edm.noise import seeded_noise
 from sfv.families import random_pair, widened
 from sfv.families.base import VideoModel
-from sfv.generation import condition, generate, resolve
+from sfv.generation.generate import condition, generate, resolve
 from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import as_pixels, to_frames
 from sfv.settings import Settings

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfv.bench.roofline import Ceilings, seconds
+from sfv.costs.roofline import Ceilings, seconds
 from sfv.kernels import geglu, group_norm_silu, scaled_softmax, temporal_attention
 
 Call = Callable[[], Tensor]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sfv.bench.contestants import STAGES
+from sfv.bench.systems import STAGES
 from sfv.errors import SfvError
 
 INK = ("#c9d6df", "#8ecae6", "#219ebc", "#1b6ca8", "#ffb703", "#fb8500", "#b0b0b0")

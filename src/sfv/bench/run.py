@@ -15,8 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from sfv.bench.contestants import STAGES, Contestant, contestant
 from sfv.bench.report import compared, drawing, markdown, read_bench
+from sfv.bench.systems import STAGES, Contestant, contestant
 from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
 from sfv.settings import Settings, Speed

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sfv.adversary.discriminator import Discriminator
-from sfv.bench.roofline import Ceilings, Roofline, once
+from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families import random_parts
@@ -28,8 +28,8 @@ from sfv.families.svd.checkpointing import Recomputed, units
 from sfv.training.batches import Draws, Picked
 from sfv.training.config import PRESETS, StudentTraining
 from sfv.training.loop import run
+from sfv.training.objectives.adversarial import StudentTask
 from sfv.training.seeds import Rngs, Seeds
-from sfv.training.student import StudentTask
 from sfv.types import Cond
 
 Result = dict[str, Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from sfv.doctor.report import Disk, Extra, Gpu, Machine, Torch, Weights
+from sfv.doctor.diagnosis import Disk, Extra, Gpu, Machine, Torch, Weights
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 CGROUP = Path("/sys/fs/cgroup")

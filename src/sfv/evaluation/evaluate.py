@@ -8,16 +8,16 @@ from typing import Any
 import torch
 
 from sfv.errors import SfvError
-from sfv.evaluation.blind import write_blind
+from sfv.evaluation.blind_test import write_blind
+from sfv.evaluation.candidates import REAL, Subject, baselines, subject
+from sfv.evaluation.clip_metrics import Facts, facts, ratio, summary
 from sfv.evaluation.extract import one_thread, rows_of
-from sfv.evaluation.facts import Facts, facts, ratio, summary
 from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
 from sfv.evaluation.latents import LatentDistance, latent_distances
 from sfv.evaluation.protocol import same_protocol
-from sfv.evaluation.publish import publish
-from sfv.evaluation.ruler import Ruler, open_ruler, write_pictures
-from sfv.evaluation.subjects import REAL, Subject, baselines, subject
+from sfv.evaluation.reference import Ruler, open_ruler, write_pictures
+from sfv.evaluation.report import publish
 from sfv.evaluation.table import Measured, Pair, Result
 from sfv.families import load, pick_device
 from sfv.measures.distances import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample

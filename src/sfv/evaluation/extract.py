@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from sfv.evaluation.clipsets import RealClip
 from sfv.evaluation.features import Extractor
+from sfv.evaluation.real_clips import RealClip
 from sfv.measures.distances import Basis, Rows
 from sfv.media import cache_folder, replacing
 from sfv.types import Frames

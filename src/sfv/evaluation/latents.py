@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from sfv.evaluation.clipsets import RealClip
+from sfv.evaluation.candidates import CODED, REAL, STILL, Subject, still
 from sfv.evaluation.extract import basis_of, one_thread, rows_of, rows_of_real
 from sfv.evaluation.features import Extractor
 from sfv.evaluation.features.weights import Row
-from sfv.evaluation.ruler import SCALE, Ruler
-from sfv.evaluation.subjects import CODED, REAL, STILL, Subject, still
+from sfv.evaluation.real_clips import RealClip
+from sfv.evaluation.reference import SCALE, Ruler
 from sfv.evaluation.table import Spread
 from sfv.families.base import Codec
 from sfv.measures.distances import Rows, frechet_distance, resample

@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sfv.batch import Pairs, Report, animate_pairs, digest, folder_of, plan
+from sfv.batch.animate import Pairs, Report, animate_pairs, digest, folder_of, plan
+from sfv.batch.manifest import Manifest
 from sfv.errors import SfvError
-from sfv.manifest import Manifest
 from sfv.ray.cluster import cluster, share
 from sfv.settings import Settings, Speed, Spread
 
@@ -34,7 +34,7 @@ def animate_folder(
     speed: Speed | None = None,
     spread: Spread | None = None,
 ) -> Iterator[Report]:
-    """As sfv.batch.animate_files with `resume`, by Ray Data's actors, each with a model of its own; order is free.
+    """As `animate_files` with `resume`, by Ray Data's actors, each with a model of its own; order is free.
 
     Pictures are opened by the workers alone, so every machine must see the files under the same paths. The same bytes
     as on one machine with as many threads. Raises SfvError if there is nothing to do or no Ray answers.

@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sfv.serve.app import App, create_app
     from sfv.serve.client import Client
+    from sfv.serve.routes import App, create_app
     from sfv.serve.run import serve
     from sfv.serve.settings import ServeSettings
 
 _HOMES = {
-    "App": "sfv.serve.app",
+    "App": "sfv.serve.routes",
     "Client": "sfv.serve.client",
     "ServeSettings": "sfv.serve.settings",
-    "create_app": "sfv.serve.app",
+    "create_app": "sfv.serve.routes",
     "serve": "sfv.serve.run",
 }
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from sfv.batch import note
+from sfv.batch.animate import note
 from sfv.families.base import VideoModel
-from sfv.generation import Clip, Watch, generate_many
+from sfv.generation.generate import Clip, Watch, generate_many
 from sfv.limits import ModelLimits, resolve
 from sfv.media.pictures import AnyPicture
 from sfv.serve.settings import ServeSettings

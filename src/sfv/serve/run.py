@@ -9,7 +9,7 @@ import uvicorn
 
 from sfv.errors import SfvError
 from sfv.serve.animator import Opener, open_animator
-from sfv.serve.app import App, create_app
+from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
 
 CONNECTIONS = 2000

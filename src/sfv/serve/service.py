@@ -19,14 +19,14 @@ from filelock import FileLock, Timeout
 from sfv.errors import SfvError
 from sfv.media.pictures import colour
 from sfv.serve.animator import Card, Opener
-from sfv.serve.crew import Crew
 from sfv.serve.jobs import PASSING, DatabaseError, Job, Jobs, QueueFull, sqlite_url
 from sfv.serve.keys import Keys
 from sfv.serve.metrics import Metrics
 from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, StoreError, open_store
-from sfv.serve.uploads import Limits, checked_picture
+from sfv.serve.supervisor import Crew
 from sfv.settings import SEE_THROUGH, Settings
+from sfv.web.uploads import Limits, checked_picture
 
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0

@@ -13,7 +13,7 @@ from sfv.families import for_gpu, has_bf16, load, pick_device, rewritten, staged
 from sfv.families.base import VideoModel
 from sfv.settings import Backend, Profile, Speed
 from sfv.speed.backends import build, refusal
-from sfv.speed.choice import choose
+from sfv.speed.record import choose
 
 
 def optimize(

@@ -4,7 +4,7 @@ import json
 import sys
 
 from sfv.errors import SfvError
-from sfv.speed.measure import timed
+from sfv.speed.search import timed
 
 if __name__ == "__main__":
     name, profile, backend, rounds, device = sys.argv[1:]

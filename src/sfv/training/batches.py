@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sfv.data.encode import render
+from sfv.data.encode_stickers import render
 from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
 from sfv.edm.denoiser import per_clip

@@ -1,0 +1,84 @@
+"""What is timed: our models as `sfv generate` uses them, and diffusers' own pipeline over the same weights."""
+
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import torch
+
+from sfv.batch.animate import animate_file
+from sfv.errors import SfvError
+from sfv.families import load_stock, pick_device
+from sfv.media import fit, read_picture, write_clip
+from sfv.settings import Defaults, Settings, Speed, split_row, split_speed
+from sfv.speed import open_model
+from sfv.system.timing import clocked
+
+STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
+"""picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between (and
+a transparent clip's matte)."""
+
+PEER = "diffusers="
+"""Before a model's name: diffusers' own pipeline over it."""
+
+
+class Contestant(ABC):
+    """What is timed: once from picture on disk to clip on disk, in seconds by stage, with its number of calls."""
+
+    name: str
+    hash: str
+    device: torch.device
+
+    @abstractmethod
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """STAGES but "other", and "calls"."""
+
+
+class Ours(Contestant):
+    """A model as `sfv generate` uses it."""
+
+    def __init__(self, row: str, device: str, speed: Speed) -> None:
+        name, self.steps = split_row(row)
+        name, own = split_speed(name, speed)
+        self.model = open_model(name, device, own)
+        self.name, self.hash, self.device = row, self.model.hash, self.model.device
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip."""
+        want = settings.model_copy(update={"steps": self.steps or settings.steps})
+        start, target = time.perf_counter(), folder / ("clip.webp" if want.transparent else "clip.mp4")
+        with clocked({"picture": self.model.conditioner.picture_tower()}, self.device) as spent:
+            report = animate_file(self.model, image, want, target)
+        total = time.perf_counter() - start
+        seconds = report["seconds"] | {"encode": report["seconds"]["encode"] - spent["picture"]}
+        return {**seconds, **spent, "total": total, "calls": report["calls"]}
+
+
+class Peer(Contestant):
+    """diffusers' own pipeline, read and written by the same readers and writers."""
+
+    def __init__(self, row: str, device: str, _: Speed) -> None:
+        name, self.steps = split_row(row.removeprefix(PEER))
+        self.stock, model = load_stock(name, pick_device(device))
+        self.own, self.device, self.hash = model.defaults, model.device, model.hash
+        self.name = row
+
+    def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
+        """One clip, by the model's defaults and the settings over them."""
+        if settings.transparent:
+            raise SfvError(f"{self.name} makes no transparent clips; leave transparent out")
+        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.own)
+        own = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
+        start = time.perf_counter()
+        picture = fit(read_picture(image, want.background), own.height, own.width, want.fit, want.background)
+        read = time.perf_counter()
+        frames, calls, seconds = self.stock.animate(picture, own, want.seed)
+        made = time.perf_counter()
+        write_clip(frames, folder / "peer.mp4", own.fps)
+        end = time.perf_counter()
+        return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
+
+
+def contestant(row: str, device: str, speed: Speed | None = None) -> Contestant:
+    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[:STEPS] after "diffusers="."""
+    return (Peer if row.startswith(PEER) else Ours)(row, device, speed or Speed())

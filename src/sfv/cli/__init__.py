@@ -1,0 +1,1 @@
+"""The command line: flags, exit codes, one class for each command."""

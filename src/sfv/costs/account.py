@@ -1,0 +1,295 @@
+"""What a model needs before anything is rented or downloaded: arithmetic and memory counted, time and money predicted.
+
+Counted on the meta device from configuration files alone. Predictions are counts divided by rates that a time model
+of single operations gave for one H100; no GPU has confirmed them, and every table says so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, computed_field
+from torch import Tensor, nn
+
+from sfv.costs.counting import count
+from sfv.costs.training import account as account_training
+from sfv.errors import SfvError
+from sfv.families import described
+from sfv.families.svd.sizes import Shapes
+from sfv.settings import AccountSettings, split_size
+from sfv.training.config import PRESETS, StudentTraining, TeacherTraining
+
+GB, TERA = 1e9, 1e12
+CARDS: dict[str, tuple[float, float, float]] = {
+    "h100": (989, 80, 2.5),
+    "h200": (989, 141, 3.5),
+    "a100": (312, 80, 1.6),
+    "l40s": (362, 48, 1.0),
+    "rtx4090": (165, 24, 0.5),
+}
+"""TFLOP/s in bf16 (makers' data sheets, dense), GB, and dollars an hour (our assumption: prices change weekly)."""
+
+RATES: dict[str, tuple[float, float, float]] = {
+    "diffusers, eager": (89, 245, 126),
+    "rewrites, compiled": (235, 400, 316),
+    "own kernels": (327, 480, 390),
+}
+"""Predicted TFLOP/s on an H100 for encoding, UNet and decoding; other cards in proportion to their arithmetic."""
+H100 = CARDS["h100"][0]
+SHARES = {"eager": 0.24, "compiled": 0.40}
+"""Predicted shares of a card's arithmetic that training reaches, what is computed again included."""
+RANKS = {"svd-paper": 8}
+"""Cards that a preset is meant for, where it is not one."""
+SIDE = 8192
+"""Pixels beyond which a size is a slip of the pen."""
+
+
+class Part(BaseModel):
+    """One network and one call of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    parameters: int
+    weights_gb: float
+    tflop: float
+    """As diffusers computes it."""
+    tflop_rewritten: float
+    """As `sfv generate` does, the same numbers."""
+    working_gb: float
+    """The most beside weights, as `sfv generate` does it, in 16 bits."""
+
+
+class Way(BaseModel):
+    """One way to a clip, predicted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    seconds: float
+    dollars_per_1000: float
+
+
+class Run(BaseModel):
+    """One preset's training on one kind of card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    preset: str
+    cards: int
+    peak_gb: float
+    fits: bool
+    tflop_per_sample: float
+    samples: int
+    hours: tuple[float, float]
+    """Predicted, of wall clock: compiled and eager."""
+    dollars: tuple[float, float]
+
+
+class Account(BaseModel):
+    """All of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    frames: int
+    height: int
+    width: int
+    train_size: tuple[int, int]
+    card: str
+    price: float
+    parts: tuple[Part, ...]
+    paths: tuple[Way, ...]
+    runs: tuple[Run, ...]
+    predicted: str = "seconds, hours and dollars are predictions; no GPU has confirmed them"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def peak_gb(self) -> float:
+        """Of making a clip: all weights, and the hungriest part."""
+        return sum(p.weights_gb for p in self.parts) + max(p.working_gb for p in self.parts)
+
+    def text(self) -> str:
+        """Three tables for people."""
+        tflops, memory, _ = CARDS[self.card]
+        return "\n".join(
+            [
+                f"{self.model}: {self.frames} frames of {self.height}x{self.width}, counted; no weights were opened",
+                *_parts_table(self.parts),
+                f"a clip in 16 bits: {self.peak_gb:.1f} GB at the peak",
+                "",
+                f"PREDICTED on one {self.card} ({tflops:g} TFLOP/s, {memory:g} GB, ${self.price:g} an hour), networks "
+                "alone; no GPU has confirmed it",
+                *_table(("path", "s/clip", "$/1000 clips"), [_told(p) for p in self.paths]),
+                *_runs_table(self.runs, self.train_size),
+            ]
+        )
+
+
+def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
+    """Count a model's clip and its training; `changes` are fields of AccountSettings, as in account(card="a100").
+
+    Raises SfvError for a model, size or preset that is not there.
+    """
+    want = AccountSettings.model_validate((settings or AccountSettings()).model_dump() | changes)
+    for name in want.presets:
+        counted_stage(name)
+    own = described(want.model)
+    shapes = _sized(own, want.size or _text(own.generates()), want.frames)
+    lesson = _sized(own, want.train_size or _text((own.height, own.width)), want.frames)
+    parts = count_clip(shapes)
+    price = want.price or CARDS[want.card][2]
+    return Account(
+        model=want.model,
+        frames=shapes.frames,
+        height=shapes.height,
+        width=shapes.width,
+        train_size=(lesson.height, lesson.width),
+        card=want.card,
+        price=price,
+        parts=tuple(parts),
+        paths=tuple(predict_clips(parts, want.card, price)),
+        runs=tuple(predict_training(lesson, name, want.card, price) for name in want.presets),
+    )
+
+
+def count_clip(shapes: Shapes) -> list[Part]:
+    """Every network's call for one clip without guidance, and the UNet's with it."""
+    y, x = shapes.height // shapes.stride, shapes.width // shapes.stride
+    tower = _halved(shapes.picture_tower())
+    vaes = [_halved(v) for v in (shapes.plain_vae(), shapes.rewritten_vae())]
+    unets = [_halved(u) for u in (shapes.plain_unet(), shapes.rewritten_unet())]
+    latents = _half(shapes.frames, int(vaes[0].config.latent_channels), y, x)
+    encoders = [nn.ModuleList([v.encoder, v.quant_conv]) for v in vaes]
+    looked = [_call(tower, _half(1, 3, tower.config.image_size, tower.config.image_size))] * 2
+    encoded = [_call(v.encode, _half(1, 3, shapes.height, shapes.width)) for v in vaes]
+    decoded = [lambda v=v: v.decode(latents, num_frames=shapes.frames) for v in vaes]
+    return [
+        _part("picture encoder", tower, looked),
+        _part("encode", encoders[0], encoded),
+        _part("unet", unets[0], [_told_unet(u, shapes, y, x, 1) for u in unets]),
+        _part("unet, guided", unets[0], [_told_unet(u, shapes, y, x, 2) for u in unets]),
+        _part("decode", vaes[0].decoder, decoded),
+    ]
+
+
+def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
+    """One step, and 25 guided ones, by each set of rates."""
+    by = {p.name: p.tflop for p in parts}
+    made = []
+    for how, (enter, middle, leave) in RATES.items():
+        ends = (by["picture encoder"] + by["encode"]) / enter + by["decode"] / leave
+        for name, work in (("1 step", by["unet"]), ("25 guided steps", 25 * by["unet, guided"])):
+            seconds = (ends + work / middle) * H100 / CARDS[card][0]
+            told = {"seconds": round(seconds, 3), "dollars_per_1000": round(seconds / 3.6 * price, 3)}
+            made.append(Way(name=f"{name}, {how}", **told))
+    return made
+
+
+def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Run:
+    """One preset's student (else teacher) on clips of these shapes."""
+    config = counted_stage(preset)
+    counted, ranks = account_training(shapes, config), RANKS.get(preset, 1)
+    samples = config.steps * config.accumulate * config.clips
+    tflops, memory, _ = CARDS[card]
+    hours = [config.steps * counted.flops / (share * tflops * TERA) / 3600 for share in SHARES.values()]
+    low, high = sorted(hours)
+    return Run(
+        preset=preset,
+        cards=ranks,
+        peak_gb=round(counted.peak / GB, 2),
+        fits=counted.peak <= memory * GB,
+        tflop_per_sample=round(counted.flops / TERA / (config.accumulate * config.clips), 1),
+        samples=ranks * samples,
+        hours=(round(low, 1), round(high, 1)),
+        dollars=(round(ranks * price * low), round(ranks * price * high)),
+    )
+
+
+def counted_stage(preset: str) -> StudentTraining | TeacherTraining:
+    """The last stage of a preset's student, else teacher. SfvError where there is none, or it is not counted."""
+    parts = PRESETS.get(preset, {})
+    stages = parts.get("student") or parts.get("teacher")
+    if not stages:
+        raise SfvError(f"preset {preset!r} trains no student or teacher; choose from {', '.join(PRESETS)}")
+    if not isinstance(stages[-1], StudentTraining | TeacherTraining):
+        raise SfvError(f"preset {preset!r} is a {type(stages[-1]).__name__}, which is not counted; choose another")
+    return stages[-1]
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _sized(shapes: Shapes, size: str, frames: int | None) -> Shapes:
+    """With another size and length, checked."""
+    height, width = split_size(size)
+    if height % shapes.stride or width % shapes.stride or max(height, width) > SIDE:
+        raise SfvError(f"size {size} must be multiples of {shapes.stride} up to {SIDE}; try 576x1024")
+    return replace(shapes, height=height, width=width, frames=frames or shapes.frames)
+
+
+def _halved(network: nn.Module) -> Any:
+    """In 16 bits, by torch's own `to`: diffusers' would print advice about real weights."""
+    return nn.Module.to(network, torch.float16)
+
+
+def _half(*shape: int) -> Tensor:
+    return torch.empty(*shape, device="meta", dtype=torch.float16)
+
+
+def _call(network: Callable[[Tensor], object], given: Tensor) -> Callable[[], object]:
+    return lambda: network(given)
+
+
+def _told_unet(unet: Any, shapes: Shapes, y: int, x: int, batch: int) -> Callable[[], object]:
+    channels, embed = unet.config.in_channels, unet.config.cross_attention_dim
+    given = _half(batch, shapes.frames, channels, y, x), _half(batch), _half(batch, 1, embed), _half(batch, 3)
+    return lambda: unet(*given)
+
+
+def _part(name: str, network: nn.Module, calls: Sequence[Callable[[], object]]) -> Part:
+    """From a plain network, its call, and the rewritten one's."""
+    parameters = sum(p.numel() for p in network.parameters())
+    (plain, _), (rewritten, working) = (count(call) for call in calls)
+    return Part(
+        name=name,
+        parameters=parameters,
+        weights_gb=0 if name == "unet, guided" else 2 * parameters / GB,
+        tflop=plain / TERA,
+        tflop_rewritten=rewritten / TERA,
+        working_gb=working / GB,
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns side by side, the first to the left and the others to the right."""
+    wide = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [[cell.rjust(w) for cell, w in zip(row, wide, strict=True)] for row in (head, *rows)]
+    return ["  ".join([row[0].ljust(wide[0]), *line[1:]]) for row, line in zip((head, *rows), lines, strict=True)]
+
+
+def _parts_table(parts: Sequence[Part]) -> list[str]:
+    head = "part", "million weights", "GB", "TFLOP", "rewritten", "working GB"
+    rows = []
+    for p in parts:
+        figures = [f"{v:.2f}" for v in (p.tflop, p.tflop_rewritten, p.working_gb)]
+        rows.append([p.name, f"{p.parameters / 1e6:.1f}", f"{p.weights_gb:.2f}", *figures])
+    return _table(head, rows)
+
+
+def _told(path: Way) -> tuple[str, str, str]:
+    return path.name, f"{path.seconds:.2f}", f"{path.dollars_per_1000:.2f}"
+
+
+def _runs_table(runs: Sequence[Run], size: tuple[int, int]) -> list[str]:
+    if not runs:
+        return []
+    head = f"training at {_text(size)}", "cards", "GB each", "TFLOP/clip", "clips", "hours", "$"
+    rows = []
+    for r in runs:
+        memory = f"{r.peak_gb:.1f}" + ("" if r.fits else " (too much)")
+        spans = [f"{low:g} to {high:g}" for low, high in (r.hours, r.dollars)]
+        rows.append([r.preset, str(r.cards), memory, f"{r.tflop_per_sample:.1f}", f"{r.samples:,}", *spans])
+    return ["", *_table(head, rows)]

@@ -1,0 +1,191 @@
+"""Videos -> latent shards: decode, cut, fit, encode; by several processes, in bounded memory, resumable.
+
+Sources are dealt into jobs; a job writes its shards and then its note, so a job with a note is finished and is
+never done again. The index is made from the notes alone, so it does not depend on who did what when.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sfv.data.scenes import Left, Window, duplicates, windows
+from sfv.data.shards import Entry, close_index, write_clips
+from sfv.data.sources import Source, find
+from sfv.errors import SfvError
+from sfv.families import load, pick_device
+from sfv.families.base import VideoModel, fingerprint
+from sfv.media import at_rate, replacing, stream_video
+from sfv.media.pictures import Uint8Picture
+from sfv.settings import ClipPlan, EncodeSettings
+
+PER_JOB, PER_SHARD = 16, 32
+Note = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A few sources, and where their note goes."""
+
+    number: int
+    sources: tuple[Source, ...]
+    out: Path
+
+    @property
+    def note(self) -> Path:
+        """Written when the job is finished."""
+        return self.out / f"job-{self.number:05d}.json"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip that waits to be written: latents (f, c, y, x), embedding (1, e), first frame (h, w, 3)."""
+
+    source: Source
+    first: int
+    motion: float
+    mark: int
+    latents: Tensor
+    embed: Tensor
+    picture: Uint8Picture
+
+
+def encode_videos(
+    places: Sequence[str], model: str, out: Path, settings: EncodeSettings | None = None, device: str = "auto"
+) -> str:
+    """Encode every video of `places` with a model's codec and picture encoder; returns what to tell the user.
+
+    Raises SfvError if nothing is found, a size does not suit the codec, or `out` was made with another plan.
+    """
+    sources = find(places)
+    loaded = load(model, pick_device(device))
+    if loaded.codec.conditioned:
+        raise SfvError(f"{loaded.name} learns whole loops from clip stores; shards are for SVD-architecture models")
+    settings = settings or EncodeSettings()
+    plan = settings.over(loaded.defaults)
+    for height, width in plan.buckets():
+        loaded.codec.latent_shape(plan.frames, height, width)
+    meta = {"kind": "videos", "codec": fingerprint(loaded.codec), "model": loaded.name, "fps": plan.fps}
+    meta |= {"frames": plan.frames, "plan": plan.model_dump()}
+    out.mkdir(parents=True, exist_ok=True)
+    _remember(out / "plan.json", meta | {"sources": [s.id for s in sources]})
+    jobs = [Job(i // PER_JOB, tuple(sources[i : i + PER_JOB]), out) for i in range(0, len(sources), PER_JOB)]
+    left = [job for job in jobs if not job.note.exists()]
+    with tqdm(total=len(sources), initial=len(sources) - sum(len(j.sources) for j in left), unit="video") as bar:
+        clips = 0
+        for job, count in _work(left, loaded, model, plan, device, settings.workers):
+            clips += count
+            bar.update(len(job.sources))
+            bar.set_postfix(clips=clips)
+    return _index(jobs, out, meta, plan)
+
+
+def _remember(path: Path, made: dict[str, Any]) -> None:
+    """Store what the shards are made of; refuse to go on with something else."""
+    text = json.dumps(made, indent=1)
+    if path.exists() and path.read_text() != text:
+        raise SfvError(
+            f"{path} tells of other videos, settings or another codec; use another folder or delete this one"
+        )
+    with replacing(path) as beside:
+        beside.write_text(text)
+
+
+def _work(
+    jobs: list[Job], loaded: VideoModel, model: str, plan: ClipPlan, device: str, workers: int
+) -> Iterator[tuple[Job, int]]:
+    """Do every job here, or in processes of their own; (job, clips) as each is finished."""
+    if workers == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield job, do_job(job, loaded, plan)
+        return
+    context = multiprocessing.get_context("spawn")
+    share = max(1, (os.cpu_count() or 1) // workers)
+    with context.Pool(workers, _start_worker, (model, plan, device, share)) as pool:
+        yield from pool.imap_unordered(_do_in_worker, jobs)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(model: str, plan: ClipPlan, device: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _worker.update(model=load(model, pick_device(device)), plan=plan)
+
+
+def _do_in_worker(job: Job) -> tuple[Job, int]:
+    return job, do_job(job, _worker["model"], _worker["plan"])
+
+
+def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
+    """Encode a job's sources, write shards and then the note; returns the number of clips."""
+    clips: list[Note] = []
+    rejected: list[Note] = []
+    waiting: dict[torch.Size, list[Encoded]] = {}
+    for source in job.sources:
+        for found in _read(source, plan):
+            if isinstance(found, Left):
+                rejected.append({"source": source.id, "first": found.first, "why": found.why})
+                continue
+            some = waiting.setdefault(found.frames.shape, [])
+            some.append(_encode(model, source, found))
+            if len(some) == PER_SHARD:
+                clips += _write(job, waiting.pop(found.frames.shape), len(clips))
+    for some in waiting.values():
+        clips += _write(job, some, len(clips))
+    with replacing(job.note) as path:
+        path.write_text(json.dumps({"clips": clips, "rejected": rejected}))
+    return len(clips)
+
+
+def _read(source: Source, plan: ClipPlan) -> Iterator[Window | Left]:
+    """A source's clips; whatever is wrong with the file comes out as Left."""
+    try:
+        yield from windows(at_rate(stream_video(source.open(), source.id), plan.fps), plan)
+    except (SfvError, OSError) as error:
+        yield Left(-1, str(error))
+
+
+@torch.no_grad()
+def _encode(model: VideoModel, source: Source, window: Window) -> Encoded:
+    pixels = window.frames.permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
+    latents = model.codec.encode(pixels[None])[0].half().cpu()
+    embed = model.conditioner.embed(pixels[:1])[0].half().cpu()
+    return Encoded(source, window.first, window.motion, window.mark, latents, embed, window.frames[0].clone())
+
+
+def _write(job: Job, some: list[Encoded], before: int) -> list[Note]:
+    """Store encoded clips as one shard; `before` clips of this job lie in others."""
+    shard = f"shard-{job.number:05d}-{before:05d}"
+    pictures = torch.stack([c.picture for c in some]).permute(0, 3, 1, 2)
+    write_clips(job.out, shard, torch.stack([c.latents for c in some]), torch.stack([c.embed for c in some]), pictures)
+    count = len(some[0].latents)
+    entries = [
+        Entry(shard, i * count, count, f"{c.source.id}@{c.first}", c.source.id, 0, c.motion) for i, c in enumerate(some)
+    ]
+    return [asdict(e) | {"mark": f"{c.mark:048x}"} for e, c in zip(entries, some, strict=True)]
+
+
+def _index(jobs: list[Job], out: Path, meta: dict[str, Any], plan: ClipPlan) -> str:
+    """Merge the notes: copies out, motion ranked, the rejected listed."""
+    notes: list[Note] = [json.loads(job.note.read_text()) for job in jobs]
+    clips = [c for note in notes for c in note["clips"]]
+    rejected = [r for note in notes for r in note["rejected"]]
+    twins = {} if plan.keep_copies else duplicates([int(c["mark"], 16) for c in clips])
+    rejected += [
+        {"source": clips[i]["id"], "first": -1, "why": f"looks like {clips[j]['id']}"} for i, j in twins.items()
+    ]
+    kept = [{k: v for k, v in c.items() if k != "mark"} for i, c in enumerate(clips) if i not in twins]
+    with replacing(out / "rejected.jsonl") as path:
+        path.write_text("".join(json.dumps(r) + "\n" for r in rejected))
+    if not kept:
+        raise SfvError(f"no clip could be made of these videos; {out / 'rejected.jsonl'} tells why of each")
+    close_index(out, meta, kept)
+    return f"{out}: {len(kept)} clips of {plan.frames} frames; {len(rejected)} left out, see {out / 'rejected.jsonl'}"

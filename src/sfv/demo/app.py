@@ -1,0 +1,300 @@
+"""The page: drop a picture, see it move. `sfv demo` serves it to this machine's browser."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+import sfv
+from sfv.batch.animate import note
+from sfv.demo.race import Stopped, race
+from sfv.demo.session import Ask, Studio, row_of
+from sfv.demo.snippets import command_line, python_lines
+from sfv.demo.wire import clip_message, packed
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.generation.generate import Clip
+from sfv.media import write_clip
+from sfv.settings import Format, Speed
+from sfv.web.middleware import guarded
+from sfv.web.uploads import BODY, UploadError
+
+MODELS = ("sticker", "sticker-teacher")
+PORTS = 50
+"""Ports that are tried, from the one asked for."""
+KINDS = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
+B = TypeVar("B", bound=BaseModel)
+
+
+class Shown(BaseModel):
+    """A wish, and what its recipe is to be called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: Ask
+    name: str = Field(default="picture.png", max_length=300)
+    format: Format = "mp4"
+
+
+class Refused(SfvError):
+    """A request that gets one sentence and a status."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def create_demo(
+    models: tuple[str, ...] = MODELS,
+    device: str = "auto",
+    speed: Speed | None = None,
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
+    on_ready: Callable[[Studio], None] | None = None,
+) -> FastAPI:
+    """The page as an ASGI application: the first of `models` animates, all of them race.
+
+    Models are named as in `sfv bench` (MODEL[@PROFILE[/BACKEND]][:STEPS]). The first is loaded and warmed when the
+    application starts; `on_ready(studio)` is called then, from the computing thread. `hosts` are the Host headers that
+    are answered, ("*",) for any. Raises SfvError for a model that cannot be named so.
+    """
+    studio = Studio(models, device, speed or Speed())
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        studio.thread.submit(_open, studio, on_ready)
+        yield
+        studio.thread.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(title="sfv demo", lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.studio = studio
+    app.add_middleware(Guarded)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_exception_handler(SfvError, _sentence)
+    for path, answer, method in ROUTES:
+        app.add_api_route(path, answer, methods=[method], response_model=None)
+    app.mount("/examples", StaticFiles(directory=_place("examples")))
+    app.mount("/page", StaticFiles(directory=_place("demo/page")))
+    return app
+
+
+class Guarded:
+    """Body limit and security headers, as every server of ours has them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.inner = guarded(app, BODY)
+
+    async def __call__(self, *given: Any) -> None:
+        await self.inner(*given)
+
+
+def _open(studio: Studio, on_ready: Callable[[Studio], None] | None) -> None:
+    studio.open()
+    if on_ready:
+        on_ready(studio)
+
+
+def _place(inside: str) -> Path:
+    return Path(str(files("sfv"))) / inside
+
+
+async def _sentence(_: Request, error: Exception) -> JSONResponse:
+    """An SfvError as the page shows it."""
+    known = isinstance(error, UploadError | Refused)
+    return JSONResponse({"error": str(error)}, error.status if known else 422)  # type: ignore[attr-defined]
+
+
+async def _index(_: Request) -> FileResponse:
+    return FileResponse(_place("demo/page") / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def _state(request: Request) -> JSONResponse:
+    """What is loaded, and what the page may ask for."""
+    studio: Studio = request.app.state.studio
+    pictures = sorted(p.name for p in _place("examples").glob("*.png") if p.name != "example.png")
+    told: dict[str, Any] = {"ready": studio.ready.is_set(), "error": studio.trouble, "version": sfv.__version__}
+    told |= {"models": [row.name for row in studio.rows], "examples": pictures, "cores": os.cpu_count()}
+    if (model := studio.models.get(studio.rows[0].name)) is not None:
+        told |= {"model": _model_card(model), "load_seconds": round(studio.took, 2)}
+    return JSONResponse(told, headers={"cache-control": "no-store"})
+
+
+def _model_card(model: VideoModel) -> dict[str, Any]:
+    own = model.defaults.model_dump(include={"frames", "height", "width", "fps", "motion", "steps"})
+    told = {"name": model.name, "matte": model.limits.clear, "device": str(model.device), "speed": model.speed}
+    return told | {"defaults": own, "enlarges": model.enlarges(), "loops": model.loops}
+
+
+async def _picture(request: Request) -> JSONResponse:
+    """Check and keep the bytes of one picture file."""
+    _same_site(request)
+    data, studio = await request.body(), request.app.state.studio
+    key, sent = await asyncio.to_thread(studio.take, data)
+    height, width, _ = sent.rgb.shape
+    return JSONResponse({"id": key, "width": width, "height": height, "transparent": sent.rgba is not None})
+
+
+async def _clip(request: Request) -> Response:
+    """Make a clip; 204 if a newer wish of the same visit has come."""
+    start, shown = time.perf_counter(), await _read(request, Shown)
+    studio: Studio = request.app.state.studio
+    clip = await studio.clip(shown.ask)
+    if clip is None:
+        return Response(status_code=204)
+    model, row = studio.models[studio.rows[0].name], studio.rows[0]
+    lines = (shown.ask, row, model, shown.name, shown.format)
+    recipe = {"command": command_line(*lines), "python": python_lines(*lines)}
+    whole = round(time.perf_counter() - start, 4)
+    message = await asyncio.to_thread(clip_message, clip, turn=shown.ask.turn, whole=whole, **recipe)
+    return Response(message, media_type="application/octet-stream")
+
+
+async def _file(request: Request) -> Response:
+    """A clip as a file to keep."""
+    shown = await _read(request, Shown)
+    studio: Studio = request.app.state.studio
+    clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}))
+    assert clip is not None
+    data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
+    return Response(data, media_type=KINDS[shown.format])
+
+
+def _written(model: VideoModel, clip: Clip, kind: str) -> bytes:
+    """The bytes of a file, with the parameters inside that `sfv replay` reads."""
+    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
+        path = Path(folder) / f"clip.{kind}"
+        frames = clip.frames if clip.alpha is None else clip.stickers()
+        write_clip(frames, path, clip.fps, note(model, clip))
+        return path.read_bytes()
+
+
+async def _race(request: Request) -> StreamingResponse:
+    """Messages of a race as they come."""
+    shown, studio = await _read(request, Shown), request.app.state.studio
+    return StreamingResponse(_watched(studio, shown.ask), media_type="application/octet-stream")
+
+
+async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
+    """A race on the computing thread, told through a queue; it stops at its next step when nobody listens."""
+    loop, queue, gone = asyncio.get_running_loop(), asyncio.Queue[bytes | None](), threading.Event()
+
+    def tell(message: bytes | None) -> None:
+        if gone.is_set():
+            raise Stopped
+        loop.call_soon_threadsafe(queue.put_nowait, message)
+
+    def run() -> None:
+        try:
+            race(studio, ask, tell)
+        except SfvError as error:
+            tell(packed({"event": "error", "error": str(error)}))
+        tell(None)
+
+    running = studio.thread.submit(run)
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        while (message := await queue.get()) is not None:
+            yield message
+    finally:
+        gone.set()
+
+
+async def _read(request: Request, kind: type[B]) -> B:
+    """The JSON body as a schema; Refused with one sentence for any other."""
+    _same_site(request)
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise Refused(415, "the request is not application/json")
+    try:
+        return kind.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(name) for name in first["loc"])
+        raise Refused(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _same_site(request: Request) -> None:
+    """No other site's page may ask, even where a browser would let it send."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Refused(403, "only this page itself may ask")
+
+
+ROUTES: tuple[tuple[str, Callable[..., Any], Literal["GET", "POST"]], ...] = (
+    ("/", _index, "GET"),
+    ("/api/state", _state, "GET"),
+    ("/api/picture", _picture, "POST"),
+    ("/api/clip", _clip, "POST"),
+    ("/api/file", _file, "POST"),
+    ("/api/race", _race, "POST"),
+)
+
+
+def run_demo(
+    models: tuple[str, ...] = MODELS,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    device: str = "auto",
+    speed: Speed | None = None,
+    browser: bool = True,
+) -> None:
+    """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
+    rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is told before a port is taken
+    listener = listen(host, port)
+    url = f"http://{_named(host)}:{listener.getsockname()[1]}"
+    hosts = ("localhost", "127.0.0.1", host) if is_loopback(host) else ("*",)
+
+    def ready(studio: Studio) -> None:
+        print(f"sfv: {studio.trouble}" if studio.trouble else f"ready after {studio.took:.1f} s", flush=True)
+        if browser and not studio.trouble:
+            webbrowser.open(url)
+
+    app = create_demo(models, device, speed, hosts, ready)
+    if not is_loopback(host):
+        print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
+    print(f"{url}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
+    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the port, or the next free one of the 50 after it."""
+    reason = ""
+    for at in range(port, min(port + PORTS, 65536)) if port else (0,):
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            found = socket.socket(family, socket.SOCK_STREAM)
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((host, at))
+            found.listen(128)
+            return found
+        except OSError as error:
+            found.close()
+            reason = error.strerror or str(error)
+    raise SfvError(f"no port from {port} on can be used at {host} ({reason}); name another with --port or --host")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _named(host: str) -> str:
+    return f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "::") else host

@@ -1,0 +1,88 @@
+"""One picture through several models, one after the other, told step by step.
+
+Each clock counts its model's own encoding, network calls and decoding; warming up and previews are not counted.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from sfv.demo.session import Ask, Row, Studio
+from sfv.demo.wire import clip_message, frames_message, packed
+from sfv.families.base import VideoModel
+from sfv.generation.generate import Clip, Start, encoded, finish, made_of
+from sfv.types import Latents
+
+Tell = Callable[[bytes], None]
+PREVIEWS = 0.25
+"""Previews may take up to this part of the time that the network has taken."""
+
+
+class Stopped(Exception):
+    """Nobody watches any more."""
+
+
+@dataclass
+class Lane:
+    """One model on its way: when its network began, how long previews took, what it has made."""
+
+    number: int
+    tell: Tell
+    model: VideoModel
+    start: Start
+    began: float = 0.0
+    encode: float = 0.0
+    previews: float = 0.0
+    steps: list[float] = field(default_factory=list)
+
+    def seconds(self) -> float:
+        """Its own compute so far."""
+        return self.encode + time.perf_counter() - self.began - self.previews
+
+    def peek(self, i: int, x0_hat: Latents) -> None:
+        """Tell a step, with frames where that is cheap enough."""
+        spent, of = self.seconds(), int(self.start.want.steps or 1)
+        told = {"event": "step", "lane": self.number, "step": i + 1, "of": of, "clock": round(spent, 4)}
+        last = i + 1 == of
+        if last or self.previews > PREVIEWS * spent:
+            self.tell(packed(told))
+            return
+        begun = time.perf_counter()
+        self.tell(frames_message(preview(self.model, self.start, x0_hat), **told))
+        self.previews += time.perf_counter() - begun
+
+
+def preview(model: VideoModel, start: Start, x0_hat: Latents) -> torch.Tensor:
+    """What the network takes for the finished clip, decoded at its own size and rate."""
+    small = replace(start, want=start.want.model_copy(update={"enlarge": 1, "play_fps": None}))
+    return made_of(model, x0_hat, small, 0, {}).frames
+
+
+def race(studio: Studio, ask: Ask, tell: Tell) -> None:
+    """Run every model of the page; only for the computing thread. `tell` may raise Stopped."""
+    opaque = ask.settings.model_copy(update={"transparent": False, "steps": None, "boomerang": False})
+    ask = ask.model_copy(update={"settings": opaque})
+    totals: list[float] = []
+    tell(packed({"event": "lanes", "lanes": [row.name for row in studio.rows]}))
+    for number, row in enumerate(studio.rows):
+        tell(packed({"event": "open", "lane": number}))
+        clip = _run(studio, row, ask, number, tell)
+        totals.append(sum(clip.seconds.values()))
+        tell(clip_message(clip, event="done", lane=number, clock=round(totals[-1], 4)))
+    tell(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
+
+
+@torch.inference_mode()
+def _run(studio: Studio, row: Row, ask: Ask, number: int, tell: Tell) -> Clip:
+    model, start = studio.begin(row, ask)
+    lane, seconds = Lane(number, tell, model, start), dict[str, float]()
+    told: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
+    tell(packed(told))
+    cond = encoded(model, start, seconds)
+    lane.encode, lane.began = seconds["encode"], time.perf_counter()
+    clip = finish(model, start, cond, seconds, peek=lane.peek)
+    clip.seconds["unet"] -= lane.previews
+    return clip

@@ -1,0 +1,217 @@
+"""What a page's visitors share: pictures, models, and the one thread that computes; newest requests win."""
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.generation.generate import Clip, Start, begin, encoded, finish, generate
+from sfv.media.pictures import Uint8Picture, Uint8Sticker
+from sfv.settings import Settings, Speed, split_row, split_speed
+from sfv.speed import open_model
+from sfv.types import Cond
+from sfv.web.uploads import UploadError, checked_picture
+
+PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
+"""Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""
+VISITS = 1000
+"""Visits whose newest turn is remembered."""
+T = TypeVar("T")
+
+
+class Ask(BaseModel):
+    """A wish for one clip: a picture and a mask that were sent before, and settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    picture: str = Field(max_length=64)
+    mask: str | None = Field(default=None, max_length=64)
+    settings: Settings = Settings()
+    visit: str = Field(default="", max_length=64)
+    """Whose wish; with `turn`, a newer wish of the same visit drops those that wait."""
+    turn: int = Field(default=0, ge=0)
+
+    def key(self) -> str:
+        """The same for wishes for the same clip."""
+        return hashlib.sha256(f"{self.picture} {self.mask} {self.settings.model_dump_json()}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A checked picture: over white, and with its transparency if it has any."""
+
+    rgb: Uint8Picture
+    rgba: Uint8Sticker | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the page: as it was named, how it is run, and its steps (None: its own)."""
+
+    name: str
+    model: str
+    speed: Speed
+    steps: int | None
+
+
+class Shelf(Generic[T]):
+    """Things by key, as many as fit in `room` bytes; the least recently used give way. For several threads."""
+
+    def __init__(self, room: int, size: Callable[[T], int]) -> None:
+        self.room, self.size, self.held = room, size, 0
+        self.things: OrderedDict[str, T] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def put(self, key: str, thing: T) -> None:
+        """Keep a thing, and let others go until all fit (the newest always stays)."""
+        with self.lock:
+            if (old := self.things.pop(key, None)) is not None:
+                self.held -= self.size(old)
+            self.things[key] = thing
+            self.held += self.size(thing)
+            while self.held > self.room and len(self.things) > 1:
+                self.held -= self.size(self.things.popitem(last=False)[1])
+
+    def get(self, key: str) -> T | None:
+        """What is kept under a key, which now is the most recently used."""
+        with self.lock:
+            if key in self.things:
+                self.things.move_to_end(key)
+            return self.things.get(key)
+
+
+def row_of(text: str, speed: Speed) -> Row:
+    """MODEL[@PROFILE[/BACKEND]][:STEPS], as `sfv bench` names models."""
+    named, steps = split_row(text)
+    model, how = split_speed(named, speed)
+    return Row(text, model, how, steps)
+
+
+class Studio:
+    """Opens models, keeps pictures and clips, and makes one clip at a time."""
+
+    def __init__(self, models: tuple[str, ...], device: str, speed: Speed) -> None:
+        if not models:
+            raise SfvError("--models names no model; name at least one, such as sticker")
+        self.rows, self.device = [row_of(m, speed) for m in models], device
+        self.pictures: Shelf[Sent] = Shelf(PICTURE_ROOM, _picture_bytes)
+        self.clips: Shelf[Clip] = Shelf(CLIP_ROOM, _clip_bytes)
+        self.conds: Shelf[Cond] = Shelf(COND_ROOM, lambda cond: sum(v.nbytes for v in cond.values()))
+        self.models: dict[str, VideoModel] = {}
+        self.newest: OrderedDict[str, int] = OrderedDict()
+        self.thread = ThreadPoolExecutor(1, "sfv-compute")
+        self.ready, self.trouble, self.took = threading.Event(), "", 0.0
+
+    def open(self) -> None:
+        """Load and warm the first model, on the computing thread; what goes wrong is kept as one sentence."""
+        start = time.perf_counter()
+        try:
+            self.warm(self.rows[0])
+        except SfvError as error:
+            self.trouble = str(error)
+        self.took = time.perf_counter() - start
+        self.ready.set()
+
+    def warm(self, row: Row) -> VideoModel:
+        """A row's model, loaded and run once if it has not been; only for the computing thread."""
+        if row.name not in self.models:
+            model = open_model(row.model, self.device, row.speed)
+            for clear in (False, True)[: 1 + model.limits.clear]:
+                blank = _blank(model, clear)
+                generate(model, blank, steps=1, transparent=clear)
+            self.models[row.name] = model
+        return self.models[row.name]
+
+    def take(self, data: bytes) -> tuple[str, Sent]:
+        """Check and keep an upload; its id is told by its bytes."""
+        rgb = checked_picture(data)
+        try:
+            rgba = checked_picture(data, transparent=True)
+        except UploadError:  # nowhere transparent
+            rgba = None
+        key, sent = hashlib.sha256(data).hexdigest()[:32], Sent(rgb, rgba)
+        self.pictures.put(key, sent)
+        return key, sent
+
+    def picture(self, key: str) -> Sent:
+        """A picture that was sent; SfvError if it is not kept any more."""
+        if (sent := self.pictures.get(key)) is None:
+            raise SfvError("the picture is not kept any more; choose it again")
+        return sent
+
+    async def clip(self, ask: Ask) -> Clip | None:
+        """The clip of a wish; None if a newer wish of the same visit came while this one waited."""
+        self._hear(ask)
+        return await self.compute(lambda: self._make(ask))
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """What the work gives, on the computing thread, after what came before."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+    def _hear(self, ask: Ask) -> None:
+        self.newest[ask.visit] = max(ask.turn, self.newest.pop(ask.visit, 0))
+        while len(self.newest) > VISITS:
+            self.newest.popitem(last=False)
+
+    def _stale(self, ask: Ask) -> bool:
+        return ask.turn > 0 and ask.turn < self.newest.get(ask.visit, 0)
+
+    def _make(self, ask: Ask) -> Clip | None:
+        if self._stale(ask):
+            return None
+        if (known := self.clips.get(ask.key())) is not None:
+            return known
+        model, start = self.begin(self.rows[0], ask)
+        seconds: dict[str, float] = {}
+        clip = finish(model, start, self._cond(model, ask, start, seconds), seconds)
+        self.clips.put(ask.key(), clip)
+        return clip
+
+    def begin(self, row: Row, ask: Ask) -> tuple[VideoModel, Start]:
+        """A row's model and the fitted picture; only for the computing thread."""
+        model, sent = self.warm(row), self.picture(ask.picture)
+        mask = None if ask.mask is None else self.picture(ask.mask).rgb
+        clear = ask.settings.transparent
+        if clear and sent.rgba is None:
+            raise SfvError("the picture is nowhere transparent; choose an opaque format")
+        steps = {"steps": row.steps or ask.settings.steps}
+        picture = sent.rgba if clear and sent.rgba is not None else sent.rgb
+        return model, begin(model, picture, ask.settings.model_dump() | steps, mask)
+
+    def _cond(self, model: VideoModel, ask: Ask, start: Start, seconds: dict[str, float]) -> Cond:
+        """Encoded once for each picture, fit and seed; motion and fps are only told anew."""
+        w = start.want
+        key = repr((ask.picture, w.seed, w.noise_aug, w.height, w.width, w.fit, w.background, w.transparent, w.enlarge))
+        cond = encoded(model, start, seconds, self.conds.get(key))
+        self.conds.put(key, cond)
+        return cond
+
+
+def _blank(model: VideoModel, clear: bool) -> Any:
+    """A grey picture of the model's size, to warm up with."""
+    import torch
+
+    own = model.defaults
+    return torch.full((own.height, own.width, 4 if clear else 3), 128, dtype=torch.uint8)
+
+
+def _picture_bytes(sent: Sent) -> int:
+    return sent.rgb.nbytes + (0 if sent.rgba is None else sent.rgba.nbytes)
+
+
+def _clip_bytes(clip: Clip) -> int:
+    return (
+        clip.frames.nbytes
+        + clip.latents.nbytes
+        + clip.picture.nbytes
+        + (clip.alpha.nbytes if clip.alpha is not None else 0)
+    )

@@ -1,0 +1,78 @@
+"""The command and the Python lines that make a clip of the page again."""
+
+import json
+import shlex
+from pathlib import PurePath
+from typing import Any
+
+from sfv.demo.session import Ask, Row
+from sfv.families.base import VideoModel
+from sfv.settings import Settings, Speed
+
+MASK = "mask.png"
+
+
+def choices(ask: Ask, model: VideoModel) -> dict[str, Any]:
+    """Settings that are neither the schema's defaults nor the model's own."""
+    own, given = model.defaults.model_dump(), ask.settings.model_dump()
+    usual = Settings().model_dump()
+    return {k: v for k, v in given.items() if v != usual[k] and v != own.get(k)}
+
+
+def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:
+    """`sfv generate` for a POSIX shell; the picture (and the mask, as mask.png) must lie in the current folder."""
+    words = ["sfv", "generate", _file(picture), "-o", f"{_stem(picture)}.{ending}"]
+    words += [] if row.model == "sticker" else ["--model", row.model]
+    for name, value in choices(ask, model).items():
+        flag = f"--{name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, _plain(value)]
+    words += [] if row.steps is None else ["--steps", str(row.steps)]
+    words += ["--keep-still", MASK] if ask.mask else []
+    for flag, (told, usual) in _speed(row, model).items():
+        words += [] if told == usual else [f"--{flag}", told]
+    return shlex.join(words)
+
+
+def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:
+    """The same clip through the library."""
+    how = _speed(row, model)
+    profile = json.dumps(how["profile"][0]) + ("" if how["backend"][0] == "auto" else f', "{how["backend"][0]}"')
+    given = choices(ask, model) | ({} if row.steps is None else {"steps": row.steps})
+    words = [f"{k}={_plain(v) if isinstance(v, float) else repr(v)}" for k, v in given.items()]
+    words += [f'keep_still=sfv.read_picture(Path("{MASK}"), "black")'] if ask.mask else []
+    clear = ask.settings.transparent
+    read, frames = ("read_sticker", "clip.stickers()") if clear else ("read_picture", "clip.frames")
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "import sfv",
+            "",
+            f"model = sfv.optimize(sfv.load({json.dumps(row.model)}), {profile})",
+            f"picture = sfv.{read}(Path({json.dumps(_file(picture))}))",
+            f"clip = sfv.generate({', '.join(['model', 'picture', *words])})",
+            f"sfv.write_clip({frames}, Path({json.dumps(f'{_stem(picture)}.{ending}')}), clip.fps)",
+        ]
+    )
+
+
+def _speed(row: Row, model: VideoModel) -> dict[str, tuple[str, str]]:
+    """profile and backend as they were taken, each beside what a command takes for itself."""
+    usual = Speed()
+    quick = {v for k, v in model.speed.items() if k not in ("profile", "precision", "reason")} - {"eager"}
+    backend = row.speed.backend if row.speed.backend != "auto" or not quick else model.speed["unet"]
+    return {"profile": (row.speed.profile, usual.profile), "backend": (backend, usual.backend)}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _file(name: str) -> str:
+    """A file name without folders or control characters, that no shell or parser takes for a flag."""
+    kept = "".join(c for c in PurePath(name.replace("\\", "/")).name if c.isprintable())[-80:].lstrip("-. ")
+    return kept or "picture.png"
+
+
+def _stem(name: str) -> str:
+    """Of the clip: the picture's, but never the picture's own name."""
+    return f"{PurePath(_file(name)).stem}-clip"

@@ -1,0 +1,249 @@
+"""What is measured: a model with a number of steps, whose clips are made and kept, or a folder of made clips."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float16
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from sfv.errors import SfvError
+from sfv.evaluation.baselines import MOVED
+from sfv.evaluation.features.lpips import lpips
+from sfv.evaluation.features.weights import Weights
+from sfv.evaluation.protocol import Protocol
+from sfv.evaluation.real_clips import ClipSet, RealClip, read_made, resized
+from sfv.families.base import Codec, VideoModel
+from sfv.generation.generate import generate
+from sfv.media import replacing
+from sfv.media.pictures import Uint8Picture
+from sfv.media.pixels import shown
+from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
+from sfv.speed import open_model
+from sfv.types import Frames
+
+REAL, CODED, STILL = "real clips", "codec alone", "still picture"
+BASELINES = (REAL, CODED, STILL, *MOVED)
+"""Names of the rows that no model makes."""
+SLOWEST, FASTEST = 2, 60
+"""Frames per second at which a loop can be played."""
+KEPT_REVISION = 2
+"""Raised when files of made clips hold something new."""
+
+MadeLatents = Float16[Tensor, "f c y x"]
+"""What a network made, at the times of the frames that are measured."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row of the table: where its clips are read from, clip by clip, and what one cost."""
+
+    name: str
+    read: Callable[[int], Frames]
+    calls: int = 0
+    seconds: float | None = None
+    unet_seconds: float | None = None
+    diversity: float | None = None
+    """Mean difference (levels) of clips from other seeds."""
+    diversity_lpips: float | None = None
+    """Their mean LPIPS."""
+    latents: Callable[[int], MadeLatents] | None = None
+    """Of a model's clip, as its network made them."""
+    codec: Codec | None = None
+    """Whose latents they are; none where clips are not made at the size they are measured."""
+
+
+def subject(
+    row: str,
+    real: ClipSet,
+    protocol: Protocol,
+    kept: Path,
+    decoder: Decoder | None = None,
+    device: str = "auto",
+    judge: Weights | None = None,
+    profile: Profile = "fast",
+) -> Subject:
+    """MODEL[@PROFILE][:STEPS], run eagerly, or a folder of clips that are named by their pictures."""
+    folder = Path(row)
+    if folder.is_dir() and not (folder / "model_index.json").exists():
+        made = list(read_made(folder, real.clips[:1], protocol))
+        return Subject(folder.name, lambda i: made[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol)))
+    title, steps = split_row(row)
+    name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
+    model = open_model(name, device, speed)
+    settings = settings_of(model, protocol, steps, decoder)
+    asked = (
+        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
+        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}"
+    )
+    digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
+    folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
+    costs = make_clips(model, settings, real.clips, protocol, folder, row)
+    takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
+    title = f"{Path(title).name}:{settings.steps}"
+    return Subject(
+        title,
+        lambda i: read_kept(folder, real.clips[i]),
+        *costs,
+        *diversity(takes, judge),
+        latents=lambda i: _kept(kept_path(folder, real.clips[i]), "latents"),
+        codec=None if protocol.fit == "stretch" else model.codec,
+    )
+
+
+def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decoder: Decoder | None) -> Settings:
+    """How a model is asked for a protocol's clips; SfvError if a loop would play too slowly or too fast for us.
+
+    A model of whole loops makes its own round at its own rate. It is played at the protocol's rate, or, for whole
+    rounds, in as many frames as the protocol measures.
+    """
+    own = model.defaults
+    rate = own.fps * protocol.frames / own.frames if protocol.whole else protocol.fps
+    if model.loops and not SLOWEST <= rate <= FASTEST:
+        raise SfvError(
+            f"protocol {protocol.name!r} would play the loops of {model.name} at {rate:.3g} frames a second; "
+            f"{SLOWEST} to {FASTEST} can be made"
+        )
+    return Settings(
+        steps=steps or own.steps,
+        fps=own.fps if model.loops else protocol.fps,
+        play_fps=rate if model.loops else None,
+        frames=own.frames if model.loops else protocol.frames,
+        seed=protocol.seed,
+        decoder=decoder,
+        height=None if protocol.fit == "stretch" else protocol.height,
+        width=None if protocol.fit == "stretch" else protocol.width,
+    )
+
+
+def read_kept(folder: Path, clip: RealClip) -> Frames:
+    """A clip that was made before."""
+    return _kept(kept_path(folder, clip), "frames")
+
+
+def _kept(path: Path, what: str) -> Tensor:
+    with safe_open(path, "pt") as file:
+        found: Tensor = file.get_tensor(what)
+    return found
+
+
+def kept_path(folder: Path, clip: RealClip, seed: str = "") -> Path:
+    """Where a made clip is kept; the name tells the picture's pixels, so that no other picture's is taken for it."""
+    picture = hashlib.sha256(clip.read()[0].numpy().tobytes()).hexdigest()[:8]
+    return folder / f"{clip.id}-{picture}{seed}.safetensors"
+
+
+def make_clips(
+    model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path, what: str
+) -> tuple[int, float, float]:
+    """Make what is not on disk yet; calls of one clip, and the median seconds of the whole and of its network."""
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [c for c in clips if not kept_path(folder, c).exists()]
+    if todo:
+        _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
+    for clip in tqdm(todo, desc=what, unit="clip"):
+        start = time.perf_counter()
+        made = _make(model, _picture(clip, model, protocol), settings, protocol)
+        numbers = {"seconds": time.perf_counter() - start, "unet": made.unet_seconds, "calls": float(made.calls)}
+        parts = {"frames": made.frames, "latents": made.latents}
+        with replacing(kept_path(folder, clip)) as beside:
+            save_file(parts | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
+    costs = [_costs(kept_path(folder, c)) for c in clips]
+    every, seconds, unets = zip(*costs, strict=True)
+    return int(every[0]), statistics.median(seconds), statistics.median(unets)
+
+
+def _costs(path: Path) -> tuple[float, ...]:
+    """Calls, seconds, network's seconds; the frames stay on disk."""
+    with safe_open(path, "pt") as file:
+        return tuple(float(file.get_tensor(k)) for k in ("calls", "seconds", "unet"))
+
+
+def _picture(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Tensor:
+    """The condition: the real clip's first frame, at the model's size if the protocol stretches."""
+    first = clip.read()[0]
+    if protocol.fit != "stretch":
+        return first
+    return resized(first, model.defaults.height, model.defaults.width, "stretch")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a model made, cut to a protocol's frames and size, and what it cost."""
+
+    frames: Frames
+    latents: MadeLatents
+    calls: int
+    unet_seconds: float
+
+
+def _make(model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol) -> Made:
+    """A loop goes on where the protocol lasts longer than its round."""
+    clip = generate(model, picture, settings)
+    at = torch.arange(protocol.frames) % len(clip.frames)
+    frames = torch.stack([resized(f, protocol.height, protocol.width, "stretch") for f in clip.frames[at]])
+    return Made(frames, clip.latents[0].cpu()[at].half(), clip.calls, clip.seconds["unet"])
+
+
+def seeds_apart(
+    model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path
+) -> list[list[Frames]]:
+    """Each picture's clips from three seeds; the first is the one that is measured."""
+    every = []
+    for clip in clips:
+        takes = [read_kept(folder, clip)]
+        for k in (1, 2):
+            again = settings.model_copy(update={"seed": settings.seed + k})
+            path = kept_path(folder, clip, f"-seed{again.seed}")
+            if not path.exists():
+                frames = _make(model, _picture(clip, model, protocol), again, protocol).frames
+                with replacing(path) as beside:
+                    save_file({"frames": frames}, beside)
+            takes.append(_kept(path, "frames"))
+        every.append(takes)
+    return every
+
+
+@torch.inference_mode()
+def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | None, float | None]:
+    """Mean absolute difference (levels) and mean LPIPS of every two clips of one picture; None for no pictures."""
+    pairs = [(takes[i], takes[j]) for takes in every for i, j in ((0, 1), (0, 2), (1, 2))]
+    if not pairs:
+        return None, None
+    levels = statistics.fmean(float((a.float() - b.float()).abs().mean()) for a, b in pairs)
+    return levels, None if w is None else statistics.fmean(float(lpips(a, b, w).mean()) for a, b in pairs)
+
+
+def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
+    """The real clips, the same through the model's codec alone (whose fidelity it tells), and the picture: still, and
+    moved as one body."""
+    rows = [Subject(REAL, lambda i: real.clips[i].read())]
+    if model is not None:
+        name = model.decoder(decoder)
+        rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name)))
+    rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
+    return rows + [Subject(k, partial(_moved, v, real, protocol)) for k, v in MOVED.items()]
+
+
+def _moved(move: Callable[[Uint8Picture, Protocol], Frames], real: ClipSet, protocol: Protocol, i: int) -> Frames:
+    return move(real.clips[i].read()[0], protocol)
+
+
+def still(frames: Frames) -> Frames:
+    """The first frame, as often as there are frames."""
+    return frames[:1].expand(len(frames), -1, -1, -1).contiguous()
+
+
+@torch.inference_mode()
+def through_codec(model: VideoModel, frames: Frames, decoder: str) -> Frames:
+    """Encoded and decoded."""
+    pixels = frames.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1
+    return shown(model.decode(model.codec.encode(pixels), pixels[:, 0], decoder))

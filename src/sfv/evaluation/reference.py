@@ -1,0 +1,91 @@
+"""A protocol with its clips and opened networks: everything that every row of a table shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sfv.evaluation.extract import basis_of, one_thread, rows_of_real
+from sfv.evaluation.features import LPIPS, Extractor, extractors
+from sfv.evaluation.features.weights import Weights, read_weights
+from sfv.evaluation.protocol import Protocol, read_protocol
+from sfv.evaluation.real_clips import ClipSet, open_set
+from sfv.measures.distances import Rows, frechet_distance
+from sfv.media import write_picture
+from sfv.settings import EvaluateSettings
+
+SCALE = 1000
+"""Of distances over z-scored axes, so that they read as numbers of people's size; published FVD is not scaled."""
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """A protocol with its clips and opened networks: everything that every row shares."""
+
+    protocol: Protocol
+    real: ClipSet
+    nets: dict[str, Extractor]
+    axes: dict[str, Callable[[Rows], Rows]]
+    true: dict[str, Rows]
+    lpips: Weights | None
+    workers: int
+
+    def scale(self, kind: str) -> float:
+        """What a network's distances are multiplied with."""
+        return SCALE if self.nets[kind].dims else 1.0
+
+    def distances(self, rows: dict[str, Rows]) -> dict[str, float]:
+        """Of every network's feature rows of clips to those of the real ones, and their mean."""
+        with one_thread():
+            found = {k: self.scale(k) * frechet_distance(self.axes[k](v), self.true[k]) for k, v in rows.items()}
+        return {"mean": sum(found.values()) / len(found)} | found
+
+    def half_to_half(self) -> dict[str, float]:
+        """Of every network: the distance between two halves of the real clips, which chance alone gives."""
+        half = len(self.real.clips) // 2
+        with one_thread():
+            return {k: self.scale(k) * frechet_distance(v[:half], v[half : 2 * half]) for k, v in self.true.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """What two results must share to be compared."""
+        p = self.protocol
+        return {
+            "name": p.name,
+            "hash": p.digest(),
+            "data": self.real.digest,
+            "clips": len(self.real.clips),
+            "frames": p.frames,
+            "fps": p.fps,
+            "size": [p.height, p.width],
+            "part": p.part,
+            "whole": p.whole,
+            "baselines": p.baselines.model_dump(),
+            "extractors": {k: n.hash[:16] for k, n in self.nets.items()},
+        }
+
+
+def open_ruler(data: Path, how: EvaluateSettings) -> Ruler:
+    """Read the protocol, open its networks and clips, and measure the real ones."""
+    protocol = read_protocol(how.protocol, how.limit)
+    real = open_set(data, protocol)
+    nets = extractors(protocol, how.weights)
+    axes, true = {}, {}
+    for kind, net in nets.items():
+        rows = rows_of_real(real.clips, net, real.digest, how.workers, "real")
+        apart = bool(real.basis and net.dims)
+        reference = rows_of_real(real.basis, net, real.digest, how.workers, "basis") if apart else rows
+        with one_thread():
+            axes[kind] = basis_of(net, reference)
+            true[kind] = axes[kind](rows)
+    lpips = how.weights / LPIPS if how.weights else None
+    seen = read_weights(lpips) if lpips and lpips.exists() else None
+    return Ruler(protocol, real, nets, axes, true, seen, how.workers)
+
+
+def write_pictures(ruler: Ruler, folder: Path) -> None:
+    """The condition pictures, for those who make clips elsewhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in ruler.real.clips:
+        path = folder / f"{clip.id}.png"
+        if not path.exists():
+            write_picture(clip.read()[0], path)

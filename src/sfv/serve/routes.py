@@ -1,0 +1,366 @@
+"""Routes: requests in, answers out. What they mean is `service`'s."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import ValidationError
+from starlette.background import BackgroundTask
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import sfv
+from sfv.errors import SfvError
+from sfv.serve.animator import Opener, open_animator
+from sfv.serve.jobs import Job, QueueFull
+from sfv.serve.metrics import Counting
+from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos, docs_page, file_answer
+from sfv.serve.service import Refusal, Service, answer, passing_name, work
+from sfv.serve.settings import Order, ServeSettings
+from sfv.web.middleware import guarded
+from sfv.web.uploads import UploadError
+
+CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
+SAID = {
+    400: "malformed",
+    401: "no valid key",
+    403: "sent by a page of another site",
+    404: "no such video",
+    409: "not completed",
+    413: "too large",
+    415: "no known picture format",
+    416: "no such range",
+    422: "impossible",
+    429: "the queue is full; Retry-After says when to try again",
+    503: "starting, stopping, or storage does not answer",
+    504: "not done in time",
+    507: "no room to keep it",
+}
+
+
+def create_app(settings: ServeSettings | None = None, opener: Opener = open_animator) -> "App":
+    """The service as an ASGI application; its workers start and stop with its lifespan.
+
+    `opener(settings, device)` makes the animator inside each worker process. SfvError if the data folder, the store,
+    the database or the keys cannot be used.
+    """
+    return App(Service(settings or ServeSettings(), opener))
+
+
+class App:
+    """ASGI: the routes behind guard and counters. `api` is the FastAPI application, `service` what it serves."""
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.api = service, _api(service)
+        own = service.settings
+        inner = guarded(self.api, own.max_bytes, own.origins, seconds=own.body_seconds)
+        self.outer: ASGIApp = Counting(inner, service.metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.outer(scope, receive, send)
+
+
+def _api(service: Service) -> FastAPI:
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await asyncio.to_thread(service.stop)
+
+    about = "Animates a picture in one network call. Times are in seconds; every refusal is one sentence."
+    api = FastAPI(title="sfv", version=sfv.__version__, description=about, docs_url=None, redoc_url=None, lifespan=life)
+    api.state.service = service
+    api.include_router(videos)
+    api.include_router(upkeep)
+    api.add_exception_handler(SfvError, _refused)
+    api.add_exception_handler(HTTPException, _http)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(ClientDisconnect, _gone)
+    api.add_exception_handler(Exception, _mistake)
+    return api
+
+
+def _says(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Problem, "description": SAID[code]} for code in codes}
+
+
+def _problem(status: int, code: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": sentence}}, status, headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, SfvError)
+    if isinstance(error, UploadError):
+        return _problem(error.status, "picture", str(error))
+    told = answer(error)
+    again = {"retry-after": str(told.again)} if told.again else None
+    headers = {"www-authenticate": "Bearer"} if told.status == 401 else again
+    return _problem(told.status, told.code, str(told), headers)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    return _problem(error.status_code, "http", str(error.detail), headers)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return _problem(422, "parameter", f"{first['loc'][-1]}: {first['msg']}")
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    return _problem(400, "gone", "the client left before its request had arrived")
+
+
+async def _mistake(_: Request, error: Exception) -> Response:
+    return _problem(500, "mistake", f"the server made a mistake ({type(error).__name__}); its log tells more")
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+async def _owner(request: Request, service: Serving) -> str:
+    """The key's id, "" where no keys are asked for."""
+    if service.keys is None:
+        return ""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    owner = service.keys.owner(key.strip()) if scheme.lower() == "bearer" else None
+    if owner is None:
+        raise Refusal(401, "key", "this server needs a key: send the header Authorization: Bearer KEY")
+    return owner
+
+
+Owner = Annotated[str, Depends(_owner)]
+videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 403, 503))
+upkeep = APIRouter(tags=["upkeep"])
+
+
+def _form() -> dict[str, Any]:
+    """OpenAPI of the multipart body: a picture, and the fields of Order."""
+    properties: dict[str, Any] = {
+        "picture": {"type": "string", "format": "binary", "description": "The picture's file. Nothing is fetched."}
+    }
+    for name, told in Order.model_json_schema()["properties"].items():
+        kinds = [k for k in told.pop("anyOf", [told]) if k.get("type") != "null"]
+        about = {"description": (Order.model_fields[name].description or "").strip()}
+        properties[name] = {k: v for k, v in (told | kinds[0] | about).items() if k not in ("title", "default")}
+    body = {"type": "object", "properties": properties, "required": ["picture"], "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
+
+
+async def _read_form(request: Request) -> tuple[Order, bytes]:
+    """Settings and picture of a multipart body; Refusal or UploadError for any other body."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
+    try:
+        async with request.form(max_files=1, max_fields=32, max_part_size=4096) as form:
+            if len({name for name, _ in form.multi_items()}) < len(form.multi_items()):
+                raise UploadError(400, "a field is given twice; give each once")
+            picture = form.get("picture")
+            if not isinstance(picture, UploadFile):
+                raise UploadError(400, "the field picture is missing; send a picture's file in it")
+            rest = {k: v for k, v in form.items() if k != "picture"}
+            return _order(rest), await picture.read()
+    except OSError as error:
+        raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
+
+
+def _order(given: dict[str, Any]) -> Order:
+    try:
+        return Order.model_validate({k: v for k, v in given.items() if v != ""})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        sentence = first["msg"].removeprefix("Value error, ")
+        raise Refusal(422, "settings", f"{where[:60]}: {sentence[0].lower()}{sentence[1:]}"[:300]) from error
+
+
+async def _admitted(request: Request, service: Service) -> None:
+    """429 and 503 before the picture is looked at; what is under way is read and dropped: then the answer arrives."""
+    try:
+        await service.admit()
+    except Refusal:
+        async for _ in request.stream():
+            pass
+        raise
+
+
+async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> Job:
+    await _admitted(request, service)
+    order, picture = await _read_form(request)
+    if name:
+        wanted, _ = service.plan(order)
+        if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:
+            raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
+    try:
+        return await service.accept(order, picture, owner, name)
+    except QueueFull as error:
+        raise service.full(service.settings.queue) from error
+
+
+@videos.post(
+    "/videos",
+    status_code=202,
+    response_model=Video,
+    responses=_says(400, 413, 415, 422, 429, 507),
+    openapi_extra=_form(),
+)
+async def create(request: Request, service: Serving, owner: Owner) -> Video:
+    """Ask for a clip of a picture. The answer comes when picture and job are safe on disk; a restart loses neither."""
+    return Video.of(await _accepted(request, service, owner))
+
+
+@videos.post(
+    "/animate",
+    response_class=Response,
+    responses=_says(400, 409, 413, 415, 422, 429, 504, 507)
+    | {200: {"description": "the clip", "content": {kind: {} for kind in CLIP_TYPES}}},
+    openapi_extra=_form(),
+)
+async def animate(request: Request, service: Serving, owner: Owner) -> Response:
+    """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
+    name = passing_name()
+    with service.board.watching(name, end=True) as ended:
+        job = await _accepted(request, service, owner, name)
+        try:
+            job = await _until_done(request, service, job, ended)
+            data = await asyncio.to_thread(_clip_of, service, job)
+        except BaseException:
+            await service.drop(job)
+            raise
+    data.background = BackgroundTask(service.forget, job)
+    return data
+
+
+async def _until_done(request: Request, service: Service, job: Job, ended: asyncio.Event) -> Job:
+    while job.open:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), service.pause)
+        told = ended.is_set()
+        ended.clear()
+        job = await service.get(job.id, job.owner)
+        if job.open and not told and await request.is_disconnected():
+            raise Refusal(409, "gone", "the client left before its clip was made")
+        if job.status == "queued" and service.draining:
+            raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)
+    return job
+
+
+def _clip_of(service: Service, job: Job, wanted: str | None = None) -> Response:
+    if job.status == "failed":
+        raise Refusal(504 if job.code == "deadline" else 409, job.code, job.error)
+    if job.status != "completed":
+        raise Refusal(409, job.status, f"the video is {job.status}; its clip is there once it is completed")
+    return file_answer(service.store, job, wanted)
+
+
+@videos.get("/videos", response_model=Videos, responses=_says(404, 422))
+async def listing(
+    service: Serving,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str, Query(max_length=64)] = "",
+    order: Literal["asc", "desc"] = "desc",
+) -> Videos:
+    """Videos by age, newest first; `after` is the last id of the page before."""
+    last = await service.get(after, owner) if after else None
+    found = await asyncio.to_thread(service.jobs.page, owner, limit + 1, last, order == "desc")
+    data = [Video.of(job) for job in found[:limit]]
+    ends = (data[0].id, data[-1].id) if data else (None, None)
+    return Videos(data=data, first_id=ends[0], last_id=ends[1], has_more=len(found) > limit)
+
+
+@videos.get("/videos/{id}", response_model=Video, responses=_says(404))
+async def status(id: str, service: Serving, owner: Owner) -> Video:
+    """What has become of a video."""
+    return Video.of(await service.get(id, owner))
+
+
+@videos.get(
+    "/videos/{id}/content",
+    response_class=Response,
+    responses=_says(404, 409)
+    | {
+        200: {"description": "the clip", "content": {kind: {} for kind in CLIP_TYPES}},
+        206: {"description": "the range asked for", "content": {kind: {} for kind in CLIP_TYPES}},
+        416: {"description": SAID[416]},
+        504: {"model": Problem, "description": SAID[504]},
+    },
+)
+async def content(id: str, request: Request, service: Serving, owner: Owner) -> Response:
+    """The clip's file, or a range of it."""
+    job = await service.get(id, owner)
+    return await asyncio.to_thread(_clip_of, service, job, request.headers.get("range"))
+
+
+@videos.get(
+    "/videos/{id}/events",
+    response_class=StreamingResponse,
+    responses=_says(404) | {200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
+)
+async def events(id: str, service: Serving, owner: Owner) -> Response:
+    """The video at every change until it has ended, as server-sent events named after its status."""
+    await service.get(id, owner)
+
+    async def told() -> AsyncIterator[str]:
+        with contextlib.suppress(SfvError):  # removed by another request: the stream ends, its headers are long sent
+            async for job in service.follow(id, owner):
+                said = json.dumps(Video.of(job).model_dump()) if job else ""
+                yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
+
+    return StreamingResponse(told(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+@videos.delete("/videos/{id}", response_model=Video | Deleted, responses=_says(404))
+async def delete(id: str, service: Serving, owner: Owner) -> Video | Deleted:
+    """Cancel a video that is queued or in progress; remove one that has ended."""
+    left = await service.drop(await service.get(id, owner))
+    return Video.of(left) if left else Deleted(id=id)
+
+
+@upkeep.get("/healthz", response_model=Health)
+async def healthz(service: Serving) -> Health:
+    """Whether the process answers."""
+    card = service.crew.card
+    return Health(status="ok", model=card.name if card else None, workers=service.crew.ready)
+
+
+@upkeep.get("/readyz", response_model=Health, responses=_says(503))
+async def readyz(service: Serving) -> Health:
+    """Whether jobs are accepted and worked on: a worker is ready, the database answers, no shutdown is under way."""
+    if service.draining:
+        raise Refusal(503, "stopping", "the server is shutting down")
+    if not service.crew.ready:
+        raise Refusal(503, "starting", service.crew.broken or "no worker is ready yet", 5)
+    await asyncio.to_thread(service.jobs.waiting, service.card.name)
+    return Health(status="ready", model=service.card.name, workers=service.crew.ready)
+
+
+@upkeep.get("/metrics", response_class=Response, responses=_says(401, 503))
+async def metrics(service: Serving, owner: Owner) -> Response:
+    """Counters for Prometheus."""
+    if card := service.crew.card:
+        counts = await asyncio.to_thread(service.jobs.counts, card.name)
+        for name in ("queued", "in_progress", "completed", "failed", "cancelled"):
+            service.metrics.jobs.labels(name).set(counts.get(name, 0))
+    return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@upkeep.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """This description, for people."""
+    return docs_page(request.app.openapi())

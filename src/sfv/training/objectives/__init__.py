@@ -1,0 +1,1 @@
+"""One file for each objective: what a network learns, and from what."""

@@ -1,0 +1,253 @@
+"""The one-step student: SF-V's adversarial fine-tuning of a teacher (2406.04324)."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from sfv.adversary.discriminator import Discriminator
+from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import add_noise, discrete, discretised_log_normal, karras_grid
+from sfv.errors import SfvError
+from sfv.media import replacing
+from sfv.training import checkpoint
+from sfv.training.batches import Draws, frame_difference
+from sfv.training.config import StudentTraining
+from sfv.training.ema import EMA
+from sfv.training.health import STUDENT_RULES
+from sfv.training.loop import Logs, run
+from sfv.training.objectives.adversarial_losses import (
+    Draw,
+    Judged,
+    discriminator_loss,
+    endpoint,
+    generator_losses,
+    look_at,
+)
+from sfv.training.optimizers import SM3, Muon
+from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
+from sfv.training.previews import Best, Samples
+from sfv.training.seeds import Rngs, Seeds
+from sfv.types import Cond, Latents
+
+ENDING = {"blend", "keep"}
+"""Fields that say how a finished run ends, not how it runs."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch and what the networks made of it; `target` is what the reconstruction is measured to."""
+
+    judged: Judged
+    x0: Latents
+    target: Latents
+    cond: Cond
+    draw: Draw
+
+
+class StudentTask:
+    """Two optimisers: the generator's and the heads'. Heads are small and whole on every rank."""
+
+    def __init__(
+        self,
+        teacher: Denoiser,
+        batches: Draws,
+        config: StudentTraining,
+        sigmas: tuple[float, float, float],
+        world: World = ALONE,
+    ) -> None:
+        self.config, self.batches, self.world = config, batches, world
+        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
+        torch.manual_seed(config.seed)
+        self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
+        if config.precision == "bf16" and batches.device.type == "cuda":
+            teacher.to(torch.bfloat16)  # frozen: what learns stays in fp32
+        self.D = discriminator(teacher, embed, batches, config)
+        adapters = teacher.adapt(config.lora) if config.lora else []
+        for network in {id(n): n for n in (self.G, teacher)}.values():
+            if config.recompute:
+                network.recompute()
+            shard(network.blocks(), world)
+        self.law, (low, high, rho) = sigmas, sigmas
+        grid = karras_grid(low, high, config.levels, rho)
+        self.g_levels, self.g_below = grid[1:], grid[:-1].float()
+        self.d_grid = karras_grid(low, high, 1000, rho)
+        self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
+        judges = [*self.D.heads.parameters(), *self.D.adapters]
+        self.params = {"generator": adapters or self.G.learnable(), "heads": judges}
+        self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
+        if self.D.learns:
+            self.modules["backbone"] = teacher
+        self.optimizers: dict[str, Optimizer] = {
+            "generator": optimizer(config.optimizer, self.params["generator"], config.lr),
+            "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
+        }
+        self.averages = {"generator": EMA(self.G, config.ema)}
+        self.samples = Samples(teacher, batches, config.samples, high) if config.sample_every else None
+        self.best: Best | None = None
+        self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
+
+    def step(self, step: int, seeds: Seeds) -> Logs:
+        """Heads first, then the generator (after the heads' head start).
+
+        One batch: the generator is judged by the heads as they are after their update. Several: each batch is judged
+        by the heads as they were, and both are updated at the end.
+        """
+        ahead, parts = step < self.config.head_start, self.config.accumulate
+        rngs = [seeds.clips(self.config.clips, i, parts) for i in range(parts)]
+        for _ in range(self.config.head_updates - 1):
+            for r in rngs:
+                self._heads(self._seen(r, "heads"))
+            self._update("heads")
+        logs = []
+        for r in rngs:
+            again = r.copy()
+            seen = self._seen(r, "heads" if ahead or not self.config.shared else "both")
+            logs.append(self._heads(seen) | motion(seen))
+            if parts == 1:
+                self._update("heads")
+            if not self.config.shared and not ahead:
+                seen = self._seen(again, "generator")
+            logs[-1] |= self._generator(seen, ahead)
+        if parts > 1:
+            self._update("heads")
+        norm = 0.0 if ahead else self._update("generator")
+        return mean_of(logs) | {"g_norm": norm}
+
+    def look(self, step: int, run_dir: Path) -> Logs:
+        """Figures of the averaged student's samples when they are due; the best student so far is kept."""
+        if self.samples is None or step % self.config.sample_every:
+            return {}
+        average, main = self.averages["generator"], self.world.main
+        self.best = self.best or Best(run_dir)
+        half = self.config.precision == "bf16"
+        with average.worn(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
+            logs = self.samples.look(self.G, run_dir / "samples" / f"step-{step:06d}.png" if main else None)
+        if self.best.beaten_by(step, logs, main):
+            checkpoint.save(run_dir, step, {"generator": average}, main, file=checkpoint.BEST)
+        return logs
+
+    def _seen(self, rngs: Rngs, learner: Literal["heads", "generator", "both"]) -> Seen:
+        """A fresh batch, generated and seen by the backbone; with gradients as the learner needs them."""
+        how, levels = self.config, self.g_levels
+        sigma = discrete(levels, torch.tensor(how.level_weights), rngs.uniform())
+        share = (sigma / levels[0]).log() / (levels[-1] / levels[0]).log()
+        x0, cond = self.batches.draw(rngs, louder=(how.condition_growth * share.float()).exp())
+        draw = self._draw(x0, sigma, rngs)
+        generates, judges = learner != "heads", learner != "heads" or self.D.learns
+        near = how.perturbation if how.smoothness else 0.0
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=how.precision == "bf16"):
+            x = add_noise(x0, draw.sigma, draw.n)
+            with torch.set_grad_enabled(generates):
+                x0_hat = self.G(x, draw.sigma, cond)
+            real = self._taught(x0, cond, rngs) if how.real == "teacher" else x0
+            with torch.set_grad_enabled(judges):
+                judged = look_at(self.D, real, x0_hat, cond, draw, near)
+            target = x0
+            if how.target == "teacher" and generates:
+                target = self._endpoint(x, draw.sigma, cond)
+        return Seen(judged, x0, target, cond, draw)
+
+    def _taught(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
+        """What the teacher makes of the same conditions from fresh noise."""
+        high = x0.new_full((len(x0),), float(self.g_levels[-1]))
+        return self._endpoint(add_noise(0 * x0, high, rngs.normal(*x0.shape[1:]).to(x0.device)), high, cond)
+
+    def _endpoint(self, x: Latents, sigma: Tensor, cond: Cond) -> Latents:
+        how = self.config
+        conditioner = self.batches.conditioner
+        uncond = conditioner.unconditional(cond) if how.target_guidance > 1 else None
+        scale = conditioner.guidance_over_frames(how.target_guidance, x.shape[1]).to(x.device)
+        with self.D.backbone.plain():
+            return endpoint(self.D.backbone, x, sigma, cond, uncond, scale, self.law, how.target_steps)
+
+    def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> Draw:
+        """Noise levels and noise of one step."""
+        sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
+        if self.config.d_noise == "next":
+            sigma_d = self.g_below[torch.searchsorted(self.g_levels.float(), sigma)]
+        n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
+        close = torch.tensor(self.config.reconstruction_levels or (1.0,) * len(self.g_levels))
+        at = torch.searchsorted(self.g_levels.float(), sigma)
+        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near, close[at])))
+
+    def _heads(self, seen: Seen) -> Logs:
+        loss, logs = discriminator_loss(self.D, seen.judged, seen.cond, seen.draw, self.config)
+        (loss / self.config.accumulate).backward()
+        return logs
+
+    def _generator(self, seen: Seen, ahead: bool) -> Logs:
+        """The generator's gradient alone: the discriminator stands still.
+
+        It is taken at x0_hat for either loss apart, which shows who leads, and then sent through G once.
+        """
+        x0_hat = seen.judged.x0_hat
+        with torch.set_grad_enabled(not ahead):
+            *losses, logs = generator_losses(self.D, seen.judged, seen.target, seen.cond, seen.draw, self.config)
+        if ahead:
+            return logs | {"g_balance": 0.0}
+        judged, near = (torch.autograd.grad(v, x0_hat)[0] for v in losses)
+        x0_hat.backward((judged + near) / self.config.accumulate)
+        return logs | {"g_balance": float(near.norm() / judged.norm().clamp(min=1e-12))}
+
+    def _update(self, name: str) -> float:
+        """Returns the gradient's norm."""
+        return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
+
+
+def discriminator(teacher: Denoiser, embed: int, batches: Draws, config: StudentTraining) -> Discriminator:
+    """What `config` asks for, over `teacher`, for the latents of the batches' codec."""
+    channels = batches.codec.latent_shape(1, 512, 512)[1] if config.differences else 0
+    how = {"kinds": config.heads, "differences": channels, "rank": config.backbone_lora}
+    return Discriminator(teacher, embed, config.head_width, **how).to(batches.device)  # type: ignore[arg-type]
+
+
+def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
+    """By name, with the momenta that adversarial training uses."""
+    if name == "muon":
+        return Muon(params, lr, momentum=0.9, kind=torch.float32)
+    groups = split_groups(params)
+    return SM3(groups, lr) if name == "sm3" else Adam(groups, lr=lr, betas=(0.5, 0.99))
+
+
+def motion(seen: Seen) -> Logs:
+    """How much the generator's clips move, and how far their latents spread, as shares of the real ones."""
+    x0_hat, x0 = seen.judged.x0_hat.detach(), seen.x0
+    made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat, x0))
+    return {"motion": float(made / true), "spread": float(x0_hat.std() / x0.std())}
+
+
+def train_student(
+    teacher: Denoiser,
+    batches: Draws,
+    config: StudentTraining,
+    sigmas: tuple[float, float, float],
+    run_dir: Path,
+    world: World = ALONE,
+) -> Denoiser:
+    """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
+
+    A finished run may be ended again: with another share of blending, with its best or its last student.
+    `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
+    """
+    if config.lora and world.size > 1 and world.mode == "fsdp":
+        raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
+    if config.lora and config.blend < 1:
+        raise SfvError("blend is for training in full; with lora it must be 1")
+    blank = teacher if config.lora else copy.deepcopy(teacher)
+    task = StudentTask(teacher, batches, config, sigmas, world)
+    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude=ENDING)}, world)
+    if config.keep == "best":
+        checkpoint.load_latest(run_dir, {"generator": task.averages["generator"]}, checkpoint.BEST)
+    task.averages["generator"].into(blank, config.blend)
+    if config.lora and world.main:
+        with replacing(run_dir / "lora.safetensors") as path:
+            save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)
+    blank.merge()
+    return blank.eval()

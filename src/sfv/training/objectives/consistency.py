@@ -1,0 +1,101 @@
+"""Consistency distillation of a teacher (2303.01469, Alg. 2), as AnimateLCM does it for SVD (2402.00769).
+
+The student's answer at one noise level must be its own (slow) answer one teacher step further down. No discriminator;
+sampled in one call, or in a few with `--sampler consistency`.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from sfv.adversary.losses import pseudo_huber
+from sfv.edm.denoiser import Denoiser, per_clip
+from sfv.edm.noise import add_noise, karras_grid
+from sfv.edm.sampling import guided
+from sfv.training.batches import Draws, frame_difference
+from sfv.training.config import ConsistencyTraining
+from sfv.training.ema import EMA
+from sfv.training.loop import Logs, run
+from sfv.training.objectives.adversarial_losses import Law
+from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
+from sfv.training.seeds import Rngs, Seeds
+from sfv.types import Cond, Latents, Sigma
+
+
+@torch.no_grad()
+def step_down(
+    teacher: Denoiser, x: Latents, high: Sigma, low: Sigma, cond: Cond, uncond: Cond, scale: Tensor
+) -> Latents:
+    """One Euler step of the guided teacher from `high` to `low`, levels per clip; `scale` (b, f) is the guidance."""
+    ends = []
+    for i, of_frames in enumerate(scale):
+        one, without = ({k: v[i : i + 1] for k, v in c.items()} for c in (cond, uncond))
+        ends.append(guided(teacher, x[i : i + 1], high[i : i + 1], one, without, of_frames))
+    x0_hat = torch.cat(ends)
+    return x0_hat + per_clip(low / high) * (x - x0_hat)
+
+
+class ConsistencyTask:
+    """One optimiser; the target network is a slow copy of the student that is never trained."""
+
+    def __init__(
+        self, teacher: Denoiser, batches: Draws, config: ConsistencyTraining, law: Law, world: World = ALONE
+    ) -> None:
+        self.teacher, self.batches, self.config, self.world = teacher.requires_grad_(False), batches, config, world
+        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        self.G = copy.deepcopy(teacher).train().requires_grad_(True)
+        if config.recompute:
+            self.G.recompute()
+        for network in (self.G, teacher):
+            shard(network.blocks(), world)
+        low, high, rho = law
+        self.grid = karras_grid(low, high, config.levels, rho).float()
+        self.params = self.G.learnable()
+        self.modules: dict[str, nn.Module] = {"generator": self.G}
+        self.optimizers: dict[str, Optimizer] = {"generator": Adam(split_groups(self.params), config.lr, (0.9, 0.999))}
+        self.averages = {"generator": EMA(self.G, config.ema), "target": EMA(self.G, config.target_ema)}
+
+    def step(self, step: int, seeds: Seeds) -> Logs:
+        """One update over `accumulate` batches."""
+        parts = self.config.accumulate
+        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
+        norm = update(self.params, self.optimizers["generator"], self.world, self.config.clip)
+        return mean_of(logs) | {"g_norm": norm}
+
+    def _backward(self, rngs: Rngs) -> Logs:
+        how = self.config
+        x0, cond = self.batches.draw(rngs)
+        at = (rngs.uniform() * (how.levels - 1)).long().clamp(max=how.levels - 2)
+        low, high = (self.grid[at + i].to(x0.device) for i in (0, 1))
+        guidance = how.guidance[0] + rngs.uniform() * (how.guidance[1] - how.guidance[0])
+        x = add_noise(x0, high, rngs.normal(*x0.shape[1:]).to(x0.device))
+        conditioner = self.batches.conditioner
+        uncond = conditioner.unconditional(cond)
+        of_frames = [conditioner.guidance_over_frames(g, x0.shape[1]) for g in guidance.tolist()]
+        scale = torch.stack(of_frames).to(x0.device)
+        with self._autocast(x0), torch.no_grad(), self.averages["target"].worn():
+            goal = self.G(step_down(self.teacher, x, high, low, cond, uncond, scale), low, cond)
+        with self._autocast(x0):  # a context of its own: autocast remembers weights it has cast
+            x0_hat = self.G(x, high, cond)
+        loss = pseudo_huber(x0_hat, goal, how.huber_c).mean()
+        (loss / how.accumulate).backward()
+        made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat.detach(), x0))
+        return {"loss": float(loss.detach()), "motion": float(made / true)}
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+
+def train_consistency(
+    teacher: Denoiser, batches: Draws, config: ConsistencyTraining, law: Law, run_dir: Path, world: World = ALONE
+) -> Denoiser:
+    """Train (or resume) a copy of `teacher`; returns the averaged student, blended with the teacher."""
+    blank = copy.deepcopy(teacher)
+    task = ConsistencyTask(teacher, batches, config, law, world)
+    kept = config.model_dump(exclude={"blend"})
+    run(task, config, run_dir, {"task": "consistency", "sigmas": law, **kept}, world)
+    task.averages["generator"].into(blank, config.blend)
+    return blank.eval()

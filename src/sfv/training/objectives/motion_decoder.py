@@ -1,0 +1,98 @@
+"""The motion codec's decoder on what a denoiser makes: the encoder, and so the latents, stand still."""
+
+import copy
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sfv.edm.noise import add_noise
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.motion.codec import MotionNetworks
+from sfv.families.motion.networks import MotionCodec
+from sfv.training.config import MotionDecoderTraining
+from sfv.training.ema import EMA
+from sfv.training.health import CONDITION_RULES
+from sfv.training.loop import Logs, run
+from sfv.training.loop_batches import LoopBatches
+from sfv.training.objectives.motion_codec import reconstruction_loss
+from sfv.training.objectives.perceptual import Perceptual
+from sfv.training.optimizers import Muon
+from sfv.training.parallel import ALONE, World, update
+from sfv.training.seeds import Rngs, Seeds
+from sfv.types import Cond, Latents
+
+
+class MotionDecoderTask:
+    """One optimiser over the decoder.
+
+    A denoiser's latents are wrong in other ways than noise makes them: so the decoder learns to draw the real frames
+    from the denoiser's one answer to noised latents, and, for the rest of the clips, from their own latents.
+    """
+
+    def __init__(
+        self,
+        networks: MotionNetworks,
+        model: VideoModel,
+        batches: LoopBatches,
+        config: MotionDecoderTraining,
+        perceptual: Perceptual | None = None,
+        world: World = ALONE,
+    ) -> None:
+        self.networks, self.model, self.batches, self.config = networks, model, batches, config
+        self.perceptual, self.world = perceptual, world
+        decoder = networks.decoder.train().requires_grad_(True)
+        self.params = list(decoder.parameters())
+        self.modules: dict[str, nn.Module] = {"decoder": decoder}
+        self.optimizers: dict[str, Optimizer] = {"decoder": Muon(self.params, config.lr)}
+        self.averages = {"decoder": EMA(decoder, config.ema)}
+        self.rules, self.quiet_until = CONDITION_RULES, 2 * config.log_every
+
+    def step(self, step: int, seeds: Seeds) -> Logs:
+        """One update on `frames` frames of fresh loops."""
+        config, rngs = self.config, seeds.clips(self.config.clips)
+        pixels, x0, cond = self.batches.with_pixels(rngs)
+        latents = self._restored(x0, cond, rngs)
+        some = torch.stack([1 + torch.randperm(x0.shape[1] - 1, generator=g)[: config.frames] for g in rngs.each])
+        true, z = (torch.stack([v[i] for v, i in zip(values, some, strict=True)]) for values in (pixels, latents))
+        with torch.autocast(x0.device.type, torch.bfloat16):
+            drawn, learning = self.networks.decoder(z * self.networks.std[:, None, None], pixels[:, 0])
+        loss, logs = reconstruction_loss(drawn, learning, pixels[:, 0], true, 1.0, rngs, config, self.perceptual)
+        loss.backward()
+        norm = update(self.params, self.optimizers["decoder"], self.world, config.clip)
+        return {"loss": float(loss.detach()), **logs, "grad_norm": norm}
+
+    @torch.no_grad()
+    def _restored(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
+        """The denoiser's one answer at a level drawn evenly in ln sigma, for `restored` of the clips."""
+        low, high = (math.log(s) for s in self.config.sigmas)
+        sigma = (low + rngs.uniform() * (high - low)).exp().to(x0.device)
+        chosen = (rngs.uniform() < self.config.restored).to(x0.device)
+        n = rngs.normal(*x0.shape[1:]).to(x0.device)
+        with torch.autocast(x0.device.type, torch.bfloat16):
+            answer = self.model.denoiser(add_noise(x0, sigma, n), sigma, cond).float()
+        return torch.where(chosen[:, None, None, None, None], answer, x0)
+
+
+def train_motion_decoder(
+    model: VideoModel,
+    batches: LoopBatches,
+    config: MotionDecoderTraining,
+    run_dir: Path,
+    perceptual: Perceptual | None = None,
+    world: World = ALONE,
+) -> MotionNetworks:
+    """Train (or resume) a copy of the model's decoder and return the networks with its average."""
+    assert isinstance(model.codec, MotionCodec)
+    networks = copy.deepcopy(model.codec.networks)
+    if config.depth is not None:
+        if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
+            raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
+        networks = networks.slimmer(config.depth)
+    task = MotionDecoderTask(networks, model, batches, config, perceptual, world)
+    run(task, config, run_dir, {"task": "motion-decoder", **config.model_dump(mode="json")}, world)
+    task.averages["decoder"].into(networks.decoder)
+    return networks.eval().requires_grad_(False)

@@ -1,0 +1,62 @@
+"""Any model of the house on video shards: teacher (fine-tuning), student or small decoder, into a model folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from sfv.data.shards import ClipShards, read_index
+from sfv.decoding.decoder import save_decoder
+from sfv.errors import SfvError
+from sfv.families import load, pick_device
+from sfv.families.base import Codec, fingerprint
+from sfv.families.svd.folder import SMALL, save, save_denoiser
+from sfv.settings import Defaults
+from sfv.training.batches import VideoBatches
+from sfv.training.config import Stages, TeacherTraining
+from sfv.training.objectives.decoder import train_decoders
+from sfv.training.objectives.denoising import train_teacher
+from sfv.training.objectives.distil import called_once, train_any
+from sfv.training.parallel import World
+
+
+def is_videos(folder: Path) -> bool:
+    """Whether a folder was made by `sfv encode`."""
+    return (folder / "plan.json").exists()
+
+
+def codec_mark(shards: Path, codec: Codec) -> str:
+    """A codec's fingerprint as the shards know it: in float16 if a GPU encoded them, else in float32."""
+    marks = [fingerprint(codec), fingerprint(codec, torch.float16)]
+    known = read_index(shards)[0]["codec"]
+    return known if known in marks else marks[0]
+
+
+def train_on_videos(
+    part: str, shards: Path, folder: Path, plan: Stages, init: Path | None, device: str, world: World
+) -> None:
+    """Train `part` of the model at `init` on shards made with its codec; the result is a whole model in `folder`."""
+    if init is None:
+        raise SfvError(f"{shards} holds videos; name the model to train with --init")
+    model = load(str(init), pick_device(device), torch.float32)
+    batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
+    if world.main and not (folder / "model_index.json").exists():
+        save(model, folder)
+    stage, run_dir = plan[-1], folder / "runs" / part
+    if part == "decoder":
+        if world.size > 1:
+            raise SfvError("a small decoder is trained by one process; start without torchrun")
+        return save_decoder(train_decoders(model, batches, plan, run_dir), folder / SMALL)
+    defaults = model.defaults
+    if part == "student":
+        law = (model.sigma_min, model.sigma_max, model.rho)
+        made, defaults = train_any(model.denoiser, batches, stage, law, run_dir, world), called_once(defaults, stage)
+    elif isinstance(stage, TeacherTraining):
+        D = model.denoiser.requires_grad_(True)
+        made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
+    else:
+        raise SfvError(f"{part} is not trained on video shards; choose teacher, student or decoder")
+    if world.main:
+        length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
+        own = Defaults(**defaults.model_dump() | length)
+        save_denoiser(replace(model, denoiser=made, defaults=own), folder, "unet")

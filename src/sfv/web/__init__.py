@@ -1,0 +1,1 @@
+"""What every web application of the house needs: upload checks and middleware."""
