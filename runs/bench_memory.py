@@ -13,8 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from sfv.batch.animate import animate_files, example
-from sfv.families import load
+from sfv.batch.animate import animate_files
+from sfv.batch.compare import example
+from sfv.families.load import load
 from sfv.media import replacing
 from sfv.settings import Settings
 from sfv.system.memory import anonymous, keep_memory

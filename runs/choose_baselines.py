@@ -20,8 +20,8 @@ from sfv.evaluation.candidates import STILL, still
 from sfv.evaluation.extract import rows_of
 from sfv.evaluation.protocol import Baselines, Protocol
 from sfv.evaluation.reference import Ruler, open_ruler
+from sfv.evaluation.settings import EvaluateSettings
 from sfv.media import replacing
-from sfv.settings import EvaluateSettings
 from sfv.system.memory import keep_memory
 from sfv.types import Frames
 

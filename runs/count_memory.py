@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sfv.costs.training import account
 from sfv.families.svd.sizes import Shapes
-from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.config import StudentTraining
+from sfv.training.presets import PRESETS
 
 
 def main(out: Path) -> None:

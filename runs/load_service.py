@@ -33,7 +33,8 @@ import httpx
 import psutil
 
 import sfv
-from sfv.batch.animate import animate_files, example
+from sfv.batch.animate import animate_files
+from sfv.batch.compare import example
 from sfv.settings import Settings
 
 EXAMPLES = sorted(example().parent.glob("*.png"))

@@ -23,8 +23,8 @@ from typing import Any
 from tqdm import tqdm
 
 from sfv.evaluation.evaluate import evaluate
+from sfv.evaluation.settings import EvaluateSettings
 from sfv.media import replacing
-from sfv.settings import EvaluateSettings
 from sfv.system.memory import keep_memory
 
 Row = tuple[str, tuple[str, ...]]

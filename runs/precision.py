@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 import sfv
 from sfv import Settings, VideoModel
-from sfv.batch.animate import example
+from sfv.batch.compare import example
 from sfv.edm.denoiser import per_clip
 from sfv.edm.noise import seeded_noise
-from sfv.families import load_stock
-from sfv.generation.generate import condition, resolve
+from sfv.families.load import load_stock
+from sfv.generation.fitting import resolve
+from sfv.generation.sampling import condition
 from sfv.media import fit, replacing
 from sfv.media.pixels import as_pixels
 from sfv.types import Cond

@@ -14,8 +14,8 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
-from sfv.families import load
 from sfv.families.base import VideoModel
+from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 

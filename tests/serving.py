@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sfv.generation.generate import Clip, Watch
+from sfv.generation.clip import Clip
+from sfv.generation.sampling import Watch
 from sfv.limits import ModelLimits
 from sfv.media import fit
 from sfv.media.pictures import Uint8Picture, Uint8Sticker

@@ -10,7 +10,7 @@ from sfv.bench.report import read_bench
 from sfv.bench.run import bench, flops, summaries
 from sfv.bench.systems import STAGES, contestant
 from sfv.errors import SfvError
-from sfv.families import load_stock
+from sfv.families.load import load_stock
 from sfv.settings import Settings
 
 

@@ -80,7 +80,7 @@ def test_a_clip_whose_embedded_model_is_gone_says_so(
     assert run("generate", png(tmp_path / "x.png"), "-o", made, "--model", tiny_folder, "--steps", 1) == 0
     kept = json.loads(read_note(made)) | {"model": "sticker", "hash": "0123456789abcdef", "sfv": "0.1.0"}
     kept["settings"] |= {"decoder": "small", "noise_aug": 0.02}
-    monkeypatch.setattr("sfv.batch.animate.read_note", lambda file: json.dumps(kept))
+    monkeypatch.setattr("sfv.batch.replay.read_note", lambda file: json.dumps(kept))
     assert run("replay", made) == 1
     said = capsys.readouterr().err
     assert "0123456789abcdef, which sfv 0.1.0 had and this version no longer has" in said and "--model" in said
@@ -183,7 +183,7 @@ def test_contradicting_flags_are_told_without_the_request(tmp_path: Path, capsys
 
 def test_help_is_quick_and_loads_no_torch() -> None:
     code = (
-        "import sys; from sfv.cli import main\n"
+        "import sys; from sfv.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )

@@ -14,7 +14,7 @@ import pytest
 import tyro
 import yaml
 
-from sfv.cli.main import Serve
+from sfv.cli.servers import Serve
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"

@@ -14,7 +14,8 @@ from sfv.errors import SfvError
 from sfv.families.svd.networks import decoding_bytes
 from sfv.families.svd.rewrites.layers import at_most
 from sfv.families.svd.sizes import Shapes
-from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.config import StudentTraining
+from sfv.training.presets import PRESETS
 
 GIB = 1 << 30
 TERA = 1e12

@@ -8,7 +8,8 @@ import torch
 from test_training import store  # noqa: F401
 
 import sfv
-from sfv.batch.animate import animate_file, replay
+from sfv.batch.clip_file import animate_file
+from sfv.batch.replay import replay
 from sfv.data.stickers import ClipStore
 from sfv.decoding.decoder import SmallDecoder, load_decoder, new_decoder, save_decoder
 from sfv.decoding.folder import CONFIG, WEIGHTS

@@ -22,7 +22,7 @@ from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import SfvError
 from sfv.generation.generate import generate
 from sfv.settings import Settings, Speed
-from sfv.speed import open_model
+from sfv.speed.optimize import open_model
 
 Told = tuple[dict[str, Any], bytes]
 

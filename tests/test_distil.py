@@ -14,13 +14,14 @@ import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
 from test_prepare import SETTINGS, video
+from trainers import dry_run, train_part
 
 from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
 from sfv.decoding.decoder import new_decoder
 from sfv.errors import SfvError
-from sfv.families import load
 from sfv.families.base import fingerprint
+from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation.generate import generate
@@ -29,7 +30,6 @@ from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining
 from sfv.training.objectives.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
-from sfv.training.train import train_part
 from sfv.training.video_parts import codec_mark
 
 
@@ -114,7 +114,7 @@ from sfv.generation import generate
 from sfv.training import checkpoint
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining
-from sfv.training.decoder import ShardDecoderTask
+from sfv.training.objectives.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
 net = torch.nn.Linear(2000, 2000)
 for step in range(1, 100000):
@@ -155,5 +155,5 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None
 
 
 def test_dry_run_prints_every_stage() -> None:
-    plan = json.loads(train_part("student", Path("."), Path("."), "svd-24gb", dry=True))
+    plan = dry_run("student", "svd-24gb")
     assert plan["stages"][0]["lora"] == 64

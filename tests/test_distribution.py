@@ -9,6 +9,7 @@ from conftest import wiggle
 from ranks import Noise
 from test_student import LAW
 from test_training import store  # noqa: F401
+from trainers import train_part
 
 import sfv
 from sfv.edm.sampling import euler, karras_sigmas
@@ -18,7 +19,6 @@ from sfv.training.config import DistributionTraining
 from sfv.training.objectives.distribution import DistributionTask, matching_gradient, train_distribution
 from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.seeds import Seeds
-from sfv.training.train import train_part
 
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 1, "head_start": 0, "guidance": 1.0}
 

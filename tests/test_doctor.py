@@ -81,7 +81,7 @@ def test_a_weight_cut_short_is_a_problem_with_a_cure(
     unet = tmp_path / "weights" / "sticker" / "unet" / "diffusion_pytorch_model.safetensors"
     unet.write_bytes(unet.read_bytes()[:1000])
     monkeypatch.setattr(machine, "files", lambda package: tmp_path)
-    monkeypatch.setattr("sfv.families.files", lambda package: tmp_path)
+    monkeypatch.setattr("sfv.families.load.files", lambda package: tmp_path)
     assert main(["doctor", "--no-run"]) == 1
     out = capsys.readouterr().out
     assert "would not work here" in out and "damaged: sticker/unet" in out

@@ -11,7 +11,8 @@ from PIL import Image
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation.generate import begin, condition, generate
+from sfv.generation.generate import begin, generate
+from sfv.generation.sampling import condition
 from sfv.media import fit_mask, keep_still, read_clip, read_note, soft_edge, there_and_back
 
 

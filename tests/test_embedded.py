@@ -9,8 +9,8 @@ import torch
 from diffusers import StableVideoDiffusionPipeline
 
 import sfv
-from sfv.batch.animate import compare, example
-from sfv.measures.distances import psnr
+from sfv.batch.compare import compare, example
+from sfv.measures.video import psnr
 from sfv.media import flow, read_sticker
 from sfv.settings import Settings
 

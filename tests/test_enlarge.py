@@ -11,7 +11,8 @@ from serving import CARD, LIMITS
 from test_decoder import shaken
 
 import sfv
-from sfv.batch.animate import animate_file, replay
+from sfv.batch.clip_file import animate_file
+from sfv.batch.replay import replay
 from sfv.decoding.decoder import Drawn
 from sfv.decoding.guide import moved
 from sfv.decoding.upscale import enlarged

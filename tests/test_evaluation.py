@@ -26,17 +26,18 @@ from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
 from sfv.evaluation.reference import open_ruler
+from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
-from sfv.families import load
 from sfv.families.base import Codec, VideoModel
+from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate
 from sfv.measures.distances import Draws
 from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip
-from sfv.settings import EvaluateSettings, Speed, StudySettings
-from sfv.speed import open_model
+from sfv.settings import Speed
+from sfv.speed.optimize import open_model
 
 OLD_HASH = "2022278a2db64dcd"
 """The hash of protocol "sticker" before it had parts, whole rounds and baselines."""

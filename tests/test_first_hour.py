@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from test_prepare import video
 
 from sfv.cli.main import main
-from sfv.families import load
+from sfv.families.load import load
 from sfv.families.svd.random_weights import write_random
 from sfv.media import read_note
 

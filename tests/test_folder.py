@@ -11,8 +11,8 @@ from diffusers import StableVideoDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from sfv.errors import SfvError
-from sfv.families import load
 from sfv.families.base import VideoModel
+from sfv.families.load import load
 from sfv.families.svd.folder import save
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

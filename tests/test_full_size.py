@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sfv.families import load, rewritten
+from sfv.families.load import load, rewritten
 from sfv.families.svd.random_weights import random_network, write_random
 from sfv.families.svd.rewrites import unet as rewrites
 from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder, lean_attention

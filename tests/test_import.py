@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from sfv.cli.main import main
 from sfv.errors import SfvError
-from sfv.families import load
+from sfv.families.load import load
 from sfv.families.svd.import_unet import import_unet
 from sfv.families.svd.random_weights import write_random
+from sfv.families.svd.settings import ImportSettings
 from sfv.families.svd.single_file import UNET, unet_to_single
-from sfv.settings import ImportSettings
 
 FILE = "unet/diffusion_pytorch_model.safetensors"
 

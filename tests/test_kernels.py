@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sfv import kernels
 from sfv.costs.roofline import Ceilings, Roofline
-from sfv.families import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.base import VideoModel
+from sfv.families.load import for_gpu, rewritten, staged, staged_pictures
 from sfv.families.svd.sizes import TINY, new_model
 
 if importlib.util.find_spec("triton") is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_training import store  # noqa: F401
+from trainers import train_part
 
 import sfv
 from sfv.cli.main import main
@@ -14,25 +15,18 @@ from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affi
 from sfv.data.stickers import ClipStore
 from sfv.decoding.warping import moved, warped
 from sfv.errors import SfvError
-from sfv.families import load_stock
 from sfv.families.base import VideoModel
+from sfv.families.load import load_stock
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
-from sfv.families.motion.networks import (
-    TINY_MOTION,
-    MotionCodec,
-    MotionConditioner,
-    PictureTower,
-    new_motion_model,
-)
-from sfv.generation.generate import around
+from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
+from sfv.generation.finishing import around
 from sfv.media.pixels import as_layers, laid_over, opacity
-from sfv.speed import optimize
 from sfv.speed.onnx import graphs
+from sfv.speed.optimize import optimize
 from sfv.training.health import read_alarms
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.seeds import Seeds
-from sfv.training.train import train_part
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,28 @@
 """Adapters, recomputation, SM3 and accounts: exactness by hand, full-size presets by counting."""
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from trainers import dry_run
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.costs.training import GB, Account, account
-from sfv.families import load
 from sfv.families.base import VideoModel
+from sfv.families.load import load
 from sfv.families.svd.checkpointing import units
 from sfv.families.svd.lora import adapted
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.sizes import Shapes
-from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import train_student
 from sfv.training.objectives.adversarial_losses import Draw, generator_losses, judge
 from sfv.training.optimizers import SM3
+from sfv.training.presets import PRESETS
 from sfv.training.seeds import Seeds
-from sfv.training.train import train_part
 
 SIGMA = torch.tensor([3.0])
 
@@ -153,7 +153,7 @@ def test_full_presets_fit_80_gb_by_counting(preset: str) -> None:
 
 def test_a_dry_run_says_what_a_run_needs(tiny_folder: Path) -> None:
     """Parameters are those of the networks that a run would build; more clips need more, and adapters train less."""
-    plan = json.loads(train_part("student", Path("."), Path("."), "debug", init=tiny_folder, dry=True))
+    plan = dry_run("student", "debug", init=tiny_folder)
     (needs,) = plan["needs"]
     unet = sum(p.numel() for p in load(tiny_folder).denoiser.parameters())
     heads = sum(p.numel() for p in Discriminator(load(tiny_folder).denoiser, 32, 96).heads.parameters())
@@ -161,11 +161,11 @@ def test_a_dry_run_says_what_a_run_needs(tiny_folder: Path) -> None:
     assert needs["trained_million"] == pytest.approx((unet + heads) / 1e6, abs=0.05)
     assert all(v > 0 for k, v in needs.items() if k != "hours")
     for changes, figure in ((("clips=4",), "tflop_per_update"), (("clips=4",), "peak_gb")):
-        more = json.loads(train_part("student", Path("."), Path("."), "debug", changes, init=tiny_folder, dry=True))
+        more = dry_run("student", "debug", changes, init=tiny_folder)
         assert more["needs"][0][figure] >= needs[figure]
-    less = json.loads(train_part("student", Path("."), Path("."), "debug", ("lora=2",), init=tiny_folder, dry=True))
+    less = dry_run("student", "debug", ("lora=2",), init=tiny_folder)
     assert less["needs"][0]["trained_million"] < needs["trained_million"]
-    teacher = json.loads(train_part("teacher", Path("."), Path("."), "debug", init=tiny_folder, dry=True))
+    teacher = dry_run("teacher", "debug", init=tiny_folder)
     assert teacher["needs"][-1]["trained_million"] == pytest.approx(unet / 1e6, abs=0.05)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfv.batch.animate import digest, name_outputs
+from sfv.batch.animate import digest
 from sfv.batch.manifest import Manifest
+from sfv.batch.naming import name_outputs
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.settings import Settings, Speed

@@ -11,7 +11,8 @@ from PIL import Image
 from test_training import store  # noqa: F401
 
 import sfv
-from sfv.batch.animate import animate_files, replay
+from sfv.batch.animate import animate_files
+from sfv.batch.replay import replay
 from sfv.data.stickers import ClipStore
 from sfv.decoding.folder import CONFIG, WEIGHTS
 from sfv.decoding.matte import Matte, MatteConfig, load_matte, save_matte

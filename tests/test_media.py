@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sfv.errors import SfvError
-from sfv.measures.distances import psnr
+from sfv.measures.video import psnr
 from sfv.media import (
     contact_sheet,
     fit,

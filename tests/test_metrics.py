@@ -7,17 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfv.measures.distances import (
-    Basis,
-    bootstrap,
+from sfv.measures.distances import Basis, bootstrap, frechet_distance, kernel_distance, paired_ratio, resample
+from sfv.measures.video import (
     distance_to,
     flicker,
-    frechet_distance,
-    kernel_distance,
     moves,
-    paired_ratio,
     psnr,
-    resample,
     saturation_drift,
     seam,
     sharpness_drift,

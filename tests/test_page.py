@@ -238,7 +238,7 @@ def brushed(page: Page) -> None:
 def again(command: str, lines: str, folder: Path) -> list[Path]:
     """What the shown command and the shown Python lines write, each into a folder of its own; one process runs both."""
     script = (
-        "import os, sys\nfrom sfv.cli import main\nfrom sfv.system.memory import keep_memory\nos.chdir('a')\n"
+        "import os, sys\nfrom sfv.cli.main import main\nfrom sfv.system.memory import keep_memory\nos.chdir('a')\n"
         f"assert main({shlex.split(command)[1:]!r}) == 0\nos.chdir('../b')\n{lines}\n"
     )
     for name in ("a", "b"):

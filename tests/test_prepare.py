@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from sfv.data import encode_videos as prepare
 from sfv.data.encode_videos import encode_videos
+from sfv.data.settings import EncodeSettings
 from sfv.data.shards import ClipShards
 from sfv.errors import SfvError
-from sfv.families import load
 from sfv.families.base import fingerprint
-from sfv.settings import EncodeSettings
+from sfv.families.load import load
 
 SETTINGS = EncodeSettings(frames=4, fps=10, sizes=("32x32", "32x48"))
 

@@ -21,13 +21,14 @@ from PIL import Image
 pytest.importorskip("ray")
 os.environ["RAY_worker_niceness"] = "0"  # Ray's own 15 would starve on a machine that tests something else meanwhile
 
-from sfv.batch.animate import example
+from sfv.batch.compare import example
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.ray.cluster import cluster, quiet_ray
 from sfv.ray.folder import Animator, Watch, animate_folder
-from sfv.settings import Settings, Speed, Spread
+from sfv.ray.settings import Spread
+from sfv.settings import Settings, Speed
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"

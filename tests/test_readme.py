@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sfv.batch.animate import example
+from sfv.batch.compare import example
 from sfv.media import read_clip
 
 README = Path(__file__).parent.parent / "README.md"

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor, nn
 
-from sfv.families import load_stock, rewritten
 from sfv.families.base import VideoModel
+from sfv.families.load import load_stock, rewritten
 from sfv.families.svd.rewrites import unet as rewrites
 from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder
 from sfv.generation.generate import generate

@@ -11,6 +11,7 @@ from test_edm import PerfectFlow
 from test_generation import picture
 from test_student import LAW, task
 from test_training import store  # noqa: F401
+from trainers import dry_run, train_part
 
 import sfv
 from sfv.edm.noise import add_noise, karras_grid
@@ -19,10 +20,10 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation.generate import generate
-from sfv.training.config import PRESETS, ConsistencyTraining, StudentTraining
+from sfv.training.config import ConsistencyTraining, StudentTraining
 from sfv.training.objectives.consistency import ConsistencyTask, step_down, train_consistency
+from sfv.training.presets import PRESETS
 from sfv.training.seeds import Seeds
-from sfv.training.train import train_part
 
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 1}
 
@@ -170,7 +171,7 @@ def test_rivals_share_one_budget() -> None:
 
 def test_contradictory_guidance_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="two rising numbers"):
-        train_part("student", tmp_path, tmp_path, "consistency-cpu", ("guidance=[3, 1]",), dry=True)
+        dry_run("student", "consistency-cpu", ("guidance=[3, 1]",))
     model = wiggle(new_model(TINY, 0))
     config = ConsistencyTraining(**(PLAIN | {"steps": 2}))  # type: ignore[arg-type]
     done = train_consistency(model.denoiser, Noise(model), config, LAW, tmp_path / "run")

@@ -15,10 +15,11 @@ from torch import nn
 
 from sfv.errors import SfvError
 from sfv.families.svd.sizes import TINY, new_model
-from sfv.training.config import Schedule, StudentTraining, stages
+from sfv.training.config import Schedule, StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.loop import run
 from sfv.training.objectives.adversarial import train_student
+from sfv.training.presets import stages
 from sfv.training.previews import Best, Samples, score
 from sfv.training.report import curve, write_report
 

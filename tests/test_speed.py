@@ -9,20 +9,22 @@ import torch
 from torch import nn
 
 import sfv.speed
-from sfv.batch.animate import animate_files, replay
+from sfv.batch.animate import animate_files
+from sfv.batch.replay import replay
 from sfv.bench.systems import contestant
 from sfv.cli.main import main
 from sfv.errors import SfvError
-from sfv.families import load
 from sfv.families.base import VideoModel
+from sfv.families.load import load
 from sfv.generation.generate import generate
 from sfv.media import read_note
 from sfv.settings import Settings, Speed, split_speed
-from sfv.speed import optimize
 from sfv.speed import search as measure
-from sfv.speed.backends import build, cast, refusal
+from sfv.speed.backends import build, refusal
 from sfv.speed.onnx import export_onnx, graphs
 from sfv.speed.openvino import OpenVINO
+from sfv.speed.optimize import optimize
+from sfv.speed.precision import cast
 from sfv.speed.record import choose, keep_record, read_record, record_path
 
 
@@ -221,7 +223,7 @@ def test_onnx_runs_alike(tmp_path: Path) -> None:
     """The embedded model's files in ONNX Runtime against torch, through the command."""
     import onnxruntime
 
-    from sfv.families import rewritten
+    from sfv.families.load import rewritten
 
     folder = Path(sfv.__file__).parent / "weights" / "sticker"
     assert main(["export", str(folder), str(tmp_path / "out"), "--to", "onnx"]) == 0
@@ -241,7 +243,7 @@ def test_large_networks_keep_their_weights_beside_the_onnx_file(
 ) -> None:
     import onnxruntime
 
-    from sfv.families import rewritten
+    from sfv.families.load import rewritten
     from sfv.speed import onnx
 
     monkeypatch.setattr(onnx, "LARGE", 1000)

@@ -14,9 +14,10 @@ from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model
-from sfv.training.config import StudentTraining, stages
+from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import StudentTask, train_student
 from sfv.training.objectives.adversarial_losses import endpoint
+from sfv.training.presets import stages
 from sfv.training.seeds import Rngs, Seeds
 
 LAW = (0.002, 200.0, 7.0)

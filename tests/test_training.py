@@ -10,8 +10,10 @@ import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
 from torch import nn
+from trainers import train_part
 
 import sfv
+from sfv.cli.main import main
 from sfv.data.shards import Shards
 from sfv.data.stickers import ClipStore, by_family, draw, over_background
 from sfv.errors import SfvError
@@ -19,12 +21,13 @@ from sfv.families.base import VideoModel
 from sfv.families.svd.folder import load
 from sfv.families.svd.sizes import TINY, new_codec
 from sfv.training import checkpoint
-from sfv.training.config import CodecTraining, Schedule, stages
+from sfv.training.config import CodecTraining, Schedule
 from sfv.training.ema import EMA
 from sfv.training.loop import rate, run
 from sfv.training.optimizers import Muon, orthogonalise
+from sfv.training.presets import stages
 from sfv.training.seeds import Seeds, generator
-from sfv.training.train import _batches, train_part
+from sfv.training.sticker_parts import sticker_batches
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +78,10 @@ def test_every_part_trains_and_the_student_opens_in_diffusers(store: Path, tmp_p
     assert not any(e.family == "f5" for e in shards.entries), "validation clips must never be encoded for training"
 
 
-def test_dry_run_prints_the_plan(tmp_path: Path) -> None:
-    text = train_part("student", tmp_path, tmp_path / "m", "sticker-cpu", ("lr=1e-5",), dry=True)
-    plan = json.loads(text)
+def test_dry_run_prints_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--set", "lr=1e-5", "--dry-run", "--device", "cpu"]
+    assert main(["train", "student", str(tmp_path), str(tmp_path / "m"), *flags]) == 0
+    plan = json.loads(capsys.readouterr().out)
     assert plan["stages"][-1]["lr"] == 1e-5
     assert not (tmp_path / "m").exists()
 
@@ -210,7 +214,7 @@ def test_normalising_latents_keeps_the_pictures(store: Path) -> None:
 
 
 def test_lively_clips_can_be_left_out(store: Path, tiny: VideoModel, tmp_path: Path) -> None:
-    batches = _batches(tiny, ClipStore(store), tmp_path)
+    batches = sticker_batches(tiny, ClipStore(store), tmp_path)
 
     def ranks() -> list[float]:
         return [r for i in range(8) for r in batches.pick(Seeds(0, i).clips(4)).motion.tolist()]

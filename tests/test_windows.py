@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfv.data.scenes import Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
+from sfv.data.settings import ClipPlan
 from sfv.data.sources import find
 from sfv.errors import SfvError
-from sfv.settings import ClipPlan
 
 
 def scene(seed: int, count: int, speed: float = 1.0, size: tuple[int, int] = (64, 96)) -> list[torch.Tensor]:

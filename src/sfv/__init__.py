@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfv.costs.account import account
     from sfv.errors import SfvError
-    from sfv.families import load
     from sfv.families.base import VideoModel
-    from sfv.generation.generate import Clip, generate
+    from sfv.families.load import load
+    from sfv.generation.clip import Clip
+    from sfv.generation.generate import generate
     from sfv.media import read_picture, read_sticker, write_clip
     from sfv.settings import Settings
-    from sfv.speed import optimize
+    from sfv.speed.optimize import optimize
     from sfv.system.memory import keep_memory
     from sfv.types import Frames
 
 __version__ = "0.1.0"
-
 _HOMES = {
-    "Clip": "sfv.generation.generate",
+    "Clip": "sfv.generation.clip",
     "Frames": "sfv.types",
     "Settings": "sfv.settings",
     "SfvError": "sfv.errors",
@@ -32,13 +32,12 @@ _HOMES = {
     "account": "sfv.costs.account",
     "generate": "sfv.generation.generate",
     "keep_memory": "sfv.system.memory",
-    "load": "sfv.families",
-    "optimize": "sfv.speed",
+    "load": "sfv.families.load",
+    "optimize": "sfv.speed.optimize",
     "read_picture": "sfv.media",
     "read_sticker": "sfv.media",
     "write_clip": "sfv.media",
 }
-
 __all__ = [
     "Clip",
     "Frames",

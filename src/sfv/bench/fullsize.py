@@ -17,13 +17,15 @@ from tqdm import tqdm
 from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import per_clip
 from sfv.edm.noise import seeded_noise
-from sfv.families import random_pair, widened
 from sfv.families.base import VideoModel
-from sfv.generation.generate import condition, generate, resolve
+from sfv.families.load import random_pair, widened
+from sfv.generation.fitting import resolve
+from sfv.generation.generate import generate
+from sfv.generation.sampling import condition
 from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import as_pixels, to_frames
 from sfv.settings import Settings
-from sfv.speed import optimize
+from sfv.speed.optimize import optimize
 from sfv.types import Cond
 
 Result = dict[str, Any]

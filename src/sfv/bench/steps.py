@@ -22,13 +22,14 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families import random_parts
 from sfv.families.base import Codec
+from sfv.families.load import random_parts
 from sfv.families.svd.checkpointing import Recomputed, units
 from sfv.training.batches import Draws, Picked
-from sfv.training.config import PRESETS, StudentTraining
+from sfv.training.config import StudentTraining
 from sfv.training.loop import run
 from sfv.training.objectives.adversarial import StudentTask
+from sfv.training.presets import PRESETS
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import torch
 
-from sfv.batch.animate import animate_file
+from sfv.batch.clip_file import animate_file
 from sfv.errors import SfvError
-from sfv.families import load_stock, pick_device
+from sfv.families.load import load_stock
 from sfv.media import fit, read_picture, write_clip
 from sfv.settings import Defaults, Settings, Speed, split_row, split_speed
-from sfv.speed import open_model
+from sfv.speed.optimize import open_model
+from sfv.system.device import pick_device
 from sfv.system.timing import clocked
 
 STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
 """picture is the image encoder, encode the rest of conditioning (the codec's encoder), other what lies between (and
 a transparent clip's matte)."""
-
 PEER = "diffusers="
 """Before a model's name: diffusers' own pipeline over it."""
 

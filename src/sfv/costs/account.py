@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from torch import Tensor, nn
 
 from sfv.costs.counting import count
+from sfv.costs.settings import AccountSettings
 from sfv.costs.training import account as account_training
 from sfv.errors import SfvError
-from sfv.families import described
+from sfv.families.load import described
 from sfv.families.svd.sizes import Shapes
-from sfv.settings import AccountSettings, split_size
-from sfv.training.config import PRESETS, StudentTraining, TeacherTraining
+from sfv.settings import split_size
+from sfv.training.config import StudentTraining, TeacherTraining
+from sfv.training.presets import PRESETS
 
 GB, TERA = 1e9, 1e12
 CARDS: dict[str, tuple[float, float, float]] = {
@@ -29,7 +31,6 @@ CARDS: dict[str, tuple[float, float, float]] = {
     "rtx4090": (165, 24, 0.5),
 }
 """TFLOP/s in bf16 (makers' data sheets, dense), GB, and dollars an hour (our assumption: prices change weekly)."""
-
 RATES: dict[str, tuple[float, float, float]] = {
     "diffusers, eager": (89, 245, 126),
     "rewrites, compiled": (235, 400, 316),

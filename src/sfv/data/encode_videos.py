@@ -17,14 +17,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sfv.data.scenes import Left, Window, duplicates, windows
+from sfv.data.settings import ClipPlan, EncodeSettings
 from sfv.data.shards import Entry, close_index, write_clips
 from sfv.data.sources import Source, find
 from sfv.errors import SfvError
-from sfv.families import load, pick_device
 from sfv.families.base import VideoModel, fingerprint
+from sfv.families.load import load
 from sfv.media import at_rate, replacing, stream_video
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import ClipPlan, EncodeSettings
+from sfv.system.device import pick_device
 
 PER_JOB, PER_SHARD = 16, 32
 Note = dict[str, Any]

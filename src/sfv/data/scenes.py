@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sfv.data.settings import ClipPlan
 from sfv.errors import SfvError
 from sfv.media import fit, flow
 from sfv.media.pictures import Uint8Picture
-from sfv.settings import ClipPlan
 from sfv.types import Frames
 
 FLOW_SIDE = 256

@@ -23,14 +23,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import sfv
-from sfv.batch.animate import note
+from sfv.batch.clip_file import note
 from sfv.demo.race import Stopped, race
 from sfv.demo.session import Ask, Studio, row_of
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation.generate import Clip
+from sfv.generation.clip import Clip
 from sfv.media import write_clip
 from sfv.settings import Format, Speed
 from sfv.web.middleware import guarded

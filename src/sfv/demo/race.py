@@ -13,7 +13,9 @@ import torch
 from sfv.demo.session import Ask, Row, Studio
 from sfv.demo.wire import clip_message, frames_message, packed
 from sfv.families.base import VideoModel
-from sfv.generation.generate import Clip, Start, encoded, finish, made_of
+from sfv.generation.clip import Clip, Start
+from sfv.generation.finishing import made_of
+from sfv.generation.generate import encoded, finish
 from sfv.types import Latents
 
 Tell = Callable[[bytes], None]

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation.generate import Clip, Start, begin, encoded, finish, generate
+from sfv.generation.clip import Clip, Start
+from sfv.generation.generate import begin, encoded, finish, generate
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.settings import Settings, Speed, split_row, split_speed
-from sfv.speed import open_model
+from sfv.speed.optimize import open_model
 from sfv.types import Cond
 from sfv.web.uploads import UploadError, checked_picture
 

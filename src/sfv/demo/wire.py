@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sfv.generation.generate import Clip
+from sfv.generation.clip import Clip
 from sfv.types import Frames
 
 

@@ -65,7 +65,7 @@ def _with_torch(found: Diagnosis, run: bool, device: str) -> Diagnosis:
 
 
 def _opened(device: str) -> tuple["VideoModel", float]:
-    from sfv.speed import open_model
+    from sfv.speed.optimize import open_model
 
     start = time.perf_counter()
     return open_model("sticker", device, Speed(), 1), time.perf_counter() - start
@@ -82,7 +82,8 @@ def _choice(model: "VideoModel") -> Choice:
 
 def _tried(model: "VideoModel", load: float) -> Trial:
     """The bundled picture to an mp4, twice."""
-    from sfv.batch.animate import animate_file, example
+    from sfv.batch.clip_file import animate_file
+    from sfv.batch.compare import example
 
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

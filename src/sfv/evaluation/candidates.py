@@ -27,7 +27,7 @@ from sfv.media import replacing
 from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
-from sfv.speed import open_model
+from sfv.speed.optimize import open_model
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"
@@ -37,7 +37,6 @@ SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
 KEPT_REVISION = 2
 """Raised when files of made clips hold something new."""
-
 MadeLatents = Float16[Tensor, "f c y x"]
 """What a network made, at the times of the frames that are measured."""
 

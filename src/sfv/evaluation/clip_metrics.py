@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
-from sfv.measures.distances import (
+from sfv.measures.video import (
     distance_to,
     flicker,
     moves,

@@ -14,10 +14,10 @@ import torch
 
 from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.reference import Ruler, open_ruler
+from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.distances import frechet_distance
 from sfv.media import replacing
-from sfv.settings import EvaluateSettings, StudySettings
 from sfv.types import Frames
 
 DEGREES = (0.25, 0.5, 0.75, 1.0)

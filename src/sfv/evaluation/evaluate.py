@@ -18,10 +18,12 @@ from sfv.evaluation.latents import LatentDistance, latent_distances
 from sfv.evaluation.protocol import same_protocol
 from sfv.evaluation.reference import Ruler, open_ruler, write_pictures
 from sfv.evaluation.report import publish
+from sfv.evaluation.settings import EvaluateSettings
 from sfv.evaluation.table import Measured, Pair, Result
-from sfv.families import load, pick_device
+from sfv.families.load import load
 from sfv.measures.distances import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample
-from sfv.settings import EvaluateSettings, Speed, split_row, split_speed
+from sfv.settings import Speed, split_row, split_speed
+from sfv.system.device import pick_device
 from sfv.types import Frames
 
 NOTHING = 1e-6

@@ -10,9 +10,9 @@ from sfv.evaluation.features import LPIPS, Extractor, extractors
 from sfv.evaluation.features.weights import Weights, read_weights
 from sfv.evaluation.protocol import Protocol, read_protocol
 from sfv.evaluation.real_clips import ClipSet, open_set
+from sfv.evaluation.settings import EvaluateSettings
 from sfv.measures.distances import Rows, frechet_distance
 from sfv.media import write_picture
-from sfv.settings import EvaluateSettings
 
 SCALE = 1000
 """Of distances over z-scored axes, so that they read as numbers of people's size; published FVD is not scaled."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sfv.errors import SfvError
-from sfv.settings import Spread
+from sfv.ray.settings import Spread
 
 STORE = 256 << 20
 """Bytes of shared memory for a Ray that is started here; it holds names and reports, never pictures."""

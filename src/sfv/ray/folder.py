@@ -10,11 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sfv.batch.animate import Pairs, Report, animate_pairs, digest, folder_of, plan
+from sfv.batch.animate import animate_pairs, digest
+from sfv.batch.clip_file import Report
 from sfv.batch.manifest import Manifest
+from sfv.batch.naming import Pairs, folder_of, plan
 from sfv.errors import SfvError
 from sfv.ray.cluster import cluster, share
-from sfv.settings import Settings, Speed, Spread
+from sfv.ray.settings import Spread
+from sfv.settings import Settings, Speed
 
 BLOCK = 8
 """Pictures at most that a worker is given at once: what is made again after a kill."""
@@ -120,7 +123,7 @@ class Animator:
         import ray
         import torch
 
-        from sfv.speed import open_model
+        from sfv.speed.optimize import open_model
         from sfv.system.memory import keep_memory
 
         keep_memory()

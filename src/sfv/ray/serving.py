@@ -15,10 +15,10 @@ from filelock import FileLock, Timeout
 
 from sfv.errors import SfvError
 from sfv.ray.cluster import cluster, share
+from sfv.ray.settings import Spread
 from sfv.serve.jobs import sqlite_url
 from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
-from sfv.settings import Spread
 
 NAME = "sfv"
 WANTED = 2

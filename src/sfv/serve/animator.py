@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
-from sfv.batch.animate import note
+from sfv.batch.clip_file import note
 from sfv.families.base import VideoModel
-from sfv.generation.generate import Clip, Watch, generate_many
+from sfv.generation.clip import Clip
+from sfv.generation.generate import generate_many
+from sfv.generation.sampling import Watch
 from sfv.limits import ModelLimits, resolve
 from sfv.media.pictures import AnyPicture
 from sfv.serve.settings import ServeSettings
 from sfv.settings import Settings, Speed
-from sfv.speed import open_model
+from sfv.speed.optimize import open_model
 
 
 @dataclass(frozen=True)

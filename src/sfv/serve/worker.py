@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from sfv.errors import SfvError
-from sfv.generation.generate import Clip
+from sfv.generation.clip import Clip
 from sfv.media import read_picture, read_sticker, write_clip
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.serve.animator import Animator, Opener

@@ -1,17 +1,15 @@
 """What runs a network: eager torch, torch.compile, CUDA graphs, OpenVINO. All alike but for rounding and time."""
 
-import copy
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
 from sfv.errors import SfvError
+from sfv.speed.precision import _computes_bf16, cast
 
 BACKENDS = ("eager", "compile", "graphs", "openvino")
 TUPLES = ("unet",)
@@ -66,32 +64,3 @@ class Compiled(nn.Module):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise SfvError(f"torch.compile cannot run {self.stage} ({reason}); use --backend eager") from error
-
-
-def cast(network: nn.Module, kind: torch.dtype | None) -> nn.Module:
-    """A copy in another precision, the network itself where it has that one."""
-    own = next(network.parameters()).dtype
-    if kind is None or kind == own:
-        return network
-    made = copy.deepcopy(network)
-    for tensor in (*made.parameters(), *made.buffers()):
-        tensor.data = tensor.data.to(kind) if tensor.is_floating_point() else tensor.data
-    return made
-
-
-@contextmanager
-def in_float32(network: Any) -> Iterator[None]:
-    """A small decoder in its weights' precision inside the block; other networks as they are."""
-    quick = getattr(network, "compute", None)
-    try:
-        if quick is not None:
-            network.compute = None
-        yield
-    finally:
-        if quick is not None:
-            network.compute = quick
-
-
-def _computes_bf16(network: nn.Module) -> bool:
-    """A small decoder's own choice."""
-    return getattr(network, "compute", None) == torch.bfloat16

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
-from sfv.families import load, rewritten
 from sfv.families.base import VideoModel
+from sfv.families.load import load, rewritten
 from sfv.media import replacing
-from sfv.speed.backends import in_float32
+from sfv.speed.precision import in_float32
 
 Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
 """File name -> network and its inputs, by name, in order."""

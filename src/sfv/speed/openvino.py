@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sfv.errors import SfvError
 from sfv.media import cache_folder
-from sfv.speed.backends import in_float32
+from sfv.speed.precision import in_float32
 
 REVISION = 1
 """Raised when a network's graph changes for the same weights."""

@@ -11,12 +11,13 @@ import torch
 from tqdm import tqdm
 
 from sfv.errors import SfvError
-from sfv.families import load, pick_device
 from sfv.families.base import VideoModel
+from sfv.families.load import load
 from sfv.generation.generate import generate
-from sfv.speed import optimize
 from sfv.speed.backends import BACKENDS, refusal
+from sfv.speed.optimize import optimize
 from sfv.speed.record import MANY, Record, choose, keep_record
+from sfv.system.device import pick_device
 from sfv.system.memory import keep_memory
 
 STAGES = ("unet", "decode")

@@ -32,3 +32,11 @@ def clocked(parts: dict[str, torch.nn.Module], device: torch.device) -> Iterator
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def clocked_stage(seconds: dict[str, float], stage: str, device: torch.device) -> Iterator[None]:
+    """Wall time of a stage, kept in `seconds`; waits for the device on both sides."""
+    start = now(device)
+    yield
+    seconds[stage] = now(device) - start

@@ -19,10 +19,11 @@ from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
 from sfv.training.health import Health
+from sfv.training.logs import Logs
 from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks
 from sfv.training.seeds import Seeds
+from sfv.training.tensorboard import Board, _nowhere
 
-Logs = dict[str, float]
 MOST_RETURNS = 5
 
 
@@ -42,28 +43,6 @@ class Looking(Protocol):
     """A task that now and then looks at what its network makes; every rank is asked after every step."""
 
     def look(self, step: int, run_dir: Path) -> Logs: ...
-
-
-class Board:
-    """TensorBoard's event files; a resumed run goes on where it was."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise SfvError('tensorboard=True needs TensorBoard; pip install "sfv[train]"') from error
-        self.writer = SummaryWriter(str(folder), purge_step=step or None)
-
-    def __call__(self, row: Logs) -> None:
-        """Write one report."""
-        for name, value in row.items():
-            if name != "step":
-                self.writer.add_scalar(name, value, int(row["step"]))
-        self.writer.flush()
-
-
-def _nowhere(row: Logs) -> None:
-    """Where reports go without TensorBoard."""
 
 
 def rate(step: int, s: Schedule) -> float:

@@ -10,14 +10,8 @@ from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
 from sfv.families.base import MovingCodec, VideoModel
 from sfv.families.motion import folder as motion_folder
-from sfv.families.motion.networks import (
-    TINY_MOTION,
-    MotionCodec,
-    MotionConditioner,
-    MotionSizes,
-    new_motion_model,
-)
-from sfv.training.config import PRESETS, MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
+from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, MotionSizes, new_motion_model
+from sfv.training.config import MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.objectives.denoising import train_teacher
 from sfv.training.objectives.distil import called_once, train_any
@@ -25,6 +19,7 @@ from sfv.training.objectives.motion_codec import train_motion_codec
 from sfv.training.objectives.motion_decoder import train_motion_decoder
 from sfv.training.objectives.perceptual import Perceptual
 from sfv.training.parallel import World
+from sfv.training.presets import PRESETS
 
 LOOP_PARTS = ("codec", "teacher", "student", "decoder")
 """Each is made from the ones before it; the decoder may be trained anew whenever the teacher has grown."""

@@ -18,7 +18,7 @@ from sfv.measures.distances import Basis, frechet_distance
 from sfv.media import contact_sheet, replacing, write_picture
 from sfv.media.pixels import shown
 from sfv.training.batches import Draws, frame_difference
-from sfv.training.loop import Logs
+from sfv.training.logs import Logs
 from sfv.training.seeds import Seeds
 from sfv.types import Cond, Features, Latents
 

@@ -20,7 +20,8 @@ from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.health import STUDENT_RULES
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.objectives.adversarial_losses import (
     Draw,
     Judged,

@@ -17,9 +17,9 @@ from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.training.config import StudentTraining
+from sfv.training.logs import Logs
 from sfv.types import Cond, Features, Latents, Sigma
 
-Logs = dict[str, float]
 Law = tuple[float, float, float]
 """sigma_min, sigma_max, rho of a model's noise levels."""
 

@@ -6,18 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sfv.data.stickers import (
-    ClipStore,
-    by_family,
-    draw,
-    over_background,
-    random_background,
-    random_placement,
-)
+from sfv.data.stickers import ClipStore, by_family, draw, over_background, random_background, random_placement
 from sfv.families.base import FrameCodec
 from sfv.training.config import CodecTraining, PixelTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 

@@ -18,7 +18,8 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
 from sfv.training.seeds import Rngs, Seeds

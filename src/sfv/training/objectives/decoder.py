@@ -19,7 +19,8 @@ from sfv.media.pixels import to_frames
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining, Stages
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.objectives.codec import draw_clips, pixel_loss
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds

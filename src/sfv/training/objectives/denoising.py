@@ -14,7 +14,8 @@ from sfv.training.batches import Draws
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, mean_of, shard, update
 from sfv.training.seeds import Rngs, Seeds

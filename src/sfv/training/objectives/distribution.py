@@ -20,7 +20,8 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import Draws, frame_difference
 from sfv.training.config import DistributionTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.objectives.denoising import denoising_loss
 from sfv.training.objectives.endpoints import Endpoints

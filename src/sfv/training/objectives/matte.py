@@ -12,7 +12,8 @@ from sfv.decoding.matte import Matte
 from sfv.families.base import VideoModel
 from sfv.training.config import MatteTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 from sfv.types import Pixels

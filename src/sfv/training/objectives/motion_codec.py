@@ -16,7 +16,8 @@ from sfv.media import flow_to
 from sfv.training.config import MotionCodecTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.objectives.perceptual import Perceptual
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, update

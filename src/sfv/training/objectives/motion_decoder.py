@@ -16,7 +16,8 @@ from sfv.families.motion.networks import MotionCodec
 from sfv.training.config import MotionDecoderTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.objectives.motion_codec import reconstruction_loss
 from sfv.training.objectives.perceptual import Perceptual

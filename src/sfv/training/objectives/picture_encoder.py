@@ -8,19 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from sfv.data.stickers import (
-    Clip,
-    ClipStore,
-    by_family,
-    draw,
-    over_background,
-    random_background,
-    random_placement,
-)
+from sfv.data.stickers import Clip, ClipStore, by_family, draw, over_background, random_background, random_placement
 from sfv.families.base import Conditioner
 from sfv.training.config import PictureEncoderTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.seeds import Seeds
 
 

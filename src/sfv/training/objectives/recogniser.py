@@ -16,7 +16,8 @@ from sfv.measures.recogniser import ROW, Recogniser, prepare
 from sfv.media.pixels import to_frames
 from sfv.training.config import RecogniserTraining
 from sfv.training.ema import EMA
-from sfv.training.loop import Logs, run
+from sfv.training.logs import Logs
+from sfv.training.loop import run
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 from sfv.types import Frames

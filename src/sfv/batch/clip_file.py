@@ -1,0 +1,81 @@
+"""One picture file -> one clip file, with the parameters inside that make it again."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import sfv
+from sfv.families.base import VideoModel
+from sfv.generation.clip import Clip
+from sfv.generation.generate import generate
+from sfv.media import read_picture, read_sticker, to_note, write_clip
+from sfv.media.pictures import Uint8Picture
+from sfv.settings import Settings
+
+Report = dict[str, Any]
+Made = tuple[Path, Clip, dict[str, float]]
+"""A picture's file, its clip and the seconds so far."""
+
+
+def write_made(model: VideoModel, made: Made | Report, target: Path) -> Report:
+    """Write what was made; a report of an earlier error stays one."""
+    if isinstance(made, dict):
+        return made
+    picture, clip, seconds = made
+    return write(model, clip, target, seconds) | {"image": str(picture)}
+
+
+def animate_file(
+    model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float] | None = None
+) -> Report:
+    """One picture file to one clip file; `before` are seconds already spent on it."""
+    return write_made(model, make(model, picture, settings, before or {}), target)
+
+
+def make(
+    model: VideoModel, picture: Path, settings: Settings, before: dict[str, float], mask: Uint8Picture | None = None
+) -> Made:
+    """One picture file's clip, not yet written."""
+    start = time.perf_counter()
+    pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)
+    read = time.perf_counter() - start
+    steps = settings.steps or model.defaults.steps
+    with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
+        clip = generate(model, pixels, settings, watch=lambda done, _: bar.update(), keep_still=mask)
+    return picture, clip, before | {"read": read} | clip.seconds
+
+
+def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]) -> Report:
+    """Write a clip's file; the report names it, its model, its settings and the seconds of every stage."""
+    start = time.perf_counter()
+    write_clip(clip.frames if clip.alpha is None else clip.stickers(), target, clip.fps, note(model, clip))
+    seconds = seconds | {"write": time.perf_counter() - start}
+    return {
+        "out": str(target),
+        "model": model.name,
+        "hash": model.hash,
+        "speed": model.speed,
+        "calls": clip.calls,
+        "seconds": {k: round(v, 4) for k, v in seconds.items()},
+        "settings": clip.settings.model_dump(),
+    }
+
+
+def note(model: VideoModel, clip: Clip) -> str:
+    """The parameters kept inside every output: enough to make it again."""
+    kept = {} if clip.mask is None else {"keep_still": to_note(clip.mask[..., None].expand(-1, -1, 3))}
+    return json.dumps(
+        {
+            "sfv": sfv.__version__,
+            "model": model.name,
+            "hash": model.hash,
+            "speed": {k: v for k, v in model.speed.items() if k != "reason"},
+            "calls": clip.calls,
+            "settings": clip.settings.model_dump(),
+            "picture": to_note(clip.picture if clip.sticker is None else clip.sticker),
+            **kept,
+        }
+    )

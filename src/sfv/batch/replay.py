@@ -1,0 +1,53 @@
+"""A clip made again from its own parameters."""
+
+import json
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sfv.batch.clip_file import Report, write
+from sfv.batch.naming import check_writable
+from sfv.errors import SfvError
+from sfv.families.load import EMBEDDED, load
+from sfv.generation.generate import generate
+from sfv.media import from_note, read_note
+from sfv.settings import Settings, Speed
+from sfv.speed.optimize import open_model
+from sfv.system.device import pick_device
+
+
+def replay(file: Path, out: Path | None = None, model: str | None = None, device: str = "auto") -> Report:
+    """Make a clip again from its own note; SfvError if the model's weights are not the ones that made it.
+
+    With another `model`, what only the first one knows (its decoder, its noise on the picture) is left to that model.
+    """
+    try:
+        kept = json.loads(read_note(file))
+        settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
+        made = kept.get("speed")
+        speed = Speed(profile=made["profile"], backend=made["unet"]) if made else None
+        picture = from_note(kept["picture"], transparent=settings.transparent)
+        mask = from_note(kept["keep_still"]) if "keep_still" in kept else None
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
+    target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
+    check_writable(target.parent)
+    start = time.perf_counter()
+    loaded = open_model(name, device, speed) if speed else load(name, pick_device(device))
+    if loaded.hash != digest:
+        if model is None:
+            raise SfvError(_gone(file, name, digest, loaded.hash, kept.get("sfv", "an older version")))
+        settings = settings.model_copy(update={"decoder": None, "noise_aug": None})
+    seconds = {"load": time.perf_counter() - start}
+    clip = generate(loaded, picture, settings, keep_still=mask)
+    return write(loaded, clip, target, seconds | clip.seconds)
+
+
+def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:
+    """Why a clip cannot be made again as it was."""
+    said = f"{file} was made by {name} with weights {digest}"
+    if name in EMBEDDED:
+        cause = f"which sfv {version} had and this version no longer has (here {here})"
+        return f"{said}, {cause}; name a model with --model to make a like clip"
+    return f"{said}, here they are {here}; name a model with --model to use it anyway"

@@ -1,0 +1,105 @@
+"""Commands that make clips."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from sfv.cli.flags import Flags, Out, Pictures, ray_spread, say
+from sfv.errors import SfvError
+from sfv.ray.settings import Spread
+from sfv.settings import Format, Settings, Speed
+
+
+class Generate(Flags, Settings, Speed, Spread):
+    """Animate pictures: files or folders of files, one clip each."""
+
+    images: Pictures
+    """Pictures, or folders of pictures."""
+    out: Out = None
+    """Folder for the clips, or one file name for one picture; beside the picture if not given."""
+    model: str = "sticker"
+    """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
+    format: Format | None = None
+    """File format; taken from --out if that names a file, else mp4."""
+    keep_still: Path | None = None
+    """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print one JSON object per clip instead of text."""
+    resume: bool = False
+    """Keep manifest.jsonl beside the clips, and leave alone what it says is done and whole."""
+    ray: bool = False
+    """Spread many pictures over processes and machines with Ray Data; always resumes (docs/scale.md)."""
+
+    def run(self) -> int:
+        """Exit code: 0, or 1 if any picture failed."""
+        made = failed = 0
+        for report in self._reports():
+            bad = "error" in report
+            made, failed = made + (not bad), failed + bad
+            if bad or self.json_ or not self.ray:
+                say(report, self.json_)
+        if (self.ray or self.resume) and not self.json_:
+            print(f"{made} made, {failed} failed; the others were there already")
+        return int(failed > 0)
+
+    def _reports(self) -> Iterator[dict[str, Any]]:
+        settings = self.fill(Settings)
+        speed = self.fill(Speed)
+        spread = ray_spread(self, self.ray)
+        asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
+        if not self.ray:
+            from sfv.batch.animate import animate_files
+
+            return animate_files(*asked, self.resume, self.keep_still)
+        if self.keep_still is not None:
+            raise SfvError("--keep-still goes with one machine: leave it or --ray out")
+        from sfv.ray.folder import animate_folder
+
+        return animate_folder(*asked, spread)
+
+
+class Replay(Flags):
+    """Make a clip again from the parameters inside it."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A clip that sfv wrote."""
+    out: Out = None
+    """Where to write it; FILE-replay beside FILE if not given."""
+    model: str | None = None
+    """Another model than the one that made it."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.batch.replay import replay
+
+        say(replay(self.file, self.out, self.model, self.device), False)
+        return 0
+
+
+class Compare(Flags, Settings, Speed):
+    """Animate one picture with several models and write them side by side, each with its time."""
+
+    image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
+    """A picture; the bundled example if not given."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("out")
+    """Folder for the clips."""
+    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    """Models, the first named is the subject."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.batch.compare import compare
+
+        settings = self.fill(Settings)
+        speed = self.fill(Speed)
+        for line in compare(self.image, self.models, settings, self.out, self.device, speed):
+            print(line)
+        return 0

@@ -1,0 +1,60 @@
+"""What every command shares: flags as a pydantic model, one sentence for a bad one, reports as text or JSON."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tyro.conf import Positional, arg
+
+from sfv.errors import SfvError
+from sfv.ray.settings import Spread
+
+Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
+Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
+S = TypeVar("S", bound=BaseModel)
+
+
+class FlagError(SfvError):
+    """A flag's value is impossible."""
+
+
+class Flags(BaseModel):
+    """A command: its fields are its flags; a value out of range becomes one sentence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = first["msg"].removeprefix("Value error, ")
+            where = [f"--{str(name).rstrip('_').replace('_', '-')} {first['input']}: " for name in first["loc"][:1]]
+            raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
+
+    def fill(self, schema: type[S]) -> S:
+        """The flags that belong to a request schema, as that schema."""
+        return schema(**self.model_dump(include=set(schema.model_fields)))
+
+
+def ray_spread(command: Flags, ray: bool) -> Spread:
+    """A command's flags of Ray; FlagError if they are given without it."""
+    spread = command.fill(Spread)
+    if not ray and spread != Spread():
+        raise FlagError("--ray-address, --ray-workers and --ray-threads need --ray")
+    return spread
+
+
+def say(report: dict[str, Any], as_json: bool) -> None:
+    """One clip's report: JSON on stdout, or a line for people; failures go to stderr in words."""
+    if as_json:
+        print(json.dumps(report), flush=True)
+    elif "error" in report:
+        print(f"sfv: {report['error']}", file=sys.stderr, flush=True)
+    else:
+        stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
+        print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+        if report["speed"]:
+            print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)

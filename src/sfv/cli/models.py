@@ -1,0 +1,161 @@
+"""Commands about models: train, import, export, count, optimise."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from tyro.conf import Positional, arg
+
+from sfv.cli.flags import Flags
+from sfv.costs.settings import AccountSettings
+from sfv.errors import SfvError
+from sfv.families.svd.settings import ImportSettings
+from sfv.settings import Profile
+from sfv.training.config import TrainRequest
+
+
+class Optimize(Flags):
+    """Find out what runs a model quickest on this machine: every backend is timed and kept for --backend auto."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "sticker"
+    """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
+    profile: Profile = "fast"
+    """exact or fast, as in `sfv generate`."""
+    backends: tuple[str, ...] = ("eager", "compile", "openvino")
+    """Those to try; what is not installed is told and left out."""
+    rounds: int = Field(default=7, gt=0, le=1000)
+    """Clips that are timed."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.speed.search import prepare
+
+        print(prepare(self.model, self.profile, self.backends, self.rounds, self.device))
+        return 0
+
+
+class Count(Flags, AccountSettings):
+    """Count a model's arithmetic and memory, and predict time and money, for clips and training, before you rent."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")] = "svd"
+    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.costs.account import account
+
+        told = account(self.fill(AccountSettings))
+        print(told.model_dump_json(indent=1) if self.json_ else told.text())
+        return 0
+
+
+class Train(Flags, TrainRequest):
+    """Train a part of a model, from codec to matte, or the recogniser; the same command resumes. torchrun works too."""
+
+    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder|matte|recogniser")]
+    """What to train. Each part needs the ones before it in MODEL; the recogniser, which `sfv evaluate` uses, none."""
+    store: Positional[Path]
+    """A clip store (sfv pack), or video shards (sfv encode)."""
+    model: Positional[Path]
+    """Model folder that is filled part by part; the student's folder opens in diffusers."""
+    set_: Annotated[tuple[str, ...], arg(name="set", metavar="[N.]FIELD=VALUE")] = ()
+    """Overrides of the preset's fields, in the last stage; N.FIELD=VALUE in stage N."""
+    init: Annotated[Path | None, arg(metavar="MODEL")] = None
+    """Start from another model folder's weights of this part (and all parts before it) instead of from nothing."""
+    dry_run: bool = False
+    """Print the resolved configuration, and what teacher and student will need, and stop."""
+
+    def run(self) -> int:
+        """Exit code."""
+        request = self.fill(TrainRequest)
+        if self.dry_run:
+            from sfv.costs.outlook import outlook
+
+            print(json.dumps(outlook(request), indent=1))
+            return 0
+        from sfv.training.train import train
+
+        print(train(request))
+        return 0
+
+
+class Report(Flags):
+    """Write a run folder as one HTML page: alarms, curves, samples, configuration."""
+
+    run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
+    """A run folder, such as MODEL/runs/student."""
+    against: Annotated[Path | None, arg(metavar="RUN")] = None
+    """Another run's folder or log.jsonl, drawn in grey behind the curves, such as docs/curves/student.jsonl."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.training.report import write_report
+
+        print(write_report(self.run_dir, self.against))
+        return 0
+
+
+class Import(Flags, ImportSettings):
+    """Make a model folder of one file of UNet weights (AnimateLCM-SVD and other fine-tunes) and an SVD folder."""
+
+    file: Annotated[Positional[Path], arg(metavar="UNET.safetensors")]
+    """The weights, under diffusers' or the original names; of a whole checkpoint only the UNet is taken."""
+    base: Annotated[Positional[Path], arg(metavar="SVD")]
+    """The folder that everything else comes from."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder to make."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.families.svd import folder as svd_folder
+        from sfv.families.svd.import_unet import import_unet
+
+        how = self.fill(ImportSettings)
+        print(f"{import_unet(self.file, self.base, self.out, how)}. {svd_folder.NOTICE}")
+        return 0
+
+
+class Export(Flags):
+    """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
+
+    model: Positional[Path]
+    """A model folder."""
+    out: Positional[Path]
+    """The folder to write; a .safetensors file for single-file and lora."""
+    to: Literal["diffusers", "single-file", "lora", "onnx"] = "diffusers"
+    """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's. single-file: the original
+    SVD key layout. onnx: a folder of the model's networks in float32."""
+    precision: Literal["float16", "bfloat16", "float32"] = "float16"
+    """What the weights are stored in (a LoRA stays as it is)."""
+
+    def run(self) -> int:
+        """Exit code."""
+        import torch
+
+        from sfv.families.load import export, is_svd
+        from sfv.families.svd import folder as svd_folder
+
+        kind = getattr(torch, self.precision)
+        svd = is_svd(self.model)
+        if self.to in ("single-file", "lora") and not svd:
+            raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
+        if self.to == "diffusers":
+            export(self.model, self.out, kind)
+        elif self.to == "single-file":
+            svd_folder.export_single(self.model, self.out, kind)
+        elif self.to == "lora":
+            svd_folder.export_lora(self.model, self.out)
+        else:
+            from sfv.speed.onnx import export_onnx
+
+            export_onnx(self.model, self.out)
+        kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
+        files = [self.out] if self.out.is_file() else kept
+        notice = f" {svd_folder.NOTICE}" if svd else ""
+        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights.{notice}")
+        return 0

@@ -1,0 +1,171 @@
+"""Opening models: embedded ones by name, folders, hub ids."""
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from sfv.edm.denoiser import Denoiser
+from sfv.errors import SfvError
+from sfv.families.base import Codec, VideoModel
+from sfv.families.family import PIPELINES, family
+from sfv.system.device import has_bf16
+
+if TYPE_CHECKING:
+    from sfv.families.svd.sizes import Shapes
+    from sfv.families.svd.stock_pipeline import StockPipeline
+
+EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
+"""Models inside the package: name -> UNet sub-folder of weights/sticker."""
+
+
+def load(
+    model: str | Path = "sticker",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    decode_dtype: torch.dtype | None = None,
+) -> VideoModel:
+    """Open an embedded model by name, a diffusers folder by path, or a hub id ("owner/name").
+
+    `dtype` is what the networks compute in: float32 on a CPU, float16 elsewhere unless given. `decode_dtype` is
+    the same for the decoder alone: `dtype`, but bfloat16 on a CPU that computes in it (about 0.01 dB, half the time).
+    Raises SfvError with one sentence if the model cannot be opened.
+    """
+    name = str(model)
+    folder, unet = _place(name)
+    on = torch.device(device)
+    kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
+    loaded = family(_family(folder)).load(folder, unet, kind, name).to(on)
+    quick = on.type == "cpu" and dtype is None and has_bf16()
+    loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
+    if loaded.small is not None:
+        loaded.small.compute = loaded.codec.decode_dtype
+    return loaded
+
+
+def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
+    """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none."""
+    family(_family(folder)).export(folder, out, dtype)
+
+
+def is_svd(folder: Path) -> bool:
+    """Whether a folder holds an SVD-architecture model, which other programs open; SfvError if it holds none."""
+    return _family(folder) == "svd"
+
+
+def described(model: str | Path) -> "Shapes":
+    """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
+    from dataclasses import replace
+
+    from sfv.families.svd.sizes import Shapes
+
+    name = str(model)
+    if name in ("svd", "svd-xt"):
+        return replace(Shapes(), frames=25 if name == "svd-xt" else 14)
+    folder, unet = _place(name, ["*.json", "*/*.json"])
+    return family(_family(folder)).shapes(folder, unet)
+
+
+def rewritten(model: VideoModel) -> VideoModel:
+    """A model with its family's exact rewrites, for generation alone; the given one stays as it is."""
+    return family(model.family).rewritten(model)
+
+
+def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A model whose large networks go through `wrap(stage, network)`; the given one stays as it is."""
+    return family(model.family).staged(model, wrap)
+
+
+def weights_hash(model: str | Path) -> str:
+    """`VideoModel.hash` of a model that is not loaded; SfvError if it cannot be found."""
+    folder, unet = _place(str(model))
+    return family(_family(folder)).weights_hash(folder, unet)
+
+
+def for_gpu(model: VideoModel) -> VideoModel:
+    """A rewritten model with its family's GPU kernels (sfv.kernels.refusal says where they run); the given one stays
+    as it is."""
+    return family(model.family).for_gpu(model)
+
+
+def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
+    """A model whose networks for pictures go through `wrap(stage, network)` too; the given one stays as it is."""
+    return family(model.family).staged_pictures(model, wrap)
+
+
+def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline over a model's folder, and our view of the same weights."""
+    ours = load(model, device)
+    folder, unet = _place(str(model))
+    return family(ours.family).open_stock(folder, unet, torch.device(device)), ours
+
+
+def random_pair(
+    size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype
+) -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
+    (frames, height, width)."""
+    from sfv.families.svd import random_pair as svd_pair
+
+    return svd_pair.random_pair(size, clip, device, kind)
+
+
+def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:
+    """Random weights of SVD's sizes (full or tiny): a denoiser in float32, to train, and a codec in bfloat16."""
+    from sfv.families.svd import random_pair as svd_pair
+
+    return svd_pair.random_denoiser(size, device), svd_pair.random_codec(size, device)
+
+
+def widened(model: VideoModel) -> VideoModel:
+    """The same weights in float32, as a model of its own."""
+    from sfv.families.svd import random_pair as svd_pair
+
+    return svd_pair.widened(model)
+
+
+WANTED = ["*.json", "*/*.json", "*/*.safetensors"]
+"""Files of a hub repository that are fetched."""
+
+
+def _place(name: str, wanted: list[str] = WANTED) -> tuple[Path, str]:
+    """Folder and UNet sub-folder."""
+    return (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name, wanted), "unet")
+
+
+def _weights() -> Path:
+    return Path(str(files("sfv"))) / "weights"
+
+
+def _family(folder: Path) -> str:
+    """The family that model_index.json names."""
+    path = folder / "model_index.json"
+    try:
+        pipeline = json.loads(path.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SfvError(f"{folder} is not a model folder: {path.name} is missing or damaged ({error})") from error
+    if pipeline not in PIPELINES:
+        raise SfvError(f"{folder} holds a {pipeline}; supported: {', '.join(PIPELINES)}")
+    return PIPELINES[pipeline]
+
+
+def _folder(name: str, wanted: list[str]) -> Path:
+    """A local folder, or the hub's cached (else downloaded) copy of "owner/name"."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    known = ", ".join(EMBEDDED)
+    if name.count("/") != 1 or path.suffix or name.startswith((".", "/", "~")):
+        raise SfvError(f"model {name!r} is neither a folder, a hub id (owner/name) nor one of: {known}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).split("\n")[0]
+        raise SfvError(f"model {name!r} is not a folder, not embedded ({known}), and the hub says: {reason}") from error

@@ -1,0 +1,69 @@
+"""A finished clip, and what one begins with."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from sfv.errors import SfvError
+from sfv.media.edits import Mask
+from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
+from sfv.settings import Settings
+from sfv.types import Frames, Latents, Stickers
+
+
+@dataclass
+class Clip:
+    """What came out, how, and how long each stage took."""
+
+    frames: Frames
+    latents: Latents
+    picture: Uint8Picture
+    settings: Settings
+    calls: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    sticker: Uint8Sticker | None = None
+    """The fitted picture with its transparency, if that was asked for."""
+    alpha: UInt8[Tensor, "f h w 1"] | None = None
+    """How opaque every pixel is; `frames` are over white."""
+    mask: Mask | None = None
+    """What was kept still, fitted as the picture was."""
+
+    def stickers(self) -> Stickers:
+        """RGBA frames: white is taken out of the colours. SfvError for a clip made without `transparent`."""
+        if self.alpha is None:
+            raise SfvError("the clip has no transparency; make it with transparent=True")
+        share = self.alpha.float() / 255
+        colours = (self.frames - 255 * (1 - share)) / share.clamp(min=1 / 255)
+        return torch.cat([colours.round().clamp(0, 255).to(torch.uint8), self.alpha], -1)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second to play at."""
+        return float(self.settings.play_fps or self.settings.fps or 7)
+
+
+@dataclass(frozen=True)
+class Still:
+    """The fitted picture, and, if transparency is wanted, the same with alpha; as the network sees it and as large as
+    the clip will be."""
+
+    small: Uint8Picture
+    sticker: Uint8Sticker | None
+    large: Fitted
+    large_sticker: FittedSticker | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a clip begins with: settings in full, the fitted picture, and its mask."""
+
+    want: Settings
+    still: Still
+    mask: Mask | None
+
+    @property
+    def small(self) -> Uint8Picture:
+        """The picture as the network sees it."""
+        return self.still.small

@@ -1,0 +1,138 @@
+"""Latents -> frames: decoded, enlarged, made transparent, kept still where that is asked for."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from sfv import limits
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.guide import moved
+from sfv.decoding.upscale import Layers, enlarged
+from sfv.families.base import VideoModel
+from sfv.generation.clip import Clip, Start, Still
+from sfv.generation.fitting import first_pixels
+from sfv.media import keep_still, soft_edge, there_and_back
+from sfv.media.edits import Mask
+from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker, colour
+from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
+from sfv.settings import Settings
+from sfv.system.timing import clocked_stage
+from sfv.types import Frames, Latents, Picture
+
+Played = UInt8[Tensor, "n height width 3"]
+"""As many frames as are played."""
+PlayedOpacity = UInt8[Tensor, "n height width 1"]
+
+
+def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, seconds: dict[str, float]) -> Clip:
+    """One clip's latents, decoded; `seconds` are told what that took."""
+    still, want, alpha = start.still, start.want, None
+    with clocked_stage(seconds, "decode", model.device):
+        if model.codec.channels == 4:
+            frames, alpha = _layered(model, latents, start)
+        else:
+            frames, drawn = _opaque(model, latents, start)
+    if alpha is None and still.sticker is not None and still.large_sticker is not None:
+        with clocked_stage(seconds, "matte", model.device):
+            alpha = matted(model, drawn, first_pixels(model, still), still.sticker, still.large_sticker)
+    return Clip(
+        frames, at_times(latents, want), still.large, want, calls, seconds, still.large_sticker, alpha, start.mask
+    )
+
+
+def at_times(latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
+    """Latents of the frames that are played: those of a loop, or what lies between them around the round."""
+    times = _times(latents.shape[1], want)
+    return latents if times is None else around(latents, times.to(latents.device))
+
+
+def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y x"]:
+    """A loop's latents at any places around the round, in frames: linear between neighbours, the last and the first
+    among them."""
+    f = latents.shape[1]
+    before = at.floor()
+    share = (at - before)[:, None, None, None]
+    one, other = (latents[:, (k % f).long()] for k in (before, before + 1))
+    return one + share * (other - one)
+
+
+def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Drawn]:
+    """RGB frames, and what they are made of."""
+    still, want, first = start.still, start.want, first_pixels(model, start.still)
+    moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
+    drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
+    frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
+    return frames, drawn
+
+
+def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
+    small, large = as_pixels(still.small, model.device), as_pixels(still.large, model.device)
+    return torch.cat([to_frames(frame[None]) for frame in enlarged(drawn, small, large, drawn.frames)])
+
+
+def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played, PlayedOpacity | None]:
+    """Frames of a model that draws transparency too: over the background, or over white with their alpha."""
+    still, want, first = start.still, start.want, first_pixels(model, start.still)
+    drawn = model.draw(latents, first)
+    parts: Iterable[Tensor] = [drawn.frames[0]]
+    times = _times(latents.shape[1], want)
+    if times is not None or want.enlarge > 1:
+        layers = Layers(drawn, first)
+        large = first if want.enlarge == 1 else as_layers(_largest(still), model.device)
+        parts = (layers if times is None else layers.at(times.to(first.device))).over(large)
+    ground = (255, 255, 255) if want.transparent else colour(want.background)
+    frames, alphas = [], []
+    for part in parts:
+        frames.append(laid_over(part[None], ground))
+        if want.transparent:
+            alphas.append(opacity(part[None]))
+    return torch.cat(frames), torch.cat(alphas) if alphas else None
+
+
+def _largest(still: Still) -> AnyPicture:
+    """The picture at the clip's own size, with its transparency if that is asked for."""
+    return still.large if still.large_sticker is None else still.large_sticker
+
+
+def _times(frames: int, want: Settings) -> Float[Tensor, " n"] | None:
+    """Places around the round, in frames, of what is played; None for the frames made."""
+    if want.play_fps is None:
+        return None
+    count = limits.played(frames, float(want.fps or 1), want.play_fps)
+    return torch.arange(count) * (frames / count)
+
+
+def matted(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
+    """How opaque every pixel is: as the sticker's own alpha where that was moved, told by the matte where it was drawn.
+
+    `sticker` is `first` with its transparency, `large` the same at the clip's size.
+    """
+    assert model.matte is not None
+    known, big = (s[..., 3].to(model.device).float()[None, None] / 255 for s in (sticker, large))
+    alpha = model.matte(drawn.frames.clamp(-1, 1), first, known)
+    if drawn.flow is not None and drawn.trust is not None:
+        alpha = alpha + drawn.trust * (moved(known, drawn.flow[0]).clamp(0, 1) - alpha)
+    made = alpha[0] if big.shape == known.shape else torch.cat([*enlarged(drawn, known, big, alpha)])
+    return (made * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
+
+
+def edited(clip: Clip) -> Clip:
+    """With what keeps still, there and back, if that is wanted."""
+    if clip.mask is not None:
+        clip = _kept(clip, clip.mask)
+    if clip.settings.boomerang:
+        alpha = None if clip.alpha is None else there_and_back(clip.alpha)
+        latents = there_and_back(clip.latents[0])[None]
+        clip = replace(clip, frames=there_and_back(clip.frames), latents=latents, alpha=alpha)
+    return clip
+
+
+def _kept(clip: Clip, mask: Mask) -> Clip:
+    """The still picture over every frame, as far as the mask's soft edge says; its alpha likewise."""
+    weights = soft_edge(mask)
+    known = None if clip.sticker is None else clip.sticker[..., 3:]
+    alpha = None if clip.alpha is None or known is None else keep_still(clip.alpha, known, weights)
+    return replace(clip, frames=keep_still(clip.frames, clip.picture, weights), alpha=alpha)

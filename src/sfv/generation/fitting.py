@@ -1,0 +1,44 @@
+"""A picture and a request made to fit the model."""
+
+from sfv import limits
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.generation.clip import Still
+from sfv.media import fit, fit_sticker, over_white
+from sfv.media.pictures import Uint8Picture, Uint8Sticker
+from sfv.media.pixels import as_layers, as_pixels
+from sfv.settings import Settings
+from sfv.types import AnyFirst
+
+
+def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel) -> Still:
+    """The picture at the network's size and at the clip's; of an enlarged clip, the former is made of the latter."""
+    height, width, times = whole(want.height), whole(want.width), want.enlarge
+    if not want.transparent:
+        if picture.shape[-1] != 3:
+            raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
+        large = fit(picture, times * height, times * width, want.fit, want.background)
+        return Still(large if times == 1 else fit(large, height, width), None, large, None)
+    if picture.shape[-1] != 4:
+        raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
+    big = fit_sticker(picture, times * height, times * width, want.fit)
+    sticker = big if times == 1 else fit_sticker(big, height, width)
+    return Still(over_white(sticker), sticker, over_white(big), big)
+
+
+def resolve(settings: Settings, model: VideoModel) -> Settings:
+    """Every open field filled from the model; SfvError for what it cannot make."""
+    return limits.resolve(settings, model.limits)
+
+
+def first_pixels(model: VideoModel, still: Still) -> AnyFirst:
+    """The fitted picture as the model's codec takes it, (1, 3 or 4, h, w) in [-1, 1], where the model is."""
+    if model.codec.channels == 4:
+        return as_layers(still.small if still.sticker is None else still.sticker, model.device)
+    return as_pixels(still.small, model.device)
+
+
+def whole(value: float | None) -> int:
+    """A setting that `resolve` has filled, as a whole number."""
+    assert value is not None
+    return int(value)

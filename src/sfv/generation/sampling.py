@@ -1,0 +1,83 @@
+"""The fitted picture and seeded noise -> latents."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from sfv.edm.noise import seeded_noise
+from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.generation.fitting import whole
+from sfv.settings import Settings
+from sfv.types import AnyFirst, Cond, Latents
+
+Watch = Callable[[int, int], None]
+"""watch(done, steps), after every network call."""
+Peek = Callable[[int, Latents], None]
+"""peek(step, x0_hat): what the network takes for the finished clip at that step."""
+PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
+NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
+
+
+def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequence[int] = ()) -> Cond:
+    """The fitted pictures and the knobs as the network is told them; `seeds` where there are several."""
+    if not want.noise_aug:
+        return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
+    noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)
+    return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
+
+
+def sample(
+    model: VideoModel,
+    cond: Cond,
+    want: Settings,
+    watch: Watch | None = None,
+    peek: Peek | None = None,
+    seeds: Sequence[int] = (),
+) -> tuple[Latents, int]:
+    """Latents and the number of network calls (a guided pair counts as two); `seeds` where there are several clips."""
+    names = list(seeds) or [want.seed]
+    shape = model.codec.latent_shape(whole(want.frames), whole(want.height), whole(want.width))
+    steps, guidance = whole(want.steps), float(want.guidance or 1)
+    law = model.sigma_min, model.sigma_max, model.rho
+    if want.sampler == "consistency" and steps > GRID:
+        raise SfvError(f"steps {steps}: a consistency model has {GRID} levels; 1 to 8 is what it is made for")
+    sigmas = (consistency_sigmas if want.sampler == "consistency" else karras_sigmas)(steps, *law)
+    x = seeded_noise(names, shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
+    told = _telling(steps, watch, peek)
+    without, scale = None, None
+    if guidance > 1:
+        without = model.conditioner.unconditional(cond)
+        scale = model.conditioner.guidance_over_frames(guidance, shape[0]).to(model.device)
+    calls = steps if without is None else 2 * steps
+    if want.sampler == "consistency":
+        again = partial(_noise_again, names, shape, model.device)
+        return _begun(model, consistency(model.denoiser, x, sigmas, cond, again, told, without, scale)), calls
+    return _begun(model, euler(model.denoiser, x, sigmas, cond, without, scale, told)), calls
+
+
+def _begun(model: VideoModel, latents: Latents) -> Latents:
+    """The first frame is the picture: of a conditioned codec it has no change."""
+    if model.codec.conditioned:
+        latents = torch.cat([torch.zeros_like(latents[:, :1]), latents[:, 1:]], 1)
+    return latents
+
+
+def _telling(steps: int, watch: Watch | None, peek: Peek | None) -> Peek | None:
+    """What a sampler calls after each step."""
+
+    def told(i: int, x0_hat: Latents) -> None:
+        if watch:
+            watch(i + 1, steps)
+        if peek:
+            peek(i, x0_hat)
+
+    return told if watch or peek else None
+
+
+def _noise_again(seeds: list[int], shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:
+    """Fresh noise for a later call of the consistency sampler."""
+    return seeded_noise([(s + call * NOISE_STREAM) % 2**63 for s in seeds], shape, device)

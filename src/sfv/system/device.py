@@ -1,0 +1,32 @@
+"""Which device computes, and what it can do."""
+
+from pathlib import Path
+
+import torch
+
+from sfv.errors import SfvError
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: cuda if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise SfvError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+    return device
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AVX512-BF16, AMX or the like)."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""

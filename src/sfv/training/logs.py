@@ -1,0 +1,3 @@
+"""What a training step reports: figures by name."""
+
+Logs = dict[str, float]
