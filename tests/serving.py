@@ -21,7 +21,7 @@ from sfv.generation.sampling import Watch
 from sfv.limits import ModelLimits
 from sfv.media import fit
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
-from sfv.serve.animator import Card
+from sfv.serve.animator import ModelInfo
 from sfv.serve.settings import ServeSettings
 from sfv.settings import Defaults, Settings
 
@@ -33,13 +33,13 @@ STEP = 0.02
 """Seconds of a quick animator's step."""
 OWN = Defaults(frames=4, height=32, width=32, steps=1, guidance=1)
 LIMITS = ModelLimits("quick", OWN, 8, decoders=("small", "full"), enlarging=("small",), clear=True)
-CARD = Card("0" * 16, LIMITS, 2)
+CARD = ModelInfo("0" * 16, LIMITS, 2)
 
 
 class QuickAnimator:
     """Clips whose pixels tell picture, seed and frame; a step takes STEP seconds."""
 
-    card = CARD
+    model_info = CARD
 
     def animate(
         self, pictures: Sequence[Uint8Picture | Uint8Sticker], settings: Settings, seeds: Sequence[int], watch: Watch

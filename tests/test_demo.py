@@ -15,9 +15,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from sfv.cli.main import main
-from sfv.demo.app import create_demo, is_loopback, listen
+from sfv.demo.app import create_demo
+from sfv.demo.cache import LruCache
 from sfv.demo.race import Stopped, race
-from sfv.demo.session import Ask, Shelf, Studio
+from sfv.demo.server import is_loopback, listen
+from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import SfvError
 from sfv.generation.generate import generate
@@ -219,7 +221,7 @@ def test_recipes_are_safe_to_paste(client: TestClient) -> None:
 
 
 def test_shelves_forget_what_is_least_used() -> None:
-    shelf: Shelf[str] = Shelf(10, len)
+    shelf: LruCache[str] = LruCache(10, len)
     for key, thing in (("a", "aaaa"), ("b", "bbbb")):
         shelf.put(key, thing)
     assert shelf.get("a") == "aaaa"

@@ -26,6 +26,7 @@ from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
+from sfv.serve.service import FRESH
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, Worker
 
@@ -40,7 +41,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 def made(folder: Path, **settings: Any) -> Iterator[App]:
     app = create_app(ServeSettings(data=folder / "data", **settings), open_quick)
-    app.service.crew.card = CARD
+    app.service.supervisor.model_info = CARD
     yield app
     app.service.stop()
 
@@ -196,6 +197,7 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
         assert [a.status_code for a in answers] == [202, 202, 429, 429]
         assert 1 <= int(answers[2].headers["retry-after"]) <= 600
         turn(worker(app))
+        time.sleep(FRESH)  # the queue's length is taken as known for so long
         assert create(app).status_code == 202
 
 
@@ -215,7 +217,7 @@ def test_nothing_is_taken_on_while_starting_or_stopping(app: App) -> None:
     app.service.draining = True
     answer = create(app)
     assert answer.status_code == 503 and "shutting down" in answer.json()["error"]["message"]
-    app.service.draining, app.service.crew.card = False, None
+    app.service.draining, app.service.supervisor.model_info = False, None
     assert create(app).status_code == 503 and ask(app, "GET", "/healthz").status_code == 200
 
 
@@ -294,17 +296,17 @@ def test_events_follow_a_job_to_its_end(app: App) -> None:
     async def follow() -> list[str]:
         async with asking(app) as client:
             name = (await client.post("/v1/videos", files={"picture": png()})).json()["id"]
-            app.service.board.loop = asyncio.get_running_loop()
+            app.service.events.loop = asyncio.get_running_loop()
             listening = asyncio.create_task(client.get(f"/v1/videos/{name}/events"))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(turn, worker(app))
-            app.service.board.tell([name])
+            app.service.events.tell([name])
             return (await listening).text.splitlines()
 
     lines = asyncio.run(follow())
     told = [x.removeprefix("event: ") for x in lines if x.startswith("event")]
     assert told[0] == "queued" and told[-1] == "completed" and len(set(told)) == len(told)
-    assert not app.service.board.waiting
+    assert not app.service.events.waiting
 
 
 def test_animate_answers_with_the_clip_and_keeps_nothing(app: App) -> None:

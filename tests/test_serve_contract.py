@@ -33,7 +33,7 @@ schemathesis.openapi.format("binary", st.integers(0, 20).map(png))
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """A service without workers; /v1/animate gives up at once, since nobody would make its clip."""
     app = create_app(ServeSettings(data=tmp_path_factory.mktemp("contract"), queue=100_000, sync_work=1), open_quick)
-    app.service.crew.card = CARD
+    app.service.supervisor.model_info = CARD
     yield app
     app.service.stop()
 

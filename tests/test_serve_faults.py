@@ -60,9 +60,9 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
     service = create_app(ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5), open_quick).service
-    service.crew.card, died = CARD, threading.Event()
+    service.supervisor.model_info, died = CARD, threading.Event()
     job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
-    service.crew.start(lambda word, said: died.set() if word == "died" else None)
+    service.supervisor.start(lambda word, said: died.set() if word == "died" else None)
     assert died.wait(60)
     service.stop()
     assert not service.lock.is_locked

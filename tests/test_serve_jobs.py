@@ -16,9 +16,11 @@ import pytest
 from sqlalchemy import event, text
 
 from sfv.errors import SfvError
-from sfv.serve.jobs import CRASHES, DatabaseError, Job, Jobs, QueueFull
+from sfv.serve.errors import DatabaseError, QueueFull, StoreError
+from sfv.serve.job import Job
+from sfv.serve.jobs import CRASHES, Jobs
 from sfv.serve.service import passing_name
-from sfv.serve.store import Folder, Store, StoreError, open_store
+from sfv.serve.store import Folder, Store, open_store
 from sfv.settings import Settings
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -75,7 +77,9 @@ def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Jobs]:
 def job(age: float = 0, kind: str = "a", owner: str = "", wait: float = 100) -> Job:
     now = time.time()
     said = Settings(frames=4, height=32, width=32, fps=7).model_dump_json()
-    return Job(f"video_{uuid.uuid4().hex}", owner, "m", kind, said, "mp4", now - age, now - age, now + wait)
+    at = {"created": now - age, "ready": now - age, "deadline": now + wait}
+    mine = {"id": f"video_{uuid.uuid4().hex}", "owner": owner, "model": "m"}
+    return Job(**mine, batch_key=kind, settings=said, format="mp4", **at)  # type: ignore[arg-type]
 
 
 def test_what_is_put_in_comes_out(jobs: Jobs) -> None:
@@ -94,7 +98,7 @@ def test_the_oldest_is_taken_first_with_those_of_its_kind(jobs: Jobs) -> None:
     for row in reversed(rows):
         jobs.add(row, 10)
     assert [j.id for j in jobs.claim("w", "m", 2, 10)] == [rows[0].id, rows[2].id]
-    assert jobs.claim("w", "m", 2, 10, kind="c") == []
+    assert jobs.claim("w", "m", 2, 10, batch_key="c") == []
     assert [j.id for j in jobs.claim("w", "m", 2, 10)] == [rows[1].id]
     assert [j.status for j in jobs.claim("w", "m", 2, 10)] == ["in_progress"]
     assert jobs.claim("w", "m", 2, 10) == [] and jobs.claim("w", "other", 2, 10) == []

@@ -29,7 +29,7 @@ class Demo(Flags, Speed):
     def run(self) -> int:
         """Exit code."""
         try:
-            from sfv.demo.app import run_demo
+            from sfv.demo.server import run_demo
         except ModuleNotFoundError as error:
             raise SfvError(f'the page needs {error.name}; install it with: pip install "sfv[serve]"') from error
         speed = self.fill(Speed)

@@ -1,20 +1,16 @@
 """The page: drop a picture, see it move. `sfv demo` serves it to this machine's browser."""
 
 import asyncio
-import ipaddress
 import os
-import socket
 import tempfile
 import threading
 import time
-import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,7 +21,7 @@ from starlette.types import ASGIApp
 import sfv
 from sfv.batch.clip_file import note
 from sfv.demo.race import Stopped, race
-from sfv.demo.session import Ask, Studio, row_of
+from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import SfvError
@@ -37,8 +33,6 @@ from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY, UploadError
 
 MODELS = ("sticker", "sticker-teacher")
-PORTS = 50
-"""Ports that are tried, from the one asked for."""
 KINDS = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
 B = TypeVar("B", bound=BaseModel)
 
@@ -53,7 +47,7 @@ class Shown(BaseModel):
     format: Format = "mp4"
 
 
-class Refused(SfvError):
+class RequestError(SfvError):
     """A request that gets one sentence and a status."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -116,7 +110,7 @@ def _place(inside: str) -> Path:
 
 async def _sentence(_: Request, error: Exception) -> JSONResponse:
     """An SfvError as the page shows it."""
-    known = isinstance(error, UploadError | Refused)
+    known = isinstance(error, UploadError | RequestError)
     return JSONResponse({"error": str(error)}, error.status if known else 422)  # type: ignore[attr-defined]
 
 
@@ -216,22 +210,22 @@ async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
 
 
 async def _read(request: Request, kind: type[B]) -> B:
-    """The JSON body as a schema; Refused with one sentence for any other."""
+    """The JSON body as a schema; RequestError with one sentence for any other."""
     _same_site(request)
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise Refused(415, "the request is not application/json")
+        raise RequestError(415, "the request is not application/json")
     try:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(name) for name in first["loc"])
-        raise Refused(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise RequestError(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _same_site(request: Request) -> None:
     """No other site's page may ask, even where a browser would let it send."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Refused(403, "only this page itself may ask")
+        raise RequestError(403, "only this page itself may ask")
 
 
 ROUTES: tuple[tuple[str, Callable[..., Any], Literal["GET", "POST"]], ...] = (
@@ -242,59 +236,3 @@ ROUTES: tuple[tuple[str, Callable[..., Any], Literal["GET", "POST"]], ...] = (
     ("/api/file", _file, "POST"),
     ("/api/race", _race, "POST"),
 )
-
-
-def run_demo(
-    models: tuple[str, ...] = MODELS,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    device: str = "auto",
-    speed: Speed | None = None,
-    browser: bool = True,
-) -> None:
-    """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
-    rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is told before a port is taken
-    listener = listen(host, port)
-    url = f"http://{_named(host)}:{listener.getsockname()[1]}"
-    hosts = ("localhost", "127.0.0.1", host) if is_loopback(host) else ("*",)
-
-    def ready(studio: Studio) -> None:
-        print(f"sfv: {studio.trouble}" if studio.trouble else f"ready after {studio.took:.1f} s", flush=True)
-        if browser and not studio.trouble:
-            webbrowser.open(url)
-
-    app = create_demo(models, device, speed, hosts, ready)
-    if not is_loopback(host):
-        print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
-    print(f"{url}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
-    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the port, or the next free one of the 50 after it."""
-    reason = ""
-    for at in range(port, min(port + PORTS, 65536)) if port else (0,):
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            found = socket.socket(family, socket.SOCK_STREAM)
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, at))
-            found.listen(128)
-            return found
-        except OSError as error:
-            found.close()
-            reason = error.strerror or str(error)
-    raise SfvError(f"no port from {port} on can be used at {host} ({reason}); name another with --port or --host")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _named(host: str) -> str:
-    return f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "::") else host

@@ -8,10 +8,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sfv.demo.cache import LruCache, T
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
@@ -26,7 +27,6 @@ PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
 """Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""
 VISITS = 1000
 """Visits whose newest turn is remembered."""
-T = TypeVar("T")
 
 
 class Ask(BaseModel):
@@ -64,32 +64,6 @@ class Row:
     steps: int | None
 
 
-class Shelf(Generic[T]):
-    """Things by key, as many as fit in `room` bytes; the least recently used give way. For several threads."""
-
-    def __init__(self, room: int, size: Callable[[T], int]) -> None:
-        self.room, self.size, self.held = room, size, 0
-        self.things: OrderedDict[str, T] = OrderedDict()
-        self.lock = threading.Lock()
-
-    def put(self, key: str, thing: T) -> None:
-        """Keep a thing, and let others go until all fit (the newest always stays)."""
-        with self.lock:
-            if (old := self.things.pop(key, None)) is not None:
-                self.held -= self.size(old)
-            self.things[key] = thing
-            self.held += self.size(thing)
-            while self.held > self.room and len(self.things) > 1:
-                self.held -= self.size(self.things.popitem(last=False)[1])
-
-    def get(self, key: str) -> T | None:
-        """What is kept under a key, which now is the most recently used."""
-        with self.lock:
-            if key in self.things:
-                self.things.move_to_end(key)
-            return self.things.get(key)
-
-
 def row_of(text: str, speed: Speed) -> Row:
     """MODEL[@PROFILE[/BACKEND]][:STEPS], as `sfv bench` names models."""
     named, steps = split_row(text)
@@ -104,9 +78,9 @@ class Studio:
         if not models:
             raise SfvError("--models names no model; name at least one, such as sticker")
         self.rows, self.device = [row_of(m, speed) for m in models], device
-        self.pictures: Shelf[Sent] = Shelf(PICTURE_ROOM, _picture_bytes)
-        self.clips: Shelf[Clip] = Shelf(CLIP_ROOM, _clip_bytes)
-        self.conds: Shelf[Cond] = Shelf(COND_ROOM, lambda cond: sum(v.nbytes for v in cond.values()))
+        self.pictures: LruCache[Sent] = LruCache(PICTURE_ROOM, _picture_bytes)
+        self.clips: LruCache[Clip] = LruCache(CLIP_ROOM, _clip_bytes)
+        self.conds: LruCache[Cond] = LruCache(COND_ROOM, lambda cond: sum(v.nbytes for v in cond.values()))
         self.models: dict[str, VideoModel] = {}
         self.newest: OrderedDict[str, int] = OrderedDict()
         self.thread = ThreadPoolExecutor(1, "sfv-compute")

@@ -17,7 +17,7 @@ from sfv.speed.optimize import open_model
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelInfo:
     """What a server must know of a model that only its workers hold."""
 
     hash: str
@@ -40,7 +40,7 @@ class Card:
 class Animator(Protocol):
     """Makes clips; lives in one worker process."""
 
-    card: Card
+    model_info: ModelInfo
 
     def animate(
         self, pictures: Sequence[AnyPicture], settings: Settings, seeds: Sequence[int], watch: Watch
@@ -63,7 +63,7 @@ class ModelAnimator:
     def __init__(self, model: VideoModel) -> None:
         limits = replace(model.limits, name=model.name.rstrip("/").rpartition("/")[2])
         self.model = model
-        self.card = Card(model.hash, limits, 1 if model.device.type == "cpu" else 4, model.speed)
+        self.model_info = ModelInfo(model.hash, limits, 1 if model.device.type == "cpu" else 4, model.speed)
 
     def animate(
         self, pictures: Sequence[AnyPicture], settings: Settings, seeds: Sequence[int], watch: Watch

@@ -5,8 +5,8 @@ renewed in time, or whose holder is known to be dead, gives the job back. Times 
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,22 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from sfv.errors import SfvError
-from sfv.settings import Settings
+from sfv.serve.errors import DatabaseError, QueueFull
+from sfv.serve.job import OPEN, Job
 
-OPEN = ("queued", "in_progress")
 CRASHES = 3
 """Workers that a job may take with it before it fails."""
 KILLED = f"the worker died {CRASHES} times while it made this clip; another picture or smaller settings may work"
-
 TABLE = Table(
     "sfv_jobs",
     MetaData(),
     Column("id", String(40), primary_key=True),
     Column("owner", String(40), nullable=False),
     Column("model", String(200), nullable=False),
-    Column("kind", String(64), nullable=False),
+    Column("kind", String(64), key="batch_key", nullable=False),
     Column("settings", Text, nullable=False),
     Column("format", String(8), nullable=False),
     Column("status", String(16), nullable=False),
@@ -73,74 +72,9 @@ TABLE = Table(
 C = TABLE.c
 
 
-PASSING = "passing_"
-"""How ids begin of jobs whose sender waits for the clip; no client is told them."""
-
-
-class QueueFull(SfvError):
-    """As many jobs wait as may."""
-
-
-class DatabaseError(SfvError):
-    """The database does not do what it was asked. `full`: for want of room."""
-
-    def __init__(self, error: SQLAlchemyError) -> None:
-        said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
-        super().__init__("the jobs' database does not answer as it should; try again later")
-        self.detail = " ".join(said)
-        """What it said, for the server's log alone: it may name hosts and files."""
-        self.full = "is full" in self.detail or "No space" in self.detail
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row: a request for a clip and what became of it."""
-
-    id: str
-    owner: str
-    model: str
-    kind: str
-    settings: str
-    format: str
-    created: float
-    ready: float
-    deadline: float
-    status: str = "queued"
-    progress: int = 0
-    started: float | None = None
-    finished: float | None = None
-    expires: float | None = None
-    worker: str = ""
-    lease: float = 0.0
-    crashes: int = 0
-    size: int = 0
-    code: str = ""
-    error: str = ""
-
-    @property
-    def open(self) -> bool:
-        """Whether something will still happen to it."""
-        return self.status in OPEN
-
-    @property
-    def passing(self) -> bool:
-        """Whether its sender waits for the clip: then neither need outlive a power cut."""
-        return self.id.startswith(PASSING)
-
-    @property
-    def wanted(self) -> Settings:
-        """Its settings, every field filled."""
-        return Settings.model_validate_json(self.settings)
-
-    @property
-    def picture_key(self) -> str:
-        """Where its picture is kept."""
-        return f"{self.id}/picture"
-
-    @property
-    def clip_key(self) -> str:
-        """Where its clip is kept."""
-        return f"{self.id}/clip.{self.format}"
+def job_of(row: Mapping[Any, Any]) -> Job:
+    """A row of the table. The column of `batch_key` is called kind, as in databases of earlier versions."""
+    return Job(**{column.key: row[column] for column in C})
 
 
 class Jobs:
@@ -177,7 +111,7 @@ class Jobs:
     def _rows(self, statement: Any, engine: Engine | None = None) -> list[Job]:
         try:
             with (engine or self.engine).begin() as connection:
-                return [Job(**row) for row in connection.execute(statement).mappings()]
+                return [job_of(row) for row in connection.execute(statement).mappings()]
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
 
@@ -230,22 +164,22 @@ class Jobs:
         except SQLAlchemyError as error:
             raise DatabaseError(error) from error
 
-    def claim(self, worker: str, model: str, most: int, lease: float, kind: str = "") -> list[Job]:
-        """Take the oldest job that waits (of a kind, if one is named) and up to `most` - 1 like it; [] if none waits.
+    def claim(self, worker: str, model: str, most: int, lease: float, batch_key: str = "") -> list[Job]:
+        """Take the oldest waiting job (of `batch_key`, if given) and up to `most` - 1 like it; [] if none waits.
 
         A job that has already cost a worker its life is taken alone. On PostgreSQL rows that another machine is
         taking are passed over (FOR UPDATE SKIP LOCKED); SQLite has one writer at a time.
         """
         now = time.time()
         free = and_(C.status == "queued", C.model == model, C.ready <= now, C.deadline > now)
-        free = and_(free, C.kind == kind, C.crashes == 0) if kind else free
+        free = and_(free, C.batch_key == batch_key, C.crashes == 0) if batch_key else free
         line = select(TABLE).where(free).order_by(C.created, C.id)
         head = self._rows(line.limit(1).with_for_update(skip_locked=True))
         if not head:
             return []
         alike = C.id == head[0].id
         if not head[0].crashes and most > 1:
-            alike = and_(C.kind == head[0].kind, C.crashes == 0)
+            alike = and_(C.batch_key == head[0].batch_key, C.crashes == 0)
         same = select(C.id).where(free, alike).order_by(C.created, C.id).limit(most)
         picked = same.with_for_update(skip_locked=True).cte("picked")
         mine = update(TABLE).where(C.id.in_(select(picked.c.id)), C.status == "queued")

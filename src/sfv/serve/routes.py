@@ -19,10 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import sfv
 from sfv.errors import SfvError
 from sfv.serve.animator import Opener, open_animator
-from sfv.serve.jobs import Job, QueueFull
+from sfv.serve.docs_page import docs_page
+from sfv.serve.errors import QueueFull, Refusal, answer
+from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
-from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos, docs_page, file_answer
-from sfv.serve.service import Refusal, Service, answer, passing_name, work
+from sfv.serve.ranges import file_answer
+from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
+from sfv.serve.service import Service, passing_name, work
 from sfv.serve.settings import Order, ServeSettings
 from sfv.web.middleware import guarded
 from sfv.web.uploads import UploadError
@@ -234,7 +237,7 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 async def animate(request: Request, service: Serving, owner: Owner) -> Response:
     """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
     name = passing_name()
-    with service.board.watching(name, end=True) as ended:
+    with service.events.watching(name, end=True) as ended:
         job = await _accepted(request, service, owner, name)
         try:
             job = await _until_done(request, service, job, ended)
@@ -335,8 +338,8 @@ async def delete(id: str, service: Serving, owner: Owner) -> Video | Deleted:
 @upkeep.get("/healthz", response_model=Health)
 async def healthz(service: Serving) -> Health:
     """Whether the process answers."""
-    card = service.crew.card
-    return Health(status="ok", model=card.name if card else None, workers=service.crew.ready)
+    card = service.supervisor.model_info
+    return Health(status="ok", model=card.name if card else None, workers=service.supervisor.ready)
 
 
 @upkeep.get("/readyz", response_model=Health, responses=_says(503))
@@ -344,16 +347,16 @@ async def readyz(service: Serving) -> Health:
     """Whether jobs are accepted and worked on: a worker is ready, the database answers, no shutdown is under way."""
     if service.draining:
         raise Refusal(503, "stopping", "the server is shutting down")
-    if not service.crew.ready:
-        raise Refusal(503, "starting", service.crew.broken or "no worker is ready yet", 5)
-    await asyncio.to_thread(service.jobs.waiting, service.card.name)
-    return Health(status="ready", model=service.card.name, workers=service.crew.ready)
+    if not service.supervisor.ready:
+        raise Refusal(503, "starting", service.supervisor.broken or "no worker is ready yet", 5)
+    await asyncio.to_thread(service.jobs.waiting, service.model_info.name)
+    return Health(status="ready", model=service.model_info.name, workers=service.supervisor.ready)
 
 
 @upkeep.get("/metrics", response_class=Response, responses=_says(401, 503))
 async def metrics(service: Serving, owner: Owner) -> Response:
     """Counters for Prometheus."""
-    if card := service.crew.card:
+    if card := service.supervisor.model_info:
         counts = await asyncio.to_thread(service.jobs.counts, card.name)
         for name in ("queued", "in_progress", "completed", "failed", "cancelled"):
             service.metrics.jobs.labels(name).set(counts.get(name, 0))

@@ -27,11 +27,11 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.app.service.draining or not self.started:
-            self.app.service.crew.kill()
+            self.app.service.supervisor.kill()
             super().handle_exit(sig, frame)
             return
         self.app.service.draining = True
-        loop = self.app.service.board.loop
+        loop = self.app.service.events.loop
         assert loop is not None
         loop.call_soon_threadsafe(self._drain)
 
@@ -41,12 +41,12 @@ class _Server(uvicorn.Server):
     async def _drained(self) -> None:
         print("sfv: finishing what runs; what waits stays in the database", file=sys.stderr, flush=True)
         service = self.app.service
-        await asyncio.to_thread(service.crew.stop, service.settings.grace)
+        await asyncio.to_thread(service.supervisor.stop, service.settings.grace)
         await asyncio.sleep(0.5)  # for the answers that the last clips set free
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or bool(self.app.service.crew.broken)
+        return await super().on_tick(counter) or bool(self.app.service.supervisor.broken)
 
 
 def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_animator) -> None:
@@ -63,5 +63,5 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
         raise SfvError(f"{host}:{port} cannot be listened on; name another --port") from error
     finally:
         app.service.lock.release()
-    if app.service.crew.broken:
-        raise SfvError(app.service.crew.broken)
+    if app.service.supervisor.broken:
+        raise SfvError(app.service.supervisor.broken)

@@ -7,10 +7,8 @@ import shutil
 import threading
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,13 +16,16 @@ from filelock import FileLock, Timeout
 
 from sfv.errors import SfvError
 from sfv.media.pictures import colour
-from sfv.serve.animator import Card, Opener
-from sfv.serve.jobs import PASSING, DatabaseError, Job, Jobs, QueueFull, sqlite_url
+from sfv.serve.animator import ModelInfo, Opener
+from sfv.serve.errors import DatabaseError, Refusal
+from sfv.serve.events import JobEvents
+from sfv.serve.job import PASSING, Job
+from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.keys import Keys
 from sfv.serve.metrics import Metrics
 from sfv.serve.settings import Order, ServeSettings
-from sfv.serve.store import Store, StoreError, open_store
-from sfv.serve.supervisor import Crew
+from sfv.serve.store import Store, open_store
+from sfv.serve.supervisor import Supervisor
 from sfv.settings import SEE_THROUGH, Settings
 from sfv.web.uploads import Limits, checked_picture
 
@@ -35,14 +36,6 @@ SYNC_WAIT = 120.0
 """Seconds for which a job's sender waits for the clip; a queued one then fails."""
 FRESH = 0.1
 """Seconds for which the length of the queue is taken as known."""
-
-
-class Refusal(SfvError):
-    """A request that is not taken on: HTTP status, a word for programs, and seconds after which to try again."""
-
-    def __init__(self, status: int, code: str, sentence: str, again: int = 0) -> None:
-        super().__init__(sentence)
-        self.status, self.code, self.again = status, code, again
 
 
 class Service:
@@ -56,8 +49,8 @@ class Service:
         self.database = settings.database or sqlite_url(settings.data)
         self.jobs = _opened(self.database)
         self.keys = Keys(settings.keys) if settings.keys else None
-        self.metrics, self.board = Metrics(), Board()
-        self.crew = Crew(settings, self.database, self.machine, opener, self.jobs)
+        self.metrics, self.events = Metrics(), JobEvents()
+        self.supervisor = Supervisor(settings, self.database, self.machine, opener, self.jobs)
         self.limits = Limits(settings.max_bytes, settings.max_pixels)
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.sweeping = threading.Event()
@@ -65,11 +58,11 @@ class Service:
         self.waiting, self.counted = 0, -FRESH
 
     @property
-    def card(self) -> Card:
-        """The model's card; Refusal 503 until a worker has told it."""
-        if self.crew.card is None:
+    def model_info(self) -> ModelInfo:
+        """What is known of the model; Refusal 503 until a worker has told it."""
+        if self.supervisor.model_info is None:
             raise Refusal(503, "starting", "the model is being opened; try again in a few seconds", 5)
-        return self.crew.card
+        return self.supervisor.model_info
 
     @property
     def pause(self) -> float:
@@ -81,15 +74,15 @@ class Service:
         shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
         (self.settings.data / "scratch").mkdir(parents=True)
         self.jobs.give_back_machine(self.machine)
-        self.board.loop = asyncio.get_running_loop()
-        self.crew.start(self._hear)
+        self.events.loop = asyncio.get_running_loop()
+        self.supervisor.start(self._hear)
         threading.Thread(target=self._sweep, name="sfv-sweeper", daemon=True).start()
 
     def stop(self) -> None:
         """Finish what runs (for `grace` seconds), leave what waits in the database, let go of everything."""
         self.draining = True
         self.sweeping.set()
-        self.crew.stop(self.settings.grace)
+        self.supervisor.stop(self.settings.grace)
         self.decoding.shutdown()
         self.jobs.close()
         self.lock.release()
@@ -100,16 +93,16 @@ class Service:
             self.metrics.made(*said)
         elif word in ("finished", "failed"):
             self.metrics.ended.labels("completed" if word == "finished" else "failed").inc()
-            self.board.tell([said], over=True)
+            self.events.tell([said], over=True)
         elif word in ("started", "progress"):
-            self.board.tell(said)
+            self.events.tell(said)
         elif word == "died":
             self.metrics.deaths.inc()
             log.warning("a worker died; it held %s", ", ".join(said) or "nothing")
         elif word in ("trouble", "broken"):
             self.metrics.trouble.inc()
             log.warning("%s", said)
-        self.metrics.workers.set(self.crew.ready)
+        self.metrics.workers.set(self.supervisor.ready)
 
     async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
         """A job for a picture; it is accepted when picture and row are durable, and only then returned.
@@ -118,20 +111,24 @@ class Service:
         connection, may then take the job, too. Refusal, UploadError, QueueFull,
         StoreError or DatabaseError otherwise, and then nothing is kept.
         """
-        wanted, kind = self.plan(order)
+        wanted, format = self.plan(order)
         check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
         await asyncio.get_running_loop().run_in_executor(self.decoding, check)
         now = time.time()
-        plain, until = (
-            wanted.model_copy(update={"seed": 0}).model_dump_json(),
-            now + (SYNC_WAIT if name else self.settings.deadline),
+        job = Job(
+            id=name or f"video_{uuid.uuid4().hex}",
+            owner=owner,
+            model=self.model_info.name,
+            batch_key=batch_key(wanted),
+            settings=wanted.model_dump_json(),
+            format=format,
+            created=now,
+            ready=now,
+            deadline=now + (SYNC_WAIT if name else self.settings.deadline),
         )
-        alike = hashlib.sha256(plain.encode()).hexdigest()
-        name = name or f"video_{uuid.uuid4().hex}"
-        job = Job(name, owner, self.card.name, alike, wanted.model_dump_json(), kind, now, now, until)
         await asyncio.to_thread(self._keep, job, picture)
         self.metrics.accepted.inc()
-        self.crew.wake()
+        self.supervisor.wake()
         return job
 
     def _keep(self, job: Job, picture: bytes) -> None:
@@ -149,7 +146,7 @@ class Service:
         """
         if self.draining:
             raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)
-        name, now = self.card.name, time.monotonic()
+        name, now = self.model_info.name, time.monotonic()
         if now - self.counted > FRESH:
             self.counted, self.waiting = now, await asyncio.to_thread(self.jobs.waiting, name)
         if self.waiting >= self.settings.queue:
@@ -157,31 +154,31 @@ class Service:
 
     def full(self, waiting: int) -> Refusal:
         """429, with the seconds that a place in the queue is likely to take."""
-        again = self.metrics.mean * max(1, waiting // 4) / max(1, self.crew.ready)
+        again = self.metrics.mean * max(1, waiting // 4) / max(1, self.supervisor.ready)
         sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
         return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
 
     def plan(self, order: Order) -> tuple[Settings, str]:
         """Settings with every field filled, and the file's format; Refusal 422 for what cannot be made here."""
-        if order.model not in (None, self.card.name):
-            raise Refusal(422, "model", f"model: this server runs {self.card.name}; leave the field out")
+        if order.model not in (None, self.model_info.name):
+            raise Refusal(422, "model", f"model: this server runs {self.model_info.name}; leave the field out")
         try:
             asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
-            wanted = self.card.resolve(asked)
+            wanted = self.model_info.resolve(asked)
             colour(wanted.background)
         except SfvError as error:
             raise Refusal(422, "settings", str(error)) from error
-        kind = order.format or ("webp" if wanted.transparent else "mp4")
-        if wanted.transparent and kind not in SEE_THROUGH:
+        format = order.format or ("webp" if wanted.transparent else "mp4")
+        if wanted.transparent and format not in SEE_THROUGH:
             known = ", ".join(SEE_THROUGH)
-            raise Refusal(422, "format", f"format: {kind} holds no transparency; use one of {known}")
+            raise Refusal(422, "format", f"format: {format} holds no transparency; use one of {known}")
         if (wanted.steps or 0) > self.settings.max_steps:
             raise Refusal(
                 422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
             )
         if work(wanted) > self.settings.max_work:
             raise Refusal(422, "size", f"frames x height x width may be {self.settings.max_work:,} here; ask for less")
-        return wanted, kind
+        return wanted, format
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
@@ -193,7 +190,7 @@ class Service:
     async def follow(self, name: str, owner: str, beat: float = 15) -> AsyncIterator[Job | None]:
         """A job now and at every change until it has ended; None every `beat` seconds without one."""
         silent = 0.0
-        with self.board.watching(name) as changed:
+        with self.events.watching(name) as changed:
             job = await self.get(name, owner)
             yield job
             while job.open:
@@ -213,9 +210,9 @@ class Service:
     async def drop(self, job: Job) -> Job | None:
         """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None)."""
         if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
-            self.crew.cancel(job.id)
+            self.supervisor.cancel(job.id)
             self.metrics.ended.labels("cancelled").inc()
-            self.board.tell([job.id], over=True)
+            self.events.tell([job.id], over=True)
             return gone
         await asyncio.to_thread(self.forget, job)
         return None
@@ -255,7 +252,7 @@ class Service:
         for job in jobs:
             if job.status == "failed":
                 self.metrics.ended.labels("failed").inc()
-        self.board.tell([job.id for job in jobs], over=True)
+        self.events.tell([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
         for job in self.jobs.expired():
@@ -270,57 +267,19 @@ class Service:
                     self.store.delete(key)
 
 
-class Board:
-    """Who waits for news of which job, or for its end alone; told from any thread."""
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.waiting: dict[tuple[str, bool], set[asyncio.Event]] = defaultdict(set)
-
-    def tell(self, names: list[str], over: bool = False) -> None:
-        """Something has changed with these jobs; they may be `over`."""
-        if self.loop and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._set, names, over)
-
-    def _set(self, names: list[str], over: bool) -> None:
-        for key in [(name, end) for name in names for end in (False, over)]:
-            for event in self.waiting.get(key, ()):
-                event.set()
-
-    @contextmanager
-    def watching(self, name: str, end: bool = False) -> Iterator[asyncio.Event]:
-        """An event that is set when the job changes, or when it may have come to its `end`."""
-        event, key = asyncio.Event(), (name, end)
-        self.waiting[key].add(event)
-        try:
-            yield event
-        finally:
-            self.waiting[key].discard(event)
-            if not self.waiting[key]:
-                del self.waiting[key]
-
-
 def passing_name() -> str:
     """A fresh id of a job whose sender waits for the clip."""
     return f"{PASSING}{uuid.uuid4().hex}"
 
 
+def batch_key(wanted: Settings) -> str:
+    """The same for clips that one batch may hold: settings equal but for the seed."""
+    return hashlib.sha256(wanted.model_copy(update={"seed": 0}).model_dump_json().encode()).hexdigest()
+
+
 def work(wanted: Settings) -> int:
     """Frames x height x width of a clip of filled settings."""
     return int(wanted.frames or 0) * int(wanted.height or 0) * int(wanted.width or 0) * wanted.enlarge**2
-
-
-def answer(error: SfvError) -> Refusal:
-    """What a client is told of any error of this floor."""
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, StoreError | DatabaseError):
-        if isinstance(error, DatabaseError):
-            log.warning("%s", error.detail)
-        return Refusal(507 if error.full else 503, "storage", str(error), 30)
-    if isinstance(error, QueueFull):
-        return Refusal(429, "queue_full", str(error), 1)
-    return Refusal(422, "settings", str(error))
 
 
 def _opened(database: str) -> Jobs:

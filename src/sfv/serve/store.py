@@ -11,16 +11,9 @@ from urllib.parse import urlsplit
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.serve.errors import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class StoreError(SfvError):
-    """Something could not be kept or read. `full`: for want of room."""
-
-    def __init__(self, sentence: str, full: bool = False) -> None:
-        super().__init__(sentence)
-        self.full = full
 
 
 @runtime_checkable

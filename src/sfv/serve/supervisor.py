@@ -10,8 +10,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from sfv.serve.animator import Card, Opener
-from sfv.serve.jobs import DatabaseError, Jobs
+from sfv.serve.animator import ModelInfo, Opener
+from sfv.serve.errors import DatabaseError
+from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, work
 
@@ -21,12 +22,12 @@ Listener = Callable[[str, Any], None]
 """Told (word, what) from other threads: started, progress, made, finished, failed, trouble, died."""
 
 
-class Crew:
+class Supervisor:
     """One process per device. All methods may be called from any thread."""
 
     def __init__(self, settings: ServeSettings, database: str, machine: str, opener: Opener, jobs: Jobs) -> None:
         self.settings, self.database, self.machine, self.opener, self.jobs = settings, database, machine, opener, jobs
-        self.card: Card | None = None
+        self.model_info: ModelInfo | None = None
         self.broken = ""
         """Why no worker can start; "" while all is well."""
         self.stopping = False
@@ -85,8 +86,8 @@ class Crew:
 class _Slot:
     """One device: the process of the moment, and the thread that listens to it."""
 
-    def __init__(self, crew: Crew, index: int, device: str) -> None:
-        self.crew, self.index, self.device = crew, index, device
+    def __init__(self, supervisor: Supervisor, index: int, device: str) -> None:
+        self.supervisor, self.index, self.device = supervisor, index, device
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
         self.ready = self.busy = False
@@ -108,17 +109,17 @@ class _Slot:
 
     def _run(self) -> None:
         pause = 0.1
-        while not self.crew.stopping and not self.crew.broken:
+        while not self.supervisor.stopping and not self.supervisor.broken:
             lived = self._live()
-            if self.crew.stopping or self.crew.broken:
+            if self.supervisor.stopping or self.supervisor.broken:
                 return
             pause = 0.1 if lived else min(2 * pause, SLOWEST)
             time.sleep(pause)
 
     def _live(self) -> bool:
         """One process from birth to death; whether it ever was ready."""
-        name = f"{self.crew.machine}:{self.index}:{secrets.token_hex(4)}"
-        duty = Duty(self.crew.settings, self.crew.database, self.device, name, self.crew.opener)
+        name = f"{self.supervisor.machine}:{self.index}:{secrets.token_hex(4)}"
+        duty = Duty(self.supervisor.settings, self.supervisor.database, self.device, name, self.supervisor.opener)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(duty, theirs), name=name, daemon=True)
@@ -126,7 +127,7 @@ class _Slot:
         theirs.close()
         with self.lock:
             self.process, self.pipe = process, ours
-        if self.crew.stopping:
+        if self.supervisor.stopping:
             self.say("stop", None)
         self._listen(ours, process)
         process.join()
@@ -140,9 +141,9 @@ class _Slot:
     def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
         """Until the process has ended and its last word is heard; one that is stuck is killed."""
         while True:
-            said = wait([pipe, process.sentinel], min(1.0, self.crew.settings.stuck))
+            said = wait([pipe, process.sentinel], min(1.0, self.supervisor.settings.stuck))
             if not said:
-                if self.busy and time.monotonic() - self.heard > self.crew.settings.stuck:
+                if self.busy and time.monotonic() - self.heard > self.supervisor.settings.stuck:
                     process.kill()
                 continue
             if pipe not in said:
@@ -155,28 +156,28 @@ class _Slot:
     def _hear(self, word: str, said: Any) -> None:
         self.heard, self.busy = time.monotonic(), word == "started" or (self.busy and word != "turned")
         if word == "ready":
-            self.crew.card, self.ready = said, True
+            self.supervisor.model_info, self.ready = said, True
         elif word == "broken":
-            self.crew.broken = said
-        self.crew.listener(word, said)
+            self.supervisor.broken = said
+        self.supervisor.listener(word, said)
 
     def _bury(self, name: str, code: int | None) -> None:
         """What a dead worker held is queued again; blamed on the jobs unless we killed it ourselves."""
-        blame = code != 0 and not self.crew.stopping
+        blame = code != 0 and not self.supervisor.stopping
         while True:
             try:
                 if blame:
-                    back = [job.id for job in self.crew.jobs.give_back_dead(name, self.crew.settings.keep)]
+                    back = [job.id for job in self.supervisor.jobs.give_back_dead(name, self.supervisor.settings.keep)]
                 else:
-                    back = ["?"] * self.crew.jobs.give_back(name)
+                    back = ["?"] * self.supervisor.jobs.give_back(name)
             except DatabaseError as error:
-                self.crew.listener("trouble", error.detail)
-                if self.crew.stopping:  # the lease gives them back
+                self.supervisor.listener("trouble", error.detail)
+                if self.supervisor.stopping:  # the lease gives them back
                     return
                 time.sleep(1)
                 continue
             break
         if blame:
-            self.crew.listener("died", back)
+            self.supervisor.listener("died", back)
         if back:
-            self.crew.wake()
+            self.supervisor.wake()

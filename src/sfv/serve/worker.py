@@ -23,9 +23,11 @@ from sfv.generation.clip import Clip
 from sfv.media import read_picture, read_sticker, write_clip
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.serve.animator import Animator, Opener
-from sfv.serve.jobs import DatabaseError, Job, Jobs
+from sfv.serve.errors import DatabaseError, StoreError
+from sfv.serve.job import Job
+from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
-from sfv.serve.store import Store, StoreError, open_store
+from sfv.serve.store import Store, open_store
 from sfv.settings import Settings
 from sfv.system.memory import keep_memory
 
@@ -64,7 +66,7 @@ def work(duty: Duty, pipe: Connection) -> None:
         pipe.send(("broken", str(error)))
         return
     worker = Worker(duty, pipe, animator, store, jobs)
-    pipe.send(("ready", animator.card))
+    pipe.send(("ready", animator.model_info))
     worker.run()
 
 
@@ -74,7 +76,7 @@ class Worker:
     def __init__(self, duty: Duty, pipe: Connection, animator: Animator, store: Store, jobs: Jobs) -> None:
         self.duty, self.pipe, self.animator, self.store, self.jobs = duty, pipe, animator, store, jobs
         self.settings = duty.settings
-        self.most = duty.settings.max_batch or animator.card.batch
+        self.most = duty.settings.max_batch or animator.model_info.batch
         self.scratch = duty.settings.data / "scratch"
         self.awake, self.stopping = threading.Event(), threading.Event()
         self.speaking = threading.Lock()
@@ -145,12 +147,12 @@ class Worker:
 
     def _claim(self) -> list[Job]:
         """Jobs that wait and fit together; a batch that is not full waits a moment for more."""
-        model, lease = self.animator.card.name, self.settings.lease
+        model, lease = self.animator.model_info.name, self.settings.lease
         batch = self.jobs.claim(self.duty.name, model, self.most, lease)
         self.held |= {job.id for job in batch}
         if batch and len(batch) < self.most and not batch[0].crashes and self.settings.max_wait:
             time.sleep(self.settings.max_wait)
-            batch += self.jobs.claim(self.duty.name, model, self.most - len(batch), lease, batch[0].kind)
+            batch += self.jobs.claim(self.duty.name, model, self.most - len(batch), lease, batch[0].batch_key)
             self.held |= {job.id for job in batch}
         if batch:
             self._say("started", [job.id for job in batch])

@@ -22,7 +22,7 @@ from sfv.training.health import Health
 from sfv.training.logs import Logs
 from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks
 from sfv.training.seeds import Seeds
-from sfv.training.tensorboard import Board, _nowhere
+from sfv.training.tensorboard import TensorBoard, no_tensorboard
 
 MOST_RETURNS = 5
 
@@ -61,19 +61,19 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     run_dir.mkdir(parents=True, exist_ok=True)
     if world.main:
         _remember(run_dir / "config.json", config)
-    calm = Calm()
+    backoff = LearningRateBackoff()
     parts: dict[str, Stateful] = {
         **{k: checkpoint.Learned(m) for k, m in task.modules.items()},
         **_named("opt", {k: checkpoint.OptimizerState(o, task.modules) for k, o in task.optimizers.items()}),
         **_named("ema", task.averages),
-        "calm": calm,
+        "calm": backoff,  # its name in checkpoints
     }
     health = Health(getattr(task, "rules", ()), run_dir if world.main else None, getattr(task, "quiet_until", 0))
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
 
     # Load latest
     step = checkpoint.load_latest(run_dir, parts)
-    board = Board(run_dir / "tensorboard", step) if s.tensorboard and world.main else _nowhere
+    board = TensorBoard(run_dir / "tensorboard", step) if s.tensorboard and world.main else no_tensorboard
     seen: Logs = {}
     saved, logs, since = time.monotonic(), [], time.monotonic()
     bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
@@ -93,7 +93,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
             # Draw, update
             for optimizer in task.optimizers.values():
                 for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
-                    group["lr"] = lr * rate(step, s) * calm.factor
+                    group["lr"] = lr * rate(step, s) * backoff.factor
             logs.append(task.step(step, Seeds(s.seed, step, world.rank)))
             for average in task.averages.values():
                 average.update()
@@ -121,7 +121,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
                 if not health.healthy and s.on_alarm == "stop":
                     asked.append(0)
                 if not health.healthy and s.on_alarm == "return":
-                    step = _return(run_dir, parts, calm, step)
+                    step = _return(run_dir, parts, backoff, step)
                     health.raised.clear()
                     health.rows.clear()
                     bar.reset()
@@ -137,7 +137,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
         )
 
 
-class Calm:
+class LearningRateBackoff:
     """How often the run has gone back to a healthy checkpoint; every return halves the learning rates."""
 
     def __init__(self) -> None:
@@ -157,13 +157,13 @@ class Calm:
         self.returns = int(state["returns"])
 
 
-def _return(run_dir: Path, parts: dict[str, Stateful], calm: Calm, step: int) -> int:
+def _return(run_dir: Path, parts: dict[str, Stateful], backoff: LearningRateBackoff, step: int) -> int:
     """Go back to the last healthy checkpoint with calmer rates; where there is none, go on with calmer rates."""
-    returns = calm.returns + 1
+    returns = backoff.returns + 1
     if returns > MOST_RETURNS:
         raise SfvError(f"{run_dir} fell ill {returns} times; change its configuration (see alarms.jsonl)")
     before = checkpoint.load_latest(run_dir, parts, checkpoint.HEALTHY)
-    calm.returns = returns
+    backoff.returns = returns
     return before or step
 
 

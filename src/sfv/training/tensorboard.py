@@ -6,7 +6,7 @@ from sfv.errors import SfvError
 from sfv.training.logs import Logs
 
 
-class Board:
+class TensorBoard:
     """TensorBoard's event files; a resumed run goes on where it was."""
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -24,5 +24,5 @@ class Board:
         self.writer.flush()
 
 
-def _nowhere(row: Logs) -> None:
+def no_tensorboard(row: Logs) -> None:
     """Where reports go without TensorBoard."""

@@ -42,11 +42,11 @@ class BodyLimit:
             return
         try:
             await self.app(scope, meter.receive, meter.send)
-        except _Refused:
+        except _TooLarge:
             await meter.answer()
 
 
-class _Refused(Exception):
+class _TooLarge(Exception):
     """The body was refused in mid-stream."""
 
 
@@ -67,12 +67,12 @@ class _Meter:
                 message = await self.inner_receive()
         except TimeoutError as error:
             self.refuse(408)
-            raise _Refused from error
+            raise _TooLarge from error
         self.left -= len(message.get("body", b""))
         self.whole = not message.get("more_body", False)
         if self.left < 0:
             self.refuse(413)
-            raise _Refused
+            raise _TooLarge
         return message
 
     def refuse(self, status: int) -> None:

@@ -1,0 +1,52 @@
+"""A stored clip over HTTP, whole or in ranges (RFC 9110)."""
+
+import re
+from collections.abc import Iterator
+
+from starlette.responses import Response, StreamingResponse
+
+from sfv.serve.job import Job
+from sfv.serve.store import Store
+
+TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/png"}
+PIECE = 1 << 20
+"""Bytes of a file that are held in memory at once for one client."""
+
+
+def file_answer(store: Store, job: Job, wanted: str | None) -> Response:
+    """A clip, or the range of it that is asked for (RFC 9110, one range; a header that is none is passed over)."""
+    span = byte_range(wanted, job.size)
+    headers = {"accept-ranges": "bytes", "etag": f'"{job.id}"', "cache-control": "private, max-age=3600"}
+    if span is None:
+        return Response(status_code=416, headers=headers | {"content-range": f"bytes */{job.size}"})
+    start, stop = span
+    headers |= {"content-length": str(stop - start)}
+    headers |= {"content-disposition": f'inline; filename="{job.id}.{job.format}"'}
+    if (start, stop) != (0, job.size):
+        headers |= {"content-range": f"bytes {start}-{stop - 1}/{job.size}"}
+    status = 206 if "content-range" in headers else 200
+    first = store.read(job.clip_key, start, min(PIECE, stop - start))  # a missing file is told before any header is
+    if len(first) == stop - start:
+        return Response(first, status, headers, TYPES[job.format])
+    return StreamingResponse(_pieces(store, job, first, start, stop), status, headers, TYPES[job.format])
+
+
+def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:
+    """[start, stop) of a Range header; everything without one; None for one that cannot be satisfied."""
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", wanted or "")
+    if not found or not any(found.groups()):
+        return 0, size
+    first, last = found.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < start:
+            return 0, size
+    return (start, stop) if start < stop else None
+
+
+def _pieces(store: Store, job: Job, first: bytes, start: int, stop: int) -> Iterator[bytes]:
+    yield first
+    for at in range(start + PIECE, stop, PIECE):
+        yield store.read(job.clip_key, at, min(PIECE, stop - at))
