@@ -322,6 +322,21 @@ def test_a_decoder_loses_blocks_and_learns_on(store: Path, tmp_path: Path) -> No
     assert isinstance(codec, MotionCodec) and codec.networks.config.depth == (1, 1, 1, 0)
 
 
+def test_a_finished_decoder_can_be_ended_with_less_drawing(store: Path, tmp_path: Path) -> None:  # noqa: F811
+    out = tmp_path / "model"
+    for part in ("codec", "teacher", "decoder"):
+        train_part(part, store, out, "loops-debug")
+    free = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    train_part("decoder", store, out, "loops-debug", ("window=20", "trust_bias=3"))
+    ended = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    assert isinstance(free, MotionCodec) and isinstance(ended, MotionCodec)
+    assert (ended.networks.config.window, ended.networks.config.trust_bias) == (20, 3)
+    assert free.networks.state_dict().keys() == ended.networks.state_dict().keys()
+    z, picture = torch.randn(1, 4, 4, 4, 4), torch.rand(1, 4, 64, 64) * 2 - 1
+    drawn = [codec.networks.draw(z, picture).trust for codec in (free, ended)]
+    assert drawn[0] is not None and drawn[1] is not None and (drawn[1] > drawn[0]).all()
+
+
 def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:  # noqa: F811
     out = tmp_path / "model"
     train_part("codec", store, out, "loops-debug")

@@ -101,6 +101,9 @@ class MotionDecoderTraining(MotionCodecTraining):
     depth: tuple[int, int, int, int] | None = None  # residual blocks at each size, to leave some out; None: as it is
     restored: float = Field(default=0.65, ge=0, le=1)  # share of clips that the denoiser has answered
     sigmas: tuple[float, float] = (0.3, 5.0)  # from which noise levels
+    window: float = Field(default=0.0, ge=0, le=64)  # the end: pixels across which things move in one piece; 0: free
+    bends: float = Field(default=1.0, gt=0)  # the end: pixels of a bend that are believed; smaller ones are errors
+    trust_bias: float = Field(default=0.0, ge=-10, le=10)  # the end: added to the mask's logit; above 0 less is drawn
     doubt: float = Field(default=0.06, ge=0)
     doubt_from: float = 0.0
     perceptual_from: float = 0.0

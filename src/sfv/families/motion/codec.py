@@ -45,6 +45,8 @@ class MotionCodecConfig(BaseModel):
     """Pixels across which things move in one piece (decoding/rigid_flow.py), for generation; 0: the flow is free."""
     bends: float = Field(default=1.0, gt=0)
     """Pixels that the flow must bend away from its pieces to be believed: smaller bends are mostly errors."""
+    trust_bias: float = Field(default=0.0, ge=-10, le=10)
+    """Added to the mask's logit, for generation: above 0 more is moved and less is drawn."""
 
 
 STRIDE = 16
@@ -148,6 +150,7 @@ class MotionDecoder(nn.Module):
     def __init__(self, config: MotionCodecConfig) -> None:
         super().__init__()
         widths, self.window, self.bends = config.widths, config.window, config.bends
+        self.trust_bias = config.trust_bias
         *coarse, fine = widths
         self.pyramid = Pyramid(tuple(coarse))
         self.entry = conv(config.latent_channels, widths[0])
@@ -179,7 +182,10 @@ class MotionDecoder(nn.Module):
         there = moved(pictures, whole)
         h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there.to(h.dtype), 2))))
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
-        drawn, trust = F.pixel_shuffle(drawn, 2).float(), F.pixel_shuffle(trust, 2).float().sigmoid()
+        drawn, trust = (
+            F.pixel_shuffle(drawn, 2).float(),
+            (F.pixel_shuffle(trust, 2).float() + self.trust_bias).sigmoid(),
+        )
         parts = (drawn + trust * (there - drawn), there, trust, whole)
         return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
 
@@ -233,10 +239,18 @@ class MotionNetworks(nn.Module):
 
     def slimmer(self, depth: tuple[int, int, int, int]) -> "MotionNetworks":
         """A copy with so many residual blocks in the decoder, the last of each size left out; it needs training."""
-        made = MotionNetworks(self.config.model_copy(update={"depth": depth}))
+        return self._copied(depth=depth)
+
+    def for_generation(self, window: float, bends: float, trust_bias: float) -> "MotionNetworks":
+        """A copy whose decoder moves whole pieces and draws less; training is done without (MotionCodecConfig)."""
+        return self._copied(window=window, bends=bends, trust_bias=trust_bias)
+
+    def _copied(self, **changes: object) -> "MotionNetworks":
+        """The same weights, as far as they are left, under a changed configuration."""
+        copied = MotionNetworks(MotionCodecConfig.model_validate(self.config.model_dump() | changes))
         mine = self.state_dict()
-        made.load_state_dict({k: mine[k].clone() for k in made.state_dict()})
-        return quick_layout(made).to(self.std.device)
+        copied.load_state_dict({k: mine[k].clone() for k in copied.state_dict()})
+        return quick_layout(copied).to(self.std.device)
 
     def draw(self, latents: Latents, pictures: RgbaPicture) -> Drawn:
         """Frames of latents of unit spread, with what they are made of."""

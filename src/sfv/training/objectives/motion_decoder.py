@@ -1,6 +1,5 @@
 """The motion codec's decoder on what a denoiser makes: the encoder, and so the latents, stand still."""
 
-import copy
 import math
 from pathlib import Path
 
@@ -86,14 +85,20 @@ def train_motion_decoder(
     perceptual: Perceptual | None = None,
     world: World = ALONE,
 ) -> MotionNetworks:
-    """Train (or resume) a copy of the model's decoder and return the networks with its average."""
+    """Train (or resume) a copy of the model's decoder and return the networks with its average.
+
+    It learns with a free flow and its own mask; window, bends and trust_bias are set at the end, and a finished run may
+    be ended again with others.
+    """
     assert isinstance(model.codec, MotionCodec)
-    networks = copy.deepcopy(model.codec.networks)
+    networks = model.codec.networks.for_generation(window=0.0, bends=1.0, trust_bias=0.0)
     if config.depth is not None:
         if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
             raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
         networks = networks.slimmer(config.depth)
     task = MotionDecoderTask(networks, model, batches, config, perceptual, world)
-    run(task, config, run_dir, {"task": "motion-decoder", **config.model_dump(mode="json")}, world)
+    kept = config.model_dump(mode="json", exclude={"window", "bends", "trust_bias"})
+    run(task, config, run_dir, {"task": "motion-decoder", **kept}, world)
     task.averages["decoder"].into(networks.decoder)
-    return networks.eval().requires_grad_(False)
+    ended = networks.for_generation(config.window, config.bends, config.trust_bias)
+    return ended.eval().requires_grad_(False)
