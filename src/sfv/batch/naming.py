@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfv.errors import SfvError
-from sfv.media import PICTURE_ENDINGS, check_see_through
+from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through, colour
 from sfv.settings import FORMATS, Settings
 
+FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{kind}" for kind in FORMATS}
+"""Endings of files that are read but not written."""
 Pairs = Sequence[tuple[Path, Path]]
 """Picture files and the clip files to be made of them."""
 
 
 def plan(images: Sequence[Path], settings: Settings, out: Path | None = None, kind: str | None = None) -> Pairs:
     """What would be made of what; SfvError if there is nothing to do or it could not be written."""
+    colour(settings.background)
     pictures = expand(images)
     targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
     if settings.transparent:
@@ -40,11 +43,15 @@ def expand(images: Sequence[Path]) -> list[Path]:
             found.append(path)
     if not found:
         raise SfvError("no pictures given; name files or a folder, such as: sfv generate cat.png")
+    if not any(path.exists() for path in found):
+        raise SfvError(f"{found[0]} does not exist; check the path")
     return found
 
 
 def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual: str = "mp4") -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written."""
+    if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
+        raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
     single = out is not None and out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
     if single and out is not None:
         if len(pictures) > 1:

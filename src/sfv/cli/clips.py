@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from sfv.batch.naming import plan
 from sfv.cli.flags import Flags, Out, Pictures, ray_spread, say
 from sfv.errors import SfvError
 from sfv.ray.settings import Spread
@@ -51,6 +52,7 @@ class Generate(Flags, Settings, Speed, Spread):
         speed = self.fill(Speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
+        plan(self.images, settings, self.out, self.format)  # what is wrong with files is said before torch is imported
         if not self.ray:
             from sfv.batch.animate import animate_files
 

@@ -14,6 +14,7 @@ from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
 from sfv.cli.servers import Demo, Serve
 from sfv.errors import SfvError
 from sfv.system.memory import keep_memory
+from sfv.system.threads import wait_politely
 
 Command = (
     Annotated[Generate, subcommand("generate")]
@@ -39,6 +40,7 @@ Command = (
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn SfvError into one sentence and exit code 1 (2 for bad flags)."""
     try:
+        wait_politely()
         keep_memory()
         words = _gathered(sys.argv[1:] if argv is None else argv)
         command: Any = tyro.cli(Command, prog="sfv", args=words, description=DESCRIPTION)  # type: ignore[call-overload]

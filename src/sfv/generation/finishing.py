@@ -16,7 +16,8 @@ from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.fitting import first_pixels
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Mask
-from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker, colour
+from sfv.media.formats import colour
+from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import Settings
 from sfv.system.timing import clocked_stage

@@ -13,7 +13,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from sfv.errors import SfvError
-from sfv.settings import FORMATS, SEE_THROUGH
+from sfv.media.formats import check_see_through
+from sfv.settings import FORMATS
 from sfv.system.files import replacing
 from sfv.types import Frames, Stickers
 
@@ -41,13 +42,6 @@ def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: st
             _write_mp4(frames, beside, fps, note) if kind == "mp4" else _write_pillow(frames, beside, fps, note, kind)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({error}); choose another folder with -o") from error
-
-
-def check_see_through(path: Path) -> None:
-    """SfvError for an ending whose format is always opaque."""
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in SEE_THROUGH:
-        raise SfvError(f"{path}: {kind} holds no transparency; use one of {', '.join(SEE_THROUGH)}")
 
 
 def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:

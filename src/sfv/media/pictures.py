@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.media.formats import colour
 from sfv.settings import FITS
 
 Uint8Picture = UInt8[Tensor, "h w 3"]
-PICTURE_ENDINGS = frozenset(
-    ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
-)
 Uint8Sticker = UInt8[Tensor, "h w 4"]
 AnyPicture = UInt8[Tensor, "_ _ _"]
 """RGB or RGBA, each of a size of its own: what lists of them hold."""
@@ -94,14 +92,6 @@ def _sixteen_bit(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
     top = 1.0 if picture.mode == "F" else 65535.0
     return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
-
-
-def colour(text: str) -> tuple[int, ...]:
-    """A CSS colour as opaque RGBA; SfvError for a text that is none."""
-    try:
-        return (*ImageColor.getrgb(text)[:3], 255)
-    except ValueError as error:
-        raise SfvError(f"background {text!r} is not a colour; use a name or #rrggbb") from error
 
 
 def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:

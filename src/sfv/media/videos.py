@@ -11,9 +11,6 @@ import torch
 from sfv.errors import SfvError
 from sfv.media.pictures import Uint8Picture
 
-VIDEO_ENDINGS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"}
-)
 MAX_PIXELS = 8192 * 4320
 EARLY = 1e-6  # seconds by which a frame may come late and still count as on time
 

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sfv.errors import SfvError
-from sfv.media.pictures import colour
+from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.errors import DatabaseError, Refusal
 from sfv.serve.events import JobEvents

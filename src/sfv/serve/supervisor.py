@@ -15,6 +15,7 @@ from sfv.serve.errors import DatabaseError
 from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, work
+from sfv.system.threads import wait_politely
 
 SLOWEST = 10.0
 """Longest pause before a worker that keeps dying is started again, seconds."""
@@ -37,6 +38,7 @@ class Supervisor:
     def start(self, listener: Listener) -> None:
         """Start all workers; returns at once."""
         self.listener = listener
+        wait_politely()  # the workers inherit it
         atexit.register(self.kill)  # before multiprocessing would wait for workers that ignore SIGTERM
         for slot in self.slots:
             slot.thread.start()
