@@ -31,7 +31,7 @@ from sfv.media import replacing
 CLIPS = {"full": (14, 576, 1024), "tiny": (2, 64, 64)}
 TRAINED = {"full": (14, 448, 768), "tiny": (2, 64, 64)}
 REWRITES = 1e-5
-"""What tests/test_rewrites.py holds the rewrites to, in float32."""
+"""What tests/families/svd/rewrites/test_unet.py holds the rewrites to, in float32."""
 
 
 def plan_of(size: str, device: str, backend: str, rounds: int, budget: float) -> fullsize.Plan:
@@ -126,7 +126,7 @@ def resume(plan: fullsize.Plan, out: Path, name: str) -> None:
 
 def rewrites(plan: fullsize.Plan, out: Path) -> None:
     """What the tests hold, so that the table is whole."""
-    keep(out, "rewrites", {"float32": REWRITES, "source": "tests/test_rewrites.py, an upper bound"}, plan)
+    keep(out, "rewrites", {"float32": REWRITES, "source": "tests/families/svd/rewrites/test_unet.py, an upper bound"}, plan)
 
 
 PARTS: dict[str, Callable[[fullsize.Plan, Path], None]] = {

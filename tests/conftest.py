@@ -14,6 +14,11 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
+import json
+
+import numpy as np
+import torch
+
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.folder import save
@@ -47,3 +52,33 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_folder: Path) -> VideoModel:
     """The same, loaded."""
     return load(tiny_folder, decode_dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six families of a coloured disc that travels, at 32x32 with alpha."""
+    folder = tmp_path_factory.mktemp("store")
+    y, x = np.mgrid[0:32, 0:32]
+    clips, frames = [], []
+    for i in range(6):
+        for t in range(24):
+            alpha = ((y - 16) ** 2 + (x - 8 - (t + i) % 16) ** 2 < 36).astype(np.uint8)
+            rgba = np.full((32, 32, 4), 255, np.uint8)
+            rgba[alpha > 0, :3] = (40 * i, 200 - 30 * i, 120)
+            rgba[..., 3] = 255 * alpha
+            frames.append(rgba)
+        split = "val" if i == 5 else "train"
+        clips.append(
+            {
+                "id": f"c{i}",
+                "name": f"disc {i}",
+                "group": "",
+                "family": f"f{i}",
+                "split": split,
+                "start": 24 * i,
+                "count": 24,
+            }
+        )
+    np.stack(frames).tofile(folder / "frames.u8")
+    (folder / "store.json").write_text(json.dumps({"size": 32, "fps": 24, "clips": clips}))
+    return folder

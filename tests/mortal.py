@@ -1,4 +1,4 @@
-"""A worker for tests/test_ray.py that dies of its work; in a file of its own, which the workers import."""
+"""A worker for tests/ray/test_ray.py that dies of its work; in a file of its own, which the workers import."""
 
 import os
 from pathlib import Path

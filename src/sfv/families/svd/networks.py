@@ -293,7 +293,7 @@ def time_ids(fps: float, motion: float, noise_aug: float) -> Float[Tensor, "1 3"
 def decoding_bytes(frame: int, frames: int, together: int) -> int:
     """Estimated peak of decoding a clip: its largest maps six times over for time, and the frames in hand.
 
-    tests/test_costs.py holds it above what is counted.
+    tests/costs/test_costs.py holds it above what is counted.
     """
     return frame * (6 * frames + together)
 

@@ -1,0 +1,95 @@
+"""The weights that ship: present, small enough, one call, moving, faithful to the picture."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+
+import sfv
+from sfv.batch.compare import compare, example
+from sfv.measures.video import psnr
+from sfv.media import flow, read_sticker
+from sfv.settings import Settings
+
+pytestmark = pytest.mark.weights
+FOLDER = Path(str(files("sfv"))) / "weights" / "sticker"
+
+
+@pytest.fixture(scope="module")
+def model() -> sfv.VideoModel:
+    return sfv.load()
+
+
+@pytest.fixture(scope="module")
+def clip(model: sfv.VideoModel) -> sfv.Clip:
+    return sfv.generate(model, sfv.read_picture(example()))
+
+
+def test_weights_fit_their_budget() -> None:
+    total = sum(f.stat().st_size for f in FOLDER.rglob("*.safetensors"))
+    assert 10e6 < total <= 48e6
+
+
+def test_one_call_makes_a_clip_that_moves(clip: sfv.Clip) -> None:
+    assert clip.calls == 1
+    assert clip.frames.shape == (sfv.load().defaults.frames, 128, 128, 3)
+    assert float(flow(clip.frames).mean()) > 0.02
+
+
+def test_the_first_frame_is_the_picture(clip: sfv.Clip) -> None:
+    assert psnr(clip.frames[0], clip.picture) > 20
+
+
+def test_bf16_decoding_stays_close(model: sfv.VideoModel, clip: sfv.Clip) -> None:
+    exact = sfv.generate(sfv.load(decode_dtype=torch.float32), clip.picture)
+    assert psnr(exact.frames, clip.frames) > 38
+
+
+def test_the_small_decoder_keeps_more_of_the_picture(model: sfv.VideoModel, clip: sfv.Clip) -> None:
+    """It is guided by the picture: the first frame is nearer to it than the codec's own decoder comes."""
+    slow = sfv.generate(model, clip.picture, decoder="full")
+    assert (clip.settings.decoder, slow.settings.decoder) == ("small", "full")
+    assert torch.equal(slow.latents, clip.latents)
+    assert psnr(clip.frames[0], clip.picture) > psnr(slow.frames[0], clip.picture) > 20
+    assert psnr(slow.frames, clip.frames) > 18
+
+
+def test_a_sticker_stays_transparent(model: sfv.VideoModel) -> None:
+    """Corners are clear in every frame, the first frame's alpha is the picture's, and the outline moves."""
+    sticker = read_sticker(example())
+    clip = sfv.generate(model, sticker, transparent=True)
+    made = clip.stickers()
+    assert clip.calls == 1 and made.shape == (model.defaults.frames, 128, 128, 4)
+    alpha = made[..., 3].float() / 255
+    assert float(alpha[:, [0, 0, -1, -1], [0, -1, 0, -1]].max()) < 0.1
+    assert float((alpha[0] - sticker[..., 3] / 255).abs().mean()) < 0.03
+    assert float((alpha[-1] - alpha[0]).abs().mean()) > 0.002
+
+
+def test_the_teacher_ships_too(model: sfv.VideoModel) -> None:
+    teacher = sfv.load("sticker-teacher")
+    assert teacher.defaults.steps == 25 and model.defaults.steps == 1
+    assert teacher.hash != model.hash
+
+
+def test_the_student_opens_in_diffusers() -> None:
+    pipe = StableVideoDiffusionPipeline.from_pretrained(FOLDER)
+    assert pipe.unet.config.num_frames == 14
+
+
+def test_compare_is_the_demo(tmp_path: Path) -> None:
+    lines = list(compare(None, ("sticker", "sticker-teacher"), Settings(steps=2), tmp_path))
+    assert "network call" in lines[0]
+    assert (tmp_path / "side-by-side.mp4").exists()
+
+
+def test_the_readme_table_is_the_committed_result() -> None:
+    """The table in the README is the one of docs/table.json, digit for digit."""
+    from sfv.evaluation.table import Measured, markdown
+
+    root = Path(__file__).parent.parent.parent
+    rows = [Measured(**r) for r in json.loads((root / "docs" / "table.json").read_text())["rows"]]
+    assert markdown(rows) in (root / "README.md").read_text()

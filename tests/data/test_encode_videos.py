@@ -1,0 +1,135 @@
+"""Videos -> shards: what comes out, what is refused, who did it and when must not matter."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toys import SETTINGS, video
+
+from sfv.data import encode_videos as prepare
+from sfv.data.encode_videos import encode_videos
+from sfv.data.shards import ClipShards
+from sfv.errors import SfvError
+from sfv.families.base import fingerprint
+from sfv.families.load import load
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    video(folder / "a.mp4", 1, 9)
+    video(folder / "b.mp4", 2, 8, (32, 48))
+    shutil.copy(folder / "a.mp4", folder / "copy.mp4")
+    video(folder / "short.mp4", 3, 1)
+    (folder / "zero.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("no video here")
+    return folder
+
+
+def shards(folder: Path) -> dict[str, torch.Tensor]:
+    index = json.loads((folder / "index.json").read_text())
+    files = sorted({c["shard"] for c in index["clips"]})
+    return {f"{f}/{k}": v for f in files for k, v in load_file(folder / f"{f}.safetensors").items()}
+
+
+def test_shards_hold_what_the_model_makes_of_the_frames(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    text = encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    assert "4 clips of 4 frames" in text
+    model = load(tiny_folder)
+    made = ClipShards(tmp_path, fingerprint(model.codec))
+    assert [e.id.rpartition("/")[2] for e in made.entries] == ["a.mp4@0", "a.mp4@4", "b.mp4@0", "b.mp4@4"]
+    assert all(e.motion > 0.5 for e in made.entries)
+    latents, embed, picture = made.clip(0)
+    assert latents.shape == (4, 4, 16, 16) and picture.shape == (3, 32, 32)
+    assert made.clip(2)[0].shape == (4, 4, 16, 24)
+    with torch.inference_mode():
+        want = model.codec.encode(picture[None, None])[0, 0]
+        told = model.conditioner.embed(picture[None])[0]
+    torch.testing.assert_close(latents[0], want, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(embed, told, atol=2e-3, rtol=2e-3)
+    assert sorted(map(len, made.sizes.values())) == [2, 2]
+
+
+def test_every_rejected_file_is_listed_with_its_reason(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    rows = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    why = {(r["source"].rpartition("/")[2], r["why"]) for r in rows}
+    for name, reason in [
+        ("zero.mp4", "empty"),
+        ("text.mp4", "not a readable video"),
+        ("short.mp4", "fewer than 4"),
+        ("copy.mp4@0", "looks like"),
+        ("copy.mp4@4", "looks like"),
+        ("a.mp4", "1 frames before a cut or the end"),
+    ]:
+        assert any(n == name and reason in w for n, w in why), (name, reason, why)
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(
+    videos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "PER_JOB", 1)
+    encode_videos([str(videos)], str(tiny_folder), tmp_path / "whole", SETTINGS)
+    done = prepare.do_job
+
+    def dies(job: prepare.Job, *rest: object) -> int:
+        if job.number == 2:
+            raise KeyboardInterrupt
+        return done(job, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare, "do_job", dies)
+    with pytest.raises(KeyboardInterrupt):
+        encode_videos([str(videos)], str(tiny_folder), tmp_path / "cut", SETTINGS)
+    seen: list[int] = []
+    monkeypatch.setattr(prepare, "do_job", lambda job, *rest: (seen.append(job.number), done(job, *rest))[1])
+    encode_videos([str(videos)], str(tiny_folder), tmp_path / "cut", SETTINGS)
+    assert seen == [2, 3, 4, 5], "finished jobs are not done again"
+    assert (tmp_path / "cut" / "index.json").read_text() == (tmp_path / "whole" / "index.json").read_text()
+    a, b = shards(tmp_path / "whole"), shards(tmp_path / "cut")
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_workers_do_not_change_the_result(
+    videos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "PER_JOB", 2)
+    encode_videos([str(videos)], str(tiny_folder), tmp_path / "one", SETTINGS)
+    two = SETTINGS.model_copy(update={"workers": 2})
+    encode_videos([str(videos)], str(tiny_folder), tmp_path / "two", two)
+    assert (tmp_path / "one" / "index.json").read_text() == (tmp_path / "two" / "index.json").read_text()
+    a, b = shards(tmp_path / "one"), shards(tmp_path / "two")
+    assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-2) for k in a)
+
+
+def test_a_folder_belongs_to_one_plan(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    with pytest.raises(SfvError, match="plan.json tells of other"):
+        encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS.model_copy(update={"fps": 5.0}))
+    with pytest.raises(SfvError, match="multiples of 2"):
+        odd = SETTINGS.model_copy(update={"sizes": ("33x32",)})
+        encode_videos([str(videos)], str(tiny_folder), tmp_path / "odd", odd)
+
+
+def test_nothing_usable_is_an_error(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "zero.mp4").write_bytes(b"")
+    with pytest.raises(SfvError, match="no clip could be made"):
+        encode_videos([str(tmp_path / "in")], str(tiny_folder), tmp_path / "out", SETTINGS)
+
+
+def test_damaged_and_foreign_shards_are_named(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    with pytest.raises(SfvError, match="another codec"):
+        ClipShards(tmp_path, "0" * 16)
+    shard = next(tmp_path.glob("shard-*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:50])
+    with pytest.raises(SfvError, match="damaged"):
+        ClipShards(tmp_path)
+    shard.unlink()
+    with pytest.raises(SfvError, match="encode again"):
+        ClipShards(tmp_path)
+    with pytest.raises(SfvError, match="no finished shards"):
+        ClipShards(tmp_path / "none")

@@ -1,0 +1,105 @@
+"""Clips larger than the network makes them: the flow moves a larger picture."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageSequence
+from serving import CARD, LIMITS
+from toys import shaken
+
+import sfv
+from sfv.batch.clip_file import animate_file
+from sfv.batch.replay import replay
+from sfv.decoding.decoder import Drawn
+from sfv.decoding.guide import moved
+from sfv.decoding.upscale import enlarged
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.media import read_note, write_picture
+from sfv.settings import Settings
+
+
+@pytest.fixture
+def guided(tiny: VideoModel) -> VideoModel:
+    return replace(tiny, small=shaken())
+
+
+def patches(side: int, channels: int = 3) -> torch.Tensor:
+    """A picture of soft patches, any size."""
+    coarse = torch.rand(1, channels, 6, 6, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+
+
+def as_uint8(picture: torch.Tensor) -> torch.Tensor:
+    return (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
+
+
+def test_what_moves_at_the_networks_size_moves_at_the_larger() -> None:
+    """A shift of 2 pixels is one of 6 three times as large, and what is drawn beside it is enlarged."""
+    small, large = patches(32), patches(96)
+    flow = torch.zeros(1, 2, 2, 32, 32)
+    flow[:, 1, 0] = 2
+    own = moved(small, flow[0])[None]
+    still, shifted = enlarged(Drawn(own, flow=flow), small, large, own)
+    torch.testing.assert_close(still, large)
+    torch.testing.assert_close(shifted[..., :-6], large[..., 6:])
+    drawn = own.clone()
+    drawn[:, 0, :, 8:16, 8:16] += 1
+    brighter, _ = enlarged(Drawn(drawn, flow=flow), small, large, drawn)
+    assert (
+        float((brighter - large)[..., 30:42, 30:42].min()) > 0.99 and float((brighter - large)[..., 60:].max()) < 1e-5
+    )
+
+
+def test_an_enlarged_clip_has_the_pictures_own_detail(guided: VideoModel) -> None:
+    picture = as_uint8(patches(128))
+    clip = sfv.generate(guided, picture, enlarge=2, seed=3, steps=1)
+    height, width = guided.defaults.height, guided.defaults.width
+    assert clip.frames.shape == (guided.defaults.frames, 2 * height, 2 * width, 3)
+    assert clip.picture.shape == (2 * height, 2 * width, 3) and clip.calls == 2
+    assert clip.latents.shape == sfv.generate(guided, picture, seed=3, steps=1).latents.shape
+    held = sfv.generate(guided, picture, enlarge=2, steps=1, keep_still=torch.full((9, 9, 3), 255, dtype=torch.uint8))
+    assert bool((held.frames == held.picture).all())
+
+
+def test_a_transparent_clip_is_enlarged_with_its_alpha() -> None:
+    """The embedded model: half of the picture is clear, and most of what is clear stays so."""
+    sticker = torch.cat([as_uint8(patches(256)), torch.zeros(256, 256, 1, dtype=torch.uint8)], 2)
+    sticker[64:192, 64:192, 3] = 255
+    model = sfv.load()
+    clip = sfv.generate(model, sticker, transparent=True, enlarge=2, motion=0)
+    assert clip.alpha is not None and clip.alpha.shape == (model.defaults.frames, 256, 256, 1)
+    assert clip.stickers().shape[-1] == 4
+    assert float(clip.alpha[:, :40].float().mean()) < 3 and float(clip.alpha[:, 100:150, 100:150].float().mean()) > 250
+    small = sfv.generate(model, sticker, transparent=True, motion=0)
+    assert small.alpha is not None
+    least = torch.nn.functional.avg_pool2d(clip.alpha.float().permute(0, 3, 1, 2), 2)
+    assert float((least - small.alpha.float().permute(0, 3, 1, 2)).abs().mean()) < 4
+
+
+def test_an_enlarged_clip_is_replayed(tmp_path: Path) -> None:
+    write_picture(as_uint8(patches(200)), tmp_path / "p.png")
+    model = sfv.load()
+    report = animate_file(model, tmp_path / "p.png", Settings(enlarge=3, seed=5), tmp_path / "p.png.webp")
+    again = replay(Path(report["out"]))
+    first, second = (Image.open(r["out"]) for r in (report, again))
+    assert first.size == second.size == (384, 384)
+    assert json.loads(read_note(Path(report["out"])))["settings"]["enlarge"] == 3
+    shown = [[frame.convert("RGB").tobytes() for frame in ImageSequence.Iterator(clip)] for clip in (first, second)]
+    assert shown[0] == shown[1] and len(shown[0]) > 1
+
+
+def test_what_cannot_be_enlarged_is_one_sentence(tiny: VideoModel, guided: VideoModel) -> None:
+    picture = as_uint8(patches(64))
+    with pytest.raises(SfvError, match="enlarge 2: only a decoder that moves"):
+        sfv.generate(tiny, picture, enlarge=2)
+    with pytest.raises(SfvError, match="enlarge 2: only"):
+        sfv.generate(guided, picture, enlarge=2, decoder="full")
+    with pytest.raises(SfvError, match="too much for one clip"):
+        sfv.generate(sfv.load(), picture, enlarge=8, frames=200, height=1024, width=1024)
+    with pytest.raises(SfvError, match="enlarge 2: only"):
+        replace(CARD, limits=replace(LIMITS, enlarging=())).resolve(Settings(enlarge=2))
+    assert CARD.resolve(Settings(enlarge=2)).enlarge == 2

@@ -1,0 +1,356 @@
+"""The page in a real browser: Debian's Chromium, driven against `sfv demo` with the embedded model."""
+
+import base64
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+).split()
+EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
+PATIENCE = 90.0
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+Page = Any
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`sfv demo` in a process of its own, loaded and warm."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "SFV_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    command = [sys.executable, "-m", "sfv", "demo", "--no-open", "--port", "0"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        found = server.stdout.readline().split()[0]
+        assert server.stdout.readline().startswith("ready after")
+        yield found
+        server.terminate()
+        assert server.wait(20) is not None
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, url: str) -> Iterator[Page]:
+    """A fresh visit, its first clip on screen; anything the page complains of in the console fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    visit, complaints = context.new_page(), []
+    visit.on("pageerror", lambda error: complaints.append(str(error)))
+    visit.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+    visit.goto(url)
+    visit.wait_for_selector("#clip[data-turn]")
+    yield visit
+    context.close()
+    assert [c for c in complaints if "status of 4" not in c] == []
+
+
+def shot(page: Page, name: str) -> None:
+    """Keep a picture for a person to look at: in $SFV_SCREENSHOTS, else out/screenshots."""
+    folder = Path(os.environ.get("SFV_SCREENSHOTS") or "out/screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+
+def until(page: Page, said: str, *given: Any) -> Any:
+    """What a JavaScript expression gives once that is true (the page's policy forbids wait_for_function's eval)."""
+    end = time.monotonic() + PATIENCE
+    while not (found := page.evaluate(said, *given)):
+        assert time.monotonic() < end, f"never true: {said}"
+        page.wait_for_timeout(50)
+    return found
+
+
+def turn(page: Page, canvas: str = "#clip") -> int:
+    return int(page.get_attribute(canvas, "data-turn") or 0)
+
+
+def newer(page: Page, than: int, canvas: str = "#clip") -> int:
+    """Wait for a later clip than a given one, and for quiet."""
+    until(page, "([c, t]) => Number(document.querySelector(c).dataset.turn ?? 0) > t", [canvas, than])
+    until(page, "() => document.querySelector('#busy').hidden")
+    return turn(page, canvas)
+
+
+def pixels(page: Page, canvas: str = "#clip") -> np.ndarray[Any, Any]:
+    """What a canvas shows now, RGBA."""
+    address = page.evaluate("c => document.querySelector(c).toDataURL('image/png')", canvas)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGBA"))
+
+
+def moments(page: Page, canvas: str = "#clip", count: int = 6) -> list[np.ndarray[Any, Any]]:
+    seen = []
+    for _ in range(count):
+        seen.append(pixels(page, canvas))
+        page.wait_for_timeout(130)
+    return seen
+
+
+def drop(page: Page, data: bytes, name: str, kind: str = "image/png") -> None:
+    """As if a file were let go over the page."""
+    bag = page.evaluate_handle(
+        """([data, name, type]) => {
+            const bag = new DataTransfer();
+            bag.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
+            return bag;
+        }""",
+        [base64.b64encode(data).decode(), name, kind],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": bag})
+
+
+def slide(page: Page, name: str, value: float) -> None:
+    page.evaluate(
+        """([id, value]) => {
+            const slider = document.getElementById(id);
+            slider.value = value;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        [name, value],
+    )
+
+
+def test_a_dropped_picture_plays(page: Page) -> None:
+    shot(page, "animate")
+    before = turn(page)
+    drop(page, (EXAMPLES / "owl.png").read_bytes(), "my owl.png")
+    newer(page, before)
+    seen = moments(page)
+    assert max(float(np.abs(a.astype(int) - seen[0]).mean()) for a in seen[1:]) > 0.2
+    picture = np.asarray(Image.open(EXAMPLES / "owl.png").convert("RGBA").resize((128, 128)), int)
+    assert np.abs(seen[0][..., :3].astype(int) - picture[..., :3])[picture[..., 3] > 250].mean() < 30  # the owl, no cup
+    page.click("#play")
+    assert len({still.tobytes() for still in moments(page, count=3)}) == 1
+    assert "my owl.png" in page.inner_text("#command")
+    assert page.locator("#thumbs button").count() == 2
+
+
+def test_bad_files_get_one_sentence(page: Page) -> None:
+    before = pixels(page).shape
+    drop(page, b"no picture at all", "notes.txt", "text/plain")
+    page.wait_for_selector("#notice:visible")
+    assert "convert it to PNG or JPEG" in page.inner_text("#notice")
+    drop(page, b"\x89PNG\r\n\x1a\n" + bytes(100), "broken.png")
+    until(page, "() => /decoded|picture/.test(document.querySelector('#notice').textContent)")
+    page.evaluate(
+        """() => {
+            const bag = new DataTransfer();
+            bag.items.add(new File([new Uint8Array(21 * 2 ** 20)], "huge.png", { type: "image/png" }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: bag, bubbles: true }));
+        }"""
+    )
+    until(page, "() => document.querySelector('#notice').textContent.includes('20 MB')")
+    shot(page, "notice")
+    assert pixels(page).shape == before and page.is_visible("#clip")
+
+
+def test_the_race_runs_to_its_end(page: Page) -> None:
+    page.click("#tab-race")
+    page.click("#start")
+    page.wait_for_selector(".lane:nth-child(2)[data-state=step]")
+    page.wait_for_selector(".lane:nth-child(1)[data-state=done]")
+    shot(page, "race-running")
+    page.wait_for_selector("#verdict[data-ratio]")
+    shot(page, "race")
+    quick, slow = (float(text.split()[0]) for text in page.locator(".clock").all_inner_texts())
+    ratio = float(page.get_attribute("#verdict", "data-ratio") or 0)
+    assert 0 < quick < slow and ratio == pytest.approx(slow / quick, rel=0.1) and ratio > 2
+    assert "quicker than sticker-teacher" in page.inner_text("#verdict")
+    first, second = (moments(page, f".lane:nth-child({i}) canvas", 3) for i in (1, 2))
+    assert len({f.tobytes() for f in first}) > 1 and first[0].tobytes() != second[0].tobytes()
+
+
+def fetched(page: Page, kind: str, folder: Path) -> Path:
+    before = turn(page)
+    page.select_option("#format", kind)
+    newer(page, before)
+    with page.expect_download() as waiting:
+        page.click("#download")
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path) -> None:
+    page.check("input[name=loop][value=forward]", force=True)
+    with Image.open(fetched(page, "gif", tmp_path)) as gif:
+        assert gif.format == "GIF" and getattr(gif, "n_frames", 1) == 14
+    brushed(page)
+    slide(page, "motion", 200)
+    page.fill("#seed", "7")
+    page.check("input[name=loop][value=boomerang]", force=True)
+    with Image.open(fetched(page, "png-clear", tmp_path)) as apng:
+        assert (
+            apng.format == "PNG"
+            and getattr(apng, "n_frames", 1) == 26
+            and apng.convert("RGBA").getextrema()[3][0] < 255
+        )
+    path = fetched(page, "webp-clear", tmp_path)
+    made = frames(path)
+    assert len(made) == 26 and made.shape[-1] == 4 and made[..., 3].min() < 255 and made[..., 3].max() == 255
+    for name, link in (("cup.png", "#save-picture"), ("mask.png", "#save-mask")):
+        with page.expect_download() as waiting:
+            page.click(link)
+        assert waiting.value.suggested_filename == name
+        waiting.value.save_as(tmp_path / name)
+    assert "--keep-still mask.png" in page.inner_text("#command") and path.name == "cup-clip.webp"
+    for by in again(page.inner_text("#command"), page.inner_text("#python"), tmp_path):
+        assert np.array_equal(frames(by), made)
+
+
+def brushed(page: Page) -> None:
+    """A stroke through the middle of the picture is kept still."""
+    before = turn(page)
+    page.click("#mask")
+    box = page.locator("#mask-board canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    shot(page, "keep-still")
+    page.click("#mask-done")
+    newer(page, before)
+    rows = [still[62:66, 40:88] for still in moments(page)]
+    assert all(np.array_equal(rows[0], row) for row in rows)
+
+
+def again(command: str, lines: str, folder: Path) -> list[Path]:
+    """What the shown command and the shown Python lines write, each into a folder of its own; one process runs both."""
+    script = (
+        "import os, sys\nfrom sfv.cli.main import main\nfrom sfv.system.memory import keep_memory\nos.chdir('a')\n"
+        f"assert main({shlex.split(command)[1:]!r}) == 0\nos.chdir('../b')\n{lines}\n"
+    )
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        for file in ("cup.png", "mask.png"):
+            shutil.copy(folder / file, folder / name)
+    env = os.environ | {"OMP_NUM_THREADS": "1", "SFV_CACHE": str(folder / "cache")}
+    subprocess.run([sys.executable, "-c", script], cwd=folder, env=env, check=True, capture_output=True)
+    return [folder / name / "cup-clip.webp" for name in ("a", "b")]
+
+
+def frames(path: Path) -> np.ndarray[Any, Any]:
+    found = []
+    with Image.open(path) as clip:
+        for i in range(getattr(clip, "n_frames", 1)):
+            clip.seek(i)
+            found.append(np.asarray(clip.convert("RGBA")))
+    return np.stack(found)
+
+
+def test_live_mode_answers_sliders_and_strokes(page: Page) -> None:
+    page.click("#tab-live")
+    page.wait_for_selector("#live-clip[data-turn]")
+    still = turn(page, "#live-clip")
+    seen = []
+    for motion in (0, 60, 120, 180, 240):
+        slide(page, "live-motion", motion)
+        page.wait_for_timeout(150)
+    last = newer(page, still + 3, "#live-clip")
+    seen.append(pixels(page, "#live-clip"))
+    assert float(page.inner_text("#rate")) > 0 and re.search(r"decoder\s+\d+ ms", page.inner_text("#legend"))
+    box = page.locator("#pad canvas").bounding_box()
+    page.click("[aria-label=Red]")
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 100, box["y"] + 24, steps=4)
+    page.mouse.up()
+    newer(page, last, "#live-clip")
+    page.wait_for_timeout(1500)
+    shot(page, "live")
+    assert page.evaluate(SPILLS) == []
+    red = pixels(page, "#live-clip")[4:16, 12:40].reshape(-1, 4).astype(int)
+    assert ((red[:, 0] - red[:, 1]) > 60).mean() > 0.1
+    before = turn(page)
+    page.click("#keep")
+    newer(page, before)
+    assert page.input_value("#motion") == "240" and "drawing.png" in page.inner_text("#command")
+
+
+def test_the_camera_takes_a_picture(page: Page) -> None:
+    before = turn(page)
+    page.click("#camera")
+    until(page, "() => document.querySelector('#viewfinder').videoWidth > 0")
+    page.click("#snap")
+    newer(page, before)
+    assert "camera.png" in page.inner_text("#command") and page.input_value("#format") == "mp4"
+
+
+SPILLS = """() => [...document.querySelectorAll("main .panel *, main .stage *")].filter((one) => {
+    const [box, card] = [one.getBoundingClientRect(), one.closest(".panel, .stage").getBoundingClientRect()];
+    return box.width && (box.right > card.right + 1 || box.left < card.left - 1);
+}).map((one) => one.outerHTML.slice(0, 80))"""
+"""What sticks out of its card."""
+
+
+def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for view in ("animate", "live", "race"):
+        page.click(f"#tab-{view}")
+        page.wait_for_timeout(100)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.evaluate(SPILLS) == [], view
+        shot(page, f"phone-{view}")
+
+
+def test_keys_alone_start_a_clip(page: Page) -> None:
+    before = turn(page)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.dataset.name === 'cake.png'"):
+            break
+    else:
+        pytest.fail("Tab does not lead to the third example")
+    assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    newer(page, before)
+    assert "cake.png" in page.inner_text("#command")
+    page.focus("#tab-animate")
+    page.keyboard.press("ArrowRight")
+    assert page.is_visible("#view-live") and page.evaluate("() => document.activeElement.id") == "tab-live"
+
+
+def test_dark_by_system_and_by_hand(page: Page) -> None:
+    def lightness() -> int:
+        found = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        return sum(int(v) for v in re.findall(r"\d+", found)[:3])
+
+    page.emulate_media(color_scheme="dark")
+    assert lightness() < 150
+    shot(page, "dark")
+    page.click("#theme")
+    assert lightness() > 600
+    page.reload()
+    assert lightness() > 600
+
+
+def test_reduced_motion_waits_for_play(browser: Any, url: str) -> None:
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#clip[data-turn]", timeout=PATIENCE * 1000)
+    assert len({still.tobytes() for still in moments(page, count=3)}) == 1
+    page.click("#play")
+    assert len({still.tobytes() for still in moments(page)}) > 1
+    context.close()

@@ -1,0 +1,363 @@
+"""Whole loops: the codec of what changes, its family on disk, its clips, and every part's training at toy size."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from trainers import train_part
+
+import sfv
+from sfv.cli.main import main
+from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affine, over, pose, premultiplied
+from sfv.data.stickers import ClipStore
+from sfv.decoding.warping import moved, warped
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.load import load_stock
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
+from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
+from sfv.generation.finishing import around
+from sfv.media.pixels import as_layers, laid_over, opacity
+from sfv.speed.onnx import graphs
+from sfv.speed.optimize import optimize
+from sfv.training.health import read_alarms
+from sfv.training.loop_batches import LoopBatches
+from sfv.training.seeds import Seeds
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with random weights everywhere."""
+    model = new_motion_model(TINY_MOTION, 0)
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for part in (model.denoiser, model.codec, model.conditioner):
+            for p in part.parameters():
+                p += 0.05 * torch.randn(p.shape, generator=rng)
+    path = tmp_path_factory.mktemp("loops") / "tiny"
+    motion_folder.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> VideoModel:
+    return sfv.load(folder, decode_dtype=torch.float32)
+
+
+def sticker(side: int = 64) -> torch.Tensor:
+    """A disc with a soft edge on a transparent ground."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    middle, radius = (side - 1) / 2, side / 3
+    alpha = ((radius - ((y - middle) ** 2 + (x - middle) ** 2).sqrt()).clamp(0, 1) * 255).byte()
+    colour = torch.tensor([200, 90, 30], dtype=torch.uint8).expand(side, side, 3)
+    return torch.cat([colour, alpha[..., None]], -1)
+
+
+def test_the_picture_itself_is_zero_and_decoding_needs_it(model: VideoModel) -> None:
+    pixels = torch.rand(2, 3, 4, 64, 64) * 2 - 1
+    z = model.codec.encode(pixels)
+    assert z.shape == (2, 3, 4, 4, 4) and not z[:, 0].any() and z[:, 1:].abs().max() > 0
+    opaque = torch.cat([pixels[:, :, :3], torch.ones(2, 3, 1, 64, 64)], 2)
+    torch.testing.assert_close(model.codec.encode(pixels[:, :, :3]), model.codec.encode(opaque))
+    with pytest.raises(SfvError, match="give the picture"):
+        model.codec.decode(z)
+
+
+def test_a_clip_does_not_depend_on_its_batch_or_its_chunks(model: VideoModel) -> None:
+    pixels = torch.rand(2, 4, 4, 64, 64) * 2 - 1
+    z = model.codec.encode(pixels)
+    both = model.codec.decode(z, picture=pixels[:, 0])
+    alone = model.codec.decode(z[1:], picture=pixels[1:, 0])
+    torch.testing.assert_close(both[1:], alone)
+    parts = torch.cat([model.codec.decode(part, picture=pixels[1:, 0]) for part in z[1:].split(1, 1)], 1)
+    torch.testing.assert_close(alone, parts, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pyramid_below_zero_everywhere_can_come_back() -> None:
+    """Every channel of every level is negative; its weights still have a gradient."""
+    pyramid = Pyramid((8, 8, 8))
+    with torch.no_grad():
+        for name, p in pyramid.named_parameters():
+            p.fill_(-1.0 if name.endswith(("entry.bias", "down.0.bias", "down.1.bias")) else 0.0)
+        torch.nn.init.normal_(pyramid.down[0].weight, std=0.01, generator=torch.Generator().manual_seed(0))
+        torch.nn.init.normal_(pyramid.down[1].weight, std=0.01, generator=torch.Generator().manual_seed(1))
+    maps = pyramid(torch.rand(2, 4, 32, 32))
+    assert all(m.max() < 0 for m in maps)
+    maps[0].square().sum().backward()
+    assert pyramid.entry.weight.grad is not None and pyramid.entry.weight.grad.any()
+
+
+def test_what_is_told_of_a_picture_does_not_fade_and_is_measured(model: VideoModel) -> None:
+    pictures = torch.rand(2, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    loud = MotionConditioner(PictureTower(TINY_MOTION.tower))
+    with torch.no_grad():
+        for p in loud.tower.pyramid.parameters():
+            p *= 0.3
+        told = loud(pictures)
+        assert (told["image_latents"][0] - told["image_latents"][1]).abs().mean() > 0.1
+        spread = loud.spread(told)
+        assert spread is not None and spread > 1e-4
+        deaf = told | {"image_latents": told["image_latents"][:1].expand(2, -1, -1, -1)}
+        assert loud.spread(deaf) == 0
+        assert loud.spread({k: v[:1] for k, v in told.items()}) is None
+
+
+def test_frames_of_one_picture_are_warped_as_if_it_were_copied() -> None:
+    maps, flow = torch.rand(2, 3, 8, 8), torch.randn(6, 2, 8, 8)
+    copied = torch.cat(
+        [warped(m, f) for m, f in zip(maps.repeat_interleave(3, 0).split(1), flow.split(1), strict=True)]
+    )
+    torch.testing.assert_close(warped(maps, flow), copied)
+    still = moved(maps, torch.zeros(2, 2, 8, 8))
+    torch.testing.assert_close(still, maps, atol=1e-6, rtol=0)
+
+
+def test_small_bends_are_taken_out_of_a_flow_and_large_ones_stay() -> None:
+    """A flow of one turn with a wobble of half a pixel and a limb that goes 6 pixels its own way."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    turn = torch.stack([-0.1 * (y - 16), 0.1 * (x - 16)])[None]
+    wobble = 0.25 * torch.stack([(1.7 * x).sin(), (1.9 * y).cos()])[None]
+    limb = torch.zeros(1, 2, 32, 32)
+    limb[:, 0, 4:10, 22:28] = 3
+    picture = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    decoder = MotionDecoder(MotionCodecConfig(window=12.0, bends=1.0))
+    kept = decoder._whole(turn + wobble + limb, picture)
+    assert (kept - turn)[..., 16:, :16].abs().mean() < 0.5 * wobble.abs().mean()
+    assert (kept - turn)[:, 0, 5:9, 23:27].mean() > 2
+    free = MotionDecoder(MotionCodecConfig())
+    assert torch.equal(free._whole(turn + wobble, picture), turn + wobble)
+
+
+def test_our_sampler_equals_diffusers_classes(folder: Path, model: VideoModel) -> None:
+    stock, ours = load_stock(folder)
+    picture = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8)
+    own = ours.defaults.model_copy(update={"steps": 5})
+    frames, calls, _ = stock.animate(picture, own, seed=3)
+    clip = sfv.generate(model, picture, steps=5, seed=3)
+    assert (calls, clip.calls) == (10, 10)
+    assert (frames.int() - clip.frames.int()).abs().max() <= 1
+
+
+def test_one_call_makes_a_round_that_begins_with_the_picture(model: VideoModel) -> None:
+    clip = sfv.generate(model, sticker(), steps=1, guidance=1, transparent=True)
+    assert clip.calls == 1 and clip.frames.shape == (4, 64, 64, 3) and clip.alpha is not None
+    assert clip.stickers().shape == (4, 64, 64, 4) and not clip.latents[:, 0].any()
+    again = sfv.generate(optimize(model, "exact", "eager"), sticker(), steps=1, guidance=1, transparent=True)
+    assert (clip.frames.int() - again.frames.int()).abs().max() <= 1
+
+
+def test_guidance_is_the_same_at_every_frame_of_a_round(model: VideoModel, tiny: VideoModel) -> None:
+    """SVD's clips begin as the picture and need more of it later; a round has no later frames."""
+    assert model.conditioner.guidance_over_frames(2.0, 4).tolist() == [2.0] * 4
+    torch.testing.assert_close(tiny.conditioner.guidance_over_frames(2.0, 5), torch.tensor([1, 1.25, 1.5, 1.75, 2]))
+
+
+def test_a_round_is_played_at_any_rate(model: VideoModel) -> None:
+    picture = sticker()[..., :3]
+    slow = sfv.generate(model, picture, steps=1, guidance=1)
+    quick = sfv.generate(model, picture, steps=1, guidance=1, play_fps=16)
+    assert len(quick.frames) == 2 * len(slow.frames) and (slow.fps, quick.fps) == (8, 16)
+    assert torch.equal(quick.frames[::2], slow.frames)
+    z = torch.randn(1, 4, 2, 1, 1)
+    torch.testing.assert_close(around(z, torch.tensor([3.5]))[:, 0], (z[:, 3] + z[:, 0]) / 2)
+
+
+def test_only_rounds_are_played_at_another_rate(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="play_fps 24: .* makes no whole loops"):
+        sfv.generate(tiny, torch.zeros(32, 32, 3, dtype=torch.uint8), play_fps=24)
+
+
+def test_a_picture_that_cannot_be_noised_says_so(model: VideoModel) -> None:
+    with pytest.raises(SfvError, match="noise_aug 0.1: .* leave it out"):
+        sfv.generate(model, torch.zeros(64, 64, 3, dtype=torch.uint8), noise_aug=0.1)
+
+
+def test_large_clips_are_the_large_picture_moved(model: VideoModel) -> None:
+    clip = sfv.generate(model, sticker(128), steps=1, guidance=1, enlarge=2, transparent=True)
+    assert clip.frames.shape == (4, 128, 128, 3) and clip.alpha is not None and clip.alpha.shape == (4, 128, 128, 1)
+
+
+def test_layers_are_laid_over_a_colour() -> None:
+    layers = as_layers(sticker())[:, None]
+    frames = laid_over(layers, (0, 0, 255))
+    assert frames[0, 0, 0].tolist() == [0, 0, 255] and frames[0, 32, 32].tolist() == [200, 90, 30]
+    assert torch.equal(opacity(layers)[0, ..., 0], sticker()[..., 3])
+
+
+def test_a_folder_is_exported_and_no_other_programs_file_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(folder), str(tmp_path / "out"), "--precision", "float32"]) == 0
+    assert "Stability" not in capsys.readouterr().out
+    assert sfv.load(tmp_path / "out").denoiser.state_dict().keys() == sfv.load(folder).denoiser.state_dict().keys()
+    assert main(["export", str(folder), str(tmp_path / "one.safetensors"), "--to", "single-file"]) == 1
+    assert not (tmp_path / "one.safetensors").exists()
+
+
+def test_onnx_graphs_hold_the_networks(folder: Path) -> None:
+    names = graphs(sfv.load(folder, dtype=torch.float32))
+    assert set(names) == {"unet.onnx", "picture.onnx", "decoder.onnx"}
+    for network, inputs in names.values():
+        out = network(*inputs.values())
+        assert all(torch.isfinite(v).all() for v in (out if isinstance(out, tuple) else (out,)))
+
+
+def test_damaged_folders_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
+    broken = replace(sfv.load(folder), sigma_max=1.0)
+    motion_folder.save(broken, tmp_path)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SfvMotionPipeline"}')
+    with pytest.raises(SfvError, match="names no noise levels"):
+        sfv.load(tmp_path)
+    motion_folder.save(broken, tmp_path)
+    (tmp_path / "codec" / "diffusion_pytorch_model.safetensors").write_bytes(b"12345678")
+    with pytest.raises(SfvError, match="safetensors"):
+        sfv.load(tmp_path)
+
+
+@pytest.mark.parametrize("program", PROGRAMS[1:])
+def test_programs_rest_at_the_start_and_come_back(program: str) -> None:
+    at = pose(program, torch.tensor([0.0, 0.3, 1.0]), 1.0)
+    rest = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    torch.testing.assert_close(at[0], rest, atol=1e-6, rtol=0)
+    torch.testing.assert_close(at[2], rest, atol=1e-5, rtol=0)
+    assert (at[1] - rest).abs().max() > 0.05
+    with pytest.raises(SfvError, match="unknown"):
+        pose("dance", torch.zeros(1), 1.0)
+
+
+def test_a_turn_keeps_its_pivot() -> None:
+    theta = affine(torch.tensor([0.7]), *[torch.ones(1)] * 2, torch.zeros(1), torch.tensor([0.9]))[0]
+    torch.testing.assert_close(theta @ torch.tensor([0.0, 0.9, 1.0]), torch.tensor([0.0, 0.9]))
+
+
+def test_loops_wrap_around(store: Path) -> None:
+    clips = ClipStore(store)
+    loop = DrawnLoop(clips, clips.clips[0])
+    assert loop.seconds == 1.0
+    a, b = loop.frames(torch.tensor([0.25, 0.5])), loop.frames(torch.tensor([1.25, -0.5]))
+    assert torch.equal(a, b) and a.shape == (2, 4, 32, 32)
+    assert (a[:, :3] <= a[:, 3:] + 1e-6).all(), "colours are multiplied with alpha"
+    opaque = over(a, torch.ones(3, 1, 1))
+    assert (opaque[:, 3] == 1).all()
+
+
+def test_stills_are_moved_as_one_body() -> None:
+    still = premultiplied(torch.cat([torch.ones(1, 3, 256, 256), torch.zeros(1, 1, 256, 256)], 1))[0]
+    still[:, 64:192, 64:192] = 1
+    loop = ProgrammedLoop(still, PROGRAMS.index("spin"), 1.0, size=64)
+    frames = loop.frames(torch.tensor([0.0, 0.25, 0.125]))
+    assert (frames[0] - frames[1]).abs().max() < 0.1, "a quarter turn of a square is the square"
+    assert (frames[0] - frames[2]).abs().max() > 0.9
+
+
+def test_stills_are_asked_for_by_name(store: Path) -> None:
+    with pytest.raises(SfvError, match="no stills"):
+        LoopSource(ClipStore(store), 0.5)
+
+
+def batches(model: VideoModel, store: Path) -> LoopBatches:
+    return LoopBatches(LoopSource(ClipStore(store)), model.codec, model.conditioner, 4)
+
+
+def test_drawn_loops_say_their_rate_and_motion(model: VideoModel, store: Path, tmp_path: Path) -> None:
+    source = batches(model, store)
+    source.rank_motion(tmp_path / "motion.json")
+    x0, cond = source.draw(Seeds(0, 0).clips(3))
+    assert x0.shape == (3, 4, 4, 2, 2) and not x0[:, 0].any()
+    assert cond["added_time_ids"][:, 0].tolist() == [3.0] * 3, "4 frames of one second, less one"
+    assert ((cond["added_time_ids"][:, 1] >= 0) & (cond["added_time_ids"][:, 1] <= 255)).all()
+    other = batches(model, store)
+    other.rank_motion(tmp_path / "motion.json")
+    again, _ = other.draw(Seeds(0, 0).clips(3))
+    assert torch.equal(x0, again)
+    dropped = source.draw(Seeds(0, 0).clips(3), drop=1.0)[1]
+    assert not dropped["image_latents"].any() and cond["image_latents"].any()
+
+
+def test_a_pool_keeps_loops_and_says_who_made_them(model: VideoModel, store: Path, tmp_path: Path) -> None:
+    kept, afresh = batches(model, store), batches(model, store)
+    kept.keep_pool(tmp_path / "pool", 5)
+    kept.rank_motion(tmp_path / "motion.json")
+    first = kept._loop(3)
+    other = batches(model, store)
+    other.keep_pool(tmp_path / "pool", 5)
+    again = other.pool.get(3, lambda i: pytest.fail("it is kept"))  # type: ignore[union-attr]
+    assert torch.equal(first.x0, again.x0) and torch.equal(first.picture, again.picture)
+    torch.testing.assert_close(first.x0, afresh._loop(3).x0, atol=2e-3, rtol=2e-3)
+    ids = {tuple(kept.draw(Seeds(0, k).clips(1))[0].flatten()[:99].tolist()) for k in range(40)}
+    assert len(ids) <= 5
+    with pytest.raises(SfvError, match="other loops; delete it"):
+        other.keep_pool(tmp_path / "pool", 6)
+
+
+def test_every_part_trains_and_resumes(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(SfvError, match="no trained codec"):
+        train_part("teacher", store, out, "loops-debug", ("programmed=0",), init=None)
+    for part in ("codec", "teacher", "student", "decoder"):
+        assert part in train_part(part, store, out, "loops-debug")
+    made = sfv.load(out)
+    assert (made.family, made.defaults.steps, made.defaults.guidance, made.loops) == ("motion", 1, 1.0, True)
+    clip = sfv.generate(made, sticker()[..., :3])
+    assert clip.calls == 1
+    before = motion_folder.weights_hash(out, "teacher")
+    train_part("decoder", store, out, "loops-debug")
+    assert motion_folder.weights_hash(out, "teacher") == before, "a finished run gives the same weights again"
+    with pytest.raises(SfvError, match="matte is no part|trains codec"):
+        train_part("matte", store, out, "loops-debug")
+
+
+def test_a_decoder_loses_blocks_and_learns_on(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    for part in ("codec", "teacher"):
+        train_part(part, store, out, "loops-debug")
+    with pytest.raises(SfvError, match=r"depth \[2, 1, 1, 1\]: the decoder has \[1, 1, 1, 1\]"):
+        train_part("decoder", store, out, "loops-debug", ("depth=[2,1,1,1]",))
+    train_part("decoder", store, out, "loops-debug", ("depth=[1,1,1,0]",))
+    codec = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec) and codec.networks.config.depth == (1, 1, 1, 0)
+
+
+def test_a_finished_decoder_can_be_ended_with_less_drawing(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    for part in ("codec", "teacher", "decoder"):
+        train_part(part, store, out, "loops-debug")
+    free = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    train_part("decoder", store, out, "loops-debug", ("window=20", "trust_bias=3"))
+    ended = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    assert isinstance(free, MotionCodec) and isinstance(ended, MotionCodec)
+    assert (ended.networks.config.window, ended.networks.config.trust_bias) == (20, 3)
+    assert free.networks.state_dict().keys() == ended.networks.state_dict().keys()
+    z, picture = torch.randn(1, 4, 4, 4, 4), torch.rand(1, 4, 64, 64) * 2 - 1
+    drawn = [codec.networks.draw(z, picture).trust for codec in (free, ended)]
+    assert drawn[0] is not None and drawn[1] is not None and (drawn[1] > drawn[0]).all()
+
+
+def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train_part("codec", store, out, "loops-debug")
+    before = sfv.load(out).conditioner.state_dict() if (out / "unet").exists() else None
+    assert before is None, "a codec alone is no model yet"
+    fresh = motion_folder.load(out, "teacher", torch.float32, "m").conditioner.state_dict()
+    train_part("teacher", store, out, "loops-debug", ("lr=0.01",))
+    after = motion_folder.load(out, "teacher", torch.float32, "m").conditioner.state_dict()
+    assert any(not torch.equal(fresh[k], after[k]) for k in fresh)
+    codec = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec) and math.isfinite(float(codec.networks.std.sum()))
+
+
+def test_a_teacher_that_is_told_the_same_of_every_picture_says_so(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train_part("codec", store, out, "loops-debug")
+    deaf = motion_folder.load(out, "teacher", torch.float32, "m")
+    assert isinstance(deaf.conditioner, MotionConditioner)
+    with torch.no_grad():
+        deaf.conditioner.tower.mix.weight.zero_()
+        deaf.conditioner.tower.token.weight.zero_()
+    motion_folder.save(deaf, out, "teacher")
+    train_part("teacher", store, out, "loops-debug", ("1.steps=8", "1.log_every=1", "1.lr=0", "0.lr=0"))
+    (alarm,) = [a for a in read_alarms(out / "runs" / "teacher" / "1") if a["kind"] == "picture ignored"]
+    assert "cannot know it" in str(alarm["advice"]) and "picture_spread was 0" in str(alarm["why"])

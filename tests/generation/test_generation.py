@@ -1,0 +1,84 @@
+"""One call from picture to clip: seeds, batches, sizes, counts."""
+
+from typing import Any
+
+import pytest
+import torch
+from toys import picture
+
+import sfv
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.generation.generate import generate, generate_many
+from sfv.settings import Settings
+
+
+def test_one_step_really_calls_the_network_once(tiny: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    unet, calls = tiny.denoiser.unet, []  # type: ignore[union-attr]
+    hook = unet.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr,operator]
+    clip = generate(tiny, picture(), steps=1, guidance=1)
+    guided = generate(tiny, picture(), steps=3, guidance=2.0)
+    hook.remove()
+    assert (len(calls), clip.calls) == (1 + 3, 1)
+    assert guided.calls == 6
+    assert clip.frames.shape == (4, 32, 32, 3) and clip.frames.dtype == torch.uint8
+    assert set(clip.seconds) == {"encode", "unet", "decode"}
+
+
+def test_same_seed_same_clip_other_seed_other_clip(tiny: VideoModel) -> None:
+    one, same, other = (generate(tiny, picture(), steps=1, guidance=1, seed=s) for s in (5, 5, 6))
+    assert torch.equal(one.frames, same.frames)
+    assert not torch.equal(one.latents, other.latents)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "consistency"])
+def test_clips_of_a_batch_are_those_made_alone(tiny: VideoModel, sampler: str) -> None:
+    pictures, want = [picture(seed=s) for s in range(3)], Settings(steps=2, sampler=sampler, guidance=1)  # type: ignore[arg-type]
+    together = generate_many(tiny, pictures, want, [7, 8, 9])
+    for clip, source, seed in zip(together, pictures, (7, 8, 9), strict=True):
+        alone = generate(tiny, source, want, seed=seed)
+        assert clip.settings == alone.settings and clip.calls == alone.calls
+        torch.testing.assert_close(clip.latents, alone.latents, rtol=1e-4, atol=1e-4)
+        assert (clip.frames.int() - alone.frames.int()).abs().max() <= 1
+        assert set(clip.seconds) == set(alone.seconds)
+
+
+def test_frames_height_and_width_are_free(tiny: VideoModel) -> None:
+    clip = generate(tiny, picture(), steps=1, guidance=1, frames=7, height=48, width=64)
+    assert clip.frames.shape == (7, 48, 64, 3)
+
+
+def test_progress_is_reported(tiny: VideoModel) -> None:
+    seen: list[tuple[int, int]] = []
+    generate(tiny, picture(), Settings(steps=3), watch=lambda done, steps: seen.append((done, steps)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"height": 33}, "multiples of 2"),
+        ({"steps": 0}, "greater than 0"),
+        ({"frames": 1}, "greater than or equal to 2"),
+        ({"frames": 200, "height": 4096, "width": 4096}, "too much"),
+        ({"fit": "stretch"}, "pad"),
+        ({"sharpness": 3}, "xtra"),
+    ],
+)
+def test_impossible_settings(tiny: VideoModel, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises((SfvError, ValueError), match=says):
+        generate(tiny, picture(), **changes)
+
+
+def test_unknown_knobs_are_refused(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="unknown knob 'zoom'"):
+        tiny.conditioner(torch.zeros(1, 3, 32, 32), zoom=3)
+
+
+def test_public_names() -> None:
+    assert sfv.__all__ == sorted(sfv.__all__)
+    for name in sfv.__all__:
+        assert getattr(sfv, name) is not None
+    assert callable(sfv.generate)
+    with pytest.raises(AttributeError):
+        _ = sfv.nothing

@@ -1,0 +1,213 @@
+"""Real servers on loopback that are killed, filled up, starved and left: nothing that was accepted may be lost."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import CARD, HANG, POISON, Live, live, open_quick, png
+
+from sfv.media import read_clip, read_note
+from sfv.serve.client import Client, ServiceError
+from sfv.serve.jobs import Jobs
+from sfv.serve.routes import create_app
+from sfv.serve.settings import Order, ServeSettings
+
+EXAMPLE = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples" / "cat.png"
+
+
+def ended(client: Client, names: list[str], within: float = 60) -> dict[str, str]:
+    """The status of every job once all have ended."""
+    end = time.monotonic() + within
+    while True:
+        found = {name: client.get(name)["status"] for name in names}
+        if not {"queued", "in_progress"} & set(found.values()):
+            return found
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+
+
+def running(client: Client, name: str) -> None:
+    """Wait until a job is being made."""
+    while client.get(name)["status"] == "queued":
+        time.sleep(0.01)
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    with live(tmp_path / "data", max_batch=1) as server, Client(server.url) as client:
+        first = client.create(png(), steps=50)
+        others = [client.create(png(i), seed=i)["id"] for i in range(5)]
+        running(client, first["id"])
+        [worker] = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        names = [first["id"], *others]
+        bad = client.create(png(), seed=POISON)["id"]
+        last = client.create(png(), seed=9)["id"]
+        assert set(ended(client, [*names, last]).values()) == {"completed"}
+        assert ended(client, [bad]) == {bad: "failed"}
+        with pytest.raises(ServiceError, match="died 3 times"):
+            client.wait(bad)
+        assert [worker] != server.workers()
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert "sfv_worker_deaths_total 4.0" in metrics
+
+
+def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5), open_quick).service
+    service.supervisor.model_info, died = CARD, threading.Event()
+    job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
+    service.supervisor.start(lambda word, said: died.set() if word == "died" else None)
+    assert died.wait(60)
+    service.stop()
+    assert not service.lock.is_locked
+    after = Jobs(service.database).get(job.id)
+    assert after and after.crashes >= 1 and after.status == "queued"
+
+
+def test_a_server_that_is_killed_with_a_full_queue_loses_nothing(tmp_path: Path) -> None:
+    server = Live(tmp_path / "data", queue=12).start()
+    try:
+        accepted: list[str] = []
+        with Client(server.url, patience=0) as client:
+            running(client, client.create(png(), steps=50)["id"])
+            accepted += [v["id"] for v in client.list()]
+            for i in range(20):
+                try:
+                    accepted.append(client.create(png(i), seed=i, steps=3)["id"])
+                except ServiceError as error:
+                    assert error.status == 429 and error.again >= 1
+            assert len(accepted) >= 12
+            workers = server.workers()
+        server.signal(signal.SIGKILL)
+        for worker in workers:  # it hears that its server is gone
+            _gone(worker)
+        server.start()
+        with Client(server.url) as client:
+            assert set(ended(client, accepted).values()) == {"completed"}
+            for name in accepted:
+                assert client.content(name)[4:8] == b"ftyp"
+    finally:
+        server.stop()
+    assert not list((tmp_path / "data" / "scratch").iterdir())
+
+
+def _gone(process: int) -> None:
+    end = time.monotonic() + 20
+    while Path(f"/proc/{process}").exists() and b"Z" not in Path(f"/proc/{process}/stat").read_bytes().split()[2:3]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_sigterm_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> None:
+    server = Live(tmp_path / "data", max_batch=1).start()
+    try:
+        with Client(server.url, patience=0) as client:
+            first = client.create(png(), steps=40)["id"]
+            waiting = [client.create(png(i), steps=40, seed=i)["id"] for i in range(4)]
+            running(client, first)
+            assert server.process
+            server.process.send_signal(signal.SIGTERM)
+            while httpx.get(f"{server.url}/readyz").status_code == 200:
+                time.sleep(0.01)
+            with pytest.raises(ServiceError, match="shutting down"):
+                client.create(png())
+        assert server.process.wait(30) == 0 and not server.unfinished()
+        server.start()
+        with Client(server.url) as client:
+            assert client.get(first)["status"] == "completed"
+            assert {client.get(name)["status"] for name in waiting} <= {"queued", "in_progress"}
+            assert set(ended(client, waiting).values()) == {"completed"}
+            _slow_client(server, client)
+            _client_gone(server, client)
+            asyncio.run(_crowd(server))
+    finally:
+        server.stop()
+
+
+def _slow_client(server: Live, client: Client) -> None:
+    """One that sends a byte at a time and never ends, and one that reads nothing, hold up nobody else."""
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        head = b"POST /v1/videos HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        slow.sendall(head + b"Content-Length: 1000\r\n\r\n")
+        deaf = socket.create_connection(("127.0.0.1", server.port))
+        deaf.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        for _ in range(5):
+            slow.sendall(b"-")
+            assert client.animate(png(), format="gif")[:3] == b"GIF"
+        deaf.close()
+
+
+def _client_gone(server: Live, client: Client) -> None:
+    """Who leaves while waiting for a clip cancels it; nothing of it stays."""
+    before = {v["id"] for v in client.list()}
+    with pytest.raises(httpx.TimeoutException):
+        httpx.post(f"{server.url}/v1/animate", files={"picture": png()}, data={"steps": "50"}, timeout=0.4)
+    [job] = [v for v in client.list() if v["id"] not in before]
+    assert ended(client, [job["id"]]) == {job["id"]: "cancelled"}
+
+
+async def _crowd(server: Live) -> None:
+    """Two hundred at once: every answer is a clip, a place in the queue, or a request to come again."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=200)) as client:
+        asks = [client.post("/v1/videos", files={"picture": png(i)}, data={"seed": str(i)}) for i in range(200)]
+        codes = [a.status_code for a in await asyncio.gather(*asks)]
+    assert set(codes) <= {202, 429} and codes.count(202) >= 64
+
+
+def test_the_embedded_model_over_http(tmp_path: Path) -> None:
+    """The real model: each kind of request once, through the client; the clip is that of sfv.generate."""
+    import sfv
+
+    with live(tmp_path / "data", real=True, profile="exact") as server, Client(server.url) as client:
+        clip, clear = tmp_path / "cat.mp4", tmp_path / "clear.webp"
+        clip.write_bytes(client.animate(EXAMPLE, seed=3))
+        video = client.create(EXAMPLE, transparent=True, seed=4)
+        states = [v["status"] for v in client.events(video["id"])]
+        assert states[-1] == "completed" and client.wait(video["id"])["progress"] == 100
+        clear.write_bytes(client.content(video["id"]))
+        assert client.delete(video["id"])["deleted"]
+    assert '"seed": 3' in read_note(clip)
+    model = sfv.optimize(sfv.load(), profile="exact")
+    assert len(read_clip(clip)) == len(read_clip(clear)) == model.defaults.frames
+    same = sfv.generate(model, sfv.read_picture(EXAMPLE), seed=3)
+    sfv.write_clip(same.frames, tmp_path / "same.mp4", same.fps)
+    difference = (read_clip(tmp_path / "same.mp4").float() - read_clip(clip).float()).abs().mean()
+    assert difference < 0.5
+
+
+def test_a_model_that_is_not_there_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
+    server = Live(tmp_path / "data", real=True, model=str(tmp_path / "nowhere"))
+    with pytest.raises(AssertionError, match="nowhere"):
+        server.start()
+    assert server.process and server.process.returncode != 0
+
+
+def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
+    with Client("http://127.0.0.1:9", patience=0) as client:
+        with pytest.raises(ServiceError, match="is it running"):
+            client.get("x")
+        with pytest.raises(Exception, match="nowhere.png"):
+            client.create(tmp_path / "nowhere.png")
+
+
+def test_two_servers_share_the_work_of_one_database(tmp_path: Path) -> None:
+    """What one machine accepts another may make; when one dies, its lease runs out and the other takes over."""
+    shared = {"database": f"sqlite:///{tmp_path}/jobs", "store": str(tmp_path / "files"), "lease": 1.0, "max_batch": 1}
+    first, second = Live(tmp_path / "a", **shared), Live(tmp_path / "b", **shared)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda server: server.start(), (first, second)))
+        with Client(second.url) as client:
+            names = [client.create(png(i), steps=30, seed=i)["id"] for i in range(6)]
+            threading.Event().wait(0.3)
+            first.signal(signal.SIGKILL)
+            assert set(ended(client, names).values()) == {"completed"}
+    finally:
+        first.stop()
+        second.stop()

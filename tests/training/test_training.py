@@ -1,0 +1,214 @@
+"""The sticker pipeline at toy size: every part by its command, exact resume, clear refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+from torch import nn
+from toys import Toy
+from trainers import train_part
+
+import sfv
+from sfv.cli.main import main
+from sfv.data.shards import Shards
+from sfv.data.stickers import ClipStore, by_family, draw, over_background
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.svd.folder import load
+from sfv.families.svd.sizes import TINY, new_codec
+from sfv.training import checkpoint
+from sfv.training.config import CodecTraining, Schedule
+from sfv.training.loop import rate, run
+from sfv.training.optimizers import Muon, orthogonalise
+from sfv.training.presets import stages
+from sfv.training.seeds import Seeds, generator
+from sfv.training.sticker_parts import sticker_batches
+
+
+def test_every_part_trains_and_the_student_opens_in_diffusers(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.raises(SfvError, match="no trained codec"):
+        train_part("picture-encoder", store, folder, "debug")
+    for part in ("codec", "picture-encoder", "teacher", "student", "decoder", "matte"):
+        assert part in train_part(part, store, folder, "debug")
+    model = sfv.load(folder)
+    assert (model.defaults.steps, model.defaults.guidance) == (1, 1.0)
+    clip = sfv.generate(model, torch.zeros(20, 20, 3, dtype=torch.uint8))
+    assert (clip.calls, clip.settings.decoder) == (1, "small")
+    assert model.matte is not None
+    pipe = StableVideoDiffusionPipeline.from_pretrained(folder)
+    assert pipe.scheduler.config.sigma_max == 200.0
+    shards = Shards(folder / "runs/shards")
+    assert {e.version for e in shards.entries} == {0, 1}
+    assert not any(e.family == "f5" for e in shards.entries), "validation clips must never be encoded for training"
+
+
+def test_dry_run_prints_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--set", "lr=1e-5", "--dry-run", "--device", "cpu"]
+    assert main(["train", "student", str(tmp_path), str(tmp_path / "m"), *flags]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["stages"][-1]["lr"] == 1e-5
+    assert not (tmp_path / "m").exists()
+
+
+def test_presets_refuse_unknown_fields() -> None:
+    with pytest.raises(SfvError, match="--set steps"):
+        stages("debug", "teacher", ("steps=0",))
+    with pytest.raises(SfvError, match="--set speed"):
+        stages("debug", "teacher", ("speed=1",))
+
+
+def test_resume_after_sigterm_is_bit_exact(tmp_path: Path) -> None:
+    schedule = Schedule(steps=12, warmup=2, log_every=1)
+    whole, first, second = Toy(), Toy(stop_at=6), Toy()
+    run(whole, schedule, tmp_path / "whole", {})
+    with pytest.raises(SfvError, match="stopped at step 7"):
+        run(first, schedule, tmp_path / "cut", {})
+    run(second, schedule, tmp_path / "cut", {})
+    assert first.losses + second.losses == whole.losses
+    assert torch.equal(second.net.weight, whole.net.weight)
+    averages = [t.averages["net"].state_dict() for t in (whole, second)]
+    assert all(torch.equal(averages[0][k], averages[1][k]) for k in averages[0])
+
+
+def test_a_run_folder_belongs_to_one_configuration(tmp_path: Path) -> None:
+    run(Toy(), Schedule(steps=2), tmp_path, {"lr": 1})
+    with pytest.raises(SfvError, match="differs"):
+        run(Toy(), Schedule(steps=2), tmp_path, {"lr": 2})
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    net = nn.Linear(3, 3)
+    checkpoint.save(tmp_path, 5, {"net": net})
+    other = nn.Linear(3, 3)
+    assert checkpoint.load_latest(tmp_path, {"net": other}) == 5
+    assert torch.equal(net.weight, other.weight)
+    with pytest.raises(SfvError, match="does not fit"):
+        checkpoint.load_latest(tmp_path, {"net": nn.Linear(4, 4)})
+    (tmp_path / checkpoint.STATE).write_bytes(b"\1\2\3")
+    with pytest.raises(SfvError, match="damaged"):
+        checkpoint.load_latest(tmp_path, {"net": other})
+
+
+def test_nan_stops_the_run_with_a_reason(tmp_path: Path) -> None:
+    class Nan(Toy):
+        def step(self, step: int, seeds: Seeds) -> dict[str, float]:
+            return {"loss": float("nan")}
+
+    with pytest.raises(SfvError, match="loss is not finite"):
+        run(Nan(), Schedule(steps=2, log_every=1), tmp_path, {})
+
+
+def test_rate_warms_up_and_decays() -> None:
+    s = Schedule(steps=100, warmup=10, decay_from=0.5)
+    assert rate(0, s) == pytest.approx(0.1)
+    assert rate(40, s) == 1.0
+    assert rate(100, s) == pytest.approx(0.02)
+
+
+def test_generators_differ_by_every_key() -> None:
+    keys = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    draws = {float(torch.rand((), generator=generator(*k))) for k in keys}
+    assert len(draws) == 4
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 40), (40, 8)])
+def test_newton_schulz_orthogonalises(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+    assert float(values.min()) > 0.5 and float(values.max()) < 1.4
+
+
+def test_muon_solves_a_matrix_problem() -> None:
+    torch.manual_seed(0)
+    target, weight = torch.randn(16, 16), nn.Parameter(torch.zeros(16, 16))
+    muon = Muon([weight], lr=0.05)
+    for _ in range(300):
+        loss = (weight - target).square().mean()
+        loss.backward()
+        muon.step()
+        muon.zero_grad()
+    assert float(loss.detach()) < 0.02
+
+
+def test_normalising_latents_keeps_the_pictures(store: Path) -> None:
+    """Raw latents get mean 0 and spread 1; the interior of the reconstruction does not change."""
+    codec = new_codec(TINY, 0)
+    with torch.no_grad():
+        for p in codec.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+        pixels = torch.rand(2, 3, 3, 32, 32) * 2 - 1
+        raw = codec.posterior(pixels)[0]
+        mean, std = raw.mean((0, 1, 3, 4)), raw.std((0, 1, 3, 4))
+        before = codec.vae.decoder.conv_in(raw[0])
+        variance = codec.posterior(pixels)[1].exp()
+        codec.normalise(mean, std)
+        after = codec.posterior(pixels)[0]
+        torch.testing.assert_close(after.mean((0, 1, 3, 4)), torch.zeros(4), atol=1e-4, rtol=0)
+        torch.testing.assert_close(after.std((0, 1, 3, 4)), torch.ones(4), atol=1e-4, rtol=0)
+        inside = (..., slice(1, -1), slice(1, -1))
+        torch.testing.assert_close(codec.vae.decoder.conv_in(after[0])[inside], before[inside], atol=1e-4, rtol=1e-4)
+        want = variance / std[:, None, None] ** 2
+        torch.testing.assert_close(codec.posterior(pixels)[1].exp(), want, atol=1e-5, rtol=1e-3)
+
+
+def test_lively_clips_can_be_left_out(store: Path, tiny: VideoModel, tmp_path: Path) -> None:
+    batches = sticker_batches(tiny, ClipStore(store), tmp_path)
+
+    def ranks() -> list[float]:
+        return [r for i in range(8) for r in batches.pick(Seeds(0, i).clips(4)).motion.tolist()]
+
+    assert max(ranks()) > 150
+    batches.motion_most = 120
+    assert 0 < max(ranks()) <= 120
+
+
+def test_families_are_drawn_evenly(store: Path) -> None:
+    clips = ClipStore(store).split("train")
+    crowd = clips + [clips[0]] * 50
+    rng = torch.Generator().manual_seed(0)
+    share = sum(draw(by_family(crowd), rng).id == "c0" for _ in range(1000)) / 1000
+    assert share == pytest.approx(0.2, abs=0.05)
+
+
+def test_compositing_changes_only_what_is_transparent(store: Path) -> None:
+    s = ClipStore(store)
+    rgba = s.rgba(s.clips[1], 0, 2, 1)
+    white, green = (
+        over_background(rgba, b)
+        for b in (torch.ones(3, 32, 32), torch.tensor([0.0, 1, 0])[:, None, None].expand(3, 32, 32))
+    )
+    inside = (rgba[:, 3:] == 1).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(white[inside], green[inside])
+    assert float(green[:, 0][rgba[:, 3] == 0].max()) == -1
+
+
+def test_codec_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        CodecTraining(steps=1, clips=1).lr = 3  # type: ignore[misc]
+
+
+def test_a_part_can_start_from_another_model(store: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for part in ("codec", "picture-encoder", "teacher"):
+        train_part(part, store, first, "debug")
+    train_part("teacher", store, second, "debug", ("0.lr=0", "lr=0"), init=first)
+    before, after = (load(f, "teacher", torch.float32, "x").denoiser.state_dict() for f in (first, second))
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    train_part("student", store, second, "debug")
+    assert (second / "unet" / "sfv.json").exists()
+
+
+def test_a_finished_student_can_be_blended_with_its_teacher(store: Path, tmp_path: Path) -> None:
+    for part in ("codec", "picture-encoder", "teacher", "student"):
+        train_part(part, store, tmp_path, "debug", ("lr=0.01",) if part == "student" else ())
+
+    def weight(unet: str) -> torch.Tensor:
+        return load(tmp_path, unet, torch.float32, "x").denoiser.state_dict()["unet.conv_in.weight"]
+
+    whole, teacher = weight("unet"), weight("teacher")
+    assert not torch.equal(whole, teacher)
+    train_part("student", store, tmp_path, "debug", ("lr=0.01", "blend=0.25"))
+    torch.testing.assert_close(weight("unet"), teacher + 0.25 * (whole - teacher))

@@ -1,0 +1,159 @@
+"""A folder of videos and an SVD-architecture model in, a one-step model out; kills and foreign shards on the way."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableVideoDiffusionPipeline
+from toys import SETTINGS, video
+from trainers import dry_run, train_part
+
+from sfv.data.encode_videos import encode_videos
+from sfv.data.shards import ClipShards
+from sfv.decoding.decoder import new_decoder
+from sfv.errors import SfvError
+from sfv.families.base import fingerprint
+from sfv.families.load import load
+from sfv.families.svd.folder import save
+from sfv.families.svd.sizes import TINY, new_model
+from sfv.generation.generate import generate
+from sfv.training import checkpoint
+from sfv.training.batches import VideoBatches
+from sfv.training.config import DecoderTraining
+from sfv.training.objectives.decoder import ShardDecoderTask
+from sfv.training.seeds import Seeds
+from sfv.training.video_parts import codec_mark
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distil")
+    (folder / "videos").mkdir()
+    for seed in range(3):
+        video(folder / "videos" / f"{seed}.mp4", seed, 8)
+    settings = SETTINGS.model_copy(update={"sizes": ("32x32",)})
+    encode_videos([str(folder / "videos")], str(tiny_folder), folder / "shards", settings)
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("part", ["teacher", "student"])
+def test_videos_become_a_model_that_diffusers_opens(shards: Path, tiny_folder: Path, tmp_path: Path, part: str) -> None:
+    text = train_part(part, shards, tmp_path / "out", "debug", init=tiny_folder)
+    assert part in text
+    made = load(tmp_path / "out")
+    assert made.defaults.frames == 4 and made.defaults.fps == 10
+    assert made.defaults.steps == (1 if part == "student" else load(tiny_folder).defaults.steps)
+    pipe = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "out")
+    assert torch.equal(pipe.unet.conv_in.weight, made.denoiser.unet.conv_in.weight)
+    rows = (tmp_path / "out" / "runs" / part / "config.json").read_text()
+    assert part in rows
+
+
+def test_a_small_decoder_is_distilled_from_shards(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    train_part("decoder", shards, tmp_path / "out", "debug", ("restored=0", "crop=16"), init=tiny_folder)
+    made = load(tmp_path / "out")
+    assert made.small is not None and made.small.guide is not None
+    picture = torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8)
+    quick, slow = (generate(made, picture, steps=1, guidance=1, decoder=d) for d in ("small", "full"))
+    assert quick.frames.shape == slow.frames.shape and torch.equal(quick.latents, slow.latents)
+    with pytest.raises(SfvError, match="leave it at 0 for video shards"):
+        train_part("decoder", shards, tmp_path / "bad", "debug", init=tiny_folder)
+
+
+def test_shards_teach_what_the_codec_draws(shards: Path, tiny_folder: Path) -> None:
+    model = load(tiny_folder)
+    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    config = DecoderTraining(steps=30, clips=2, frames=3, crop=16, warmup=0, guided=False, edges=0.2)
+    task = ShardDecoderTask(new_decoder(4, 2, 0), model, batches, config)
+    latents, clips = task.given(Seeds(0, 0))
+    assert latents.shape == (2, 3, 4, 8, 8) and clips.shape == (2, 3, 3, 16, 16)
+    torch.testing.assert_close(clips, model.codec.decode(latents).float().clamp(-1, 1))
+    losses = [task.step(0, Seeds(0, 0))["loss"] for _ in range(30)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_shards_of_a_gpu_are_known_again(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A GPU encodes with weights in float16, training opens them in float32: the same codec."""
+    own, half = load(tiny_folder).codec, load(tiny_folder, dtype=torch.float16).codec
+    shutil.copytree(shards, tmp_path / "gpu")
+    index = tmp_path / "gpu" / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"codec": fingerprint(half)}))
+    assert codec_mark(shards, own) == fingerprint(own) != fingerprint(half) == codec_mark(tmp_path / "gpu", own)
+    with torch.no_grad():
+        half.vae.quant_conv.bias += 1  # type: ignore[attr-defined]
+    assert codec_mark(tmp_path / "gpu", half) != fingerprint(load(tiny_folder, dtype=torch.float16).codec)
+
+
+def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="--init"):
+        train_part("student", shards, tmp_path / "a", "debug")
+    with pytest.raises(SfvError, match="not trained on video shards"):
+        train_part("codec", shards, tmp_path / "b", "debug", init=tiny_folder)
+    with pytest.raises(SfvError, match="preset 'svd-24gb' trains student, decoder, not teacher"):
+        train_part("teacher", shards, tmp_path / "c", "svd-24gb", init=tiny_folder)
+    other = new_model(TINY, 5)
+    with torch.no_grad():
+        other.codec.vae.quant_conv.bias += 1  # type: ignore[attr-defined]
+    save(other, tmp_path / "other")
+    with pytest.raises(SfvError, match="another codec"):
+        train_part("student", shards, tmp_path / "d", "debug", init=tmp_path / "other")
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from sfv.generation import generate
+from sfv.training import checkpoint
+from sfv.training.batches import VideoBatches
+from sfv.training.config import DecoderTraining
+from sfv.training.objectives.decoder import ShardDecoderTask
+from sfv.training.seeds import Seeds
+net = torch.nn.Linear(2000, 2000)
+for step in range(1, 100000):
+    torch.nn.init.constant_(net.weight, float(step))
+    checkpoint.save(Path(sys.argv[1]), step, {"net": net})
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_in_mid_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    """kill -9 at a random moment of back-to-back saves, three times: what lies there is whole and consistent."""
+    for wait in (0.05, 0.11, 0.17):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline()
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        net = torch.nn.Linear(2000, 2000)
+        step = checkpoint.load_latest(tmp_path, {"net": net})
+        assert step >= 1 and torch.equal(net.weight, torch.full_like(net.weight, float(step)))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A limit on file sizes stands for the full disk: the second save fails, the first stays whole."""
+    net = torch.nn.Linear(500, 500)
+    checkpoint.save(tmp_path, 1, {"net": net})
+    before, limits = net.weight.detach().clone(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    torch.nn.init.zeros_(net.weight)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(SfvError, match="cannot be written .* free some space"):
+            checkpoint.save(tmp_path, 2, {"net": net})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoint.load_latest(tmp_path, {"net": net}) == 1
+    assert torch.equal(net.weight, before) and [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_dry_run_prints_every_stage() -> None:
+    plan = dry_run("student", "svd-24gb")
+    assert plan["stages"][0]["lora"] == 64
