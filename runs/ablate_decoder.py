@@ -32,7 +32,7 @@ from sfv.media import replacing
 from sfv.media.pixels import to_frames
 from sfv.system.memory import keep_memory
 
-LEAN = -5.0
+TRUST_BIAS = -5.0
 """What takes the shipped mask's lean away."""
 Ways = dict[str, tuple[sfv.VideoModel, str]]
 
@@ -49,7 +49,7 @@ def ways(model: sfv.VideoModel, folders: list[Path]) -> Ways:
         found[name] = (replace(model, small=decoder), "small")
         if decoder.guide is not None:
             drawn = copy.deepcopy(decoder)
-            drawn.guide.lean(LEAN)  # type: ignore[union-attr]
+            drawn.guide.set_trust_bias(TRUST_BIAS)  # type: ignore[union-attr]
             found[f"{name}, drawn"] = (replace(model, small=drawn), "small")
     return found
 

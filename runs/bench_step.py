@@ -19,7 +19,13 @@ import sfv
 from sfv.adversary.discriminator import Discriminator
 from sfv.system.memory import keep_memory
 from sfv.training.config import StudentTraining
-from sfv.training.objectives.adversarial_losses import Draw, Judged, discriminator_loss, generator_losses, judge
+from sfv.training.objectives.adversarial_losses import (
+    CriticFeatures,
+    NoiseDraw,
+    discriminator_loss,
+    generator_losses,
+    judge,
+)
 
 
 def main(out: Path, rounds: int) -> None:
@@ -33,19 +39,19 @@ def main(out: Path, rounds: int) -> None:
         cond = teacher.conditioner(torch.rand(2, 3, *size) * 2 - 1, fps=own.fps)
     D = Discriminator(teacher.denoiser, cond["image_embeds"].shape[-1], how.head_width)
     x0, n, n_d = torch.randn(3, 2, *shape)
-    draw = Draw(torch.full((2,), teacher.sigma_max), n, torch.tensor([0.2, 0.6]), n_d, n)
+    draw = NoiseDraw(torch.full((2,), teacher.sigma_max), n, torch.tensor([0.2, 0.6]), n_d, n)
     params = {"G": G.learnable(), "D": list(D.heads.parameters())}
 
-    def heads(seen: Judged) -> None:
+    def heads(seen: CriticFeatures) -> None:
         loss, _ = discriminator_loss(D, seen, cond, draw, how)
         torch.autograd.grad(loss, params["D"])
 
-    def generator(seen: Judged) -> None:
+    def generator(seen: CriticFeatures) -> None:
         *losses, _ = generator_losses(D, seen, x0, cond, draw, how)
         at = sum(torch.autograd.grad(v, seen.x0_hat)[0] for v in losses)
         torch.autograd.grad(seen.x0_hat, params["G"], at, allow_unused=True)
 
-    def forward() -> Judged:
+    def forward() -> CriticFeatures:
         with torch.autocast("cpu", torch.bfloat16):
             return judge(G, D, x0, cond, draw)
 

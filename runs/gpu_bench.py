@@ -126,7 +126,7 @@ def resume(plan: fullsize.Plan, out: Path, name: str) -> None:
 
 def rewrites(plan: fullsize.Plan, out: Path) -> None:
     """What the tests hold, so that the table is whole."""
-    keep(out, "rewrites", {"float32": REWRITES, "source": "tests/families/svd/rewrites/test_unet.py, an upper bound"}, plan)
+    keep(out, "rewrites", {"float32": REWRITES, "source": "an upper bound, held by the tests of the rewrites"}, plan)
 
 
 PARTS: dict[str, Callable[[fullsize.Plan, Path], None]] = {

@@ -9,7 +9,7 @@ import torch
 from conftest import wiggle
 
 from sfv.families.svd.sizes import TINY, new_model
-from sfv.training.batches import Draws, Picked
+from sfv.training.batches import ClipSampler, Picked
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.objectives.adversarial import train_student
 from sfv.training.objectives.denoising import train_teacher
@@ -17,7 +17,7 @@ from sfv.training.parallel import join
 from sfv.training.seeds import Rngs
 
 
-class Noise(Draws):
+class Noise(ClipSampler):
     """Clips of noise, a function of their generators."""
 
     autocast = False

@@ -4,12 +4,13 @@ import torch
 from conftest import wiggle
 from ranks import Noise
 
+from sfv.edm.noise import NoiseRange
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import StudentTask
 from sfv.training.seeds import Rngs
 
-LAW = (0.002, 200.0, 7.0)
+NOISE_RANGE = NoiseRange(0.002, 200.0)
 
 
 PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "head_start": 0, "head_width": 32} | {
@@ -33,4 +34,4 @@ class Recorded(Noise):
 def task(batches: type[Noise] = Noise, **changes: object) -> StudentTask:
     model = wiggle(new_model(TINY, 0))
     how = StudentTraining(**(PLAIN | changes))  # type: ignore[arg-type]
-    return StudentTask(model.denoiser, batches(model), how, LAW)
+    return StudentTask(model.denoiser, batches(model), how, NOISE_RANGE)

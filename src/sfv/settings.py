@@ -110,10 +110,10 @@ def split_size(text: str) -> tuple[int, int]:
 
 def split_speed(name: str, usual: Speed) -> tuple[str, Speed]:
     """MODEL@PROFILE, MODEL@PROFILE/BACKEND -> both; MODEL alone is run as usual."""
-    model, at, how = name.rpartition("@")
+    model, at, suffix = name.rpartition("@")
     if not at:
         return name, usual
-    profile, _, backend = how.partition("/")
+    profile, _, backend = suffix.partition("/")
     if not model or profile not in get_args(Profile) or backend not in ("", *get_args(Backend)):
         known = f"{'|'.join(get_args(Profile))}[/{'|'.join(get_args(Backend))}]"
         raise SfvError(f"model {name!r} must be MODEL or MODEL@{known}")

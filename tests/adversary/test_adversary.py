@@ -11,7 +11,7 @@ from sfv.adversary.losses import LOSSES, adversarial, feature_matching, hinge_fa
 from sfv.edm.denoiser import Denoiser
 from sfv.families.base import VideoModel
 from sfv.training.config import StudentTraining
-from sfv.training.objectives.adversarial_losses import Draw, discriminator_loss, generator_losses, judge
+from sfv.training.objectives.adversarial_losses import NoiseDraw, discriminator_loss, generator_losses, judge
 from sfv.types import Cond
 
 
@@ -46,7 +46,7 @@ def test_the_smoothness_penalty_vanishes_with_its_perturbation(tiny: VideoModel)
     D = Discriminator(tiny.denoiser, embed=32)
     cond = tiny.conditioner(torch.rand(1, 3, 32, 32) * 2 - 1, fps=7)
     x0, n, n_d = torch.randn(3, 1, 4, 4, 16, 16)
-    draw = Draw(torch.tensor([700.0]), n, torch.tensor([0.4]), n_d, n)
+    draw = NoiseDraw(torch.tensor([700.0]), n, torch.tensor([0.4]), n_d, n)
     how = StudentTraining(steps=1, clips=1, gamma=0, smoothness=1)
     sizes = []
     for a in (1e-1, 1e-2, 1e-3):
@@ -121,7 +121,7 @@ def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel, changes:
     D = Discriminator(tiny.denoiser, embed=32)
     cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)
     x0, n, n_d = torch.randn(3, 2, 4, 4, 16, 16)
-    draw = Draw(torch.tensor([700.0, 2.3]), n, torch.tensor([0.2, 0.9]), n_d, n)
+    draw = NoiseDraw(torch.tensor([700.0, 2.3]), n, torch.tensor([0.2, 0.9]), n_d, n)
     how = StudentTraining(steps=1, clips=2, **changes)  # type: ignore[arg-type]
     seen = judge(G, D, x0, cond, draw, how.perturbation if how.smoothness else 0)
     loss, logs = discriminator_loss(D, seen, cond, draw, how)

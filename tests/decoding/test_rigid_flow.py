@@ -5,7 +5,7 @@ import torch
 
 from sfv.decoding.decoder import new_decoder
 from sfv.decoding.guide import Guide
-from sfv.decoding.rigid_flow import FAINT, in_pieces, texture
+from sfv.decoding.rigid_flow import FAINT, locally_affine, texture
 from sfv.errors import SfvError
 
 FULL = torch.ones(1, 1, 24, 32)
@@ -19,14 +19,14 @@ def turned(y: int, x: int) -> torch.Tensor:
 
 def test_a_turn_stays_a_turn() -> None:
     flow = turned(24, 32)
-    made = in_pieces(flow, FULL, 3.0) * (1 + FAINT)
+    made = locally_affine(flow, FULL, 3.0) * (1 + FAINT)
     inner = (..., slice(6, -6), slice(6, -6))
     assert float((made - flow)[inner].abs().max()) < 0.1 * float(flow[inner].abs().max())
 
 
 def test_errors_of_single_positions_average_out() -> None:
     noise = torch.randn(4, 2, 24, 32, generator=torch.Generator().manual_seed(0))
-    made = in_pieces(noise, FULL.expand(4, -1, -1, -1), 4.0)
+    made = locally_affine(noise, FULL.expand(4, -1, -1, -1), 4.0)
     assert float(made.std()) < 0.25 * float(noise.std())
 
 
@@ -34,7 +34,7 @@ def test_the_ground_beside_a_thing_goes_along_and_far_ground_stays() -> None:
     weight, flow = torch.zeros(1, 1, 24, 32), torch.zeros(1, 2, 24, 32)
     weight[..., 8:16, 4:12], flow[..., 8:16, 4:12] = 9.0, 3.0
     flow[..., 20:] = 50  # whatever was found where there is nothing to see
-    made = in_pieces(flow, weight, 2.0)
+    made = locally_affine(flow, weight, 2.0)
     torch.testing.assert_close(made[..., 9:15, 12:14], torch.full((1, 2, 6, 2), 3.0), rtol=0.05, atol=0)
     assert float(made[..., 24:].abs().max()) < 0.05
 
@@ -44,9 +44,9 @@ def test_reduced_precision_around_it_changes_nothing() -> None:
     weight = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     flow = turned(32, 32).expand(2, -1, -1, -1)
     with torch.autocast("cpu", torch.bfloat16):
-        made = in_pieces(flow, weight, 3.0)
+        made = locally_affine(flow, weight, 3.0)
     assert made.dtype == torch.float32
-    assert torch.equal(made, in_pieces(flow, weight, 3.0))
+    assert torch.equal(made, locally_affine(flow, weight, 3.0))
 
 
 def test_texture_is_where_the_picture_changes() -> None:
@@ -71,9 +71,9 @@ def test_torn_matches_move_a_thing_in_one_piece() -> None:
 
 def test_pieces_need_levels_below_the_finest() -> None:
     with pytest.raises(SfvError, match="no flow is found at the finest"):
-        new_decoder(4, 4, 0).in_pieces(2.0)
+        new_decoder(4, 4, 0).locally_affine(2.0)
     whole = new_decoder(4, 4, 0, depth=(1, 1), joined=1)
-    made = whole.in_pieces(2.0).eval()
+    made = whole.locally_affine(2.0).eval()
     assert torch.equal(made.entry.weight, whole.entry.weight)
     z, picture = torch.randn(2, 3, 4, 8, 8), torch.rand(2, 3, 32, 32)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from toys import shaken
 import sfv
 from sfv.batch.clip_file import animate_file
 from sfv.batch.replay import replay
-from sfv.decoding.decoder import Drawn
+from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
 from sfv.decoding.upscale import enlarged
 from sfv.errors import SfvError
@@ -43,12 +43,12 @@ def test_what_moves_at_the_networks_size_moves_at_the_larger() -> None:
     flow = torch.zeros(1, 2, 2, 32, 32)
     flow[:, 1, 0] = 2
     own = moved(small, flow[0])[None]
-    still, shifted = enlarged(Drawn(own, flow=flow), small, large, own)
+    still, shifted = enlarged(Decoded(own, flow=flow), small, large, own)
     torch.testing.assert_close(still, large)
     torch.testing.assert_close(shifted[..., :-6], large[..., 6:])
     drawn = own.clone()
     drawn[:, 0, :, 8:16, 8:16] += 1
-    brighter, _ = enlarged(Drawn(drawn, flow=flow), small, large, drawn)
+    brighter, _ = enlarged(Decoded(drawn, flow=flow), small, large, drawn)
     assert (
         float((brighter - large)[..., 30:42, 30:42].min()) > 0.99 and float((brighter - large)[..., 60:].max()) < 1e-5
     )

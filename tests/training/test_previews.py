@@ -22,7 +22,7 @@ from sfv.training.presets import stages
 from sfv.training.previews import Best, Samples, score
 from sfv.training.report import curve, write_report
 
-LAW = (0.002, 200.0, 7.0)
+NOISE_RANGE = (0.002, 200.0, 7.0)
 QUICK = {"steps": 4, "clips": 1, "warmup": 0, "precision": "fp32", "head_start": 0, "head_width": 32, "log_every": 2}
 
 
@@ -69,7 +69,7 @@ def test_the_average_is_worn_and_taken_off() -> None:
     start = net.weight.detach().clone()
     with torch.no_grad():
         net.weight += 1
-    with pytest.raises(ZeroDivisionError), average.worn():
+    with pytest.raises(ZeroDivisionError), average.applied():
         assert torch.equal(net.weight, start)
         raise ZeroDivisionError
     assert torch.equal(net.weight, start + 1)
@@ -81,7 +81,7 @@ def test_a_run_ends_with_its_best_student_if_asked(tmp_path: Path) -> None:
     for keep in ("last", "best"):
         model = wiggle(new_model(TINY, 0))
         how = StudentTraining(**QUICK, sample_every=1, samples=4, lr=0.05, keep=keep)  # type: ignore[arg-type]
-        made[keep] = train_student(model.denoiser, Noise(model), how, LAW, tmp_path).state_dict()
+        made[keep] = train_student(model.denoiser, Noise(model), how, NOISE_RANGE, tmp_path).state_dict()
     kept = load_file(tmp_path / "best.safetensors")
     name = "unet.conv_in.weight"
     (saved,) = (v for k, v in kept.items() if k.endswith(name))

@@ -29,74 +29,76 @@ def fourier(values: Tensor, width: int, scale: float = 1.0) -> Tensor:
 class Projection(nn.Module):
     """logit = sum(h * affine(c)) / sqrt(64) + bias(h) at every position (projection discriminator 1802.05637)."""
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, conditioning: int) -> None:
         super().__init__()
-        self.affine = nn.Linear(told, PROJECTION)
+        self.affine = nn.Linear(conditioning, PROJECTION)
 
-    def forward(self, h: Tensor, told: Tensor) -> Tensor:
+    def forward(self, h: Tensor, conditioning: Tensor) -> Tensor:
         """h (n, 64, positions), told (n, c) -> (n, positions)."""
-        return (h * self.affine(told)[:, :, None]).sum(1) / math.sqrt(PROJECTION)
+        return (h * self.affine(conditioning)[:, :, None]).sum(1) / math.sqrt(PROJECTION)
 
 
 class SpatialHead(nn.Module):
     """Conv2d, residual block, Conv2d on each frame alone; told picture, noise level and frame index."""
 
-    def __init__(self, channels: int, width: int, told: int) -> None:
+    def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, width, 1)
         self.norm = nn.GroupNorm(_groups(width), width)
         self.inner = nn.Conv2d(width, width, 3, padding=1)
         self.leave = nn.Conv2d(width, PROJECTION, 1)
-        self.project = Projection(told + 16)
+        self.project = Projection(conditioning + 16)
 
-    def forward(self, features: Features, told: Tensor) -> Logits:
+    def forward(self, features: Features, conditioning: Tensor) -> Logits:
         """(b, f, c, h, w) -> (b, f * h * w)."""
         b, f = features.shape[:2]
         h = F.leaky_relu(self.enter(features.flatten(0, 1)), 0.2)
         h = (F.leaky_relu(self.inner(self.norm(h)), 0.2) + h) / math.sqrt(2)
         frame = fourier(torch.linspace(0, 1, f, device=h.device), 16).repeat(b, 1)
-        logits: Tensor = self.project(self.leave(h).flatten(2), torch.cat([told.repeat_interleave(f, 0), frame], 1))
+        logits: Tensor = self.project(
+            self.leave(h).flatten(2), torch.cat([conditioning.repeat_interleave(f, 0), frame], 1)
+        )
         return logits.reshape(b, -1)
 
 
 class TemporalHead(nn.Module):
     """Conv1d, residual block, Conv1d along time at each position alone; told picture and noise level."""
 
-    def __init__(self, channels: int, width: int, told: int) -> None:
+    def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()
         self.enter = nn.Conv1d(channels, width, 1)
         self.norm = nn.GroupNorm(_groups(width), width)
         self.inner = nn.Conv1d(width, width, 3, padding=1, padding_mode="replicate")
         self.leave = nn.Conv1d(width, PROJECTION, 1)
-        self.project = Projection(told)
+        self.project = Projection(conditioning)
 
-    def forward(self, features: Features, told: Tensor) -> Logits:
+    def forward(self, features: Features, conditioning: Tensor) -> Logits:
         """(b, f, c, h, w) -> (b, h * w * f)."""
         b, _, _, rows, columns = features.shape
         x = features.permute(0, 3, 4, 2, 1).flatten(0, 2)
         h = F.leaky_relu(self.enter(x), 0.2)
         h = (F.leaky_relu(self.inner(self.norm(h)), 0.2) + h) / math.sqrt(2)
-        logits: Tensor = self.project(self.leave(h), told.repeat_interleave(rows * columns, 0))
+        logits: Tensor = self.project(self.leave(h), conditioning.repeat_interleave(rows * columns, 0))
         return logits.reshape(b, -1)
 
 
 class ClipHead(nn.Module):
     """One logit for the whole clip: attention-pooled over all positions of all frames; told picture and noise level."""
 
-    def __init__(self, channels: int, width: int, told: int) -> None:
+    def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()
         self.enter = nn.Linear(channels, width)
         self.attend = nn.Linear(width, 4)
         self.inner = nn.Linear(4 * width, width)
         self.leave = nn.Linear(width, PROJECTION)
-        self.project = Projection(told)
+        self.project = Projection(conditioning)
 
-    def forward(self, features: Features, told: Tensor) -> Logits:
+    def forward(self, features: Features, conditioning: Tensor) -> Logits:
         """(b, f, c, h, w) -> (b, 1)."""
         h = F.leaky_relu(self.enter(features.movedim(2, -1).flatten(1, 3)), 0.2)
         pooled = self.attend(h).softmax(1).transpose(1, 2) @ h
         h = F.leaky_relu(self.inner(pooled.flatten(1)), 0.2)
-        logits: Tensor = self.project(self.leave(h)[:, :, None], told)
+        logits: Tensor = self.project(self.leave(h)[:, :, None], conditioning)
         return logits
 
 
@@ -126,9 +128,11 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self._backbone = [backbone.eval().requires_grad_(False)]
-        told, self.differences = embed + 32, differences > 0
+        conditioning, self.differences = embed + 32, differences > 0
         channels = [*backbone.feature_channels, *([differences] if differences else [])]
-        self.heads = nn.ModuleDict({f"{k}{i}": KINDS[k](c, width, told) for i, c in enumerate(channels) for k in kinds})
+        self.heads = nn.ModuleDict(
+            {f"{k}{i}": KINDS[k](c, width, conditioning) for i, c in enumerate(channels) for k in kinds}
+        )
         self.adapters = backbone.adapt(rank) if rank else []
 
     @property
@@ -150,8 +154,8 @@ class Discriminator(nn.Module):
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""
         level = fourier(self.backbone.coefficients(sigma.float()).c_noise, 32)
-        told = torch.cat([F.normalize(cond["image_embeds"].float().mean(1), dim=-1), level], 1)
-        return [head(features[int(name[1:])], told) for name, head in self.heads.items()]
+        conditioning = torch.cat([F.normalize(cond["image_embeds"].float().mean(1), dim=-1), level], 1)
+        return [head(features[int(name[1:])], conditioning) for name, head in self.heads.items()]
 
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Logits]:
         """Logits of noised latents."""

@@ -29,7 +29,7 @@ def animate_files(
     model: str,
     settings: Settings,
     out: Path | None = None,
-    kind: str | None = None,
+    format: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
     resume: bool = False,
@@ -42,7 +42,7 @@ def animate_files(
     nothing may move.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
-    pairs = plan(images, settings, out, kind)
+    pairs = plan(images, settings, out, format)
     mask = None if keep_still is None else read_picture(keep_still, "black")
     book = Manifest(folder_of(pairs), digest(model, settings, speed, keep_still)) if resume else None
     left = book.left(pairs) if book else pairs

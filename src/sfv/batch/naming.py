@@ -9,17 +9,17 @@ from sfv.errors import SfvError
 from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through, colour
 from sfv.settings import FORMATS, Settings
 
-FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{kind}" for kind in FORMATS}
+FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{format}" for format in FORMATS}
 """Endings of files that are read but not written."""
 Pairs = Sequence[tuple[Path, Path]]
 """Picture files and the clip files to be made of them."""
 
 
-def plan(images: Sequence[Path], settings: Settings, out: Path | None = None, kind: str | None = None) -> Pairs:
+def plan(images: Sequence[Path], settings: Settings, out: Path | None = None, format: str | None = None) -> Pairs:
     """What would be made of what; SfvError if there is nothing to do or it could not be written."""
     colour(settings.background)
     pictures = expand(images)
-    targets = name_outputs(pictures, out, kind, "webp" if settings.transparent else "mp4")
+    targets = name_outputs(pictures, out, format, "webp" if settings.transparent else "mp4")
     if settings.transparent:
         check_see_through(targets[0])
     return list(zip(pictures, targets, strict=True))
@@ -48,7 +48,7 @@ def expand(images: Sequence[Path]) -> list[Path]:
     return found
 
 
-def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual: str = "mp4") -> list[Path]:
+def name_outputs(pictures: list[Path], out: Path | None, format: str | None, usual: str = "mp4") -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written."""
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
@@ -56,11 +56,11 @@ def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual
     if single and out is not None:
         if len(pictures) > 1:
             raise SfvError(f"--out {out} names one file, but there are {len(pictures)} pictures; name a folder")
-        if kind and out.suffix.lower() != f".{kind}":
-            raise SfvError(f"--format {kind} contradicts --out {out}; give one of them")
+        if format and out.suffix.lower() != f".{format}":
+            raise SfvError(f"--format {format} contradicts --out {out}; give one of them")
         targets = [out]
     else:
-        targets = _distinct(pictures, out, kind or usual)
+        targets = _distinct(pictures, out, format or usual)
     there = {t.resolve() for t in targets if t.exists()}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
@@ -69,12 +69,12 @@ def name_outputs(pictures: list[Path], out: Path | None, kind: str | None, usual
     return targets
 
 
-def _distinct(pictures: list[Path], out: Path | None, kind: str) -> list[Path]:
+def _distinct(pictures: list[Path], out: Path | None, format: str) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4."""
     targets: dict[Path, None] = {}
     for picture in pictures:
         folder, stem, count = out or picture.parent, picture.stem, 1
-        while (target := folder / f"{stem}{f'-{count}' if count > 1 else ''}.{kind}") in targets:
+        while (target := folder / f"{stem}{f'-{count}' if count > 1 else ''}.{format}") in targets:
             count += 1
         targets[target] = None
     return list(targets)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import per_clip
-from sfv.edm.noise import seeded_noise
+from sfv.edm.noise import initial_noise, seeded_noise
 from sfv.families.base import VideoModel
 from sfv.families.load import random_pair, widened
 from sfv.generation.fitting import resolve
@@ -45,9 +45,9 @@ class Plan:
     """Seconds after which no further round begins."""
     teacher_steps: int = 25
 
-    def pair(self, kind: torch.dtype) -> tuple[Any, VideoModel]:
+    def pair(self, dtype: torch.dtype) -> tuple[Any, VideoModel]:
         """diffusers' pipeline and ours."""
-        return random_pair(self.size, self.clip, self.device, kind)
+        return random_pair(self.size, self.clip, self.device, dtype)
 
     def picture(self) -> Uint8Picture:
         """One of noise."""
@@ -88,16 +88,16 @@ def clips(plan: Plan) -> Result:
 def best_half(plan: Plan) -> tuple[torch.dtype, Any]:
     """diffusers' pipeline in whichever half precision makes a one-step clip sooner here."""
     found = {}
-    for kind in (torch.float16, torch.bfloat16):
-        found[kind] = _one_step(plan, kind)
+    for dtype in (torch.float16, torch.bfloat16):
+        found[dtype] = _one_step(plan, dtype)
         release(plan.device)
-    kind = min(found, key=lambda k: found[k])
-    return kind, plan.pair(kind)[0]
+    dtype = min(found, key=lambda k: found[k])
+    return dtype, plan.pair(dtype)[0]
 
 
-def _one_step(plan: Plan, kind: torch.dtype) -> float:
+def _one_step(plan: Plan, dtype: torch.dtype) -> float:
     """The quickest of three."""
-    stock, model = plan.pair(kind)
+    stock, model = plan.pair(dtype)
     taken = [once(lambda: stock.animate(plan.picture(), model.defaults, 0), plan.device)[1] for _ in range(3)]
     return min(taken)
 
@@ -154,7 +154,7 @@ def start(model: VideoModel, first: Tensor, want: Settings) -> tuple[Cond, Tenso
     """What the network is told, its noise, and the level of its one step."""
     shape = model.codec.latent_shape(*(int(getattr(model.defaults, k)) for k in ("frames", "height", "width")))
     sigma = torch.tensor([model.sigma_max], device=model.device)
-    x = seeded_noise([0], shape, model.device) * float((sigma**2 + 1).sqrt())
+    x = initial_noise(seeded_noise([0], shape, model.device), sigma)
     return condition(model, first, want), x, sigma
 
 
@@ -190,13 +190,16 @@ def errors(plan: Plan) -> Result:
 
 def theirs(pipe: Any, model: VideoModel, x: Tensor, sigma: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
     """diffusers' UNet and autoencoder as its pipeline calls them; latents and pixels."""
-    c, kind = model.denoiser.coefficients(sigma), pipe.unet.dtype
+    c, dtype = model.denoiser.coefficients(sigma), pipe.unet.dtype
     picture = cond["image_latents"].float()[:, None].expand(-1, x.shape[1], -1, -1, -1)
-    seen = torch.cat([per_clip(c.c_in) * x, picture], 2).to(kind)
-    told = {"encoder_hidden_states": cond["image_embeds"].to(kind), "added_time_ids": cond["added_time_ids"].to(kind)}
-    raw = pipe.unet(seen, c.c_noise, **told, return_dict=False)[0]
+    seen = torch.cat([per_clip(c.c_in) * x, picture], 2).to(dtype)
+    arguments = {
+        "encoder_hidden_states": cond["image_embeds"].to(dtype),
+        "added_time_ids": cond["added_time_ids"].to(dtype),
+    }
+    raw = pipe.unet(seen, c.c_noise, **arguments, return_dict=False)[0]
     latents = per_clip(c.c_skip) * x + per_clip(c.c_out) * raw.float()
-    scaled = (latents / pipe.vae.config.scaling_factor).to(kind).flatten(0, 1)
+    scaled = (latents / pipe.vae.config.scaling_factor).to(dtype).flatten(0, 1)
     pixels = pipe.vae.decode(scaled, num_frames=latents.shape[1]).sample
     return latents, pixels.float().unflatten(0, latents.shape[:2])
 

@@ -105,12 +105,12 @@ def gated(device: torch.device, rows: int) -> Case:
 def softmax(device: torch.device, n: int) -> Case:
     """float32 in, bf16 out."""
     x = torch.randn(n, n, device=device) * 9
-    kind = torch.bfloat16
+    dtype = torch.bfloat16
     return Case(
-        lambda: scaled_softmax.scaled_softmax(x, 0.3, kind),
-        lambda: scaled_softmax.reference(x, 0.3, kind),
+        lambda: scaled_softmax.scaled_softmax(x, 0.3, dtype),
+        lambda: scaled_softmax.reference(x, 0.3, dtype),
         lambda: off(
-            scaled_softmax.scaled_softmax(x[:64], 0.3, kind),
+            scaled_softmax.scaled_softmax(x[:64], 0.3, dtype),
             scaled_softmax.reference(x[:64].double(), 0.3, torch.float64),
         ),
         6 * x.numel(),

@@ -67,9 +67,9 @@ def drawing(result: dict[str, Any]) -> str:
             parts.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.2f}" height="{high - 14}" fill="{colour}"/>')
             x += width
         name = f"{html.escape(m['model'])} ({m['calls']} call{'s' * (m['calls'] != 1)})"
-        told = f"{m['median']['total']:.2f} s, {m['times']['total']:.1f}x"
+        label = f"{m['median']['total']:.2f} s, {m['times']['total']:.1f}x"
         parts.append(f'<text x="{left - 8}" y="{top + 18}" text-anchor="end">{name}</text>')
-        parts.append(f'<text x="{x + 8:.1f}" y="{top + 18}">{told}</text>')
+        parts.append(f'<text x="{x + 8:.1f}" y="{top + 18}">{label}</text>')
     for k, (colour, stage) in enumerate(zip(INK, shown, strict=True)):
         at, y = left + k * 80, 34 + len(models) * high
         parts.append(f'<rect x="{at}" y="{y}" width="11" height="11" fill="{colour}"/>')

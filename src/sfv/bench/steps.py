@@ -21,11 +21,12 @@ from torch import Tensor
 from sfv.adversary.discriminator import Discriminator
 from sfv.costs.roofline import Ceilings, Roofline, once
 from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.families.base import Codec
 from sfv.families.load import random_parts
 from sfv.families.svd.checkpointing import Recomputed, units
-from sfv.training.batches import Draws, Picked
+from sfv.training.batches import ClipSampler, Picked
 from sfv.training.config import StudentTraining
 from sfv.training.loop import run
 from sfv.training.objectives.adversarial import StudentTask
@@ -36,12 +37,12 @@ from sfv.types import Cond
 Result = dict[str, Any]
 DATASHEET = 989e12
 """FLOP/s of an H100 SXM in bf16, what shares are told of."""
-LAW = (0.002, 700.0, 7.0)
+SVD_NOISE = NoiseRange(0.002, 700.0)
 LIMIT = 240.0
 """Seconds after which a child that has saved nothing is given up."""
 
 
-class Fake(Draws):
+class Fake(ClipSampler):
     """Latents, embeddings and condition latents of the right shapes; no codec is held, as with encoded shards."""
 
     device: torch.device = torch.device("cpu")  # type: ignore[assignment]
@@ -66,28 +67,28 @@ class Fake(Draws):
 
 def preset(name: str) -> StudentTraining:
     """A preset's student, one clip at a time."""
-    how = PRESETS[name]["student"][-1]
-    assert isinstance(how, StudentTraining)
-    return how.model_copy(update={"accumulate": 1, "head_start": 0})
+    config = PRESETS[name]["student"][-1]
+    assert isinstance(config, StudentTraining)
+    return config.model_copy(update={"accumulate": 1, "head_start": 0})
 
 
-def task(how: StudentTraining, teacher: Denoiser, clip: tuple[int, int, int], device: torch.device) -> StudentTask:
+def task(config: StudentTraining, teacher: Denoiser, clip: tuple[int, int, int], device: torch.device) -> StudentTask:
     """Of random weights."""
     unet: Any = teacher.unet
-    return StudentTask(teacher, Fake(clip, int(unet.config.cross_attention_dim), device), how, LAW)
+    return StudentTask(teacher, Fake(clip, int(unet.config.cross_attention_dim), device), config, SVD_NOISE)
 
 
 def steps(name: str, size: str, clip: tuple[int, int, int], device: torch.device, rounds: int) -> Result:
     """A preset's steps: shared, naive and naive with the clip's encoding interleaved on one task, then the shared one
     with compiled blocks (on a GPU)."""
-    how = preset(name)
+    config = preset(name)
     teacher, codec = random_parts(size, device)
-    one = task(how, teacher, clip, device)
-    work = arithmetic(one, how, clip, device)
+    one = task(config, teacher, clip, device)
+    work = arithmetic(one, config, clip, device)
     reset(device)
     logs = one.step(0, Seeds(0, 0))
     peak = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
-    taken = shared_and_naive(one, how, codec, clip, rounds)
+    taken = shared_and_naive(one, config, codec, clip, rounds)
     failed = ""
     if device.type == "cuda":
         try:
@@ -99,7 +100,7 @@ def steps(name: str, size: str, clip: tuple[int, int, int], device: torch.device
         "clip": clip,
         "peak_gb": peak,
         "rounds": rounds,
-        "seconds_per_sample": {k: v / how.clips for k, v in seconds.items()},
+        "seconds_per_sample": {k: v / config.clips for k, v in seconds.items()},
         "tflop": {k: v / 1e12 for k, v in work.items()},
         "mfu": {k: work[k.split()[0]] / v / DATASHEET for k, v in seconds.items()},
         "finite": all(map(math.isfinite, logs.values())),
@@ -109,11 +110,11 @@ def steps(name: str, size: str, clip: tuple[int, int, int], device: torch.device
 
 
 def shared_and_naive(
-    one: StudentTask, how: StudentTraining, codec: Codec, clip: tuple[int, int, int], rounds: int
+    one: StudentTask, config: StudentTraining, codec: Codec, clip: tuple[int, int, int], rounds: int
 ) -> dict[str, list[float]]:
     """Seconds of both steps in turn, and of the naive one after encoding the clip."""
     device = one.batches.device
-    pixels = torch.rand(how.clips, clip[0], 3, *clip[1:], device=device).mul_(2).sub_(1)
+    pixels = torch.rand(config.clips, clip[0], 3, *clip[1:], device=device).mul_(2).sub_(1)
     ways: dict[str, tuple[bool, Callable[[], Any]]] = {
         "shared": (True, lambda: None),
         "naive": (False, lambda: None),
@@ -122,9 +123,9 @@ def shared_and_naive(
     taken: dict[str, list[float]] = {k: [] for k in ways}
     for step in range(rounds):
         for name, (shared, before) in ways.items():
-            one.config = how.model_copy(update={"shared": shared})
+            one.config = config.model_copy(update={"shared": shared})
             taken[name].append(once(lambda s=step, b=before: (b(), one.step(s, Seeds(0, s))), device)[1])  # type: ignore[misc]
-    one.config = how
+    one.config = config
     return taken
 
 
@@ -151,15 +152,15 @@ def compiled(one: StudentTask, rounds: int) -> list[float]:
 
 @torch.no_grad()
 def arithmetic(
-    one: StudentTask, how: StudentTraining, clip: tuple[int, int, int], device: torch.device
+    one: StudentTask, config: StudentTraining, clip: tuple[int, int, int], device: torch.device
 ) -> dict[str, float]:
     """FLOP of a step without recomputation: F of the generator forward, E of the frozen encoder's.
 
     Shared: F and its backward (F for the input, F for the weights of a generator that learns whole), the fake clip's
     E and its backward to the input, the real clip's E. Naive: one F and two E more, and the real clip's once again.
     """
-    x0, cond = one.batches.draw(Seeds(0, 0).clips(how.clips))
-    sigma = torch.full((how.clips,), 7.0, device=device)
+    x0, cond = one.batches.draw(Seeds(0, 0).clips(config.clips))
+    sigma = torch.full((config.clips,), 7.0, device=device)
     passes: dict[str, Callable[[Denoiser, Discriminator], Any]] = {
         "F": lambda G, D: G(x0, sigma, cond),
         "E": lambda G, D: D.features(x0, sigma, cond),
@@ -170,7 +171,7 @@ def arithmetic(
             call(one.G, one.D)
         found[name] = float(counted.flops)
     F, E = found["F"], found["E"]
-    whole = 2 if how.lora else 3
+    whole = 2 if config.lora else 3
     return found | {"shared": whole * F + 3 * E, "naive": (whole + 1) * F + 5 * E}
 
 
@@ -206,9 +207,9 @@ def child(name: str, size: str, clip: tuple[int, int, int], device: torch.device
     """Train a preset `more` steps on from where the folder stands, a checkpoint after each; tells where it began."""
     path = folder / "log.jsonl"
     before = len(path.read_text().splitlines()) if path.exists() else 0
-    how = preset(name).model_copy(update={"steps": before + more, "save_minutes": 0.002, "log_every": 1})
-    one = task(how, random_parts(size, device)[0], clip, device)
-    run(one, how, folder, {"preset": name, "size": size})
+    config = preset(name).model_copy(update={"steps": before + more, "save_minutes": 0.002, "log_every": 1})
+    one = task(config, random_parts(size, device)[0], clip, device)
+    run(one, config, folder, {"preset": name, "size": size})
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     print(json.dumps({"killed_after": before, "resumed_at": rows[before]["step"], "ended_at": rows[-1]["step"]}))
 
@@ -221,5 +222,12 @@ def reset(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    told = sys.argv[1:]
-    child(told[0], told[1], tuple(json.loads(told[2])), torch.device(told[3]), Path(told[4]), int(told[5]))  # type: ignore[arg-type]
+    arguments = sys.argv[1:]
+    child(
+        arguments[0],
+        arguments[1],
+        tuple(json.loads(arguments[2])),
+        torch.device(arguments[3]),
+        Path(arguments[4]),
+        int(arguments[5]),
+    )  # type: ignore[arg-type]

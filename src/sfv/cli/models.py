@@ -49,8 +49,8 @@ class Count(Flags, AccountSettings):
         """Exit code."""
         from sfv.costs.account import account
 
-        told = account(self.fill(AccountSettings))
-        print(told.model_dump_json(indent=1) if self.json_ else told.text())
+        counted = account(self.fill(AccountSettings))
+        print(counted.model_dump_json(indent=1) if self.json_ else counted.text())
         return 0
 
 
@@ -115,8 +115,8 @@ class Import(Flags, ImportSettings):
         from sfv.families.svd import folder as svd_folder
         from sfv.families.svd.import_unet import import_unet
 
-        how = self.fill(ImportSettings)
-        print(f"{import_unet(self.file, self.base, self.out, how)}. {svd_folder.NOTICE}")
+        settings = self.fill(ImportSettings)
+        print(f"{import_unet(self.file, self.base, self.out, settings)}. {svd_folder.NOTICE}")
         return 0
 
 
@@ -140,14 +140,14 @@ class Export(Flags):
         from sfv.families.load import export, is_svd
         from sfv.families.svd import folder as svd_folder
 
-        kind = getattr(torch, self.precision)
+        dtype = getattr(torch, self.precision)
         svd = is_svd(self.model)
         if self.to in ("single-file", "lora") and not svd:
             raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
         if self.to == "diffusers":
-            export(self.model, self.out, kind)
+            export(self.model, self.out, dtype)
         elif self.to == "single-file":
-            svd_folder.export_single(self.model, self.out, kind)
+            svd_folder.export_single(self.model, self.out, dtype)
         elif self.to == "lora":
             svd_folder.export_lora(self.model, self.out)
         else:

@@ -23,7 +23,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.families.svd.checkpointing import Recomputed, units
 from sfv.families.svd.sizes import Shapes
 from sfv.training.config import StudentTraining, TeacherTraining
-from sfv.training.objectives.adversarial_losses import Draw, generator_terms, judge
+from sfv.training.objectives.adversarial_losses import NoiseDraw, generator_terms, judge
 from sfv.training.objectives.denoising import denoising_loss
 from sfv.types import Cond, Latents
 
@@ -93,7 +93,7 @@ def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config:
     )
     adapters = G.adapt(config.lora) if config.lora else list(G.requires_grad_(True).parameters())
     sigma = torch.empty(len(x0))
-    draw = Draw(sigma, x0, sigma, x0, x0)
+    draw = NoiseDraw(sigma, x0, sigma, x0, x0)
 
     def step() -> Step:
         seen = judge(G, D, x0, cond, draw)

@@ -71,7 +71,7 @@ class Block(nn.Module):
         return t.add_(x) if spare else x + t
 
 
-class Drawn(NamedTuple):
+class Decoded(NamedTuple):
     """Frames, and a guided decoder's parts: the picture moved to each frame, how far each pixel is taken of it, and
     from where (b, f, 2, h, w), in pixels."""
 
@@ -80,10 +80,10 @@ class Drawn(NamedTuple):
     trust: Alpha | None = None
     flow: Tensor | None = None
 
-    def wide(self) -> "Drawn":
+    def wide(self) -> "Decoded":
         """The same in float32."""
         rest = (None if v is None else v.float() for v in self[1:])
-        return Drawn(self.frames.float(), *rest)
+        return Decoded(self.frames.float(), *rest)
 
 
 class SmallDecoder(nn.Module):
@@ -109,7 +109,7 @@ class SmallDecoder(nn.Module):
         mine, theirs = self.state_dict(), other.state_dict()
         self.load_state_dict(mine | {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape})
 
-    def in_pieces(self, window: float) -> "SmallDecoder":
+    def locally_affine(self, window: float) -> "SmallDecoder":
         """The same decoder, whose flow moves whole pieces of about `window` latents; SfvError."""
         return _built(self.config.model_dump() | {"window": window}, self).to(self.entry.weight)
 
@@ -124,13 +124,13 @@ class SmallDecoder(nn.Module):
             raise SfvError("this small decoder is guided by the picture: give it, or decode in full")
         return self.draw(latents, picture).frames
 
-    def draw(self, latents: Latents, picture: Picture | None = None) -> Drawn:
+    def draw(self, latents: Latents, picture: Picture | None = None) -> Decoded:
         """The same, with what it was made of; without a picture, what is drawn from latents alone."""
-        kind = self.compute or self.entry.weight.dtype
+        dtype = self.compute or self.entry.weight.dtype
         z = latents.to(self.entry.weight.dtype)
-        with torch.autocast(z.device.type, kind, enabled=kind != z.dtype):
+        with torch.autocast(z.device.type, dtype, enabled=dtype != z.dtype):
             made = self._frames(z.flatten(0, 1), len(z), picture)
-        return Drawn(*(v.float().unflatten(0, z.shape[:2]) for v in made))
+        return Decoded(*(v.float().unflatten(0, z.shape[:2]) for v in made))
 
     def _frames(self, z: Tensor, b: int, picture: Picture | None) -> tuple[Tensor, ...]:
         """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's parts."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sfv.decoding.rigid_flow import in_pieces, texture
+from sfv.decoding.rigid_flow import locally_affine, texture
 from sfv.types import Picture
 
 Maps = Float[Tensor, "_ _ _ _"]
@@ -63,7 +63,7 @@ class Guide(nn.Module):
         return max(1, self.levels - 1) if self.window else self.levels
 
     @torch.no_grad()
-    def lean(self, more: float) -> None:
+    def set_trust_bias(self, more: float) -> None:
         """Trust the moved picture more (or less): add to the mask's logit."""
         self.mask.bias += more  # type: ignore[operator,assignment]
 
@@ -103,7 +103,7 @@ class Guide(nn.Module):
             clips = flow.unflatten(0, (len(picture), -1))
             flow = (clips - clips[:, :1]).flatten(0, 1)  # the first frame is the picture
             here = each(texture(picture, *flow.shape[2:]), len(flow))
-            flow = in_pieces(flow, here, self.window * 2 ** (self.found - 1))
+            flow = locally_affine(flow, here, self.window * 2 ** (self.found - 1))
         for _ in range(self.levels - self.found + 1):
             flow = finer(flow)
         return flow

@@ -26,7 +26,7 @@ def texture(picture: Float[Tensor, "b 3 y x"], y: int, x: int) -> Float[Tensor, 
     return cells / cells.mean((2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def in_pieces(flow: Flow, weight: Weight, window: float) -> Flow:
+def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
     """The flow's weighted affine fit around each position; `window` is the Gaussian's sigma, in positions."""
     y, x = (gaussian(s, window, flow.device) for s in flow.shape[2:])
     at = torch.stack(torch.meshgrid(*(places(len(g), window, flow.device) for g in (x, y)), indexing="xy"))

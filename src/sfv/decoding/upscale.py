@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.decoding.decoder import Drawn
+from sfv.decoding.decoder import Decoded
 from sfv.decoding.warping import moved, sharpened, warped
 
 Map = Float[Tensor, "1 c y x"]
 Large = Float[Tensor, "1 c height width"]
 
 
-def enlarged(drawn: Drawn, small: Map, large: Large, frames: Float[Tensor, "1 f c y x"]) -> Iterator[Large]:
+def enlarged(drawn: Decoded, small: Map, large: Large, frames: Float[Tensor, "1 f c y x"]) -> Iterator[Large]:
     """Each of one clip's frames at the size of `large`, a frame at a time: memory is that of one.
 
     `small` is the same picture (or its alpha) at the clip's own size, `frames` are what was made of it there.
@@ -38,7 +38,7 @@ class Layers:
     picture, or at times between its frames.
     """
 
-    def __init__(self, drawn: Drawn, picture: Map) -> None:
+    def __init__(self, drawn: Decoded, picture: Map) -> None:
         assert drawn.flow is not None and drawn.trust is not None
         self.trust, self.flow = drawn.trust[0].float(), drawn.flow[0].float()
         there = moved(picture, self.flow) if drawn.moved is None else drawn.moved[0].float()

@@ -122,17 +122,17 @@ async def _state(request: Request) -> JSONResponse:
     """What is loaded, and what the page may ask for."""
     studio: Studio = request.app.state.studio
     pictures = sorted(p.name for p in _place("examples").glob("*.png") if p.name != "example.png")
-    told: dict[str, Any] = {"ready": studio.ready.is_set(), "error": studio.trouble, "version": sfv.__version__}
-    told |= {"models": [row.name for row in studio.rows], "examples": pictures, "cores": os.cpu_count()}
+    state: dict[str, Any] = {"ready": studio.ready.is_set(), "error": studio.trouble, "version": sfv.__version__}
+    state |= {"models": [row.name for row in studio.rows], "examples": pictures, "cores": os.cpu_count()}
     if (model := studio.models.get(studio.rows[0].name)) is not None:
-        told |= {"model": _model_card(model), "load_seconds": round(studio.took, 2)}
-    return JSONResponse(told, headers={"cache-control": "no-store"})
+        state |= {"model": _model_card(model), "load_seconds": round(studio.took, 2)}
+    return JSONResponse(state, headers={"cache-control": "no-store"})
 
 
 def _model_card(model: VideoModel) -> dict[str, Any]:
     own = model.defaults.model_dump(include={"frames", "height", "width", "fps", "motion", "steps"})
-    told = {"name": model.name, "matte": model.limits.clear, "device": str(model.device), "speed": model.speed}
-    return told | {"defaults": own, "enlarges": model.enlarges(), "loops": model.loops}
+    state = {"name": model.name, "matte": model.limits.clear, "device": str(model.device), "speed": model.speed}
+    return state | {"defaults": own, "enlarges": model.enlarges(), "loops": model.loops}
 
 
 async def _picture(request: Request) -> JSONResponse:
@@ -169,10 +169,10 @@ async def _file(request: Request) -> Response:
     return Response(data, media_type=KINDS[shown.format])
 
 
-def _written(model: VideoModel, clip: Clip, kind: str) -> bytes:
+def _written(model: VideoModel, clip: Clip, format: str) -> bytes:
     """The bytes of a file, with the parameters inside that `sfv replay` reads."""
     with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
-        path = Path(folder) / f"clip.{kind}"
+        path = Path(folder) / f"clip.{format}"
         frames = clip.frames if clip.alpha is None else clip.stickers()
         write_clip(frames, path, clip.fps, note(model, clip))
         return path.read_bytes()
@@ -209,13 +209,13 @@ async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
         gone.set()
 
 
-async def _read(request: Request, kind: type[B]) -> B:
+async def _read(request: Request, schema: type[B]) -> B:
     """The JSON body as a schema; RequestError with one sentence for any other."""
     _same_site(request)
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise RequestError(415, "the request is not application/json")
     try:
-        return kind.model_validate_json(await request.body())
+        return schema.model_validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(name) for name in first["loc"])

@@ -47,13 +47,13 @@ class Lane:
     def peek(self, i: int, x0_hat: Latents) -> None:
         """Tell a step, with frames where that is cheap enough."""
         spent, of = self.seconds(), int(self.start.want.steps or 1)
-        told = {"event": "step", "lane": self.number, "step": i + 1, "of": of, "clock": round(spent, 4)}
+        message = {"event": "step", "lane": self.number, "step": i + 1, "of": of, "clock": round(spent, 4)}
         last = i + 1 == of
         if last or self.previews > PREVIEWS * spent:
-            self.tell(packed(told))
+            self.tell(packed(message))
             return
         begun = time.perf_counter()
-        self.tell(frames_message(preview(self.model, self.start, x0_hat), **told))
+        self.tell(frames_message(preview(self.model, self.start, x0_hat), **message))
         self.previews += time.perf_counter() - begun
 
 
@@ -81,8 +81,8 @@ def race(studio: Studio, ask: Ask, tell: Tell) -> None:
 def _run(studio: Studio, row: Row, ask: Ask, number: int, tell: Tell) -> Clip:
     model, start = studio.begin(row, ask)
     lane, seconds = Lane(number, tell, model, start), dict[str, float]()
-    told: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
-    tell(packed(told))
+    message: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
+    tell(packed(message))
     cond = encoded(model, start, seconds)
     lane.encode, lane.began = seconds["encode"], time.perf_counter()
     clip = finish(model, start, cond, seconds, peek=lane.peek)

@@ -56,7 +56,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Row:
-    """A model of the page: as it was named, how it is run, and its steps (None: its own)."""
+    """A model of the page: as it was named, chosen it is run, and its steps (None: its own)."""
 
     name: str
     model: str
@@ -67,8 +67,8 @@ class Row:
 def row_of(text: str, speed: Speed) -> Row:
     """MODEL[@PROFILE[/BACKEND]][:STEPS], as `sfv bench` names models."""
     named, steps = split_row(text)
-    model, how = split_speed(named, speed)
-    return Row(text, model, how, steps)
+    model, chosen = split_speed(named, speed)
+    return Row(text, model, chosen, steps)
 
 
 class Studio:

@@ -28,15 +28,15 @@ def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: st
         words += [flag] if value is True else [flag, _plain(value)]
     words += [] if row.steps is None else ["--steps", str(row.steps)]
     words += ["--keep-still", MASK] if ask.mask else []
-    for flag, (told, usual) in _speed(row, model).items():
-        words += [] if told == usual else [f"--{flag}", told]
+    for flag, (value, usual) in _speed(row, model).items():
+        words += [] if value == usual else [f"--{flag}", value]
     return shlex.join(words)
 
 
 def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:
     """The same clip through the library."""
-    how = _speed(row, model)
-    profile = json.dumps(how["profile"][0]) + ("" if how["backend"][0] == "auto" else f', "{how["backend"][0]}"')
+    speed = _speed(row, model)
+    profile = json.dumps(speed["profile"][0]) + ("" if speed["backend"][0] == "auto" else f', "{speed["backend"][0]}"')
     given = choices(ask, model) | ({} if row.steps is None else {"steps": row.steps})
     words = [f"{k}={_plain(v) if isinstance(v, float) else repr(v)}" for k, v in given.items()]
     words += [f'keep_still=sfv.read_picture(Path("{MASK}"), "black")'] if ask.mask else []

@@ -75,9 +75,9 @@ def _choice(model: "VideoModel") -> Choice:
     from sfv.speed.record import choose
 
     said = dict(model.speed)
-    told = {name: said.pop(name) for name in ("profile", "precision", "reason")}
-    many = choose(model, told["profile"])[1]
-    return Choice(device=str(model.device), backends=said, many=many, **told)
+    facts = {name: said.pop(name) for name in ("profile", "precision", "reason")}
+    many = choose(model, facts["profile"])[1]
+    return Choice(device=str(model.device), backends=said, many=many, **facts)
 
 
 def _tried(model: "VideoModel", load: float) -> Trial:

@@ -197,8 +197,8 @@ def _generate(found: Diagnosis) -> Rows:
     if found.encoders:
         rows.append(("encoders", ", ".join(f"{n}{'' if ok else ' MISSING'}" for n, ok in found.encoders.items())))
     if trial:
-        told = f"first clip {trial.first:.2f} s, the next {trial.second:.2f} s (after {trial.load:.2f} s of loading)"
-        rows.append(("tried", told))
+        line = f"first clip {trial.first:.2f} s, the next {trial.second:.2f} s (after {trial.load:.2f} s of loading)"
+        rows.append(("tried", line))
     return rows
 
 

@@ -1,12 +1,26 @@
 """Noise levels and seeded noise; x = x0 + sigma * n."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sfv.edm.denoiser import per_clip
 from sfv.types import Latents, Sigma
+
+
+class NoiseRange(NamedTuple):
+    """A model's noise levels: lowest, highest, and rho, by which Karras's grid lies between (EDM Eq. 5)."""
+
+    sigma_min: float
+    sigma_max: float
+    rho: float = 7.0
+
+
+def initial_noise(n: Tensor, sigma_max: float | Tensor) -> Tensor:
+    """Where a sampler starts: n sqrt(sigma_max^2 + 1), as diffusers' Euler scheduler does (init_noise_sigma)."""
+    return n * float((torch.as_tensor(sigma_max) ** 2 + 1).sqrt())
 
 
 def seeded_noise(seeds: list[int], shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:

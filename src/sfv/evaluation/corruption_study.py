@@ -26,9 +26,9 @@ Table = dict[str, dict[str, list[float]]]
 """Network -> fault -> distance at 0 and at each degree."""
 
 
-def study(data: Path, how: StudySettings) -> str:
+def study(data: Path, settings: StudySettings) -> str:
     """Measure every fault at every degree; writes study.json, study.md and study.svg; returns the markdown."""
-    shared = how.model_dump(include={"protocol", "limit", "weights", "workers"})
+    shared = settings.model_dump(include={"protocol", "limit", "weights", "workers"})
     ruler = open_ruler(data, EvaluateSettings(**shared))
     floors = ruler.half_to_half()
     table: Table = {k: {} for k in ruler.nets}
@@ -42,10 +42,10 @@ def study(data: Path, how: StudySettings) -> str:
         "distance": table,
         "seen_by": seen_by(table),
     }
-    how.out.mkdir(parents=True, exist_ok=True)
+    settings.out.mkdir(parents=True, exist_ok=True)
     text = markdown(table, floors)
     for name, content in (("json", json.dumps(found, indent=1)), ("md", text), ("svg", drawing(table, floors))):
-        with replacing(how.out / f"study.{name}") as beside:
+        with replacing(settings.out / f"study.{name}") as beside:
             beside.write_text(content + "\n")
     return text
 

@@ -21,7 +21,7 @@ from sfv.evaluation.report import publish
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.evaluation.table import Measured, Pair, Result
 from sfv.families.load import load
-from sfv.measures.distances import Draws, Rows, frechet_distance, kernel_distance, paired_ratio, resample
+from sfv.measures.distances import Resampled, Rows, frechet_distance, kernel_distance, paired_ratio, resample
 from sfv.settings import Speed, split_row, split_speed
 from sfv.system.device import pick_device
 from sfv.types import Frames
@@ -30,20 +30,20 @@ NOTHING = 1e-6
 """A distance below it is rounding: the row is the real clips, and no ratio to it says anything."""
 
 
-def evaluate(data: Path, how: EvaluateSettings) -> Result:
+def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     """Measure every model against a set's real clips; writes the report into `how.out`.
 
     Clips made are kept under `out`/clips, so a run that was cut off goes on. Raises SfvError for too few clips, a
     network's file with a wrong hash, or an `against` of another protocol.
     """
-    for row in how.models:
+    for row in settings.models:
         split_row(row)
-    earlier = read_result(how.against) if how.against else None
-    ruler = open_ruler(data, how)
-    if earlier and how.against:
-        same_protocol(ruler.identity(), earlier["protocol"], how.against)
-    subjects = _models(ruler, how)
-    everyone = [*_baselines(ruler, how), *subjects]
+    earlier = read_result(settings.against) if settings.against else None
+    ruler = open_ruler(data, settings)
+    if earlier and settings.against:
+        same_protocol(ruler.identity(), earlier["protocol"], settings.against)
+    subjects = _models(ruler, settings)
+    everyone = [*_baselines(ruler, settings), *subjects]
     rows, seen, draws = {}, {}, {}
     for one in everyone:
         rows[one.name], seen[one.name] = _look(one, ruler)
@@ -52,11 +52,11 @@ def evaluate(data: Path, how: EvaluateSettings) -> Result:
     first = subjects[0].name
     table = [_row(s, rows[s.name], draws[s.name], made.get(s.name), seen, first, ruler) for s in everyone]
     pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
-    result = Result(ruler.identity() | _notes(ruler, how), table, pairs)
-    write_pictures(ruler, how.out / "pictures")
+    result = Result(ruler.identity() | _notes(ruler, settings), table, pairs)
+    write_pictures(ruler, settings.out / "pictures")
     if len(subjects) > 1:
-        write_blind(subjects[0], subjects[-1], ruler, how.out)
-    publish(result, everyone, ruler, seen, how.out, earlier)
+        write_blind(subjects[0], subjects[-1], ruler, settings.out)
+    publish(result, everyone, ruler, seen, settings.out, earlier)
     return result
 
 
@@ -71,24 +71,32 @@ def read_result(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _models(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
-    where = (ruler.real, ruler.protocol, how.out / "clips", how.decoder, how.device, ruler.lpips, how.profile)
-    made = [subject(r, *where) for r in how.models]
+def _models(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
+    where = (
+        ruler.real,
+        ruler.protocol,
+        settings.out / "clips",
+        settings.decoder,
+        settings.device,
+        ruler.lpips,
+        settings.profile,
+    )
+    made = [subject(r, *where) for r in settings.models]
     if len({m.name for m in made}) < len(made):
         raise SfvError(f"two of --models would be called alike ({', '.join(m.name for m in made)}); rename a folder")
     return made
 
 
-def _baselines(ruler: Ruler, how: EvaluateSettings) -> list[Subject]:
+def _baselines(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
     """With the codec of the last row that is a model."""
     named = [
         split_speed(split_row(r)[0], Speed())[0]
-        for r in how.models
+        for r in settings.models
         if not Path(r).is_dir() or (Path(r) / "model_index.json").exists()
     ]
     square = ruler.protocol.fit != "stretch"
-    model = load(named[-1], pick_device(how.device)) if named and square else None
-    return baselines(ruler.real, ruler.protocol, model, how.decoder)
+    model = load(named[-1], pick_device(settings.device)) if named and square else None
+    return baselines(ruler.real, ruler.protocol, model, settings.decoder)
 
 
 def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
@@ -97,15 +105,15 @@ def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
     def tell(i: int, clip: Frames) -> Facts:
         return facts(clip, ruler.real.clips[i].read(), ruler.protocol.fps, ruler.lpips)
 
-    found, told = rows_of(ruler.nets, one.read, len(ruler.real.clips), ruler.workers, one.name, tell)
+    found, looked = rows_of(ruler.nets, one.read, len(ruler.real.clips), ruler.workers, one.name, tell)
     with one_thread():
-        return {k: ruler.axes[k](v) for k, v in found.items()}, told
+        return {k: ruler.axes[k](v) for k, v in found.items()}, looked
 
 
 def _row(
     one: Subject,
     rows: dict[str, Rows],
-    draws: dict[str, Draws],
+    draws: dict[str, Resampled],
     made: LatentDistance | None,
     seen: dict[str, list[Facts]],
     first: str,
@@ -131,10 +139,10 @@ def _row(
     )
 
 
-def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Draws]:
+def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Resampled]:
     """Frechet distance and its draws for every network, and their mean's; the same draws of clips for every row."""
 
-    def of(kinds: list[str]) -> Draws:
+    def of(kinds: list[str]) -> Resampled:
         widths = [rows[k].shape[1] for k in kinds]
 
         def mean(a: Rows, b: Rows) -> float:
@@ -149,7 +157,7 @@ def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Draws]:
         return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
 
 
-def paired(draws: dict[str, Draws], models: list[str]) -> list[Pair]:
+def paired(draws: dict[str, Resampled], models: list[str]) -> list[Pair]:
     """Every model's row against every other row, by their mean distances; none without draws, nor with a row that is
     the real clips."""
     names = [k for k, v in draws.items() if v.value > NOTHING and len(v.each) > 1]
@@ -164,11 +172,11 @@ def kernel(kind: str, rows: Rows, ruler: Ruler) -> float:
     return ruler.scale(kind) * kernel_distance(stretch * rows, stretch * ruler.true[kind])
 
 
-def _notes(ruler: Ruler, how: EvaluateSettings) -> dict[str, Any]:
+def _notes(ruler: Ruler, settings: EvaluateSettings) -> dict[str, Any]:
     """What a reader should know beside the hash."""
     return {
-        "decoder": how.decoder or "default",
-        "lpips": None if ruler.lpips is None or how.weights is None else file_hash(how.weights / LPIPS)[:16],
+        "decoder": settings.decoder or "default",
+        "lpips": None if ruler.lpips is None or settings.weights is None else file_hash(settings.weights / LPIPS)[:16],
         "real_half_to_half": ruler.half_to_half(),
         "left_out": ruler.real.left_out,
         "ids": [c.id for c in ruler.real.clips],

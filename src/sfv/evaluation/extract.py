@@ -70,8 +70,8 @@ def rows_of(
             table.put(i, kind, net.row(frames))
         return tell(i, frames)
 
-    told = each(look, range(count), workers, what)
-    return {k: table.rows[k] for k in nets}, told
+    looked = each(look, range(count), workers, what)
+    return {k: table.rows[k] for k in nets}, looked
 
 
 @contextmanager

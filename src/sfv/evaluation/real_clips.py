@@ -162,11 +162,11 @@ def video_frames(source: Source, protocol: Protocol) -> Frames:
     return torch.stack([resized(f, protocol.height, protocol.width, protocol.fit) for f in frames])
 
 
-def resized(picture: Uint8Picture, height: int, width: int, how: str) -> Fitted:
+def resized(picture: Uint8Picture, height: int, width: int, mode: str) -> Fitted:
     """By Pillow's Lanczos filter: padded, cropped, or stretched."""
     if picture.shape[:2] == (height, width):
         return picture
-    return stretch(picture, height, width) if how == "stretch" else fit(picture, height, width, how)
+    return stretch(picture, height, width) if mode == "stretch" else fit(picture, height, width, mode)
 
 
 def read_made(folder: Path, clips: list[RealClip], protocol: Protocol) -> Iterator[Frames]:

@@ -64,22 +64,22 @@ class Ruler:
         }
 
 
-def open_ruler(data: Path, how: EvaluateSettings) -> Ruler:
+def open_ruler(data: Path, settings: EvaluateSettings) -> Ruler:
     """Read the protocol, open its networks and clips, and measure the real ones."""
-    protocol = read_protocol(how.protocol, how.limit)
+    protocol = read_protocol(settings.protocol, settings.limit)
     real = open_set(data, protocol)
-    nets = extractors(protocol, how.weights)
+    nets = extractors(protocol, settings.weights)
     axes, true = {}, {}
     for kind, net in nets.items():
-        rows = rows_of_real(real.clips, net, real.digest, how.workers, "real")
+        rows = rows_of_real(real.clips, net, real.digest, settings.workers, "real")
         apart = bool(real.basis and net.dims)
-        reference = rows_of_real(real.basis, net, real.digest, how.workers, "basis") if apart else rows
+        reference = rows_of_real(real.basis, net, real.digest, settings.workers, "basis") if apart else rows
         with one_thread():
             axes[kind] = basis_of(net, reference)
             true[kind] = axes[kind](rows)
-    lpips = how.weights / LPIPS if how.weights else None
+    lpips = settings.weights / LPIPS if settings.weights else None
     seen = read_weights(lpips) if lpips and lpips.exists() else None
-    return Ruler(protocol, real, nets, axes, true, seen, how.workers)
+    return Ruler(protocol, real, nets, axes, true, seen, settings.workers)
 
 
 def write_pictures(ruler: Ruler, folder: Path) -> None:

@@ -77,8 +77,8 @@ def page(
 ) -> str:
     """Tables with intervals and ratios, quality against seconds, and clips side by side: spread, worst and best."""
     p = result.protocol
-    told = f"Protocol {p['name']} ({p['hash']}), {p['clips']} clips of {p['frames']} frames at {p['fps']:g} fps."
-    body = [f"<h1>Evaluation</h1><p>{html.escape(told)} <span class=note>{html.escape(p['note'])}.</span></p>"]
+    line = f"Protocol {p['name']} ({p['hash']}), {p['clips']} clips of {p['frames']} frames at {p['fps']:g} fps."
+    body = [f"<h1>Evaluation</h1><p>{html.escape(line)} <span class=note>{html.escape(p['note'])}.</span></p>"]
     body += [_table(*columns(result.rows)), _table(*second_columns(result.rows))]
     body += [f"<p>{html.escape(RATIOS)}</p>", _table(*ratio_columns(result.pairs))] if result.pairs else []
     body += [f"<pre>{html.escape(extra)}</pre>"] if extra else []

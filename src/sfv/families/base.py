@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfv.decoding.decoder import Drawn, SmallDecoder
+from sfv.decoding.decoder import Decoded, SmallDecoder
 from sfv.decoding.matte import Matte
 from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.limits import ModelLimits
 from sfv.settings import Decoder, Defaults
@@ -66,7 +67,7 @@ class MovingCodec(Codec):
     """What makes latents: as long as it stands still, so do they."""
 
     @abstractmethod
-    def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
+    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
         """Frames, and what they are made of."""
 
 
@@ -115,17 +116,17 @@ def apart(tensors: Sequence[Tensor]) -> float | None:
     return min((float(v.std(0).mean() / v.abs().mean().clamp(min=1e-12)) for v in several), default=None)
 
 
-def fingerprint(module: nn.Module, kind: torch.dtype = torch.float32) -> str:
-    """16 hex digits over every weight of a module, as `kind` holds it: tells one codec's latents from another's."""
+def fingerprint(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
+    """16 hex digits over every weight of a module, as `dtype` holds it: tells one codec's latents from another's."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().to(kind).float().numpy().tobytes())
+        digest.update(name.encode() + value.detach().cpu().to(dtype).float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A loaded model: three parts, the noise law it was trained under, its defaults and its weights' hash.
+    """A loaded model: three parts, the noise levels it was trained under, its defaults and its weights' hash.
 
     `small` is a quicker decoder of the same latents, `matte` makes clips transparent, for models that have them.
     Clips of a model that `loops` are one whole round: the frame after the last is the first.
@@ -146,6 +147,11 @@ class VideoModel:
     matte: Matte | None = None
     speed: dict[str, str] = field(default_factory=dict)
     """Profile, precision and every stage's backend, for a model that went through `sfv.optimize`."""
+
+    @property
+    def noise_range(self) -> NoiseRange:
+        """The levels it was trained under."""
+        return NoiseRange(self.sigma_min, self.sigma_max, self.rho)
 
     @property
     def device(self) -> torch.device:
@@ -184,7 +190,7 @@ class VideoModel:
         """Whether the decoder that is meant moves the picture, so that a larger one may be moved likewise."""
         return self.decoder(decoder) in self.limits.enlarging
 
-    def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
+    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
         """What the decoder that moves the picture makes, and of what; in eager mode. For models that have one."""
         if isinstance(self.codec, MovingCodec):
             return self.codec.draw(latents, picture)

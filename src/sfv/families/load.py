@@ -38,8 +38,8 @@ def load(
     name = str(model)
     folder, unet = _place(name)
     on = torch.device(device)
-    kind = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
-    loaded = family(_family(folder)).load(folder, unet, kind, name).to(on)
+    computes = dtype or (torch.float32 if on.type == "cpu" else torch.float16)
+    loaded = family(_family(folder)).load(folder, unet, computes, name).to(on)
     quick = on.type == "cpu" and dtype is None and has_bf16()
     loaded.codec.decode_dtype = decode_dtype or (torch.bfloat16 if quick else None)
     if loaded.small is not None:
@@ -105,13 +105,13 @@ def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["
 
 
 def random_pair(
-    size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype
+    size: str, clip: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
     (frames, height, width)."""
     from sfv.families.svd import random_pair as svd_pair
 
-    return svd_pair.random_pair(size, clip, device, kind)
+    return svd_pair.random_pair(size, clip, device, dtype)
 
 
 def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:

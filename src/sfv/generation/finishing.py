@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfv import limits
-from sfv.decoding.decoder import Drawn
+from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
@@ -60,16 +60,16 @@ def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y 
     return one + share * (other - one)
 
 
-def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Drawn]:
+def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Decoded]:
     """RGB frames, and what they are made of."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
     moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
-    drawn = model.draw(latents, first) if moves else Drawn(model.decode(latents, first, want.decoder))
+    drawn = model.draw(latents, first) if moves else Decoded(model.decode(latents, first, want.decoder))
     frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
     return frames, drawn
 
 
-def _large_frames(model: VideoModel, still: Still, drawn: Drawn) -> Frames:
+def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
     small, large = as_pixels(still.small, model.device), as_pixels(still.large, model.device)
     return torch.cat([to_frames(frame[None]) for frame in enlarged(drawn, small, large, drawn.frames)])
 
@@ -106,7 +106,7 @@ def _times(frames: int, want: Settings) -> Float[Tensor, " n"] | None:
     return torch.arange(count) * (frames / count)
 
 
-def matted(model: VideoModel, drawn: Drawn, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
+def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
     """How opaque every pixel is: as the sticker's own alpha where that was moved, told by the matte where it was drawn.
 
     `sticker` is `first` with its transparency, `large` the same at the clip's size.

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sfv.edm.noise import seeded_noise
+from sfv.edm.noise import initial_noise, seeded_noise
 from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -42,12 +42,11 @@ def sample(
     names = list(seeds) or [want.seed]
     shape = model.codec.latent_shape(whole(want.frames), whole(want.height), whole(want.width))
     steps, guidance = whole(want.steps), float(want.guidance or 1)
-    law = model.sigma_min, model.sigma_max, model.rho
     if want.sampler == "consistency" and steps > GRID:
         raise SfvError(f"steps {steps}: a consistency model has {GRID} levels; 1 to 8 is what it is made for")
-    sigmas = (consistency_sigmas if want.sampler == "consistency" else karras_sigmas)(steps, *law)
-    x = seeded_noise(names, shape, model.device) * float((sigmas[0] ** 2 + 1).sqrt())
-    told = _telling(steps, watch, peek)
+    sigmas = (consistency_sigmas if want.sampler == "consistency" else karras_sigmas)(steps, *model.noise_range)
+    x = initial_noise(seeded_noise(names, shape, model.device), sigmas[0])
+    after_step = _telling(steps, watch, peek)
     without, scale = None, None
     if guidance > 1:
         without = model.conditioner.unconditional(cond)
@@ -55,8 +54,8 @@ def sample(
     calls = steps if without is None else 2 * steps
     if want.sampler == "consistency":
         again = partial(_noise_again, names, shape, model.device)
-        return _begun(model, consistency(model.denoiser, x, sigmas, cond, again, told, without, scale)), calls
-    return _begun(model, euler(model.denoiser, x, sigmas, cond, without, scale, told)), calls
+        return _begun(model, consistency(model.denoiser, x, sigmas, cond, again, after_step, without, scale)), calls
+    return _begun(model, euler(model.denoiser, x, sigmas, cond, without, scale, after_step)), calls
 
 
 def _begun(model: VideoModel, latents: Latents) -> Latents:
@@ -69,13 +68,13 @@ def _begun(model: VideoModel, latents: Latents) -> Latents:
 def _telling(steps: int, watch: Watch | None, peek: Peek | None) -> Peek | None:
     """What a sampler calls after each step."""
 
-    def told(i: int, x0_hat: Latents) -> None:
+    def after_step(i: int, x0_hat: Latents) -> None:
         if watch:
             watch(i + 1, steps)
         if peek:
             peek(i, x0_hat)
 
-    return told if watch or peek else None
+    return after_step if watch or peek else None
 
 
 def _noise_again(seeds: list[int], shape: tuple[int, ...], device: torch.device, call: int) -> Tensor:

@@ -44,11 +44,11 @@ def group_norm_silu(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: f
     n, c, h, w = x.shape
     out, wide, tall = torch.empty_like(x), *_tile(c)
     blocks = triton.cdiv(h * w, tall * TIMES)
-    told = h * w, c, blocks, n * groups, groups
+    sizes = h * w, c, blocks, n * groups, groups
     shape = {"SIZE": c // groups, "TALL": tall, "WIDE": wide, "TIMES": TIMES}
     with torch.cuda.device_of(x):
         stats = _statistics(x, groups, eps)
-        _apply[n * blocks, triton.cdiv(c, wide)](x, out, stats, weight, bias, *told, **shape, SILU=silu)
+        _apply[n * blocks, triton.cdiv(c, wide)](x, out, stats, weight, bias, *sizes, **shape, SILU=silu)
     return out
 
 

@@ -15,24 +15,24 @@ LONGEST = 32768
 """Numbers of a row; a program holds it whole."""
 
 
-def reference(scores: Tensor, scale: float, kind: torch.dtype) -> Tensor:
+def reference(scores: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
     """The same by plain torch, (rows, n) -> (rows, n)."""
-    return (scores * scale).softmax(-1).to(kind)
+    return (scores * scale).softmax(-1).to(dtype)
 
 
 @torch.library.custom_op("sfv::scaled_softmax", mutates_args=())
-def scaled_softmax(scores: Tensor, scale: float, kind: torch.dtype) -> Tensor:
-    """(rows, n), dense, float32 -> (rows, n) in `kind`."""
+def scaled_softmax(scores: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """(rows, n), dense, float32 -> (rows, n) in `dtype`."""
     rows, n = scores.shape
-    out = torch.empty_like(scores, dtype=kind)
+    out = torch.empty_like(scores, dtype=dtype)
     with torch.cuda.device_of(out):
         _rows[(rows,)](scores, out, n, scale, WIDE=triton.next_power_of_2(n), num_warps=8)
     return out
 
 
 @scaled_softmax.register_fake
-def _(scores: Tensor, scale: float, kind: torch.dtype) -> Tensor:
-    return torch.empty_like(scores, dtype=kind)
+def _(scores: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(scores, dtype=dtype)
 
 
 @triton.jit

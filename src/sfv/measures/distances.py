@@ -57,7 +57,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Resampled:
     """A figure of all clips, and the same of every draw of clips (float64).
 
     The draws depend on the number of clips and the seed alone: draw i of two figures is of the same clips.
@@ -75,12 +75,12 @@ class Draws:
         return Interval(self.value, low, high, float(self.each.mean()) - self.value)
 
 
-def resample(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Draws:
+def resample(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Resampled:
     """measure(a, b) over clips drawn with repeats, row i of a and of b together (they are pairs)."""
     value = measure(a, b)
     rng = torch.Generator().manual_seed(seed)
     picks = [torch.randint(len(a), (len(a),), generator=rng) for _ in range(draws)]
-    return Draws(value, torch.tensor([measure(a[i], b[i]) for i in picks] or [value], dtype=torch.float64))
+    return Resampled(value, torch.tensor([measure(a[i], b[i]) for i in picks] or [value], dtype=torch.float64))
 
 
 def bootstrap(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Interval:
@@ -97,7 +97,7 @@ class Ratio:
     high: float
 
 
-def paired_ratio(one: Draws, other: Draws) -> Ratio:
+def paired_ratio(one: Resampled, other: Resampled) -> Ratio:
     """Interval of one / other, both positive and over the same draws: clips that are hard for both do not widen it.
 
     As for single figures, the spread of the draws' logarithms around their own mean counts, not where they lie.

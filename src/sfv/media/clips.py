@@ -32,14 +32,16 @@ def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: st
     `note` is kept inside the file (mp4 and gif comment, webp XMP, png text).
     """
     path = Path(path)
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in FORMATS:
+    format = path.suffix.lower().lstrip(".")
+    if format not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
     if frames.shape[-1] == 4:
         check_see_through(path)
     try:
         with replacing(path) as beside:
-            _write_mp4(frames, beside, fps, note) if kind == "mp4" else _write_pillow(frames, beside, fps, note, kind)
+            _write_mp4(frames, beside, fps, note) if format == "mp4" else _write_pillow(
+                frames, beside, fps, note, format
+            )
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({error}); choose another folder with -o") from error
 
@@ -63,10 +65,10 @@ def _even(frames: Frames) -> UInt8[Tensor, "f _ _ 3"]:
     return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames
 
 
-def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, kind: str) -> None:
+def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, format: str) -> None:
     pictures = [Image.fromarray(f) for f in frames.numpy()]
     options: dict[str, Any] = {"save_all": True, "loop": 0, "duration": round(1000 / fps)}
-    if kind == "gif":
+    if format == "gif":
         clear = frames.shape[-1] == 4
         options |= {"comment": note.encode(), "disposal": 2 if clear else 1}
         pictures = _shared_palette(pictures, 255 if clear else 256)
@@ -74,7 +76,7 @@ def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, 
             options |= {"transparency": HOLE}
             for picture, frame in zip(pictures, frames.numpy(), strict=True):
                 picture.paste(HOLE, mask=Image.fromarray(np.uint8(255) * (frame[..., 3] < 128)))
-    elif kind == "webp":
+    elif format == "webp":
         options |= {"xmp": note.encode(), "quality": 92, "method": 4}
     else:
         text = PngImagePlugin.PngInfo()

@@ -17,16 +17,16 @@ ASPECT = 0.02
 """Relative difference of aspect up to which a mask is scaled to its picture."""
 
 
-def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tuple[int, int], how: str) -> Mask:
+def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tuple[int, int], mode: str) -> Mask:
     """A mask (white keeps still) laid over a picture of `source` (height, width) and fitted with it to `size`.
 
     Grey is told apart at its middle. SfvError for a mask of another shape than the picture's.
     """
     (height, width), (mine, yours) = source, (mask.shape[1] / mask.shape[0], source[1] / source[0])
     if abs(mine / yours - 1) > ASPECT:
-        told = f"{mask.shape[1]}x{mask.shape[0]}, the picture {width}x{height}"
-        raise SfvError(f"keep-still mask is {told}; paint it over the picture itself, so that both have one shape")
-    grey = fit(stretch(mask, height, width), *size, how, "black").float().mean(2)
+        sizes = f"{mask.shape[1]}x{mask.shape[0]}, the picture {width}x{height}"
+        raise SfvError(f"keep-still mask is {sizes}; paint it over the picture itself, so that both have one shape")
+    grey = fit(stretch(mask, height, width), *size, mode, "black").float().mean(2)
     return torch.where(grey >= 127.5, 255, 0).to(torch.uint8)
 
 

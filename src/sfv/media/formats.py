@@ -27,6 +27,6 @@ VIDEO_ENDINGS = frozenset(
 
 def check_see_through(path: Path) -> None:
     """SfvError for an ending whose format is always opaque."""
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in SEE_THROUGH:
-        raise SfvError(f"{path}: {kind} holds no transparency; use one of {', '.join(SEE_THROUGH)}")
+    format = path.suffix.lower().lstrip(".")
+    if format not in SEE_THROUGH:
+        raise SfvError(f"{path}: {format} holds no transparency; use one of {', '.join(SEE_THROUGH)}")

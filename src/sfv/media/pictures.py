@@ -94,21 +94,21 @@ def _sixteen_bit(picture: Image.Image) -> Image.Image:
     return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def fit(picture: Uint8Picture, height: int, width: int, how: str = "pad", background: str = "white") -> Fitted:
+def fit(picture: Uint8Picture, height: int, width: int, mode: str = "pad", background: str = "white") -> Fitted:
     """Scale to height x width without stretching: "pad" keeps all of the picture, "crop" fills the frame."""
-    return _fit(picture, height, width, how, lambda: colour(background)[:3])
+    return _fit(picture, height, width, mode, lambda: colour(background)[:3])
 
 
-def fit_sticker(sticker: Uint8Sticker, height: int, width: int, how: str = "pad") -> FittedSticker:
+def fit_sticker(sticker: Uint8Sticker, height: int, width: int, mode: str = "pad") -> FittedSticker:
     """As `fit`, for a picture with transparency: padding is transparent, edges do not take on hidden colours."""
-    return _fit(sticker, height, width, how, lambda: (255, 255, 255, 0))
+    return _fit(sticker, height, width, mode, lambda: (255, 255, 255, 0))
 
 
-def _fit(picture: Tensor, height: int, width: int, how: str, padding: Callable[[], tuple[int, ...]]) -> Tensor:
-    if how not in FITS:
-        raise SfvError(f"fit must be one of {', '.join(FITS)}, not {how!r}")
+def _fit(picture: Tensor, height: int, width: int, mode: str, padding: Callable[[], tuple[int, ...]]) -> Tensor:
+    if mode not in FITS:
+        raise SfvError(f"fit must be one of {', '.join(FITS)}, not {mode!r}")
     image, size = Image.fromarray(picture.numpy()), (width, height)
-    if how == "crop":
+    if mode == "crop":
         out = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     else:
         out = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=padding())

@@ -52,10 +52,10 @@ def quiet_ray() -> Any:
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    how = ray.data.DataContext.get_current()
-    how.enable_progress_bars = False
-    how.print_on_execution_start = False
-    how.max_errored_blocks = -1  # what a dead worker leaves is told in the end
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # what a dead worker leaves is told in the end
     return ray
 
 

@@ -32,7 +32,7 @@ def animate_folder(
     model: str,
     settings: Settings,
     out: Path | None = None,
-    kind: str | None = None,
+    format: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
     spread: Spread | None = None,
@@ -44,7 +44,7 @@ def animate_folder(
     """
     if ":" in device:
         raise SfvError(f"--device {device}: with --ray, cards are given out by Ray; use --device cuda")
-    pairs = plan(images, settings, out, kind)
+    pairs = plan(images, settings, out, format)
     book = Manifest(folder_of(pairs), digest(model, settings, speed))
     left = book.left(pairs)
     if not left:
@@ -69,10 +69,10 @@ def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> It
     pool = ray.data.ActorPoolStrategy(size=max(1, min(workers, blocks)))
     numbers = ray.data.from_items(range(len(pairs)), override_num_blocks=blocks)  # no tasks of its own: no CPU is left
     shared = {"names": [names], "watch": [watch], "threads": spread.ray_threads}
-    told = numbers.map_batches(Animator, fn_constructor_kwargs=shared | task, batch_size=None, compute=pool, **needs)
+    reports = numbers.map_batches(Animator, fn_constructor_kwargs=shared | task, batch_size=None, compute=pool, **needs)
     missing = dict(enumerate(pairs))
     try:
-        for some in told.iter_batches(batch_size=None, prefetch_batches=0):  # told at once, not with the next block
+        for some in reports.iter_batches(batch_size=None, prefetch_batches=0):  # told at once, not with the next block
             for number, said in zip(some["id"], some["report"], strict=True):
                 if int(number) not in missing:  # told before its worker died
                     continue

@@ -102,10 +102,10 @@ async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, SfvError)
     if isinstance(error, UploadError):
         return _problem(error.status, "picture", str(error))
-    told = answer(error)
-    again = {"retry-after": str(told.again)} if told.again else None
-    headers = {"www-authenticate": "Bearer"} if told.status == 401 else again
-    return _problem(told.status, told.code, str(told), headers)
+    refusal = answer(error)
+    again = {"retry-after": str(refusal.again)} if refusal.again else None
+    headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else again
+    return _problem(refusal.status, refusal.code, str(refusal), headers)
 
 
 async def _http(_: Request, error: Exception) -> Response:
@@ -157,10 +157,10 @@ def _form() -> dict[str, Any]:
     properties: dict[str, Any] = {
         "picture": {"type": "string", "format": "binary", "description": "The picture's file. Nothing is fetched."}
     }
-    for name, told in Order.model_json_schema()["properties"].items():
-        kinds = [k for k in told.pop("anyOf", [told]) if k.get("type") != "null"]
+    for name, described in Order.model_json_schema()["properties"].items():
+        kinds = [k for k in described.pop("anyOf", [described]) if k.get("type") != "null"]
         about = {"description": (Order.model_fields[name].description or "").strip()}
-        properties[name] = {k: v for k, v in (told | kinds[0] | about).items() if k not in ("title", "default")}
+        properties[name] = {k: v for k, v in (described | kinds[0] | about).items() if k not in ("title", "default")}
     body = {"type": "object", "properties": properties, "required": ["picture"], "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
@@ -253,10 +253,10 @@ async def _until_done(request: Request, service: Service, job: Job, ended: async
     while job.open:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), service.pause)
-        told = ended.is_set()
+        over = ended.is_set()
         ended.clear()
         job = await service.get(job.id, job.owner)
-        if job.open and not told and await request.is_disconnected():
+        if job.open and not over and await request.is_disconnected():
             raise Refusal(409, "gone", "the client left before its clip was made")
         if job.status == "queued" and service.draining:
             raise Refusal(503, "stopping", "the server is shutting down; try again in a minute", 60)
@@ -319,13 +319,13 @@ async def events(id: str, service: Serving, owner: Owner) -> Response:
     """The video at every change until it has ended, as server-sent events named after its status."""
     await service.get(id, owner)
 
-    async def told() -> AsyncIterator[str]:
+    async def events() -> AsyncIterator[str]:
         with contextlib.suppress(SfvError):  # removed by another request: the stream ends, its headers are long sent
             async for job in service.follow(id, owner):
                 said = json.dumps(Video.of(job).model_dump()) if job else ""
                 yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
 
-    return StreamingResponse(told(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
 @videos.delete("/videos/{id}", response_model=Video | Deleted, responses=_says(404))

@@ -54,8 +54,8 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     logging.basicConfig(level=logging.INFO, format="sfv: %(message)s", stream=sys.stderr)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     app = create_app(settings, opener)
-    how = {"access_log": False, "log_level": "warning", "timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
-    config = uvicorn.Config(app, host, port, limit_concurrency=CONNECTIONS, server_header=False, **how)  # type: ignore[arg-type]
+    options = {"access_log": False, "log_level": "warning", "timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
+    config = uvicorn.Config(app, host, port, limit_concurrency=CONNECTIONS, server_header=False, **options)  # type: ignore[arg-type]
     print(f"sfv: http://{host}:{port} (description at /docs); Ctrl-C finishes what runs and stops", file=sys.stderr)
     try:
         _Server(config, app).run()

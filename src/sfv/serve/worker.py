@@ -82,7 +82,7 @@ class Worker:
         self.speaking = threading.Lock()
         self.held: set[str] = set()
         self.cancelled: set[str] = set()
-        self.told = 0.0
+        self.told_at = 0.0
 
     def run(self) -> None:
         """Until told to stop: then what is being made is finished, and nothing more is claimed."""
@@ -184,8 +184,8 @@ class Worker:
         def watch(done: int, steps: int) -> None:
             if self.cancelled.issuperset(names):
                 raise Cancelled
-            if time.monotonic() - self.told > TELL and done < steps:
-                self.told = time.monotonic()
+            if time.monotonic() - self.told_at > TELL and done < steps:
+                self.told_at = time.monotonic()
                 self._tell(names, 100 * done // steps)
 
         return self.animator.animate(pictures, wanted[0], [w.seed for w in wanted], watch)

@@ -33,13 +33,13 @@ def _compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
 
 
-def build(backend: str, stage: str, network: nn.Module, kind: torch.dtype | None, weights: str) -> Any:
-    """A module that is called as `network` is; `kind` is what it computes in (None: as it is), `weights` its hash."""
+def build(backend: str, stage: str, network: nn.Module, dtype: torch.dtype | None, weights: str) -> Any:
+    """A module that is called as `network` is; `dtype` is what it computes in (None: as it is), `weights` its hash."""
     if backend == "openvino":
         from sfv.speed.openvino import OpenVINO
 
-        return OpenVINO(network, stage, kind == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
-    own = cast(network, kind)
+        return OpenVINO(network, stage, dtype == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
+    own = cast(network, dtype)
     if next(own.parameters()).is_cuda:
         from sfv.speed.cuda import OnGPU
 

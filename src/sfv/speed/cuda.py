@@ -98,12 +98,12 @@ class Recording:
                 target.copy_(value)
 
 
-def compile_regions(network: nn.Module, **how: Any) -> int:
+def compile_regions(network: nn.Module, **options: Any) -> int:
     """torch.compile for every block of `REGIONS`, in place on a network of ours; returns their number."""
     found = [m for m in network.modules() if type(m).__name__ in REGIONS]
     for module in found:
         for name in REGIONS[type(module).__name__]:
-            setattr(module, name, torch.compile(getattr(module, name), dynamic=False, **how))
+            setattr(module, name, torch.compile(getattr(module, name), dynamic=False, **options))
     return len(found)
 
 

@@ -47,10 +47,10 @@ def graphs(model: VideoModel) -> Graphs:
     with torch.no_grad():
         cond = model.conditioner(picture)
     unet: Any = model.denoiser.unet
-    told = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
+    inputs = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
     sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
     latents = torch.randn(1, f, c, h, w)
-    found: Graphs = {"unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **told})}
+    found: Graphs = {"unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **inputs})}
     if codec.conditioned:
         found["picture.onnx"] = (model.conditioner.picture_tower(), {"picture": picture})
         return found | {"decoder.onnx": (Decode(model), {"latents": latents, "picture": picture})}

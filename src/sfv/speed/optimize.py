@@ -34,19 +34,19 @@ def optimize(
             raise SfvError(f"{given!r} is none of {', '.join(get_args(known))}")
     if backend != "auto" and (why := refusal(backend, model.device)):
         raise SfvError(why)
-    kind = precision(model, profile)
+    dtype = precision(model, profile)
     chosen, reason = choose(model, profile, clips) if backend == "auto" else ({}, "as asked")
     taken: dict[str, str] = {}
 
     def wrap(stage: str, network: nn.Module) -> Any:
         best = chosen.get(stage, "eager")
         taken[stage] = backend if backend != "auto" else "eager" if refusal(best, model.device) else best
-        return build(taken[stage], stage, network, kind if stage == "unet" else None, model.hash)
+        return build(taken[stage], stage, network, dtype if stage == "unet" else None, model.hash)
 
     quick = staged(_ready(rewritten(model), wrap), wrap)
-    quick.codec.encode_dtype = kind if kind != model.denoiser.dtype else None
-    told = {"profile": profile, "precision": str(kind).removeprefix("torch."), **taken, "reason": reason}
-    return replace(quick, speed=told)
+    quick.codec.encode_dtype = dtype if dtype != model.denoiser.dtype else None
+    taken_as = {"profile": profile, "precision": str(dtype).removeprefix("torch."), **taken, "reason": reason}
+    return replace(quick, speed=taken_as)
 
 
 def _ready(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:

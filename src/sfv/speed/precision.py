@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 
-def cast(network: nn.Module, kind: torch.dtype | None) -> nn.Module:
+def cast(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """A copy in another precision, the network itself where it has that one."""
     own = next(network.parameters()).dtype
-    if kind is None or kind == own:
+    if dtype is None or dtype == own:
         return network
     made = copy.deepcopy(network)
     for tensor in (*made.parameters(), *made.buffers()):
-        tensor.data = tensor.data.to(kind) if tensor.is_floating_point() else tensor.data
+        tensor.data = tensor.data.to(dtype) if tensor.is_floating_point() else tensor.data
     return made
 
 

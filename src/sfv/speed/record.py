@@ -50,5 +50,5 @@ def choose(model: VideoModel, profile: str, clips: int | None = None) -> tuple[d
         return {}, f"eager: nothing was measured here; `sfv optimize {model.name}` finds the quickest"
     n = MANY if clips is None else clips
     chosen = {stage: min(by, key=lambda b: by[b]["start"] + n * by[b]["call"]) for stage, by in record.items() if by}
-    told = ", ".join(f"{s} {b} ({1e3 * record[s][b]['call']:.0f} ms)" for s, b in chosen.items())
-    return chosen, f"quickest measured here for {n} clip{'s' * (n != 1)}: {told}"
+    quickest = ", ".join(f"{s} {b} ({1e3 * record[s][b]['call']:.0f} ms)" for s, b in chosen.items())
+    return chosen, f"quickest measured here for {n} clip{'s' * (n != 1)}: {quickest}"

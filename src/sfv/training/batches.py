@@ -17,7 +17,7 @@ PICTURE = "picture"
 """Key of a drawn cond under which the picture itself lies, for those who look at clips; no denoiser reads it."""
 
 
-class Draws:
+class ClipSampler:
     """Where a denoiser's training takes clips from."""
 
     codec: Codec
@@ -84,7 +84,7 @@ class Picked:
     motion: Tensor
 
 
-class VideoBatches(Draws):
+class VideoBatches(ClipSampler):
     """Clips of one size each time, sizes as often as they hold clips; the motion id is the rank of a clip's flow."""
 
     def __init__(self, shards: ClipShards, codec: Codec, conditioner: Conditioner) -> None:
@@ -109,7 +109,7 @@ class VideoBatches(Draws):
         return Picked(latents, pictures, embeds, fps, self.motion[torch.tensor(chosen)])
 
 
-class Batches(Draws):
+class Batches(ClipSampler):
     """Windows of `frames` latents, families evenly, at the shards' rate or half of it.
 
     The motion id is the rank (0-255) of the window's latent frame difference among the training windows.

@@ -41,7 +41,7 @@ class EMA:
         self.slow = {n: like(state[n], v) for n, v in self.slow.items()}
 
     @contextmanager
-    def worn(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """The live model with its averaged weights, inside the block; costs a copy of what learns."""
         mine = {n: p for n, p in self.model.named_parameters() if n in self.slow}
         kept = {n: p.detach().clone() for n, p in mine.items()}

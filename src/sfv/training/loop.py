@@ -90,7 +90,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
             if done:
                 break
 
-            # Draw, update
+            # NoiseDraw, update
             for optimizer in task.optimizers.values():
                 for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
                     group["lr"] = lr * rate(step, s) * backoff.factor

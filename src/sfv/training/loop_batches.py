@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sfv.data.loops import Loop, LoopSource, random_look
 from sfv.families.base import Conditioner, MovingCodec, fingerprint
 from sfv.media import replacing
-from sfv.training.batches import PICTURE, Draws, frame_difference, replaced
+from sfv.training.batches import PICTURE, ClipSampler, frame_difference, replaced
 from sfv.training.loop_pool import EncodedLoop, LoopPool
 from sfv.training.seeds import Rngs, generator
 from sfv.types import Cond, Latents, RgbaPixels
@@ -20,7 +20,7 @@ SEED = 7
 """Of the loops of pools and ranks."""
 
 
-class LoopBatches(Draws):
+class LoopBatches(ClipSampler):
     """Loops resampled to `frames`; the rate that the network is told says how long one round takes.
 
     The motion id is the rank (0-255) of the loop's latent change from frame to frame among training loops. `learns` is
@@ -83,14 +83,14 @@ class LoopBatches(Draws):
     def _conditioned(self, loops: list[EncodedLoop]) -> tuple[Latents, Cond]:
         x0 = torch.stack([loop.x0 for loop in loops]).to(self.device)
         pictures = torch.stack([loop.picture for loop in loops]).to(self.device)
-        told = {
+        knobs = {
             "fps": torch.tensor([self.frames / loop.seconds for loop in loops]),
             "motion": torch.tensor([self.motion_rank(x) if self.motion_id is None else self.motion_id for x in x0]),
             "program": torch.tensor([float(loop.program) for loop in loops]),
         }
         with torch.set_grad_enabled(self.learns is not None and torch.is_grad_enabled()):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                cond = self.conditioner(pictures, **told)
+                cond = self.conditioner(pictures, **knobs)
         return x0, cond | {PICTURE: pictures}
 
     def _calm(self, rng: torch.Generator) -> EncodedLoop:

@@ -113,8 +113,7 @@ def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, wo
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> VideoModel:
     batches = _batches(model, clips, plan[-1], folder, False, world)
-    law = model.sigma_min, model.sigma_max, model.rho
-    G = train_any(model.denoiser, batches, plan[-1], law, folder / "runs" / "student", world)
+    G = train_any(model.denoiser, batches, plan[-1], model.noise_range, folder / "runs" / "student", world)
     return replace(model, denoiser=G, defaults=called_once(model.defaults, plan[-1]))
 
 

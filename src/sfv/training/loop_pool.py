@@ -61,10 +61,10 @@ class LoopPool:
         return EncodedLoop(x0, picture, float(self.facts[i, 1]), int(self.facts[i, 2]))
 
 
-def array_on_disk(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+def array_on_disk(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A file of zeros of this size, or what it holds; several processes may open it at once."""
-    wanted = int(np.prod(shape)) * np.dtype(kind).itemsize
+    wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with open(path, "ab") as file:
         if file.tell() != wanted:
             os.truncate(file.fileno(), wanted)
-    return np.memmap(path, kind, "r+", shape=shape)
+    return np.memmap(path, dtype, "r+", shape=shape)

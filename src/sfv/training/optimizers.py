@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(g: Tensor, rounds: int = 5, kind: torch.dtype = torch.bfloat16) -> Tensor:
+def orthogonalise(g: Tensor, rounds: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     """The nearest semi-orthogonal matrix to each of g (..., m, n), approximately, by Newton-Schulz iteration."""
     a, b, c = QUINTIC
-    x = (g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(kind)
+    x = (g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     x = x.mT if g.shape[-2] > g.shape[-1] else x
     for _ in range(rounds):
         s = x @ x.mT
@@ -35,9 +35,9 @@ class Muon(Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        kind: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        self.kind = kind
+        self.dtype = dtype
         params = [p for p in parameters if p.requires_grad]
         matrices = [p for p in params if p.dim() >= 2 and min(p.shape[0], p[0].numel()) >= 8]
         known = {id(p) for p in matrices}
@@ -59,7 +59,7 @@ class Muon(Optimizer):
                     self._move(p, self._adam(p, p.grad), group)
             for shape, some in alike.items():
                 ahead = torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in some])
-                for p, move in zip(some, orthogonalise(ahead, kind=self.kind), strict=True):
+                for p, move in zip(some, orthogonalise(ahead, dtype=self.dtype), strict=True):
                     self._move(p, move * 0.2 * max(shape) ** 0.5, group)
 
     @staticmethod

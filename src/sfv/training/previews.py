@@ -17,7 +17,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.measures.distances import Basis, frechet_distance
 from sfv.media import contact_sheet, replacing, write_picture
 from sfv.media.pixels import shown
-from sfv.training.batches import Draws, frame_difference
+from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.logs import Logs
 from sfv.training.seeds import Seeds
 from sfv.types import Cond, Features, Latents
@@ -30,7 +30,9 @@ LEAST_MOTION = 0.8
 class Samples:
     """`count` clips with their noise, drawn once; real features and pictures are kept."""
 
-    def __init__(self, backbone: Denoiser, batches: Draws, count: int, sigma: float, seen_at: float = 0.3) -> None:
+    def __init__(
+        self, backbone: Denoiser, batches: ClipSampler, count: int, sigma: float, seen_at: float = 0.3
+    ) -> None:
         self.backbone, self.batches, self.sigma, self.seen_at = backbone, batches, sigma, seen_at
         self.clips: list[tuple[Latents, Cond, Latents]] = []
         for i in range(count):

@@ -77,23 +77,19 @@ def sticker_batches(model: VideoModel, clips: ClipStore, folder: Path, frames: i
     return Batches(shards, clips, model.codec, model.conditioner, frames or model.defaults.frames)
 
 
-def _law(model: VideoModel) -> tuple[float, float, float]:
-    return model.sigma_min, model.sigma_max, model.rho
-
-
 def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     D = model.denoiser
     for i, stage in enumerate(plan):
         assert isinstance(stage, TeacherTraining)
         batches, run_dir = sticker_batches(model, clips, folder, stage.frames), folder / "runs" / "teacher" / str(i)
-        D = train_teacher(D.requires_grad_(True), batches, stage, _law(model)[:2], run_dir)
+        D = train_teacher(D.requires_grad_(True), batches, stage, model.noise_range[:2], run_dir)
     save_denoiser(replace(model, denoiser=D), folder, "teacher")
     finish(folder, "teacher")
 
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     batches, run_dir = sticker_batches(model, clips, folder), folder / "runs" / "student"
-    G = train_any(model.denoiser, batches, plan[-1], _law(model), run_dir)
+    G = train_any(model.denoiser, batches, plan[-1], model.noise_range, run_dir)
     one = called_once(model.defaults, plan[-1])
     save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
     finish(folder, "student")

@@ -50,8 +50,8 @@ def train_on_videos(
         return save_decoder(train_decoders(model, batches, plan, run_dir), folder / SMALL)
     defaults = model.defaults
     if part == "student":
-        law = (model.sigma_min, model.sigma_max, model.rho)
-        made, defaults = train_any(model.denoiser, batches, stage, law, run_dir, world), called_once(defaults, stage)
+        made = train_any(model.denoiser, batches, stage, model.noise_range, run_dir, world)
+        defaults = called_once(defaults, stage)
     elif isinstance(stage, TeacherTraining):
         D = model.denoiser.requires_grad_(True)
         made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)

@@ -19,7 +19,7 @@ from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.sizes import Shapes
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import train_student
-from sfv.training.objectives.adversarial_losses import Draw, generator_losses, judge
+from sfv.training.objectives.adversarial_losses import NoiseDraw, generator_losses, judge
 from sfv.training.optimizers import SM3
 from sfv.training.presets import PRESETS
 from sfv.training.seeds import Seeds
@@ -73,7 +73,7 @@ def test_recomputing_changes_no_gradient(
     other.recompute()
     assert len(units(other)) > 5
     n, n_d = torch.randn(2, *x0.shape, generator=torch.Generator().manual_seed(2))
-    draw = Draw(torch.tensor([200.0]), n, torch.tensor([0.4]), n_d, n)
+    draw = NoiseDraw(torch.tensor([200.0]), n, torch.tensor([0.4]), n_d, n)
     how = StudentTraining(steps=1, clips=1)
     grads = []
     for teacher in (plain, other):

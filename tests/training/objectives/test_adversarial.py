@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import wiggle
 from ranks import Noise
-from students import LAW, PLAIN, Recorded, task
+from students import NOISE_RANGE, PLAIN, Recorded, task
 from toys import PerfectFlow
 
 from sfv.adversary.discriminator import Discriminator
@@ -100,9 +100,9 @@ def test_the_endpoint_is_where_the_sampler_goes(tiny: VideoModel) -> None:
     uncond = tiny.conditioner.unconditional(cond)
     sigma = torch.tensor([200.0, 4.0])
     x = torch.randn(2, 4, 4, 16, 16) * sigma[:, None, None, None, None]
-    ends = endpoint(tiny.denoiser, x, sigma, cond, uncond, torch.linspace(1, 2.0, 4), LAW, 3)
+    ends = endpoint(tiny.denoiser, x, sigma, cond, uncond, torch.linspace(1, 2.0, 4), NOISE_RANGE, 3)
     one = [{k: v[1:] for k, v in c.items()} for c in (cond, uncond)]
-    grid = karras_sigmas(3, LAW[0], 4.0, LAW[2])
+    grid = karras_sigmas(3, NOISE_RANGE[0], 4.0, NOISE_RANGE[2])
     with torch.no_grad():
         want = euler(tiny.denoiser, x[1:], grid, one[0], one[1], torch.linspace(1, 2.0, 4))
     torch.testing.assert_close(ends[1:], want)
@@ -123,7 +123,7 @@ def test_a_backbone_with_adapters_learns_and_the_student_does_not_inherit_them(t
     model = wiggle(new_model(TINY, 0))
     how = StudentTraining(**(PLAIN | {"backbone_lora": 4, "shared": False, "lr": 0.0}))  # type: ignore[arg-type]
     before = copy.deepcopy(model.denoiser.state_dict())
-    student = train_student(model.denoiser, Noise(model), how, LAW, tmp_path)
+    student = train_student(model.denoiser, Noise(model), how, NOISE_RANGE, tmp_path)
     assert student.state_dict().keys() == before.keys()
     assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import wiggle
 from ranks import Noise
-from students import LAW, task
+from students import NOISE_RANGE, task
 from toys import PerfectFlow, picture
 from trainers import dry_run, train_part
 
@@ -28,7 +28,7 @@ PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 
 
 def made(**changes: object) -> ConsistencyTask:
     model = wiggle(new_model(TINY, 0))
-    return ConsistencyTask(model.denoiser, Noise(model), ConsistencyTraining(**(PLAIN | changes)), LAW)  # type: ignore[arg-type]
+    return ConsistencyTask(model.denoiser, Noise(model), ConsistencyTraining(**(PLAIN | changes)), NOISE_RANGE)  # type: ignore[arg-type]
 
 
 def test_the_consistency_sampler_denoises_whole_and_noises_again() -> None:
@@ -133,7 +133,7 @@ def test_every_recipe_trains_a_student_that_opens_and_is_sampled_its_way(store: 
 
 def test_ufogen_shows_the_level_below() -> None:
     t = task(d_noise="next", levels=4)
-    grid = karras_grid(LAW[0], LAW[1], 4, LAW[2]).float()
+    grid = karras_grid(NOISE_RANGE[0], NOISE_RANGE[1], 4, NOISE_RANGE[2]).float()
     for step in range(6):
         rngs = Seeds(0, step).clips(2)
         draw = t._seen(rngs, "heads").draw
@@ -151,7 +151,7 @@ def test_ladd_shows_what_the_teacher_makes_from_fresh_noise() -> None:
     t._draw(x0, seen.draw.sigma, rngs)
     n = rngs.normal(*x0.shape[1:])
     with torch.no_grad():
-        taught = euler(t.D.backbone, LAW[1] * n, karras_sigmas(3, LAW[0], LAW[1]), cond)
+        taught = euler(t.D.backbone, NOISE_RANGE[1] * n, karras_sigmas(3, NOISE_RANGE[0], NOISE_RANGE[1]), cond)
         want = t.D.features(add_noise(taught, seen.draw.sigma_d, seen.draw.n_d), seen.draw.sigma_d, cond)
     for a, b in zip(seen.judged.real, want, strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
@@ -172,9 +172,9 @@ def test_contradictory_guidance_is_refused(tmp_path: Path) -> None:
         dry_run("student", "consistency-cpu", ("guidance=[3, 1]",))
     model = wiggle(new_model(TINY, 0))
     config = ConsistencyTraining(**(PLAIN | {"steps": 2}))  # type: ignore[arg-type]
-    done = train_consistency(model.denoiser, Noise(model), config, LAW, tmp_path / "run")
+    done = train_consistency(model.denoiser, Noise(model), config, NOISE_RANGE, tmp_path / "run")
     half = config.model_copy(update={"blend": 0.5})
-    again = train_consistency(wiggle(new_model(TINY, 0)).denoiser, Noise(model), half, LAW, tmp_path / "run")
+    again = train_consistency(wiggle(new_model(TINY, 0)).denoiser, Noise(model), half, NOISE_RANGE, tmp_path / "run")
     start = dict(wiggle(new_model(TINY, 0)).denoiser.named_parameters())
     for (n, a), b in zip(again.named_parameters(), done.parameters(), strict=True):
         torch.testing.assert_close(a, (start[n] + b) / 2, atol=1e-5, rtol=1e-5)

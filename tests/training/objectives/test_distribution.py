@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import wiggle
 from ranks import Noise
-from students import LAW
+from students import NOISE_RANGE
 from trainers import train_part
 
 import sfv
@@ -24,7 +24,7 @@ PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "log_every": 
 
 def made(**changes: object) -> DistributionTask:
     model = wiggle(new_model(TINY, 0))
-    return DistributionTask(model.denoiser, Noise(model), DistributionTraining(**(PLAIN | changes)), LAW)  # type: ignore[arg-type]
+    return DistributionTask(model.denoiser, Noise(model), DistributionTraining(**(PLAIN | changes)), NOISE_RANGE)  # type: ignore[arg-type]
 
 
 def weights(network: torch.nn.Module) -> list[torch.Tensor]:
@@ -72,7 +72,7 @@ def test_the_teacher_and_a_waiting_student_stay_as_they_are() -> None:
 def test_it_resumes_to_the_bit(tmp_path: Path) -> None:
     model = wiggle(new_model(TINY, 0))
     config = DistributionTraining(**(PLAIN | {"steps": 4}))  # type: ignore[arg-type]
-    whole = train_distribution(model.denoiser, Noise(model), config, LAW, tmp_path / "whole")
+    whole = train_distribution(model.denoiser, Noise(model), config, NOISE_RANGE, tmp_path / "whole")
 
     class Cut(Noise):
         def draw(self, *args, **named):  # type: ignore[no-untyped-def]
@@ -84,9 +84,9 @@ def test_it_resumes_to_the_bit(tmp_path: Path) -> None:
     every = config.model_copy(update={"save_minutes": 0.0})
     start = wiggle(new_model(TINY, 0))
     with pytest.raises((KeyboardInterrupt, SfvError)):
-        train_distribution(start.denoiser, Cut(start), every, LAW, tmp_path / "cut")
+        train_distribution(start.denoiser, Cut(start), every, NOISE_RANGE, tmp_path / "cut")
     start = wiggle(new_model(TINY, 0))
-    again = train_distribution(start.denoiser, Noise(start), every, LAW, tmp_path / "cut")
+    again = train_distribution(start.denoiser, Noise(start), every, NOISE_RANGE, tmp_path / "cut")
     assert same(weights(again), weights(whole))
 
 
@@ -101,11 +101,11 @@ def test_the_preset_makes_a_model_of_one_call(store: Path, tmp_path: Path) -> No
 
 def test_an_endpoint_is_where_the_teacher_ends_and_is_made_once(tmp_path: Path) -> None:
     model = wiggle(new_model(TINY, 0))
-    pairs = Endpoints(tmp_path / "e", model.denoiser, Noise(model), LAW, 3, 4, 1.0)
+    pairs = Endpoints(tmp_path / "e", model.denoiser, Noise(model), NOISE_RANGE, 3, 4, 1.0)
     rngs = Seeds(0, 0).clips(5)
     _, n, cond, ends = pairs.draw(rngs.copy())
     with torch.no_grad():
-        sigmas = karras_sigmas(4, *LAW)
+        sigmas = karras_sigmas(4, *NOISE_RANGE)
         whole = euler(model.denoiser, sigmas[0] * n, sigmas, cond)
     torch.testing.assert_close(ends, whole, atol=2e-2, rtol=1e-2)  # kept in half precision, and drawn in other batches
     calls = []
@@ -113,13 +113,13 @@ def test_an_endpoint_is_where_the_teacher_ends_and_is_made_once(tmp_path: Path) 
     again = pairs.draw(rngs)[3]
     assert torch.equal(again, ends) and not calls
     with pytest.raises(SfvError, match="delete it"):
-        Endpoints(tmp_path / "e", model.denoiser, Noise(model), LAW, 3, 5, 1.0)
+        Endpoints(tmp_path / "e", model.denoiser, Noise(model), NOISE_RANGE, 3, 5, 1.0)
 
 
 def test_pairs_teach_the_student_before_anything_is_matched(tmp_path: Path) -> None:
     model = wiggle(new_model(TINY, 0))
     config = DistributionTraining(**(PLAIN | {"pairs": 2, "pair_steps": 3, "head_start": 100, "lr": 1e-3, "steps": 12}))  # type: ignore[arg-type]
-    train_distribution(model.denoiser, Noise(model), config, LAW, tmp_path / "run")
+    train_distribution(model.denoiser, Noise(model), config, NOISE_RANGE, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["regression"] < 0.8 * rows[0]["regression"] and "distance" not in rows[-1]
     assert (tmp_path / "run" / "endpoints" / "endpoints.json").exists()

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sfv.decoding.decoder import Drawn
-from sfv.decoding.rigid_flow import in_pieces, texture
+from sfv.decoding.decoder import Decoded
+from sfv.decoding.rigid_flow import locally_affine, texture
 from sfv.decoding.warping import Flow, Maps, finer, moved, warped
 from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
 
@@ -168,11 +168,11 @@ class MotionDecoder(nn.Module):
             self.exit.weight[RGBA * 4 :] = 0
             self.exit.bias[RGBA * 4 :] = TRUST  # type: ignore[index]
 
-    def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Drawn, Learning]:
+    def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Decoded, Learning]:
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
-        b, kind = len(z), self.entry.weight.dtype
-        features = self.pyramid(pictures.to(kind))
-        h, flows = self.entry(channels_last(z.flatten(0, 1).to(kind))), list[Flow]()
+        b, dtype = len(z), self.entry.weight.dtype
+        features = self.pyramid(pictures.to(dtype))
+        h, flows = self.entry(channels_last(z.flatten(0, 1).to(dtype))), list[Flow]()
         for i, level in enumerate(self.levels[:-1]):
             h = level(self._joined(i, h, features, flows))
             flows.append(self._more(i, h, flows))
@@ -187,7 +187,7 @@ class MotionDecoder(nn.Module):
             (F.pixel_shuffle(trust, 2).float() + self.trust_bias).sigmoid(),
         )
         parts = (drawn + trust * (there - drawn), there, trust, whole)
-        return Drawn(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
+        return Decoded(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
 
     def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
         """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and
@@ -196,7 +196,7 @@ class MotionDecoder(nn.Module):
             return flow
         size = flow.shape[3] / pictures.shape[3]
         seen = texture(pictures[:, :3], *flow.shape[2:]).repeat_interleave(len(flow) // len(pictures), 0)
-        fitted = in_pieces(flow, seen, self.window * size)
+        fitted = locally_affine(flow, seen, self.window * size)
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
         return fitted + rest * (far / (far + (self.bends * size) ** 2))
@@ -252,6 +252,6 @@ class MotionNetworks(nn.Module):
         copied.load_state_dict({k: mine[k].clone() for k in copied.state_dict()})
         return quick_layout(copied).to(self.std.device)
 
-    def draw(self, latents: Latents, pictures: RgbaPicture) -> Drawn:
+    def draw(self, latents: Latents, pictures: RgbaPicture) -> Decoded:
         """Frames of latents of unit spread, with what they are made of."""
         return self.decoder(latents * self.std[:, None, None], pictures)[0]

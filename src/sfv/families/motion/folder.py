@@ -51,8 +51,8 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     denoiser = SVDDenoiser(open_part(UNetSpatioTemporalConditionModel, folder / unet, dtype))
     networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
-    config, told = denoiser.unet.config, tower.config
-    wanted = networks.config.latent_channels + told.channels, told.token
+    config, sizes = denoiser.unet.config, tower.config
+    wanted = networks.config.latent_channels + sizes.channels, sizes.token
     if (config.in_channels, config.cross_attention_dim) != wanted:
         raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
     side = 16 * int(config.sample_size or 8)

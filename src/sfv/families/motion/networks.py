@@ -14,7 +14,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from sfv.decoding.decoder import Drawn
+from sfv.decoding.decoder import Decoded
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, MovingCodec, VideoModel
 from sfv.families.motion.codec import STRIDE, MotionCodecConfig, MotionNetworks, Pyramid, conv, quick_layout
@@ -54,7 +54,7 @@ class MotionCodec(MovingCodec):
         pairs = zip(latents.split(1), picture.split(1), strict=True)
         return torch.cat([self.draw(z, p).frames for z, p in pairs])
 
-    def draw(self, latents: Latents, picture: AnyFirst) -> Drawn:
+    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
         """Frames, and what they are made of."""
         z, first = latents.to(self.dtype), rgba(picture.to(self.dtype))
         if self.runs:
@@ -64,14 +64,14 @@ class MotionCodec(MovingCodec):
 
     def _cast(self) -> MotionNetworks:
         """The networks as they compute."""
-        kind = self.decode_dtype
-        if kind is None or kind == self.dtype:
+        dtype = self.decode_dtype
+        if dtype is None or dtype == self.dtype:
             return self.networks
-        if kind not in self.narrow:
+        if dtype not in self.narrow:
             made = copy.deepcopy(self.networks).requires_grad_(False)
-            made.decoder.to(kind)
-            self.narrow[kind] = quick_layout(made)
-        return self.narrow[kind]
+            made.decoder.to(dtype)
+            self.narrow[dtype] = quick_layout(made)
+        return self.narrow[dtype]
 
     @property
     def encoder(self) -> nn.Module:  # type: ignore[override]
@@ -109,9 +109,9 @@ class Packed(nn.Module):
         return torch.cat([drawn.frames, drawn.trust, drawn.flow], 2)
 
 
-def unpacked(packed: Tensor) -> Drawn:
+def unpacked(packed: Tensor) -> Decoded:
     """The parts of what `Packed` gives."""
-    return Drawn(packed[:, :, :4], trust=packed[:, :, 4:5], flow=packed[:, :, 5:])
+    return Decoded(packed[:, :, :4], trust=packed[:, :, 4:5], flow=packed[:, :, 5:])
 
 
 class TowerConfig(BaseModel):

@@ -26,13 +26,13 @@ class MotionStock(StockPipeline):
     """The peer of a model of whole loops."""
 
     def __init__(self, folder: Path, unet: str, device: torch.device) -> None:
-        kind = torch.float32 if device.type == "cpu" else torch.float16
+        dtype = torch.float32 if device.type == "cpu" else torch.float16
         with quiet():
             network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
-        self.unet: Any = network.to(device, kind).eval()
-        model = load(folder, unet, kind, str(folder)).to(device)
+        self.unet: Any = network.to(device, dtype).eval()
+        model = load(folder, unet, dtype, str(folder)).to(device)
         assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
-        self.codec, self.conditioner, self.device, self.kind = model.codec, model.conditioner, device, kind
+        self.codec, self.conditioner, self.device, self.dtype = model.codec, model.conditioner, device, dtype
         sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
         self.scheduler: Any = EulerDiscreteScheduler.from_config(SCHEDULER | sigmas)
 
@@ -40,11 +40,11 @@ class MotionStock(StockPipeline):
     def animate(self, picture: Uint8Picture, own: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
         """Frames, network calls (a guided pair counts as two) and seconds by stage."""
         parts = {"unet": self.unet, "picture": self.conditioner.tower, "decode": self.codec.networks.decoder}
-        first, guided = as_layers(picture, self.device).to(self.kind), own.guidance > 1
+        first, guided = as_layers(picture, self.device).to(self.dtype), own.guidance > 1
         with clocked(parts, self.device) as spent:
             cond = self.conditioner(first, fps=own.fps, motion=own.motion)
             shape = self.codec.latent_shape(own.frames, own.height, own.width)
-            noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed)).to(self.device, self.kind)
+            noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed)).to(self.device, self.dtype)
             latents = self._denoised(noise, cond, own, guided)
             latents[:, 0] = 0
             frames = laid_over(self.codec.networks.draw(latents, first).frames)
@@ -54,7 +54,7 @@ class MotionStock(StockPipeline):
         """The pipeline's loop; a round has no later frames, so guidance is the same for all."""
         self.scheduler.set_timesteps(own.steps, device=self.device)
         x = noise * self.scheduler.init_noise_sigma
-        token, map_, ids = (cond[k].to(self.kind) for k in ("image_embeds", "image_latents", "added_time_ids"))
+        token, map_, ids = (cond[k].to(self.dtype) for k in ("image_embeds", "image_latents", "added_time_ids"))
         beside = map_[:, None].expand(-1, own.frames, -1, -1, -1)
         if guided:
             token, beside = (torch.cat([torch.zeros_like(v), v]) for v in (token, beside))

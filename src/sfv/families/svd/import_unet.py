@@ -19,13 +19,13 @@ UNET_FILE = "diffusion_pytorch_model.safetensors"
 AROUND = ("vae", "image_encoder", "feature_extractor", "scheduler")
 
 
-def import_unet(file: Path, base: Path, out: Path, how: ImportSettings | None = None) -> str:
+def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | None = None) -> str:
     """Write `out`: the UNet of `file` (diffusers' or the original's names), everything else as in the folder `base`.
 
     Large files are linked where the disk allows it, so `out` takes the UNet's size. Returns what to tell the user.
     SfvError if `file` is no UNet of the base's shapes, or `out` holds something already.
     """
-    how = how or ImportSettings()
+    settings = settings or ImportSettings()
     if file.suffix != ".safetensors":
         raise SfvError(f"{file} is not a .safetensors file, and nothing else is opened; convert the weights first")
     if out.exists() and any(out.iterdir()):
@@ -43,7 +43,7 @@ def import_unet(file: Path, base: Path, out: Path, how: ImportSettings | None = 
     with replacing(out / "unet" / UNET_FILE) as beside:
         save_file(tensors, beside, {"format": "pt"})
     height, width = own.generates()
-    given = how.model_dump(exclude_none=True)
+    given = settings.model_dump(exclude_none=True)
     write_defaults(Defaults(**{"frames": own.frames, "height": height, "width": width} | given), out, "unet")
     return f"{out}: {len(tensors)} tensors of {file.name} over {base}"
 

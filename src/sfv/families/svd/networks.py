@@ -298,10 +298,10 @@ def decoding_bytes(frame: int, frames: int, together: int) -> int:
     return frame * (6 * frames + together)
 
 
-def computing_in(kind: torch.dtype | None, network: Any) -> AbstractContextManager[Any]:
+def computing_in(dtype: torch.dtype | None, network: Any) -> AbstractContextManager[Any]:
     """A network in another precision than its weights', inside the block."""
-    quick = kind is not None and kind != network.dtype
-    return torch.autocast(network.device.type, kind) if quick else nullcontext()
+    quick = dtype is not None and dtype != network.dtype
+    return torch.autocast(network.device.type, dtype) if quick else nullcontext()
 
 
 def antialiased_resize(picture: Picture, size: int) -> Float[Tensor, "b 3 size size"]:

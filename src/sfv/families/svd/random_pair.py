@@ -11,6 +11,7 @@ from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline
 from transformers import CLIPVisionModelWithProjection
 
 from sfv.decoding.decoder import new_decoder
+from sfv.edm.noise import NoiseRange
 from sfv.families.base import VideoModel
 from sfv.families.svd.folder import quiet, save_around
 from sfv.families.svd.networks import SVDCodec, SVDConditioner, SVDDenoiser
@@ -19,23 +20,23 @@ from sfv.families.svd.rewrites.unet import shared_copy
 from sfv.families.svd.stock_pipeline import StockPipeline
 from sfv.settings import Defaults
 
-LAW = (0.002, 700.0, 7.0)
+SVD_NOISE = NoiseRange(0.002, 700.0)
 """SVD's sigma_min, sigma_max and rho."""
 
 
-def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, kind: torch.dtype) -> Any:
+def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Any:
     """(StockPipeline, VideoModel) of a size of `svd_random.SIZES` for clips of (frames, height, width).
 
-    Both hold the very same weights, made on the device in `kind`; ours has a small decoder beside them.
+    Both hold the very same weights, made on the device in `dtype`; ours has a small decoder beside them.
     """
     configs = SIZES[size]
     classes = (UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder, CLIPVisionModelWithProjection)
     with torch.device(device):
-        unet, vae, tower = (random_network(c, k, kind, seed=0) for c, k in zip(classes, configs, strict=True))
+        unet, vae, tower = (random_network(c, k, dtype, seed=0) for c, k in zip(classes, configs, strict=True))
     for network in (unet, vae, tower):
         network.to(device)
     with tempfile.TemporaryDirectory() as folder, quiet():
-        save_around(Path(folder), *LAW[:2])
+        save_around(Path(folder), *SVD_NOISE[:2])
         pipe = StableVideoDiffusionPipeline.from_pretrained(folder, unet=unet, vae=vae, image_encoder=tower)
     frames, height, width = clip
     codec = SVDCodec(shared_copy(vae))
@@ -46,12 +47,12 @@ def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, kin
         denoiser=SVDDenoiser(shared_copy(unet)),
         codec=codec,
         conditioner=SVDConditioner(tower, codec),
-        sigma_min=LAW[0],
-        sigma_max=LAW[1],
-        rho=LAW[2],
+        sigma_min=SVD_NOISE.sigma_min,
+        sigma_max=SVD_NOISE.sigma_max,
+        rho=SVD_NOISE.rho,
         defaults=own,
         hash="random",
-        small=new_decoder(4, codec.stride, 0).to(device, kind).eval(),
+        small=new_decoder(4, codec.stride, 0).to(device, dtype).eval(),
     )
     return StockPipeline(pipe, device), ours
 

@@ -118,9 +118,9 @@ def vae_to_single(state: State, blocks: int) -> State:
     made = {vae_key(k, blocks): v for k, v in state.items() if not k.startswith("quant_conv")}
     mix = state["quant_conv.weight"][:, :, 0, 0].double()
     weight, bias = made["encoder.conv_out.weight"].double(), made["encoder.conv_out.bias"].double()
-    kind = state["quant_conv.weight"].dtype
-    made["encoder.conv_out.weight"] = torch.einsum("ij,jkyx->ikyx", mix, weight).to(kind)
-    made["encoder.conv_out.bias"] = (mix @ bias + state["quant_conv.bias"].double()).to(kind)
+    dtype = state["quant_conv.weight"].dtype
+    made["encoder.conv_out.weight"] = torch.einsum("ij,jkyx->ikyx", mix, weight).to(dtype)
+    made["encoder.conv_out.bias"] = (mix @ bias + state["quant_conv.bias"].double()).to(dtype)
     flat = [k for k in made if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", k)]
     return {VAE + k: v[:, :, None, None] if k in flat else v for k, v in made.items()}
 

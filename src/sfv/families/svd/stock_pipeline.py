@@ -46,8 +46,8 @@ class StockPipeline:
 
 def open_stock(folder: Path, unet: str, device: torch.device) -> StockPipeline:
     """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
-    kind = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
     with quiet():
         network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
         stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)
-    return StockPipeline(stock.to(device, kind), device)
+    return StockPipeline(stock.to(device, dtype), device)

@@ -12,19 +12,19 @@ from torch.optim import Adam, Optimizer
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
-from sfv.edm.noise import add_noise, discrete, discretised_log_normal, karras_grid
+from sfv.edm.noise import NoiseRange, add_noise, discrete, discretised_log_normal, karras_grid
 from sfv.errors import SfvError
 from sfv.media import replacing
 from sfv.training import checkpoint
-from sfv.training.batches import Draws, frame_difference
+from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import StudentTraining
 from sfv.training.ema import EMA
 from sfv.training.health import STUDENT_RULES
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.adversarial_losses import (
-    Draw,
-    Judged,
+    CriticFeatures,
+    NoiseDraw,
     discriminator_loss,
     endpoint,
     generator_losses,
@@ -41,14 +41,14 @@ ENDING = {"blend", "keep"}
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingBatch:
     """A batch and what the networks made of it; `target` is what the reconstruction is measured to."""
 
-    judged: Judged
+    judged: CriticFeatures
     x0: Latents
     target: Latents
     cond: Cond
-    draw: Draw
+    draw: NoiseDraw
 
 
 class StudentTask:
@@ -57,9 +57,9 @@ class StudentTask:
     def __init__(
         self,
         teacher: Denoiser,
-        batches: Draws,
+        batches: ClipSampler,
         config: StudentTraining,
-        sigmas: tuple[float, float, float],
+        noise: NoiseRange,
         world: World = ALONE,
     ) -> None:
         self.config, self.batches, self.world = config, batches, world
@@ -75,11 +75,11 @@ class StudentTask:
             if config.recompute:
                 network.recompute()
             shard(network.blocks(), world)
-        self.law, (low, high, rho) = sigmas, sigmas
+        self.noise_range, (low, high, rho) = noise, noise
         grid = karras_grid(low, high, config.levels, rho)
         self.g_levels, self.g_below = grid[1:], grid[:-1].float()
         self.d_grid = karras_grid(low, high, 1000, rho)
-        self.d_law = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
+        self.d_weights = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
         judges = [*self.D.heads.parameters(), *self.D.adapters]
         self.params = {"generator": adapters or self.G.learnable(), "heads": judges}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
@@ -128,32 +128,32 @@ class StudentTask:
         average, main = self.averages["generator"], self.world.main
         self.best = self.best or Best(run_dir)
         half = self.config.precision == "bf16"
-        with average.worn(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
+        with average.applied(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
             logs = self.samples.look(self.G, run_dir / "samples" / f"step-{step:06d}.png" if main else None)
         if self.best.beaten_by(step, logs, main):
             checkpoint.save(run_dir, step, {"generator": average}, main, file=checkpoint.BEST)
         return logs
 
-    def _seen(self, rngs: Rngs, learner: Literal["heads", "generator", "both"]) -> Seen:
+    def _seen(self, rngs: Rngs, learner: Literal["heads", "generator", "both"]) -> TrainingBatch:
         """A fresh batch, generated and seen by the backbone; with gradients as the learner needs them."""
-        how, levels = self.config, self.g_levels
-        sigma = discrete(levels, torch.tensor(how.level_weights), rngs.uniform())
+        config, levels = self.config, self.g_levels
+        sigma = discrete(levels, torch.tensor(config.level_weights), rngs.uniform())
         share = (sigma / levels[0]).log() / (levels[-1] / levels[0]).log()
-        x0, cond = self.batches.draw(rngs, louder=(how.condition_growth * share.float()).exp())
+        x0, cond = self.batches.draw(rngs, louder=(config.condition_growth * share.float()).exp())
         draw = self._draw(x0, sigma, rngs)
         generates, judges = learner != "heads", learner != "heads" or self.D.learns
-        near = how.perturbation if how.smoothness else 0.0
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=how.precision == "bf16"):
+        near = config.perturbation if config.smoothness else 0.0
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             x = add_noise(x0, draw.sigma, draw.n)
             with torch.set_grad_enabled(generates):
                 x0_hat = self.G(x, draw.sigma, cond)
-            real = self._taught(x0, cond, rngs) if how.real == "teacher" else x0
+            real = self._taught(x0, cond, rngs) if config.real == "teacher" else x0
             with torch.set_grad_enabled(judges):
                 judged = look_at(self.D, real, x0_hat, cond, draw, near)
             target = x0
-            if how.target == "teacher" and generates:
+            if config.target == "teacher" and generates:
                 target = self._endpoint(x, draw.sigma, cond)
-        return Seen(judged, x0, target, cond, draw)
+        return TrainingBatch(judged, x0, target, cond, draw)
 
     def _taught(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
         """What the teacher makes of the same conditions from fresh noise."""
@@ -161,29 +161,29 @@ class StudentTask:
         return self._endpoint(add_noise(0 * x0, high, rngs.normal(*x0.shape[1:]).to(x0.device)), high, cond)
 
     def _endpoint(self, x: Latents, sigma: Tensor, cond: Cond) -> Latents:
-        how = self.config
+        config = self.config
         conditioner = self.batches.conditioner
-        uncond = conditioner.unconditional(cond) if how.target_guidance > 1 else None
-        scale = conditioner.guidance_over_frames(how.target_guidance, x.shape[1]).to(x.device)
+        uncond = conditioner.unconditional(cond) if config.target_guidance > 1 else None
+        scale = conditioner.guidance_over_frames(config.target_guidance, x.shape[1]).to(x.device)
         with self.D.backbone.plain():
-            return endpoint(self.D.backbone, x, sigma, cond, uncond, scale, self.law, how.target_steps)
+            return endpoint(self.D.backbone, x, sigma, cond, uncond, scale, self.noise_range, config.target_steps)
 
-    def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> Draw:
+    def _draw(self, x0: Tensor, sigma: Tensor, rngs: Rngs) -> NoiseDraw:
         """Noise levels and noise of one step."""
-        sigma_d = discrete(self.d_grid[1:], self.d_law, rngs.uniform())
+        sigma_d = discrete(self.d_grid[1:], self.d_weights, rngs.uniform())
         if self.config.d_noise == "next":
             sigma_d = self.g_below[torch.searchsorted(self.g_levels.float(), sigma)]
         n, n_d, n_near = (rngs.normal(*x0.shape[1:]) for _ in range(3))
         close = torch.tensor(self.config.reconstruction_levels or (1.0,) * len(self.g_levels))
         at = torch.searchsorted(self.g_levels.float(), sigma)
-        return Draw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near, close[at])))
+        return NoiseDraw(*(v.to(x0.device) for v in (sigma, n, sigma_d, n_d, n_near, close[at])))
 
-    def _heads(self, seen: Seen) -> Logs:
+    def _heads(self, seen: TrainingBatch) -> Logs:
         loss, logs = discriminator_loss(self.D, seen.judged, seen.cond, seen.draw, self.config)
         (loss / self.config.accumulate).backward()
         return logs
 
-    def _generator(self, seen: Seen, ahead: bool) -> Logs:
+    def _generator(self, seen: TrainingBatch, ahead: bool) -> Logs:
         """The generator's gradient alone: the discriminator stands still.
 
         It is taken at x0_hat for either loss apart, which shows who leads, and then sent through G once.
@@ -202,22 +202,22 @@ class StudentTask:
         return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
 
 
-def discriminator(teacher: Denoiser, embed: int, batches: Draws, config: StudentTraining) -> Discriminator:
+def discriminator(teacher: Denoiser, embed: int, batches: ClipSampler, config: StudentTraining) -> Discriminator:
     """What `config` asks for, over `teacher`, for the latents of the batches' codec."""
     channels = batches.codec.latent_shape(1, 512, 512)[1] if config.differences else 0
-    how = {"kinds": config.heads, "differences": channels, "rank": config.backbone_lora}
-    return Discriminator(teacher, embed, config.head_width, **how).to(batches.device)  # type: ignore[arg-type]
+    options = {"kinds": config.heads, "differences": channels, "rank": config.backbone_lora}
+    return Discriminator(teacher, embed, config.head_width, **options).to(batches.device)  # type: ignore[arg-type]
 
 
 def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
     """By name, with the momenta that adversarial training uses."""
     if name == "muon":
-        return Muon(params, lr, momentum=0.9, kind=torch.float32)
+        return Muon(params, lr, momentum=0.9, dtype=torch.float32)
     groups = split_groups(params)
     return SM3(groups, lr) if name == "sm3" else Adam(groups, lr=lr, betas=(0.5, 0.99))
 
 
-def motion(seen: Seen) -> Logs:
+def motion(seen: TrainingBatch) -> Logs:
     """How much the generator's clips move, and how far their latents spread, as shares of the real ones."""
     x0_hat, x0 = seen.judged.x0_hat.detach(), seen.x0
     made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat, x0))
@@ -226,24 +226,24 @@ def motion(seen: Seen) -> Logs:
 
 def train_student(
     teacher: Denoiser,
-    batches: Draws,
+    batches: ClipSampler,
     config: StudentTraining,
-    sigmas: tuple[float, float, float],
+    noise: NoiseRange,
     run_dir: Path,
     world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
 
     A finished run may be ended again: with another share of blending, with its best or its last student.
-    `sigmas` = (sigma_min, sigma_max, rho) of the model's noise law.
+    `noise` is the range of levels that the teacher was trained under.
     """
     if config.lora and world.size > 1 and world.mode == "fsdp":
         raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
     if config.lora and config.blend < 1:
         raise SfvError("blend is for training in full; with lora it must be 1")
     blank = teacher if config.lora else copy.deepcopy(teacher)
-    task = StudentTask(teacher, batches, config, sigmas, world)
-    run(task, config, run_dir, {"task": "student", "sigmas": sigmas, **config.model_dump(exclude=ENDING)}, world)
+    task = StudentTask(teacher, batches, config, noise, world)
+    run(task, config, run_dir, {"task": "student", "sigmas": noise, **config.model_dump(exclude=ENDING)}, world)
     if config.keep == "best":
         checkpoint.load_latest(run_dir, {"generator": task.averages["generator"]}, checkpoint.BEST)
     task.averages["generator"].into(blank, config.blend)

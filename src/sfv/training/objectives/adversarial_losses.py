@@ -14,18 +14,17 @@ from torch import Tensor
 from sfv.adversary.discriminator import Discriminator
 from sfv.adversary.losses import LOSSES, feature_matching, pseudo_huber, r1, smoothness
 from sfv.edm.denoiser import Denoiser
-from sfv.edm.noise import add_noise
+from sfv.edm.noise import NoiseRange, add_noise
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.training.config import StudentTraining
 from sfv.training.logs import Logs
 from sfv.types import Cond, Features, Latents, Sigma
 
-Law = tuple[float, float, float]
 """sigma_min, sigma_max, rho of a model's noise levels."""
 
 
 @dataclass(frozen=True)
-class Draw:
+class NoiseDraw:
     """Everything random in one step; the step itself is a function of its arguments."""
 
     sigma: Sigma  # what G starts from
@@ -37,7 +36,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CriticFeatures:
     """One G forward and one frozen pass over fake and real; `near` holds features of perturbed inputs if asked."""
 
     x0_hat: Latents
@@ -46,41 +45,43 @@ class Judged:
     near: tuple[list[Features], list[Features]] | None = None  # real, fake
 
 
-def judge(G: Denoiser, D: Discriminator, x0: Latents, cond: Cond, draw: Draw, perturbation: float = 0.0) -> Judged:
+def judge(
+    G: Denoiser, D: Discriminator, x0: Latents, cond: Cond, draw: NoiseDraw, perturbation: float = 0.0
+) -> CriticFeatures:
     """Generate, noise both alike, and take the backbone's features."""
     x0_hat = G(add_noise(x0, draw.sigma, draw.n), draw.sigma, cond)
     return look_at(D, x0, x0_hat, cond, draw, perturbation)
 
 
 def look_at(
-    D: Discriminator, x0: Latents, x0_hat: Latents, cond: Cond, draw: Draw, perturbation: float = 0.0
-) -> Judged:
+    D: Discriminator, x0: Latents, x0_hat: Latents, cond: Cond, draw: NoiseDraw, perturbation: float = 0.0
+) -> CriticFeatures:
     """Noise real and fake alike, and take the backbone's features; the real ones' without gradient."""
     shown = [add_noise(x, draw.sigma_d, draw.n_d) for x in (x0, x0_hat)]
     fake = D.features(shown[1], draw.sigma_d, cond)
     with torch.set_grad_enabled(D.learns and torch.is_grad_enabled()):
         real = D.features(shown[0], draw.sigma_d, cond)
     if perturbation == 0:
-        return Judged(x0_hat, fake, real)
+        return CriticFeatures(x0_hat, fake, real)
     with torch.no_grad():
         moved = [D.features(x + perturbation * draw.n_near, draw.sigma_d, cond) for x in shown]
-    return Judged(x0_hat, fake, real, (moved[0], moved[1]))
+    return CriticFeatures(x0_hat, fake, real, (moved[0], moved[1]))
 
 
 def discriminator_loss(
-    D: Discriminator, seen: Judged, cond: Cond, draw: Draw, how: StudentTraining
+    D: Discriminator, seen: CriticFeatures, cond: Cond, draw: NoiseDraw, config: StudentTraining
 ) -> tuple[Tensor, Logs]:
     """The adversarial loss of D + gamma * R1 (Eq. 8, usual sign), or the smoothness penalty in R1's place."""
-    real_in = seen.real if D.learns else [h.detach().requires_grad_(how.gamma > 0) for h in seen.real]
+    real_in = seen.real if D.learns else [h.detach().requires_grad_(config.gamma > 0) for h in seen.real]
     real = D.logits(real_in, draw.sigma_d, cond)
     fake = D.logits(seen.fake if D.learns else [h.detach() for h in seen.fake], draw.sigma_d, cond)
     penalty = real[0].new_zeros(())
-    if how.gamma > 0:
-        penalty = how.gamma * r1(real, real_in)
+    if config.gamma > 0:
+        penalty = config.gamma * r1(real, real_in)
     if seen.near is not None:
         near = [D.logits(features, draw.sigma_d, cond) for features in seen.near]
-        penalty = penalty + how.smoothness * (smoothness(real, near[0]) + smoothness(fake, near[1]))
-    loss = LOSSES[how.loss].discriminator(real, fake)
+        penalty = penalty + config.smoothness * (smoothness(real, near[0]) + smoothness(fake, near[1]))
+    loss = LOSSES[config.loss].discriminator(real, fake)
     logs = {
         "d_loss": float(loss.detach()),
         "d_real": mean_logit(real),
@@ -94,38 +95,45 @@ def discriminator_loss(
 
 
 def generator_losses(
-    D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
+    D: Discriminator, seen: CriticFeatures, x0: Latents, cond: Cond, draw: NoiseDraw, config: StudentTraining
 ) -> tuple[Tensor, Tensor, Logs]:
     """What D thinks of it (Eq. 10, + feature matching if asked), and lambda * pseudo-Huber to `x0` (Eq. 11).
 
     G lowers their sum. `x0` is the real clip, or what a teacher makes of the same noise.
     """
-    terms = generator_terms(D, seen, x0, cond, draw, how)
-    judged = terms["g_adv"] + how.feature_matching * terms["features"]
-    return judged, how.reconstruction * terms["huber"], {k: float(v.detach()) for k, v in terms.items()}
+    terms = generator_terms(D, seen, x0, cond, draw, config)
+    judged = terms["g_adv"] + config.feature_matching * terms["features"]
+    return judged, config.reconstruction * terms["huber"], {k: float(v.detach()) for k, v in terms.items()}
 
 
 def generator_terms(
-    D: Discriminator, seen: Judged, x0: Latents, cond: Cond, draw: Draw, how: StudentTraining
+    D: Discriminator, seen: CriticFeatures, x0: Latents, cond: Cond, draw: NoiseDraw, config: StudentTraining
 ) -> dict[str, Tensor]:
     """What the generator's loss is made of, unweighted."""
     with torch.no_grad():
         real = D.logits(seen.real, draw.sigma_d, cond)
-    judged = LOSSES[how.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
-    distance = pseudo_huber(seen.x0_hat, x0, how.huber_c)
+    judged = LOSSES[config.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
+    distance = pseudo_huber(seen.x0_hat, x0, config.huber_c)
     distance = distance if draw.closeness is None else distance * draw.closeness
     return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()}
 
 
 @torch.no_grad()
 def endpoint(
-    teacher: Denoiser, x: Latents, sigma: Sigma, cond: Cond, uncond: Cond | None, scale: Tensor, law: Law, steps: int
+    teacher: Denoiser,
+    x: Latents,
+    sigma: Sigma,
+    cond: Cond,
+    uncond: Cond | None,
+    scale: Tensor,
+    noise: NoiseRange,
+    steps: int,
 ) -> Latents:
     """Where `steps` Euler steps of the teacher take each noised clip x (regression target of DMD, 2311.18828, Eq. 9).
 
     `scale` (f,) is the guidance of each frame, used where there is an `uncond`.
     """
-    low, _, rho = law
+    low, _, rho = noise
     ends = []
     for i, level in enumerate(sigma.tolist()):
         one, without = ({k: v[i : i + 1] for k, v in c.items()} if c else None for c in (cond, uncond))

@@ -13,14 +13,13 @@ from torch.optim import Adam, Optimizer
 
 from sfv.adversary.losses import pseudo_huber
 from sfv.edm.denoiser import Denoiser, per_clip
-from sfv.edm.noise import add_noise, karras_grid
+from sfv.edm.noise import NoiseRange, add_noise, karras_grid
 from sfv.edm.sampling import guided
-from sfv.training.batches import Draws, frame_difference
+from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
 from sfv.training.logs import Logs
 from sfv.training.loop import run
-from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
@@ -43,7 +42,12 @@ class ConsistencyTask:
     """One optimiser; the target network is a slow copy of the student that is never trained."""
 
     def __init__(
-        self, teacher: Denoiser, batches: Draws, config: ConsistencyTraining, law: Law, world: World = ALONE
+        self,
+        teacher: Denoiser,
+        batches: ClipSampler,
+        config: ConsistencyTraining,
+        noise: NoiseRange,
+        world: World = ALONE,
     ) -> None:
         self.teacher, self.batches, self.config, self.world = teacher.requires_grad_(False), batches, config, world
         batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
@@ -52,7 +56,7 @@ class ConsistencyTask:
             self.G.recompute()
         for network in (self.G, teacher):
             shard(network.blocks(), world)
-        low, high, rho = law
+        low, high, rho = noise
         self.grid = karras_grid(low, high, config.levels, rho).float()
         self.params = self.G.learnable()
         self.modules: dict[str, nn.Module] = {"generator": self.G}
@@ -67,22 +71,22 @@ class ConsistencyTask:
         return mean_of(logs) | {"g_norm": norm}
 
     def _backward(self, rngs: Rngs) -> Logs:
-        how = self.config
+        config = self.config
         x0, cond = self.batches.draw(rngs)
-        at = (rngs.uniform() * (how.levels - 1)).long().clamp(max=how.levels - 2)
+        at = (rngs.uniform() * (config.levels - 1)).long().clamp(max=config.levels - 2)
         low, high = (self.grid[at + i].to(x0.device) for i in (0, 1))
-        guidance = how.guidance[0] + rngs.uniform() * (how.guidance[1] - how.guidance[0])
+        guidance = config.guidance[0] + rngs.uniform() * (config.guidance[1] - config.guidance[0])
         x = add_noise(x0, high, rngs.normal(*x0.shape[1:]).to(x0.device))
         conditioner = self.batches.conditioner
         uncond = conditioner.unconditional(cond)
         of_frames = [conditioner.guidance_over_frames(g, x0.shape[1]) for g in guidance.tolist()]
         scale = torch.stack(of_frames).to(x0.device)
-        with self._autocast(x0), torch.no_grad(), self.averages["target"].worn():
+        with self._autocast(x0), torch.no_grad(), self.averages["target"].applied():
             goal = self.G(step_down(self.teacher, x, high, low, cond, uncond, scale), low, cond)
         with self._autocast(x0):  # a context of its own: autocast remembers weights it has cast
             x0_hat = self.G(x, high, cond)
-        loss = pseudo_huber(x0_hat, goal, how.huber_c).mean()
-        (loss / how.accumulate).backward()
+        loss = pseudo_huber(x0_hat, goal, config.huber_c).mean()
+        (loss / config.accumulate).backward()
         made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat.detach(), x0))
         return {"loss": float(loss.detach()), "motion": float(made / true)}
 
@@ -91,12 +95,17 @@ class ConsistencyTask:
 
 
 def train_consistency(
-    teacher: Denoiser, batches: Draws, config: ConsistencyTraining, law: Law, run_dir: Path, world: World = ALONE
+    teacher: Denoiser,
+    batches: ClipSampler,
+    config: ConsistencyTraining,
+    noise: NoiseRange,
+    run_dir: Path,
+    world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher`; returns the averaged student, blended with the teacher."""
     blank = copy.deepcopy(teacher)
-    task = ConsistencyTask(teacher, batches, config, law, world)
+    task = ConsistencyTask(teacher, batches, config, noise, world)
     kept = config.model_dump(exclude={"blend"})
-    run(task, config, run_dir, {"task": "consistency", "sigmas": law, **kept}, world)
+    run(task, config, run_dir, {"task": "consistency", "sigmas": noise, **kept}, world)
     task.averages["generator"].into(blank, config.blend)
     return blank.eval()

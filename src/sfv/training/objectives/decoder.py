@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore
-from sfv.decoding.decoder import Drawn, SmallDecoder, new_decoder
+from sfv.decoding.decoder import Decoded, SmallDecoder, new_decoder
 from sfv.decoding.guide import warped
 from sfv.edm.noise import add_noise
 from sfv.errors import SfvError
@@ -47,24 +47,26 @@ class DrawTask(ABC):
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips; each clip's first frame is the picture."""
-        how = self.config
+        config = self.config
         with torch.autocast(self.model.device.type, torch.bfloat16):
             latents, clips = self.given(seeds)
             picture = clips[:, 0]
-            seen = picture if how.guided else None
+            seen = picture if config.guided else None
             drawn, copied = self.decoder.draw(latents, seen), self._before(latents, seen)
-            loss, logs = pixel_loss(drawn.frames - (clips if copied is None else copied.frames), how)
+            loss, logs = pixel_loss(drawn.frames - (clips if copied is None else copied.frames), config)
         if drawn.trust is not None:
-            guiding, more = guide_loss(drawn, clips, picture, how) if copied is None else copy_loss(drawn, copied, how)
+            guiding, more = (
+                guide_loss(drawn, clips, picture, config) if copied is None else copy_loss(drawn, copied, config)
+            )
             loss, logs = loss + guiding, logs | more
         loss.backward()
-        nn.utils.clip_grad_norm_(self.decoder.parameters(), how.clip)
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), config.clip)
         self.optimizers["decoder"].step()
         self.optimizers["decoder"].zero_grad(set_to_none=True)
         return {"loss": float(loss.detach()), **logs}
 
     @torch.no_grad()
-    def _before(self, latents: Latents, picture: Picture | None) -> Drawn | None:
+    def _before(self, latents: Latents, picture: Picture | None) -> Decoded | None:
         """What the decoder before this one draws, where that is to be copied."""
         if not self.config.copied:
             return None
@@ -81,7 +83,7 @@ class DrawTask(ABC):
 
 
 class DecoderTask(DrawTask):
-    """Draws a store's clips.
+    """ClipSampler a store's clips.
 
     Latents of real clips teach it to draw. What a denoiser makes is torn and soft where things move, so it also learns
     to draw the real frames from what the denoiser makes of them once they are drowned in noise.
@@ -134,17 +136,17 @@ class ShardDecoderTask(DrawTask):
     @torch.no_grad()
     def given(self, seeds: Seeds) -> tuple[Latents, Pixels]:
         """Noisy latents, and the frames that the codec makes of the clean ones."""
-        how, rng, rngs = self.config, seeds.one(), seeds.clips(self.config.clips)
+        config, rng, rngs = self.config, seeds.one(), seeds.clips(self.config.clips)
         x0 = self.batches.pick(rngs).x0
-        side = (how.crop or 0) // self.decoder.stride or max(x0.shape[3:])
-        sizes = [min(how.frames, x0.shape[1]), x0.shape[2], *(min(side, n) for n in x0.shape[3:])]
+        side = (config.crop or 0) // self.decoder.stride or max(x0.shape[3:])
+        sizes = [min(config.frames, x0.shape[1]), x0.shape[2], *(min(side, n) for n in x0.shape[3:])]
         for dim, size in zip((1, 3, 4), (sizes[0], *sizes[2:]), strict=True):
             x0 = x0.narrow(dim, int(torch.randint(x0.shape[dim] - size + 1, (), generator=rng)), size)
         x0 = x0.to(self.model.device)
         return self._noisy(x0, rng), self.model.codec.decode(x0).float().clamp(-1, 1)
 
 
-def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTraining) -> tuple[Tensor, Logs]:
+def guide_loss(drawn: Decoded, true: Pixels, picture: Picture, config: DecoderTraining) -> tuple[Tensor, Logs]:
     """follow * (|moved picture - true| + |flow - optical flow| / 20) + smooth * |flow's change| + doubt * (1 - trust).
 
     Flow in pixels. The optical flow (DIS) counts where it finds the true frame in the picture.
@@ -167,7 +169,7 @@ def guide_loss(drawn: Drawn, true: Pixels, picture: Picture, config: DecoderTrai
     }
 
 
-def copy_loss(drawn: Drawn, other: Drawn, config: DecoderTraining) -> tuple[Tensor, Logs]:
+def copy_loss(drawn: Decoded, other: Decoded, config: DecoderTraining) -> tuple[Tensor, Logs]:
     """follow * (|moved picture's difference| + |flow's difference| / 20) + |trust's difference|: distillation."""
     pairs = [(drawn.moved, other.moved), (drawn.flow, other.flow), (drawn.trust, other.trust)]
     moved, flow, trust = ((a - b).abs().mean() for a, b in pairs)  # type: ignore[operator]
@@ -187,7 +189,9 @@ def train_decoder(
     A finished run may be ended again, with more or less trust or another window.
     """
     task: DrawTask
-    ended = decoder.in_pieces(config.window) if config.window else decoder  # what cannot be is told before the work
+    ended = (
+        decoder.locally_affine(config.window) if config.window else decoder
+    )  # what cannot be is told before the work
     if isinstance(clips, ClipStore):
         task = DecoderTask(decoder, model, clips, config)
     else:
@@ -196,7 +200,7 @@ def train_decoder(
     task.averages["decoder"].into(decoder)
     ended.begin_as(decoder)
     if ended.guide is not None:
-        ended.guide.lean(config.trust)
+        ended.guide.set_trust_bias(config.trust)
     return ended.eval()
 
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise, log_normal
-from sfv.training.batches import Draws
+from sfv.training.batches import ClipSampler
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
@@ -35,7 +35,7 @@ class TeacherTask:
     def __init__(
         self,
         D: Denoiser,
-        batches: Draws,
+        batches: ClipSampler,
         config: TeacherTraining,
         sigmas: tuple[float, float],
         world: World = ALONE,
@@ -83,7 +83,7 @@ class TeacherTask:
 
 def train_teacher(
     D: Denoiser,
-    batches: Draws,
+    batches: ClipSampler,
     config: TeacherTraining,
     sigmas: tuple[float, float],
     run_dir: Path,

@@ -3,27 +3,32 @@
 from pathlib import Path
 
 from sfv.edm.denoiser import Denoiser
+from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.settings import Defaults
-from sfv.training.batches import Draws
+from sfv.training.batches import ClipSampler
 from sfv.training.config import ConsistencyTraining, DistributionTraining, Schedule, StudentTraining
 from sfv.training.objectives.adversarial import train_student
-from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.objectives.consistency import train_consistency
 from sfv.training.objectives.distribution import train_distribution
 from sfv.training.parallel import ALONE, World
 
 
 def train_any(
-    teacher: Denoiser, batches: Draws, stage: Schedule, law: Law, run_dir: Path, world: World = ALONE
+    teacher: Denoiser,
+    batches: ClipSampler,
+    stage: Schedule,
+    noise: NoiseRange,
+    run_dir: Path,
+    world: World = ALONE,
 ) -> Denoiser:
     """The student that `stage` asks for: adversarial, by consistency, or by distribution matching."""
     if isinstance(stage, ConsistencyTraining):
-        return train_consistency(teacher, batches, stage, law, run_dir, world)
+        return train_consistency(teacher, batches, stage, noise, run_dir, world)
     if isinstance(stage, DistributionTraining):
-        return train_distribution(teacher, batches, stage, law, run_dir, world)
+        return train_distribution(teacher, batches, stage, noise, run_dir, world)
     if isinstance(stage, StudentTraining):
-        return train_student(teacher, batches, stage, law, run_dir, world)
+        return train_student(teacher, batches, stage, noise, run_dir, world)
     raise SfvError(f"{type(stage).__name__} does not configure a student")
 
 

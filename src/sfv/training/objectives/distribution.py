@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from sfv.edm.denoiser import Denoiser, per_clip
-from sfv.edm.noise import add_noise, log_normal
+from sfv.edm.noise import NoiseRange, add_noise, log_normal
 from sfv.edm.sampling import guided
-from sfv.training.batches import Draws, frame_difference
+from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import DistributionTraining
 from sfv.training.ema import EMA
 from sfv.training.logs import Logs
 from sfv.training.loop import run
-from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.objectives.denoising import denoising_loss
 from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
@@ -46,9 +45,9 @@ class DistributionTask:
     def __init__(
         self,
         teacher: Denoiser,
-        batches: Draws,
+        batches: ClipSampler,
         config: DistributionTraining,
-        law: Law,
+        noise: NoiseRange,
         world: World = ALONE,
         endpoints: Endpoints | None = None,
     ) -> None:
@@ -56,7 +55,7 @@ class DistributionTask:
         self.teacher = teacher.eval().requires_grad_(False)
         self.batches, self.config, self.world = batches, config, world
         batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
-        self.low, self.high = law[:2]
+        self.low, self.high = noise[:2]
         self.G, self.fake = (copy.deepcopy(teacher).train().requires_grad_(True) for _ in range(2))
         for network in (self.G, self.fake, teacher):
             shard(network.blocks(), world)
@@ -70,15 +69,15 @@ class DistributionTask:
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update of the student over `accumulate` batches, and `fake_updates` of what follows it."""
-        parts, how = self.config.accumulate, self.config
-        matched = step >= how.head_start
-        drawn = [self._generated(seeds.clips(how.clips, i, parts), matched) for i in range(parts)]
+        parts, config = self.config.accumulate, self.config
+        matched = step >= config.head_start
+        drawn = [self._generated(seeds.clips(config.clips, i, parts), matched) for i in range(parts)]
         logs = {}
         if matched or self.endpoints is not None:
-            logs["g_norm"] = update(self.params["generator"], self.optimizers["generator"], self.world, how.clip)
-        for _ in range(how.fake_updates if step >= how.head_start - FOLLOWED else 0):
+            logs["g_norm"] = update(self.params["generator"], self.optimizers["generator"], self.world, config.clip)
+        for _ in range(config.fake_updates if step >= config.head_start - FOLLOWED else 0):
             fake = [self._follow(made, cond, rngs) for made, cond, rngs, _ in drawn]
-            logs["fake_norm"] = update(self.params["fake"], self.optimizers["fake"], self.world, how.clip)
+            logs["fake_norm"] = update(self.params["fake"], self.optimizers["fake"], self.world, config.clip)
             logs |= mean_of(fake)
         return mean_of([v for *_, v in drawn]) | logs
 
@@ -146,13 +145,18 @@ class DistributionTask:
 
 
 def train_distribution(
-    teacher: Denoiser, batches: Draws, config: DistributionTraining, law: Law, run_dir: Path, world: World = ALONE
+    teacher: Denoiser,
+    batches: ClipSampler,
+    config: DistributionTraining,
+    noise: NoiseRange,
+    run_dir: Path,
+    world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) a copy of `teacher`; returns the averaged student."""
     blank = copy.deepcopy(teacher)
     pairs = config.pairs, config.pair_steps, config.guidance
-    ends = Endpoints(run_dir / "endpoints", teacher, batches, law, *pairs) if config.pairs else None
-    task = DistributionTask(teacher, batches, config, law, world, ends)
-    run(task, config, run_dir, {"task": "distribution", "sigmas": law, **config.model_dump()}, world)
+    ends = Endpoints(run_dir / "endpoints", teacher, batches, noise, *pairs) if config.pairs else None
+    task = DistributionTask(teacher, batches, config, noise, world, ends)
+    run(task, config, run_dir, {"task": "distribution", "sigmas": noise, **config.model_dump()}, world)
     task.averages["generator"].into(blank)
     return blank.eval()

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
-from sfv.edm.noise import add_noise
+from sfv.edm.noise import NoiseRange, add_noise
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import fingerprint
 from sfv.media import replacing
-from sfv.training.batches import Draws
+from sfv.training.batches import ClipSampler
 from sfv.training.loop_pool import array_on_disk
-from sfv.training.objectives.adversarial_losses import Law
 from sfv.training.seeds import Rngs, generator
 from sfv.types import Cond, Latents
 
@@ -30,11 +29,18 @@ class Endpoints:
     """
 
     def __init__(
-        self, folder: Path, teacher: Denoiser, batches: Draws, law: Law, count: int, steps: int, guidance: float
+        self,
+        folder: Path,
+        teacher: Denoiser,
+        batches: ClipSampler,
+        noise: NoiseRange,
+        count: int,
+        steps: int,
+        guidance: float,
     ) -> None:
         """SfvError if another teacher or other settings made the folder."""
         self.teacher, self.batches, self.count, self.guidance = teacher, batches, count, guidance
-        self.sigmas = karras_sigmas(steps, *law)
+        self.sigmas = karras_sigmas(steps, *noise)
         self.shape = tuple(self._start([0])[0].shape[1:])
         folder.mkdir(parents=True, exist_ok=True)
         made_by = {"teacher": fingerprint(teacher), "count": count, "steps": steps, "guidance": guidance}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.data.loops import LoopSource, random_look
-from sfv.decoding.decoder import Drawn
+from sfv.decoding.decoder import Decoded
 from sfv.decoding.warping import Flow, warped
 from sfv.families.base import apart
 from sfv.families.motion.codec import Learning, MotionNetworks
@@ -92,7 +92,7 @@ def flow_error(flows: list[Flow], whole: Flow, known: Flow, sure: Tensor) -> Ten
 
 
 def reconstruction_loss(
-    drawn: Drawn,
+    drawn: Decoded,
     learning: Learning,
     pictures: RgbaPicture,
     frames: RgbaPixels,

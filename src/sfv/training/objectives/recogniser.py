@@ -44,8 +44,8 @@ class RecogniserTask:
         clips, strengths, families = zip(*drawn, strict=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
             rows = self.network.rows(torch.cat([prepare(c) for c in clips])).float()
-        told = self.network.strengths(rows)
-        wrong = F.mse_loss(told, torch.stack(strengths))
+        strengths_found = self.network.strengths(rows)
+        wrong = F.mse_loss(strengths_found, torch.stack(strengths))
         named = F.cross_entropy(self.classifier(rows), torch.tensor(families))
         (wrong + self.config.naming * named).backward()
         self.optimizers["muon"].step()

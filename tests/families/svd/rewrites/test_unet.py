@@ -98,7 +98,7 @@ def test_kept_biases_are_bounded_and_right(stock: Any) -> None:
     for i in range(2 * rewrites.KEPT):
         given["timestep"] = torch.tensor([0.1 * i], dtype=torch.float64)
         assert off(run(folded, given), run(stock, given)) <= 1e-12
-    assert len(folded.told) == rewrites.KEPT
+    assert len(folded.biases_of) == rewrites.KEPT
 
 
 def test_embeddings_need_folded_blocks(stock: Any) -> None:

@@ -117,7 +117,10 @@ def fold_embeddings(unet: Any) -> "FoldedUNet":
     if not all(isinstance(block, FoldedResBlock) for block in blocks):
         raise TypeError("embeddings are folded into folded residual blocks: call fold_blends first")
     unet.__class__ = FoldedUNet
-    unet.told, unet.tellers = OrderedDict(), [p for b in blocks for p in (b.spatial_res_block, b.temporal_res_block)]
+    unet.biases_of, unet.time_parts = (
+        OrderedDict(),
+        [p for b in blocks for p in (b.spatial_res_block, b.temporal_res_block)],
+    )
     for i, block in enumerate(blocks):
         block.places = 2 * i, 2 * i + 1
     return unet
@@ -128,8 +131,8 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
 
     last = False
     """Whether maps lie channels-last on a CPU too."""
-    told: OrderedDict[tuple[float, ...], Biases]
-    tellers: list[Any]
+    biases_of: OrderedDict[tuple[float, ...], Biases]
+    time_parts: list[Any]
     """Both parts of every residual block."""
 
     def forward(
@@ -143,18 +146,18 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
         """(b, f, c, h, w), (b,), (b, 1, e), (b, 3) -> ((b, f, c, h, w),)."""
         b, f = sample.shape[:2]
         alone = {"temb": self.biases(timestep, added_time_ids), "image_only_indicator": sample.new_zeros(b, f)}
-        told = alone | {"encoder_hidden_states": encoder_hidden_states}
+        with_context = alone | {"encoder_hidden_states": encoder_hidden_states}
         h = self.conv_in(_laid_out(sample.flatten(0, 1), self.last))
         skips = (h,)
         for block in self.down_blocks:
-            h, more = block(hidden_states=h, **(told if _crosses(block) else alone))
+            h, more = block(hidden_states=h, **(with_context if _crosses(block) else alone))
             skips += more
-        h = self.mid_block(hidden_states=h, **told)
+        h = self.mid_block(hidden_states=h, **with_context)
         for block in self.up_blocks:
             used, skips = skips[-len(block.resnets) :], skips[: -len(block.resnets)]
             size = skips[-1].shape[2:] if skips and _is_odd(sample, self.num_upsamplers) else None
-            how = (told if _crosses(block) else alone) | {"upsample_size": size}
-            h = block(hidden_states=h, res_hidden_states_tuple=used, **how)
+            arguments = (with_context if _crosses(block) else alone) | {"upsample_size": size}
+            h = block(hidden_states=h, res_hidden_states_tuple=used, **arguments)
         h = self.conv_out(active(self.conv_norm_out, h, False))
         return (h.unflatten(0, (b, f)),)
 
@@ -164,19 +167,19 @@ class FoldedUNet(UNetSpatioTemporalConditionModel):
         if timestep.is_meta or traced or (timestep.is_cuda and torch.cuda.is_current_stream_capturing()):
             return self._biases(timestep, ids)
         key = (len(ids), *timestep.flatten().tolist(), *ids.flatten().tolist())
-        if key not in self.told:
-            self.told[key] = self._biases(timestep, ids)
-        self.told.move_to_end(key)
-        while len(self.told) > KEPT:
-            self.told.popitem(last=False)
-        return self.told[key]
+        if key not in self.biases_of:
+            self.biases_of[key] = self._biases(timestep, ids)
+        self.biases_of.move_to_end(key)
+        while len(self.biases_of) > KEPT:
+            self.biases_of.popitem(last=False)
+        return self.biases_of[key]
 
     def _biases(self, timestep: Tensor, ids: Tensor) -> Biases:
-        kind = self.conv_in.weight.dtype
-        emb = self.time_embedding(self.time_proj(timestep.expand(len(ids))).to(kind))
-        emb = emb + self.add_embedding(self.add_time_proj(ids.flatten()).reshape(len(ids), -1).to(kind))
+        dtype = self.conv_in.weight.dtype
+        emb = self.time_embedding(self.time_proj(timestep.expand(len(ids))).to(dtype))
+        emb = emb + self.add_embedding(self.add_time_proj(ids.flatten()).reshape(len(ids), -1).to(dtype))
         active = F.silu(emb)
-        return tuple(part.conv1.bias + part.time_emb_proj(active) for part in self.tellers)
+        return tuple(part.conv1.bias + part.time_emb_proj(active) for part in self.time_parts)
 
 
 class FoldedResBlock(SpatioTemporalResBlock):
@@ -353,8 +356,8 @@ def _is_foldable(block: Any) -> bool:
     """A residual block with embeddings, additive, of equal widths in time."""
     space, time = block.spatial_res_block, block.temporal_res_block
     plain = space.output_scale_factor == 1 and space.upsample is None and space.downsample is None
-    told = space.time_emb_proj is not None and space.time_embedding_norm == "default"
-    return plain and told and time.time_emb_proj is not None and time.conv_shortcut is None
+    embedded = space.time_emb_proj is not None and space.time_embedding_norm == "default"
+    return plain and embedded and time.time_emb_proj is not None and time.conv_shortcut is None
 
 
 def _is_plain_upsample(layer: Any) -> bool:
