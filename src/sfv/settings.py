@@ -83,9 +83,9 @@ class Settings(BaseModel):
             raise ValueError(f"background {self.background} and transparent contradict each other; give one of them")
         return self
 
-    def over(self, own: Defaults) -> "Settings":
+    def over(self, defaults: Defaults) -> "Settings":
         """The same with every open field filled from a model's defaults."""
-        known = {k: v for k, v in own.model_dump().items() if getattr(self, k) is None}
+        known = {k: v for k, v in defaults.model_dump().items() if getattr(self, k) is None}
         return self.model_copy(update=known)
 
 

@@ -39,8 +39,8 @@ class Ours(Contestant):
 
     def __init__(self, row: str, device: str, speed: Speed) -> None:
         name, self.steps = split_row(row)
-        name, own = split_speed(name, speed)
-        self.model = open_model(name, device, own)
+        name, chosen = split_speed(name, speed)
+        self.model = open_model(name, device, chosen)
         self.name, self.hash, self.device = row, self.model.hash, self.model.device
 
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
@@ -60,21 +60,21 @@ class Peer(Contestant):
     def __init__(self, row: str, device: str, _: Speed) -> None:
         name, self.steps = split_row(row.removeprefix(PEER))
         self.stock, model = load_stock(name, pick_device(device))
-        self.own, self.device, self.hash = model.defaults, model.device, model.hash
+        self.defaults, self.device, self.hash = model.defaults, model.device, model.hash
         self.name = row
 
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
         """One clip, by the model's defaults and the settings over them."""
         if settings.transparent:
             raise SfvError(f"{self.name} makes no transparent clips; leave transparent out")
-        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.own)
-        own = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
+        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.defaults)
+        defaults = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
         start = time.perf_counter()
-        picture = fit(read_picture(image, want.background), own.height, own.width, want.fit, want.background)
+        picture = fit(read_picture(image, want.background), defaults.height, defaults.width, want.fit, want.background)
         read = time.perf_counter()
-        frames, calls, seconds = self.stock.animate(picture, own, want.seed)
+        frames, calls, seconds = self.stock.animate(picture, defaults, want.seed)
         made = time.perf_counter()
-        write_clip(frames, folder / "peer.mp4", own.fps)
+        write_clip(frames, folder / "peer.mp4", defaults.fps)
         end = time.perf_counter()
         return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
 

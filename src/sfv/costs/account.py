@@ -136,9 +136,11 @@ def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
     want = AccountSettings.model_validate((settings or AccountSettings()).model_dump() | changes)
     for name in want.presets:
         counted_stage(name)
-    own = described(want.model)
-    shapes = _sized(own, want.size or _text(own.generates()), want.frames)
-    lesson = _sized(own, want.train_size or _text((own.height, own.width)), want.frames)
+    described_shapes = described(want.model)
+    shapes = _sized(described_shapes, want.size or _text(described_shapes.generates()), want.frames)
+    lesson = _sized(
+        described_shapes, want.train_size or _text((described_shapes.height, described_shapes.width)), want.frames
+    )
     parts = count_clip(shapes)
     price = want.price or CARDS[want.card][2]
     return Account(

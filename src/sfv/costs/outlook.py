@@ -19,8 +19,8 @@ def outlook(request: TrainRequest) -> dict[str, Any]:
     plan = stages(preset, part, request.set_)
     found: dict[str, Any] = {"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}
     if part in ("teacher", "student"):
-        own = SVD if preset.startswith("svd") else blueprint_shapes(TINY if preset == "debug" else STICKER)
-        sizes = shapes(request.init) if request.init else own
+        shapes_of_preset = SVD if preset.startswith("svd") else blueprint_shapes(TINY if preset == "debug" else STICKER)
+        sizes = shapes(request.init) if request.init else shapes_of_preset
         rate = matmul_rate(pick_device(request.device))
         found["needs"] = [needs(sizes, s, rate) for s in plan if isinstance(s, StudentTraining | TeacherTraining)]
     return found

@@ -48,9 +48,9 @@ class EncodeSettings(ClipRules):
     workers: int = Field(default=1, gt=0, le=256)
     """Processes; each holds the model and one clip."""
 
-    def over(self, own: Defaults) -> ClipPlan:
+    def over(self, defaults: Defaults) -> ClipPlan:
         """The plan with every open field filled from a model's defaults."""
         given = self.model_dump(exclude={"workers"})
-        given["fps"], given["frames"] = self.fps or own.fps, self.frames or own.frames
-        given["sizes"] = self.sizes or (f"{own.height}x{own.width}",)
+        given["fps"], given["frames"] = self.fps or defaults.fps, self.frames or defaults.frames
+        given["sizes"] = self.sizes or (f"{defaults.height}x{defaults.width}",)
         return ClipPlan(**given)

@@ -130,9 +130,9 @@ async def _state(request: Request) -> JSONResponse:
 
 
 def _model_card(model: VideoModel) -> dict[str, Any]:
-    own = model.defaults.model_dump(include={"frames", "height", "width", "fps", "motion", "steps"})
+    defaults = model.defaults.model_dump(include={"frames", "height", "width", "fps", "motion", "steps"})
     state = {"name": model.name, "matte": model.limits.clear, "device": str(model.device), "speed": model.speed}
-    return state | {"defaults": own, "enlarges": model.enlarges(), "loops": model.loops}
+    return state | {"defaults": defaults, "enlarges": model.enlarges(), "loops": model.loops}
 
 
 async def _picture(request: Request) -> JSONResponse:

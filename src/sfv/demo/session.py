@@ -175,8 +175,8 @@ def _blank(model: VideoModel, clear: bool) -> Any:
     """A grey picture of the model's size, to warm up with."""
     import torch
 
-    own = model.defaults
-    return torch.full((own.height, own.width, 4 if clear else 3), 128, dtype=torch.uint8)
+    defaults = model.defaults
+    return torch.full((defaults.height, defaults.width, 4 if clear else 3), 128, dtype=torch.uint8)
 
 
 def _picture_bytes(sent: Sent) -> int:

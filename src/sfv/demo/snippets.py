@@ -14,9 +14,9 @@ MASK = "mask.png"
 
 def choices(ask: Ask, model: VideoModel) -> dict[str, Any]:
     """Settings that are neither the schema's defaults nor the model's own."""
-    own, given = model.defaults.model_dump(), ask.settings.model_dump()
+    defaults, given = model.defaults.model_dump(), ask.settings.model_dump()
     usual = Settings().model_dump()
-    return {k: v for k, v in given.items() if v != usual[k] and v != own.get(k)}
+    return {k: v for k, v in given.items() if v != usual[k] and v != defaults.get(k)}
 
 
 def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:

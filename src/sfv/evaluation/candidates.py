@@ -104,18 +104,18 @@ def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decode
     A model of whole loops makes its own round at its own rate. It is played at the protocol's rate, or, for whole
     rounds, in as many frames as the protocol measures.
     """
-    own = model.defaults
-    rate = own.fps * protocol.frames / own.frames if protocol.whole else protocol.fps
+    defaults = model.defaults
+    rate = defaults.fps * protocol.frames / defaults.frames if protocol.whole else protocol.fps
     if model.loops and not SLOWEST <= rate <= FASTEST:
         raise SfvError(
             f"protocol {protocol.name!r} would play the loops of {model.name} at {rate:.3g} frames a second; "
             f"{SLOWEST} to {FASTEST} can be made"
         )
     return Settings(
-        steps=steps or own.steps,
-        fps=own.fps if model.loops else protocol.fps,
+        steps=steps or defaults.steps,
+        fps=defaults.fps if model.loops else protocol.fps,
         play_fps=rate if model.loops else None,
-        frames=own.frames if model.loops else protocol.frames,
+        frames=defaults.frames if model.loops else protocol.frames,
         seed=protocol.seed,
         decoder=decoder,
         height=None if protocol.fit == "stretch" else protocol.height,

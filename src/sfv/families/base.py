@@ -168,13 +168,13 @@ class VideoModel:
     @property
     def limits(self) -> ModelLimits:
         """What it can make."""
-        own, moving = self.defaults, isinstance(self.codec, MovingCodec)
+        defaults, moving = self.defaults, isinstance(self.codec, MovingCodec)
         decoders: tuple[Decoder, ...] = ("full",) if self.small is None else ("small", "full")
         guided = self.small is not None and self.small.guide is not None
         return ModelLimits(
             name=self.name,
-            defaults=own,
-            stride=own.height // self.codec.latent_shape(own.frames, own.height, own.width)[2],
+            defaults=defaults,
+            stride=defaults.height // self.codec.latent_shape(defaults.frames, defaults.height, defaults.width)[2],
             decoders=decoders,
             enlarging=decoders if moving else ("small",) if guided else (),
             clear=self.codec.channels == 4 or self.matte is not None,

@@ -20,10 +20,13 @@ def cluster(spread: Spread) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE}
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE}
     try:
         ray.init(
-            spread.ray_address, logging_level=logging.ERROR, log_to_driver=False, **({} if spread.ray_address else own)
+            spread.ray_address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            **({} if spread.ray_address else local),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]

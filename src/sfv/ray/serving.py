@@ -83,7 +83,7 @@ class Replica:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI; the first call is the lifespan's."""
         if self.app is None:
-            self.app = create_app(own(self.settings))
+            self.app = create_app(of_replica(self.settings))
         await self.app(scope, receive, send)
 
 
@@ -92,7 +92,7 @@ def shared_store(where: str | None, data: Path) -> str:
     return where if where and "://" in where else str(Path(where).absolute() if where else data / "files")
 
 
-def own(common: ServeSettings) -> ServeSettings:
+def of_replica(common: ServeSettings) -> ServeSettings:
     """A replica's settings: the first data folder that no other replica on this machine uses."""
     for number in range(10_000):
         data = common.data / f"replica-{number}"

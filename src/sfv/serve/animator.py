@@ -82,7 +82,7 @@ def open_animator(settings: ServeSettings, device: str) -> Animator:
 
     model = open_model(settings.model, device, Speed(profile=settings.profile, backend=settings.backend))
     animator = ModelAnimator(model)
-    own = model.defaults
-    grey = torch.full((own.height, own.width, 3), 128, dtype=torch.uint8)
+    defaults = model.defaults
+    grey = torch.full((defaults.height, defaults.width, 3), 128, dtype=torch.uint8)
     animator.animate([grey], Settings(steps=1), [0], lambda done, steps: None)
     return animator

@@ -12,18 +12,20 @@ class Metrics:
     """One service's counters, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = own = CollectorRegistry()
-        ProcessCollector(registry=own)
-        self.requests = Counter("sfv_requests_total", "Requests", ["method", "route", "status"], registry=own)
-        self.latency = Histogram("sfv_request_seconds", "Until the whole answer is sent", ["route"], registry=own)
-        self.accepted = Counter("sfv_jobs_accepted_total", "Jobs accepted", registry=own)
-        self.ended = Counter("sfv_jobs_ended_total", "Jobs ended here", ["status"], registry=own)
-        self.jobs = Gauge("sfv_jobs", "Jobs in the database", ["status"], registry=own)
-        self.service = Histogram("sfv_clip_seconds", "A clip's share of its batch", registry=own, buckets=SECONDS)
-        self.batch = Histogram("sfv_batch_size", "Clips made together", registry=own, buckets=(1, 2, 4, 8, 16, 32, 64))
-        self.deaths = Counter("sfv_worker_deaths_total", "Workers that died", registry=own)
-        self.workers = Gauge("sfv_workers_ready", "Workers with their model open", registry=own)
-        self.trouble = Counter("sfv_trouble_total", "Times that store or database did not answer", registry=own)
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("sfv_requests_total", "Requests", ["method", "route", "status"], registry=registry)
+        self.latency = Histogram("sfv_request_seconds", "Until the whole answer is sent", ["route"], registry=registry)
+        self.accepted = Counter("sfv_jobs_accepted_total", "Jobs accepted", registry=registry)
+        self.ended = Counter("sfv_jobs_ended_total", "Jobs ended here", ["status"], registry=registry)
+        self.jobs = Gauge("sfv_jobs", "Jobs in the database", ["status"], registry=registry)
+        self.service = Histogram("sfv_clip_seconds", "A clip's share of its batch", registry=registry, buckets=SECONDS)
+        self.batch = Histogram(
+            "sfv_batch_size", "Clips made together", registry=registry, buckets=(1, 2, 4, 8, 16, 32, 64)
+        )
+        self.deaths = Counter("sfv_worker_deaths_total", "Workers that died", registry=registry)
+        self.workers = Gauge("sfv_workers_ready", "Workers with their model open", registry=registry)
+        self.trouble = Counter("sfv_trouble_total", "Times that store or database did not answer", registry=registry)
         self.mean = 1.0
         """Seconds of a clip lately; 1 until one is made."""
 

@@ -62,8 +62,8 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self.service, self.api = service, _api(service)
-        own = service.settings
-        inner = guarded(self.api, own.max_bytes, own.origins, seconds=own.body_seconds)
+        settings = service.settings
+        inner = guarded(self.api, settings.max_bytes, settings.origins, seconds=settings.body_seconds)
         self.outer: ASGIApp = Counting(inner, service.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

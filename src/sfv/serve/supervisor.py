@@ -137,7 +137,7 @@ class _Slot:
         with self.lock:
             self.pipe = None
         ours.close()
-        self._bury(name, process.exitcode)
+        self._worker_died(name, process.exitcode)
         return lived
 
     def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
@@ -163,7 +163,7 @@ class _Slot:
             self.supervisor.broken = said
         self.supervisor.listener(word, said)
 
-    def _bury(self, name: str, code: int | None) -> None:
+    def _worker_died(self, name: str, code: int | None) -> None:
         """What a dead worker held is queued again; blamed on the jobs unless we killed it ourselves."""
         blame = code != 0 and not self.supervisor.stopping
         while True:

@@ -39,12 +39,12 @@ def build(backend: str, stage: str, network: nn.Module, dtype: torch.dtype | Non
         from sfv.speed.openvino import OpenVINO
 
         return OpenVINO(network, stage, dtype == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
-    own = cast(network, dtype)
-    if next(own.parameters()).is_cuda:
+    network_cast = cast(network, dtype)
+    if next(network_cast.parameters()).is_cuda:
         from sfv.speed.cuda import OnGPU
 
-        return OnGPU(own, backend == "compile", backend in ("compile", "graphs"))
-    return Compiled(own, stage) if backend == "compile" else own
+        return OnGPU(network_cast, backend == "compile", backend in ("compile", "graphs"))
+    return Compiled(network_cast, stage) if backend == "compile" else network_cast
 
 
 class Compiled(nn.Module):

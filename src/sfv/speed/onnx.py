@@ -41,9 +41,9 @@ def export_onnx(folder: Path, out: Path) -> list[Path]:
 
 def graphs(model: VideoModel) -> Graphs:
     """What is exported, with random inputs of the model's own size."""
-    own, codec = model.defaults, model.codec
-    f, c, h, w = codec.latent_shape(own.frames, own.height, own.width)
-    picture = torch.rand(1, codec.channels, own.height, own.width) * 2 - 1
+    defaults, codec = model.defaults, model.codec
+    f, c, h, w = codec.latent_shape(defaults.frames, defaults.height, defaults.width)
+    picture = torch.rand(1, codec.channels, defaults.height, defaults.width) * 2 - 1
     with torch.no_grad():
         cond = model.conditioner(picture)
     unet: Any = model.denoiser.unet

@@ -58,9 +58,9 @@ def _ready(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
 
 def precision(model: VideoModel, profile: str) -> torch.dtype:
     """What the denoiser computes in."""
-    own = model.denoiser.dtype
-    quick = profile == "fast" and model.device.type == "cpu" and own == torch.float32 and has_bf16()
-    return torch.bfloat16 if quick else own
+    stored = model.denoiser.dtype
+    quick = profile == "fast" and model.device.type == "cpu" and stored == torch.float32 and has_bf16()
+    return torch.bfloat16 if quick else stored
 
 
 def open_model(name: str, device: str, speed: Speed | None = None, clips: int | None = None) -> VideoModel:

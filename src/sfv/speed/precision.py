@@ -11,8 +11,8 @@ from torch import nn
 
 def cast(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """A copy in another precision, the network itself where it has that one."""
-    own = next(network.parameters()).dtype
-    if dtype is None or dtype == own:
+    stored = next(network.parameters()).dtype
+    if dtype is None or dtype == stored:
         return network
     made = copy.deepcopy(network)
     for tensor in (*made.parameters(), *made.buffers()):

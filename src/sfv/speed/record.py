@@ -19,8 +19,16 @@ Record = dict[str, dict[str, Any]]
 
 def record_path(model: VideoModel, profile: str) -> Path:
     """Of a model's weights and size, a profile, and this machine as torch sees it."""
-    own = model.defaults
-    said = (model.hash, profile, own.frames, own.height, own.width, str(model.device), torch.get_num_threads())
+    defaults = model.defaults
+    said = (
+        model.hash,
+        profile,
+        defaults.frames,
+        defaults.height,
+        defaults.width,
+        str(model.device),
+        torch.get_num_threads(),
+    )
     here = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
     return cache_folder() / "speed" / f"{hashlib.sha256(repr((said, here)).encode()).hexdigest()[:24]}.json"
 

@@ -121,12 +121,12 @@ def like(value: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def load_full(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+def load_full(here: dict[str, Tensor], state: dict[str, Tensor]) -> None:
     """Copy whole tensors into those of the same names, which may be sharded; strict."""
-    if own.keys() != state.keys():
-        odd = sorted(own.keys() ^ state.keys())[0]
+    if here.keys() != state.keys():
+        odd = sorted(here.keys() ^ state.keys())[0]
         raise RuntimeError(f"{odd} is on one side only")
-    for name, target in own.items():
+    for name, target in here.items():
         if target.shape != state[name].shape:
             raise RuntimeError(f"{name} is {tuple(state[name].shape)}, expected {tuple(target.shape)}")
         target.copy_(like(state[name], target))

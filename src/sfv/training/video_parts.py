@@ -59,5 +59,5 @@ def train_on_videos(
         raise SfvError(f"{part} is not trained on video shards; choose teacher, student or decoder")
     if world.main:
         length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
-        own = Defaults(**defaults.model_dump() | length)
-        save_denoiser(replace(model, denoiser=made, defaults=own), folder, "unet")
+        defaults = Defaults(**defaults.model_dump() | length)
+        save_denoiser(replace(model, denoiser=made, defaults=defaults), folder, "unet")

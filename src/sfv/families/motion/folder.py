@@ -56,7 +56,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     if (config.in_channels, config.cross_attention_dim) != wanted:
         raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
     side = 16 * int(config.sample_size or 8)
-    own = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
+    defaults = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
     return VideoModel(
         name=name,
         family="motion",
@@ -66,7 +66,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         sigma_min=index.sigma_min,
         sigma_max=index.sigma_max,
         rho=7.0,
-        defaults=read_defaults(folder / unet, own),
+        defaults=read_defaults(folder / unet, defaults),
         hash=digest,
         loops=True,
     )

@@ -37,25 +37,25 @@ class MotionStock(StockPipeline):
         self.scheduler: Any = EulerDiscreteScheduler.from_config(SCHEDULER | sigmas)
 
     @torch.no_grad()
-    def animate(self, picture: Uint8Picture, own: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
+    def animate(self, picture: Uint8Picture, defaults: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
         """Frames, network calls (a guided pair counts as two) and seconds by stage."""
         parts = {"unet": self.unet, "picture": self.conditioner.tower, "decode": self.codec.networks.decoder}
-        first, guided = as_layers(picture, self.device).to(self.dtype), own.guidance > 1
+        first, guided = as_layers(picture, self.device).to(self.dtype), defaults.guidance > 1
         with clocked(parts, self.device) as spent:
-            cond = self.conditioner(first, fps=own.fps, motion=own.motion)
-            shape = self.codec.latent_shape(own.frames, own.height, own.width)
+            cond = self.conditioner(first, fps=defaults.fps, motion=defaults.motion)
+            shape = self.codec.latent_shape(defaults.frames, defaults.height, defaults.width)
             noise = torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed)).to(self.device, self.dtype)
-            latents = self._denoised(noise, cond, own, guided)
+            latents = self._denoised(noise, cond, defaults, guided)
             latents[:, 0] = 0
             frames = laid_over(self.codec.networks.draw(latents, first).frames)
-        return frames, own.steps * (2 if guided else 1), spent
+        return frames, defaults.steps * (2 if guided else 1), spent
 
-    def _denoised(self, noise: Tensor, cond: dict[str, Tensor], own: Defaults, guided: bool) -> Tensor:
+    def _denoised(self, noise: Tensor, cond: dict[str, Tensor], defaults: Defaults, guided: bool) -> Tensor:
         """The pipeline's loop; a round has no later frames, so guidance is the same for all."""
-        self.scheduler.set_timesteps(own.steps, device=self.device)
+        self.scheduler.set_timesteps(defaults.steps, device=self.device)
         x = noise * self.scheduler.init_noise_sigma
         token, map_, ids = (cond[k].to(self.dtype) for k in ("image_embeds", "image_latents", "added_time_ids"))
-        beside = map_[:, None].expand(-1, own.frames, -1, -1, -1)
+        beside = map_[:, None].expand(-1, defaults.frames, -1, -1, -1)
         if guided:
             token, beside = (torch.cat([torch.zeros_like(v), v]) for v in (token, beside))
             ids = torch.cat([ids, ids])
@@ -64,7 +64,7 @@ class MotionStock(StockPipeline):
             out = self.unet(torch.cat([both, beside], 2), t, token, ids, return_dict=False)[0]
             if guided:
                 without, with_ = out.chunk(2)
-                out = without + own.guidance * (with_ - without)
+                out = without + defaults.guidance * (with_ - without)
             x = self.scheduler.step(out, t, x).prev_sample
         return x
 

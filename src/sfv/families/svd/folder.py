@@ -85,10 +85,10 @@ def shapes(folder: Path, unet: str = "unet") -> Shapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
     config, vae, tower = (read_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
     stride = 2 ** (len(vae["block_out_channels"]) - 1)
-    own = folder / unet / "sfv.json"
+    path = folder / unet / "sfv.json"
     size = (
-        read_json(own)
-        if own.exists()
+        read_json(path)
+        if path.exists()
         else {"frames": config.get("num_frames", 14)} | dict(zip(("height", "width"), SVD_TRAINING, strict=True))
     )
     return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]), vae, tower)
@@ -154,9 +154,9 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
     write_defaults(model.defaults, folder, unet)
 
 
-def write_defaults(own: Defaults, folder: Path, unet: str) -> None:
+def write_defaults(defaults: Defaults, folder: Path, unet: str) -> None:
     """What a denoiser is asked for when nothing is said."""
-    write_json(folder / unet / "sfv.json", own.model_dump())
+    write_json(folder / unet / "sfv.json", defaults.model_dump())
 
 
 def open_part(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
@@ -212,11 +212,11 @@ def weight_files(folder: Path) -> list[Path]:
     return plain or files
 
 
-def read_defaults(folder: Path, own: Defaults) -> Defaults:
-    """sfv.json of a UNet's folder where there is one, otherwise `own`."""
+def read_defaults(folder: Path, defaults: Defaults) -> Defaults:
+    """sfv.json of a UNet's folder where there is one, otherwise `defaults`."""
     path = folder / "sfv.json"
     if not path.exists():
-        return own
+        return defaults
     try:
         return Defaults(**read_json(path))
     except (ValidationError, TypeError) as error:

@@ -30,8 +30,8 @@ def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | No
         raise SfvError(f"{file} is not a .safetensors file, and nothing else is opened; convert the weights first")
     if out.exists() and any(out.iterdir()):
         raise SfvError(f"{out} is not empty; name a new folder")
-    own = shapes(base)
-    unet = own.plain_unet()
+    base_shapes = shapes(base)
+    unet = base_shapes.plain_unet()
     tensors = _tensors(
         file, {k: v.shape for k, v in unet.state_dict().items()}, int(unet.config.layers_per_block), base
     )
@@ -42,9 +42,9 @@ def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | No
     shutil.copyfile(base / "unet" / "config.json", out / "unet" / "config.json")
     with replacing(out / "unet" / UNET_FILE) as beside:
         save_file(tensors, beside, {"format": "pt"})
-    height, width = own.generates()
+    height, width = base_shapes.generates()
     given = settings.model_dump(exclude_none=True)
-    write_defaults(Defaults(**{"frames": own.frames, "height": height, "width": width} | given), out, "unet")
+    write_defaults(Defaults(**{"frames": base_shapes.frames, "height": height, "width": width} | given), out, "unet")
     return f"{out}: {len(tensors)} tensors of {file.name} over {base}"
 
 

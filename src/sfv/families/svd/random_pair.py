@@ -40,7 +40,7 @@ def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, dty
         pipe = StableVideoDiffusionPipeline.from_pretrained(folder, unet=unet, vae=vae, image_encoder=tower)
     frames, height, width = clip
     codec = SVDCodec(shared_copy(vae))
-    own = Defaults(frames=frames, height=height, width=width, steps=1, guidance=1)
+    defaults = Defaults(frames=frames, height=height, width=width, steps=1, guidance=1)
     ours = VideoModel(
         name=f"random-{size}",
         family="svd",
@@ -50,7 +50,7 @@ def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, dty
         sigma_min=SVD_NOISE.sigma_min,
         sigma_max=SVD_NOISE.sigma_max,
         rho=SVD_NOISE.rho,
-        defaults=own,
+        defaults=defaults,
         hash="random",
         small=new_decoder(4, codec.stride, 0).to(device, dtype).eval(),
     )

@@ -152,8 +152,8 @@ class Shapes:
 
     def generates(self) -> tuple[int, int]:
         """Height and width of its clips: SVD trains its student smaller than it is shown."""
-        own = self.height, self.width
-        return SVD_SIZE if own == SVD_TRAINING else own
+        size = self.height, self.width
+        return SVD_SIZE if size == SVD_TRAINING else size
 
     def denoiser(self) -> SVDDenoiser:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""

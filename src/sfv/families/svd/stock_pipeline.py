@@ -21,27 +21,27 @@ class StockPipeline:
         self.pipe.set_progress_bar_config(disable=True)
         self.device = device
 
-    def animate(self, picture: Uint8Picture, own: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
+    def animate(self, picture: Uint8Picture, defaults: Defaults, seed: int) -> tuple[Frames, int, dict[str, float]]:
         """Frames, network calls (a guided pair, batched by the pipeline, counts as two) and seconds by stage."""
         parts = {"unet": self.pipe.unet, "picture": self.pipe.image_encoder}
         parts |= {"encode": self.pipe.vae.encoder, "decode": self.pipe.vae.decoder}
         with clocked(parts, self.device) as spent:
             made = self.pipe(
                 self.pipe.video_processor.numpy_to_pil(picture.numpy() / 255)[0],
-                height=own.height,
-                width=own.width,
-                num_frames=own.frames,
-                num_inference_steps=own.steps,
-                max_guidance_scale=own.guidance,
-                fps=round(own.fps),
-                motion_bucket_id=round(own.motion),
-                noise_aug_strength=own.noise_aug,
-                decode_chunk_size=own.frames,
+                height=defaults.height,
+                width=defaults.width,
+                num_frames=defaults.frames,
+                num_inference_steps=defaults.steps,
+                max_guidance_scale=defaults.guidance,
+                fps=round(defaults.fps),
+                motion_bucket_id=round(defaults.motion),
+                noise_aug_strength=defaults.noise_aug,
+                decode_chunk_size=defaults.frames,
                 generator=torch.Generator().manual_seed(seed),
                 output_type="np",
             ).frames[0]
         frames = torch.from_numpy((made * 255).round().astype("uint8"))
-        return frames, own.steps * (2 if own.guidance > 1 else 1), spent
+        return frames, defaults.steps * (2 if defaults.guidance > 1 else 1), spent
 
 
 def open_stock(folder: Path, unet: str, device: torch.device) -> StockPipeline:

@@ -109,9 +109,14 @@ class DecoderTask(DrawTask):
         low, high = torch.tensor(self.config.sigmas, dtype=torch.float64).log()
         share = torch.rand(len(clips), generator=rng, dtype=torch.float64)
         sigma = (low + share * (high - low)).exp().float().to(clips.device)
-        own = self.model.defaults
+        defaults = self.model.defaults
         motion = self.config.motion_most * float(torch.rand((), generator=rng))
-        knobs = {"fps": own.fps, "motion": motion, "noise_aug": own.noise_aug, "noise": self._noise(picture, rng)}
+        knobs = {
+            "fps": defaults.fps,
+            "motion": motion,
+            "noise_aug": defaults.noise_aug,
+            "noise": self._noise(picture, rng),
+        }
         x0 = self.model.codec.encode(clips)
         return self.model.denoiser(
             add_noise(x0, sigma, self._noise(x0, rng)), sigma, self.model.conditioner(picture, **knobs)

@@ -32,7 +32,7 @@ def train_any(
     raise SfvError(f"{type(stage).__name__} does not configure a student")
 
 
-def called_once(own: Defaults, stage: Schedule) -> Defaults:
+def called_once(defaults: Defaults, stage: Schedule) -> Defaults:
     """A student is called once without guidance; more calls are sampled as it was trained."""
     sampler = "consistency" if isinstance(stage, ConsistencyTraining) else "euler"
-    return Defaults(**own.model_dump() | {"steps": 1, "guidance": 1.0, "sampler": sampler})
+    return Defaults(**defaults.model_dump() | {"steps": 1, "guidance": 1.0, "sampler": sampler})

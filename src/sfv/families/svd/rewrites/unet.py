@@ -61,13 +61,13 @@ def staged(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoMod
 
 def exact(unet: UNetSpatioTemporalConditionModel) -> "FoldedUNet":
     """A copy of a UNet with every exact rewrite; weights that do not change are shared."""
-    own = shared_copy(unet)
-    flatten_temporal_convs(own)
-    lean_attention(own)
-    collapse_cross_attention(own)
-    fold_blends(own)
-    polyphase(own)
-    return fold_embeddings(own)
+    copied = shared_copy(unet)
+    flatten_temporal_convs(copied)
+    lean_attention(copied)
+    collapse_cross_attention(copied)
+    fold_blends(copied)
+    polyphase(copied)
+    return fold_embeddings(copied)
 
 
 def shared_copy(module: Any) -> Any:
