@@ -93,7 +93,7 @@ def test_other_shapes_and_arguments_are_other_graphs() -> None:
     network = OpenVINO(Twice(), "decode", False, "w", False)
     for x, add in ((torch.ones(2), 0.0), (torch.ones(2), 1.0), (torch.ones(3), 0.0)):
         assert torch.equal(network(x, add=add), 2 * x + add)
-    assert len(network.made) == 3
+    assert len(network.compiled) == 3
 
 
 def test_what_openvino_cannot_run_is_one_sentence() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 import sfv
-from sfv.batch.clip_file import Report, make, write_made
+from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.manifest import Manifest
 from sfv.batch.naming import Pairs, folder_of, plan
 from sfv.errors import SfvError
@@ -84,10 +84,10 @@ def animate_pairs(
     with ThreadPoolExecutor(1) as writer:
         waiting: Future[Report] | None = None
         for picture, target in pairs:
-            made = _tried(picture, partial(make, model, picture, settings, seconds, mask))
+            finished = _tried(picture, partial(make, model, picture, settings, seconds, mask))
             if waiting is not None:
                 yield waiting.result()
-            waiting = writer.submit(_tried, picture, partial(write_made, model, made, target))
+            waiting = writer.submit(_tried, picture, partial(write_finished, model, finished, target))
             seconds = {}
         if waiting is not None:
             yield waiting.result()

@@ -16,15 +16,15 @@ from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings
 
 Report = dict[str, Any]
-Made = tuple[Path, Clip, dict[str, float]]
+Finished = tuple[Path, Clip, dict[str, float]]
 """A picture's file, its clip and the seconds so far."""
 
 
-def write_made(model: VideoModel, made: Made | Report, target: Path) -> Report:
+def write_finished(model: VideoModel, finished: Finished | Report, target: Path) -> Report:
     """Write what was made; a report of an earlier error stays one."""
-    if isinstance(made, dict):
-        return made
-    picture, clip, seconds = made
+    if isinstance(finished, dict):
+        return finished
+    picture, clip, seconds = finished
     return write(model, clip, target, seconds) | {"image": str(picture)}
 
 
@@ -32,12 +32,12 @@ def animate_file(
     model: VideoModel, picture: Path, settings: Settings, target: Path, before: dict[str, float] | None = None
 ) -> Report:
     """One picture file to one clip file; `before` are seconds already spent on it."""
-    return write_made(model, make(model, picture, settings, before or {}), target)
+    return write_finished(model, make(model, picture, settings, before or {}), target)
 
 
 def make(
     model: VideoModel, picture: Path, settings: Settings, before: dict[str, float], mask: Uint8Picture | None = None
-) -> Made:
+) -> Finished:
     """One picture file's clip, not yet written."""
     start = time.perf_counter()
     pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)

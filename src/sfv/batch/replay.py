@@ -25,8 +25,8 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     try:
         kept = json.loads(read_note(file))
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
-        made = kept.get("speed")
-        speed = Speed(profile=made["profile"], backend=made["unet"]) if made else None
+        speed_kept = kept.get("speed")
+        speed = Speed(profile=speed_kept["profile"], backend=speed_kept["unet"]) if speed_kept else None
         picture = from_note(kept["picture"], transparent=settings.transparent)
         mask = from_note(kept["keep_still"]) if "keep_still" in kept else None
     except (ValueError, KeyError, TypeError, ValidationError) as error:

@@ -204,9 +204,9 @@ def theirs(pipe: Any, model: VideoModel, x: Tensor, sigma: Tensor, cond: Cond) -
     return latents, pixels.float().unflatten(0, latents.shape[:2])
 
 
-def off(made: tuple[Tensor, Tensor], latents: Tensor, pixels: Tensor) -> dict[str, float]:
+def off(ours: tuple[Tensor, Tensor], latents: Tensor, pixels: Tensor) -> dict[str, float]:
     """Relative L2 errors."""
-    both = zip(("latents", "pixels"), made, (latents, pixels), strict=True)
+    both = zip(("latents", "pixels"), ours, (latents, pixels), strict=True)
     return {k: float((a.float() - b.float()).norm() / b.float().norm()) for k, a, b in both}
 
 

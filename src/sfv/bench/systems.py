@@ -73,10 +73,10 @@ class Peer(Contestant):
         picture = fit(read_picture(image, want.background), defaults.height, defaults.width, want.fit, want.background)
         read = time.perf_counter()
         frames, calls, seconds = self.stock.animate(picture, defaults, want.seed)
-        made = time.perf_counter()
+        generated = time.perf_counter()
         write_clip(frames, folder / "peer.mp4", defaults.fps)
         end = time.perf_counter()
-        return {**seconds, "read": read - start, "write": end - made, "total": end - start, "calls": calls}
+        return {**seconds, "read": read - start, "write": end - generated, "total": end - start, "calls": calls}
 
 
 def contestant(row: str, device: str, speed: Speed | None = None) -> Contestant:

@@ -180,14 +180,14 @@ def count_clip(shapes: Shapes) -> list[Part]:
 def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
     """One step, and 25 guided ones, by each set of rates."""
     by = {p.name: p.tflop for p in parts}
-    made = []
+    ways = []
     for way, (enter, middle, leave) in RATES.items():
         ends = (by["picture encoder"] + by["encode"]) / enter + by["decode"] / leave
         for name, work in (("1 step", by["unet"]), ("25 guided steps", 25 * by["unet, guided"])):
             seconds = (ends + work / middle) * H100 / CARDS[card][0]
             figures = {"seconds": round(seconds, 3), "dollars_per_1000": round(seconds / 3.6 * price, 3)}
-            made.append(Way(name=f"{name}, {way}", **figures))
-    return made
+            ways.append(Way(name=f"{name}, {way}", **figures))
+    return ways
 
 
 def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Run:

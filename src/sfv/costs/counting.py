@@ -45,13 +45,13 @@ class Tally(TorchDispatchMode):
         """Runs the operation and notes what it made."""
         named = kwargs or {}
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, named)) if isinstance(t, Tensor)}
-        made = func(*args, **named)
+        result = func(*args, **named)
         if func._overloadpacket in flop_registry:
-            self.flops += flop_registry[func._overloadpacket](*args, **named, out_val=made)
-        for t in tree_leaves(made):
+            self.flops += flop_registry[func._overloadpacket](*args, **named, out_val=result)
+        for t in tree_leaves(result):
             if isinstance(t, Tensor) and t.untyped_storage()._cdata not in given:
                 self._note(t.untyped_storage())
-        return made
+        return result
 
     def _note(self, storage: torch.UntypedStorage) -> None:
         self.now += storage.nbytes()

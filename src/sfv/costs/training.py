@@ -147,8 +147,8 @@ def _count(
         if isinstance(m, Denoiser):
             m.to("meta", torch.bfloat16)  # what autocast computes in; heads are fp32
     with Tally() as forward, counted_units(networks, forward) as tally, Flash(), kept(tally):
-        made = step()
-    backward, heads = _arithmetic(made.loss.backward), _arithmetic(made.heads)
+        traced = step()
+    backward, heads = _arithmetic(traced.loss.backward), _arithmetic(traced.heads)
     once = forward.flops + backward + tally["again"]
     once += turns[0] * heads + turns[1] * forward.flops
     total = sum(p.numel() for m in networks for p in m.parameters())

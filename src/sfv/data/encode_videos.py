@@ -88,9 +88,9 @@ def encode_videos(
     return _index(jobs, out, meta, plan)
 
 
-def _remember(path: Path, made: dict[str, Any]) -> None:
+def _remember(path: Path, encoding: dict[str, Any]) -> None:
     """Store what the shards are made of; refuse to go on with something else."""
-    text = json.dumps(made, indent=1)
+    text = json.dumps(encoding, indent=1)
     if path.exists() and path.read_text() != text:
         raise SfvError(
             f"{path} tells of other videos, settings or another codec; use another folder or delete this one"

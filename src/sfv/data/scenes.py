@@ -41,12 +41,12 @@ class Left:
 
 def windows(pictures: Iterable[Uint8Picture], plan: ClipPlan) -> Iterator[Window | Left]:
     """Cut a resampled video into clips; what is too short, too still or too wild comes out as Left."""
-    made = 0
+    count = 0
     for first, scene in clips_of_scenes(pictures, plan):
         if len(scene) < plan.frames:
             yield Left(first, f"{len(scene)} frames before a cut or the end, fewer than {plan.frames}")
             continue
-        if made == plan.max_clips:
+        if count == plan.max_clips:
             yield Left(first, f"more than {plan.max_clips} clips in one video")
             return
         height, width = nearest(plan.buckets(), *scene[0].shape[:2])
@@ -55,7 +55,7 @@ def windows(pictures: Iterable[Uint8Picture], plan: ClipPlan) -> Iterator[Window
             yield Left(first, f"motion {motion:.2f} is outside {plan.min_motion:g} to {plan.max_motion:g}")
             continue
         frames = torch.stack([fit(p, height, width, plan.fit, "black") for p in scene])
-        made += 1
+        count += 1
         yield Window(frames, first, motion, difference_hash(frames))
 
 

@@ -129,8 +129,8 @@ class SmallDecoder(nn.Module):
         dtype = self.compute or self.entry.weight.dtype
         z = latents.to(self.entry.weight.dtype)
         with torch.autocast(z.device.type, dtype, enabled=dtype != z.dtype):
-            made = self._frames(z.flatten(0, 1), len(z), picture)
-        return Decoded(*(v.float().unflatten(0, z.shape[:2]) for v in made))
+            parts = self._frames(z.flatten(0, 1), len(z), picture)
+        return Decoded(*(v.float().unflatten(0, z.shape[:2]) for v in parts))
 
     def _frames(self, z: Tensor, b: int, picture: Picture | None) -> tuple[Tensor, ...]:
         """(b * f, c, h, w) -> (b * f, 3, y, x); a guided decoder's parts."""

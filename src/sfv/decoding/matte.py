@@ -59,8 +59,8 @@ class Matte(nn.Module):
             passed.append(h)
         for i in reversed(range(len(self.decode))):
             h = self.decode[i](passed[i] + F.interpolate(self.up[i](h), scale_factor=2), b)
-        made = F.pixel_shuffle(self.exit(F.relu(h)), 2)[..., :height, :width]
-        return made.float().unflatten(0, (b, f))
+        alpha = F.pixel_shuffle(self.exit(F.relu(h)), 2)[..., :height, :width]
+        return alpha.float().unflatten(0, (b, f))
 
 
 def save_matte(matte: Matte, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -51,11 +51,11 @@ class Layers:
         before = times.floor()
         share = (times - before)[:, None, None, None]
         one, other = ((k % f).long() for k in (before, before + 1))
-        made: Layers = copy(self)
+        between: Layers = copy(self)
         for name in ("rest", "trust", "flow"):
             part = getattr(self, name)
-            setattr(made, name, torch.lerp(part[one], part[other], share))
-        return made
+            setattr(between, name, torch.lerp(part[one], part[other], share))
+        return between
 
     def over(self, picture: Large, few: int = 8) -> Iterator[Float[Tensor, "_ c height width"]]:
         """Frames made of a picture of this or a larger size, a few at a time: memory is theirs."""

@@ -73,8 +73,10 @@ def subject(
     """MODEL[@PROFILE][:STEPS], run eagerly, or a folder of clips that are named by their pictures."""
     folder = Path(row)
     if folder.is_dir() and not (folder / "model_index.json").exists():
-        made = list(read_made(folder, real.clips[:1], protocol))
-        return Subject(folder.name, lambda i: made[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol)))
+        first = list(read_made(folder, real.clips[:1], protocol))
+        return Subject(
+            folder.name, lambda i: first[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol))
+        )
     title, steps = split_row(row)
     name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
     model = open_model(name, device, speed)
@@ -150,9 +152,13 @@ def make_clips(
         _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
     for clip in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
-        made = _make(model, _picture(clip, model, protocol), settings, protocol)
-        numbers = {"seconds": time.perf_counter() - start, "unet": made.unet_seconds, "calls": float(made.calls)}
-        parts = {"frames": made.frames, "latents": made.latents}
+        clip_made = _make(model, _picture(clip, model, protocol), settings, protocol)
+        numbers = {
+            "seconds": time.perf_counter() - start,
+            "unet": clip_made.unet_seconds,
+            "calls": float(clip_made.calls),
+        }
+        parts = {"frames": clip_made.frames, "latents": clip_made.latents}
         with replacing(kept_path(folder, clip)) as beside:
             save_file(parts | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
     costs = [_costs(kept_path(folder, c)) for c in clips]

@@ -48,9 +48,9 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     for one in everyone:
         rows[one.name], seen[one.name] = _look(one, ruler)
         draws[one.name] = resampled(rows[one.name], ruler)
-    made = latent_distances(everyone, ruler)
+    latents = latent_distances(everyone, ruler)
     first = subjects[0].name
-    table = [_row(s, rows[s.name], draws[s.name], made.get(s.name), seen, first, ruler) for s in everyone]
+    table = [_row(s, rows[s.name], draws[s.name], latents.get(s.name), seen, first, ruler) for s in everyone]
     pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
     result = Result(ruler.identity() | _notes(ruler, settings), table, pairs)
     write_pictures(ruler, settings.out / "pictures")
@@ -81,10 +81,12 @@ def _models(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
         ruler.lpips,
         settings.profile,
     )
-    made = [subject(r, *where) for r in settings.models]
-    if len({m.name for m in made}) < len(made):
-        raise SfvError(f"two of --models would be called alike ({', '.join(m.name for m in made)}); rename a folder")
-    return made
+    subjects = [subject(r, *where) for r in settings.models]
+    if len({m.name for m in subjects}) < len(subjects):
+        raise SfvError(
+            f"two of --models would be called alike ({', '.join(m.name for m in subjects)}); rename a folder"
+        )
+    return subjects
 
 
 def _baselines(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
@@ -114,7 +116,7 @@ def _row(
     one: Subject,
     rows: dict[str, Rows],
     draws: dict[str, Resampled],
-    made: LatentDistance | None,
+    latents: LatentDistance | None,
     seen: dict[str, list[Facts]],
     first: str,
     ruler: Ruler,
@@ -129,8 +131,8 @@ def _row(
         unet_seconds=one.unet_seconds,
         frechet={k: asdict(v.interval()) for k, v in draws.items()},
         kernel=kernels,
-        latents=made.spread if made else None,
-        latents_to_still=made.to_still if made else None,
+        latents=latents.spread if latents else None,
+        latents_to_still=latents.to_still if latents else None,
         motion_to_real=ratio(mine, seen[REAL]),
         motion_to_teacher=ratio(mine, seen[first]),
         diversity=one.diversity,

@@ -94,10 +94,10 @@ def columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
 def _cells(m: Measured, kinds: list[str], latents: bool) -> list[str]:
     seconds = ["-" if v is None else f"{v:.2f}" for v in (m.seconds, m.unet_seconds)]
     numbers = [f"{m.frechet[k]['value']:.1f}" for k in kinds]
-    made = ["-" if m.latents is None else _spread(m.latents)] if latents else []
-    made += ["-" if m.latents_to_still is None else f"{m.latents_to_still:.2f}"] if latents else []
+    cells = ["-" if m.latents is None else _spread(m.latents)] if latents else []
+    cells += ["-" if m.latents_to_still is None else f"{m.latents_to_still:.2f}"] if latents else []
     ratios = [f"{m.motion_to_real:.2f}", f"{m.motion_to_teacher:.2f}", f"{m.first_frame_psnr:.1f}"]
-    return [m.name, str(m.calls), *seconds, _spread(m.frechet["mean"]), *numbers, *made, *ratios]
+    return [m.name, str(m.calls), *seconds, _spread(m.frechet["mean"]), *numbers, *cells, *ratios]
 
 
 def _spread(v: Spread) -> str:

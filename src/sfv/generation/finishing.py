@@ -116,8 +116,8 @@ def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Stic
     alpha = model.matte(drawn.frames.clamp(-1, 1), first, known)
     if drawn.flow is not None and drawn.trust is not None:
         alpha = alpha + drawn.trust * (moved(known, drawn.flow[0]).clamp(0, 1) - alpha)
-    made = alpha[0] if big.shape == known.shape else torch.cat([*enlarged(drawn, known, big, alpha)])
-    return (made * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    opacity_map = alpha[0] if big.shape == known.shape else torch.cat([*enlarged(drawn, known, big, alpha)])
+    return (opacity_map * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
 def edited(clip: Clip) -> Clip:

@@ -57,8 +57,8 @@ def new_key(path: Path, name: str) -> str:
     entries = list(Keys(path).entries.values()) if path.exists() else []
     label, salt = secrets.token_hex(6), secrets.token_hex(16)
     key = f"sfv_{label}_{secrets.token_urlsafe(32)}"
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    entries.append({"id": label, "name": name, "made": made, "salt": salt, "hash": _hash(salt, key)})
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    entries.append({"id": label, "name": name, "made": created, "salt": salt, "hash": _hash(salt, key)})
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.touch(mode=0o600)

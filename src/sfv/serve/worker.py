@@ -93,12 +93,12 @@ class Worker:
             while not self.stopping.is_set():
                 self.awake.clear()
                 batch = self._surely(self._claim)
-                made = self._make(batch) if batch else []
+                clips = self._make(batch) if batch else []
                 if batch:
                     self._say("turned", None)
                 for done in writing:
                     done.result()
-                writing = [writer.submit(self._deliver, job, clip) for job, clip in made]
+                writing = [writer.submit(self._deliver, job, clip) for job, clip in clips]
                 if not batch:
                     self.awake.wait(IDLE)
         self.jobs.close()

@@ -53,12 +53,12 @@ class Compiled(nn.Module):
     def __init__(self, network: nn.Module, stage: str) -> None:
         super().__init__()
         self.network, self.stage = network, stage
-        self.made = [torch.compile(network, dynamic=False)]  # in a list, or its weights would be listed twice
+        self.compiled = [torch.compile(network, dynamic=False)]  # in a list, or its weights would be listed twice
 
     def forward(self, *given: Any, **named: Any) -> Any:
         """As the network's. SfvError where torch cannot compile it."""
         try:
-            return self.made[0](*given, **named)
+            return self.compiled[0](*given, **named)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -46,7 +46,7 @@ class OnGPU(nn.Module):
         super().__init__()
         self.network, self.compiled, self.graphs = network, compiled, graphs
         self.ready = False
-        self.made: dict[Any, Recording] = {}
+        self.recordings: dict[Any, Recording] = {}
 
     def forward(self, *given: Any, **named: Any) -> Any:
         """As the network's."""
@@ -62,9 +62,9 @@ class OnGPU(nn.Module):
     def _replayed(self, given: Any, named: Any) -> Any:
         flat, spec = tree_flatten((given, named))
         key = (spec, AT_MOST.get(), *((v.shape, v.dtype, v.stride()) if isinstance(v, Tensor) else v for v in flat))
-        if key not in self.made:
-            self.made[key] = Recording(self.network, flat, spec)
-        return self.made[key](flat)
+        if key not in self.recordings:
+            self.recordings[key] = Recording(self.network, flat, spec)
+        return self.recordings[key](flat)
 
 
 class Recording:

@@ -25,16 +25,16 @@ class OpenVINO(nn.Module):
     def __init__(self, network: nn.Module, stage: str, bf16: bool, weights: str, in_tuple: bool) -> None:
         super().__init__()
         self.network, self.stage, self.bf16, self.weights, self.in_tuple = network, stage, bf16, weights, in_tuple
-        self.made: dict[str, Any] = {}
+        self.compiled: dict[str, Any] = {}
 
     def forward(self, *given: Any, **named: Any) -> Any:
         """As the network's."""
         call = Flat(self.network, given, named)
         key = self._key(call)
-        if key not in self.made:
-            self.made[key] = self._compiled(call, key)
+        if key not in self.compiled:
+            self.compiled[key] = self._compiled(call, key)
         arrays = [t.contiguous().numpy() for t in call.tensors]
-        out = torch.from_numpy(np.array(self.made[key](arrays)[0]))
+        out = torch.from_numpy(np.array(self.compiled[key](arrays)[0]))
         return (out,) if self.in_tuple else out
 
     def _key(self, call: "Flat") -> str:

@@ -14,10 +14,10 @@ def cast(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     stored = next(network.parameters()).dtype
     if dtype is None or dtype == stored:
         return network
-    made = copy.deepcopy(network)
-    for tensor in (*made.parameters(), *made.buffers()):
+    copied = copy.deepcopy(network)
+    for tensor in (*copied.parameters(), *copied.buffers()):
         tensor.data = tensor.data.to(dtype) if tensor.is_floating_point() else tensor.data
-    return made
+    return copied
 
 
 @contextmanager

@@ -52,10 +52,10 @@ class LoopPool:
     def get(self, i: int, make: Callable[[int], EncodedLoop]) -> EncodedLoop:
         """Loop i; `make(i)` if it is not there yet. What is read is always what was stored, rounding included."""
         if not self.facts[i, 0]:
-            made = make(i)
-            self.latents[i] = made.x0.half().cpu().numpy()
-            self.pictures[i] = ((made.picture + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-            self.facts[i] = 1, made.seconds, made.program  # last: whoever sees it sees the rest
+            loop = make(i)
+            self.latents[i] = loop.x0.half().cpu().numpy()
+            self.pictures[i] = ((loop.picture + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+            self.facts[i] = 1, loop.seconds, loop.program  # last: whoever sees it sees the rest
         picture = torch.from_numpy(self.pictures[i].copy()).float() / 127.5 - 1
         x0 = torch.from_numpy(self.latents[i].copy()).float()
         return EncodedLoop(x0, picture, float(self.facts[i, 1]), int(self.facts[i, 2]))

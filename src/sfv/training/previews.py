@@ -46,13 +46,13 @@ class Samples:
     @torch.no_grad()
     def look(self, G: Denoiser, picture: Path | None) -> Logs:
         """Figures of G's clips in one call each; a contact sheet (real above generated) to `picture`."""
-        made = [G((self.sigma**2 + 1) ** 0.5 * n, self._level(x0), cond) for x0, cond, n in self.clips]
-        rows = torch.stack([self._row(x, cond, n) for x, (_, cond, n) in zip(made, self.clips, strict=True)])
+        generated = [G((self.sigma**2 + 1) ** 0.5 * n, self._level(x0), cond) for x0, cond, n in self.clips]
+        rows = torch.stack([self._row(x, cond, n) for x, (_, cond, n) in zip(generated, self.clips, strict=True)])
         motion = [
-            frame_difference(x[0]) / frame_difference(x0[0]) for x, (x0, *_) in zip(made, self.clips, strict=True)
+            frame_difference(x[0]) / frame_difference(x0[0]) for x, (x0, *_) in zip(generated, self.clips, strict=True)
         ]
         if picture:
-            self._draw(made, picture)
+            self._draw(generated, picture)
         return {
             "sample_frechet": 1000 * frechet_distance(self.basis(rows), self.real),
             "sample_motion": float(torch.stack(motion).median()),
@@ -69,9 +69,9 @@ class Samples:
             maps = self.backbone.features(x0 + self.seen_at * n, level, cond)
         return torch.cat([v for h in maps for v in _moments(h)]).double().cpu()
 
-    def _draw(self, made: list[Latents], picture: Path) -> None:
+    def _draw(self, generated: list[Latents], picture: Path) -> None:
         rows = []
-        for i, (x, (x0, cond, _)) in enumerate(zip(made[:SHOWN], self.clips, strict=False)):
+        for i, (x, (x0, cond, _)) in enumerate(zip(generated[:SHOWN], self.clips, strict=False)):
             for name, latents in (("real", x0), ("one call", x)):
                 rows.append((f"{i}: {name}", shown(self.batches.decode(latents, cond))))
         picture.parent.mkdir(parents=True, exist_ok=True)

@@ -50,14 +50,14 @@ def train_on_videos(
         return save_decoder(train_decoders(model, batches, plan, run_dir), folder / SMALL)
     defaults = model.defaults
     if part == "student":
-        made = train_any(model.denoiser, batches, stage, model.noise_range, run_dir, world)
+        trained = train_any(model.denoiser, batches, stage, model.noise_range, run_dir, world)
         defaults = called_once(defaults, stage)
     elif isinstance(stage, TeacherTraining):
         D = model.denoiser.requires_grad_(True)
-        made = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
+        trained = train_teacher(D, batches, stage, (model.sigma_min, model.sigma_max), run_dir, world)
     else:
         raise SfvError(f"{part} is not trained on video shards; choose teacher, student or decoder")
     if world.main:
         length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
         defaults = Defaults(**defaults.model_dump() | length)
-        save_denoiser(replace(model, denoiser=made, defaults=defaults), folder, "unet")
+        save_denoiser(replace(model, denoiser=trained, defaults=defaults), folder, "unet")

@@ -68,9 +68,9 @@ class MotionCodec(MovingCodec):
         if dtype is None or dtype == self.dtype:
             return self.networks
         if dtype not in self.narrow:
-            made = copy.deepcopy(self.networks).requires_grad_(False)
-            made.decoder.to(dtype)
-            self.narrow[dtype] = quick_layout(made)
+            narrowed = copy.deepcopy(self.networks).requires_grad_(False)
+            narrowed.decoder.to(dtype)
+            self.narrow[dtype] = quick_layout(narrowed)
         return self.narrow[dtype]
 
     @property

@@ -33,7 +33,7 @@ def add_adapters(network: nn.Module, rank: int) -> list[nn.Parameter]:
     """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters."""
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
-    made: list[nn.Parameter] = []
+    added: list[nn.Parameter] = []
     for name, child in network.named_modules():
         if type(child) is not nn.Linear or "transformer_blocks" not in name:
             continue
@@ -45,10 +45,10 @@ def add_adapters(network: nn.Module, rank: int) -> list[nn.Parameter]:
             start.copy_(torch.randn(start.shape, generator=rng) / rank)
         child.lora_A, child.lora_B = nn.Parameter(start), nn.Parameter(torch.zeros(child.out_features, rank, device=on))
         child.adapted = True
-        made += [child.lora_A, child.lora_B]
-    if not made:
+        added += [child.lora_A, child.lora_B]
+    if not added:
         raise SfvError("this network has no transformer blocks to adapt; train it in full (lora=0)")
-    return made
+    return added
 
 
 def adapted(network: nn.Module) -> list[AdaptedLinear]:

@@ -77,14 +77,14 @@ def random_network(cls: Any, config: Mapping[str, Any], dtype: torch.dtype, seed
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        made: nn.Module = cls(CLIPVisionConfig(**config)) if cls is CLIPVisionModelWithProjection else cls(**config)
+        network: nn.Module = cls(CLIPVisionConfig(**config)) if cls is CLIPVisionModelWithProjection else cls(**config)
     finally:
         torch.set_default_dtype(usual)
     with torch.no_grad():
-        for p in made.parameters():
+        for p in network.parameters():
             if p.dim() < 2:
                 p.add_(torch.randn_like(p), alpha=SPREAD)
-    return nn.Module.to(made, dtype).eval().requires_grad_(False)
+    return nn.Module.to(network, dtype).eval().requires_grad_(False)
 
 
 def _networks(size: str, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, nn.Module]]:

@@ -76,9 +76,9 @@ def _inside(kind: str, rest: str) -> str:
 
 def unet_to_single(state: State, down_layers: int) -> State:
     """The UNet's weights under their original keys; an upsampler stands after the attention, where there is one."""
-    made = {unet_key(k, down_layers): v for k, v in state.items()}
-    attending = {k.split(".1.")[0] for k in made if re.match(r"output_blocks\.\d+\.1\.", k)}
-    return {UNET + k.replace(".U.", ".2." if k.split(".U.")[0] in attending else ".1."): v for k, v in made.items()}
+    renamed = {unet_key(k, down_layers): v for k, v in state.items()}
+    attending = {k.split(".1.")[0] for k in renamed if re.match(r"output_blocks\.\d+\.1\.", k)}
+    return {UNET + k.replace(".U.", ".2." if k.split(".U.")[0] in attending else ".1."): v for k, v in renamed.items()}
 
 
 def vae_key(key: str, blocks: int) -> str:
@@ -115,14 +115,14 @@ def _vae_res(rest: str) -> str:
 
 def vae_to_single(state: State, blocks: int) -> State:
     """The autoencoder's weights under their original keys: quant_conv folded, attention as 1x1 convolutions."""
-    made = {vae_key(k, blocks): v for k, v in state.items() if not k.startswith("quant_conv")}
+    renamed = {vae_key(k, blocks): v for k, v in state.items() if not k.startswith("quant_conv")}
     mix = state["quant_conv.weight"][:, :, 0, 0].double()
-    weight, bias = made["encoder.conv_out.weight"].double(), made["encoder.conv_out.bias"].double()
+    weight, bias = renamed["encoder.conv_out.weight"].double(), renamed["encoder.conv_out.bias"].double()
     dtype = state["quant_conv.weight"].dtype
-    made["encoder.conv_out.weight"] = torch.einsum("ij,jkyx->ikyx", mix, weight).to(dtype)
-    made["encoder.conv_out.bias"] = (mix @ bias + state["quant_conv.bias"].double()).to(dtype)
-    flat = [k for k in made if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", k)]
-    return {VAE + k: v[:, :, None, None] if k in flat else v for k, v in made.items()}
+    renamed["encoder.conv_out.weight"] = torch.einsum("ij,jkyx->ikyx", mix, weight).to(dtype)
+    renamed["encoder.conv_out.bias"] = (mix @ bias + state["quant_conv.bias"].double()).to(dtype)
+    flat = [k for k in renamed if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", k)]
+    return {VAE + k: v[:, :, None, None] if k in flat else v for k, v in renamed.items()}
 
 
 def clip_to_single(state: State) -> State:
@@ -134,30 +134,30 @@ def clip_to_single(state: State) -> State:
         "vision_model.embeddings.position_embedding.weight": "positional_embedding",
         "vision_model.embeddings.patch_embedding.weight": "conv1.weight",
     }
-    made: State = {}
+    renamed: State = {}
     for key, value in state.items():
         match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key)
         if match and match[2] == "self_attn.q_proj":
             parts = [state[key.replace("q_proj", f"{p}_proj")] for p in "qkv"]
-            made[f"transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"] = torch.cat(parts)
+            renamed[f"transformer.resblocks.{match[1]}.attn.in_proj_{match[3]}"] = torch.cat(parts)
         elif match and match[2] in inside:
-            made[f"transformer.resblocks.{match[1]}.{inside[match[2]]}.{match[3]}"] = value
+            renamed[f"transformer.resblocks.{match[1]}.{inside[match[2]]}.{match[3]}"] = value
         elif key == "visual_projection.weight":
-            made["proj"] = value.T
+            renamed["proj"] = value.T
         elif key in outside:
-            made[outside[key]] = value
+            renamed[outside[key]] = value
         elif match is None and not key.endswith("position_ids"):
             short = key.removeprefix("vision_model.").replace("pre_layrnorm", "ln_pre")
-            made[short.replace("post_layernorm", "ln_post")] = value
-    return {CLIP + k: v for k, v in made.items()}
+            renamed[short.replace("post_layernorm", "ln_post")] = value
+    return {CLIP + k: v for k, v in renamed.items()}
 
 
 def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
     """Three diffusers / transformers modules -> the original checkpoint's tensors, contiguous."""
-    made = unet_to_single(unet.state_dict(), int(unet.config.layers_per_block))
-    made |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
-    made |= clip_to_single(image_encoder.state_dict())
-    return {k: v.detach().contiguous() for k, v in made.items()}
+    renamed = unet_to_single(unet.state_dict(), int(unet.config.layers_per_block))
+    renamed |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
+    renamed |= clip_to_single(image_encoder.state_dict())
+    return {k: v.detach().contiguous() for k, v in renamed.items()}
 
 
 def unet_from_file(state: State, names: dict[str, torch.Size], down_layers: int) -> State:

@@ -189,8 +189,8 @@ class Shapes:
 
 def _on_meta(cls: Any, config: Mapping[str, Any]) -> Any:
     with torch.device("meta"):
-        made = cls(**{k: v for k, v in config.items() if not k.startswith("_")})
-    return made.to("meta").eval().requires_grad_(False)  # buffers made from numbers start on the CPU
+        network = cls(**{k: v for k, v in config.items() if not k.startswith("_")})
+    return network.to("meta").eval().requires_grad_(False)  # buffers made from numbers start on the CPU
 
 
 def shapes(plan: Blueprint) -> Shapes:

@@ -26,7 +26,7 @@ class StockPipeline:
         parts = {"unet": self.pipe.unet, "picture": self.pipe.image_encoder}
         parts |= {"encode": self.pipe.vae.encoder, "decode": self.pipe.vae.decoder}
         with clocked(parts, self.device) as spent:
-            made = self.pipe(
+            generated = self.pipe(
                 self.pipe.video_processor.numpy_to_pil(picture.numpy() / 255)[0],
                 height=defaults.height,
                 width=defaults.width,
@@ -40,7 +40,7 @@ class StockPipeline:
                 generator=torch.Generator().manual_seed(seed),
                 output_type="np",
             ).frames[0]
-        frames = torch.from_numpy((made * 255).round().astype("uint8"))
+        frames = torch.from_numpy((generated * 255).round().astype("uint8"))
         return frames, defaults.steps * (2 if defaults.guidance > 1 else 1), spent
 
 

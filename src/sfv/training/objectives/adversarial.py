@@ -220,8 +220,8 @@ def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
 def motion(seen: TrainingBatch) -> Logs:
     """How much the generator's clips move, and how far their latents spread, as shares of the real ones."""
     x0_hat, x0 = seen.judged.x0_hat.detach(), seen.x0
-    made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat, x0))
-    return {"motion": float(made / true), "spread": float(x0_hat.std() / x0.std())}
+    generated, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat, x0))
+    return {"motion": float(generated / true), "spread": float(x0_hat.std() / x0.std())}
 
 
 def train_student(

@@ -87,8 +87,8 @@ class ConsistencyTask:
             x0_hat = self.G(x, high, cond)
         loss = pseudo_huber(x0_hat, goal, config.huber_c).mean()
         (loss / config.accumulate).backward()
-        made, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat.detach(), x0))
-        return {"loss": float(loss.detach()), "motion": float(made / true)}
+        generated, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat.detach(), x0))
+        return {"loss": float(loss.detach()), "motion": float(generated / true)}
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -32,10 +32,10 @@ FOLLOWED = 40
 """Steps before the matching begins in which the copy learns to follow."""
 
 
-def matching_gradient(made: Latents, teachers: Latents, fakes: Latents) -> Latents:
-    """Where `made` should move from: (fake's x0_hat - teacher's x0_hat), each clip over the mean absolute distance of
-    `made` to the teacher's (DMD's weight, for x0_hat)."""
-    far = (made - teachers).abs().mean((1, 2, 3, 4)).clamp(min=1e-3)
+def matching_gradient(generated: Latents, teachers: Latents, fakes: Latents) -> Latents:
+    """Where `generated` should move from: (fake's x0_hat - teacher's x0_hat), each clip over the mean absolute distance
+    of `generated` to the teacher's (DMD's weight, for x0_hat)."""
+    far = (generated - teachers).abs().mean((1, 2, 3, 4)).clamp(min=1e-3)
     return per_clip(1 / far) * (fakes - teachers)
 
 
@@ -76,7 +76,7 @@ class DistributionTask:
         if matched or self.endpoints is not None:
             logs["g_norm"] = update(self.params["generator"], self.optimizers["generator"], self.world, config.clip)
         for _ in range(config.fake_updates if step >= config.head_start - FOLLOWED else 0):
-            fake = [self._follow(made, cond, rngs) for made, cond, rngs, _ in drawn]
+            fake = [self._follow(generated, cond, rngs) for generated, cond, rngs, _ in drawn]
             logs["fake_norm"] = update(self.params["fake"], self.optimizers["fake"], self.world, config.clip)
             logs |= mean_of(fake)
         return mean_of([v for *_, v in drawn]) | logs
@@ -91,30 +91,30 @@ class DistributionTask:
                 x0, n, cond, end = self.endpoints.draw(rngs)
         sigma = torch.full((len(x0),), self.high, device=x0.device)
         with self._autocast(x0), torch.set_grad_enabled(matched or end is not None):
-            made = self.G(add_noise(torch.zeros_like(x0), sigma, n), sigma, cond).float()
-        logs, loss = {"motion": self._motion(made.detach(), x0)}, made.new_zeros(())
+            generated = self.G(add_noise(torch.zeros_like(x0), sigma, n), sigma, cond).float()
+        logs, loss = {"motion": self._motion(generated.detach(), x0)}, generated.new_zeros(())
         if end is not None:
-            off = (made - end).square().mean()
+            off = (generated - end).square().mean()
             logs["regression"], loss = float(off.detach()), loss + self.config.regression * off
         if matched:
-            gradient = self._gradient(made.detach(), cond, rngs)
-            logs["distance"], loss = float(gradient.square().mean().sqrt()), loss + (made * gradient).mean()
+            gradient = self._gradient(generated.detach(), cond, rngs)
+            logs["distance"], loss = float(gradient.square().mean().sqrt()), loss + (generated * gradient).mean()
         if loss.requires_grad:
             (loss / self.config.accumulate).backward()
-        return made.detach(), cond, rngs, logs
+        return generated.detach(), cond, rngs, logs
 
     @torch.no_grad()
-    def _gradient(self, made: Latents, cond: Cond, rngs: Rngs) -> Latents:
+    def _gradient(self, generated: Latents, cond: Cond, rngs: Rngs) -> Latents:
         """At one noise level a clip, drawn as the teacher's were."""
-        sigma = self._levels(rngs).to(made.device)
-        x = add_noise(made, sigma, rngs.normal(*made.shape[1:]).to(made.device))
+        sigma = self._levels(rngs).to(generated.device)
+        x = add_noise(generated, sigma, rngs.normal(*generated.shape[1:]).to(generated.device))
         with self._autocast(x):
             fakes = self.fake(x, sigma, cond).float()
             if self.config.guidance > 1:
                 wanted = self._guided(x, sigma, cond)
             else:
                 wanted = self.teacher(x, sigma, cond)
-        return matching_gradient(made, wanted.float(), fakes)
+        return matching_gradient(generated, wanted.float(), fakes)
 
     def _guided(self, x: Latents, sigma: Sigma, cond: Cond) -> Latents:
         """The guided teacher's answer."""
@@ -122,12 +122,12 @@ class DistributionTask:
         scale = conditioner.guidance_over_frames(self.config.guidance, x.shape[1]).to(x.device)
         return guided(self.teacher, x, sigma, cond, conditioner.unconditional(cond), scale)
 
-    def _follow(self, made: Latents, cond: Cond, rngs: Rngs) -> Logs:
+    def _follow(self, generated: Latents, cond: Cond, rngs: Rngs) -> Logs:
         """The copy's denoising loss on the student's clips."""
-        sigma = self._levels(rngs).to(made.device)
-        n = rngs.normal(*made.shape[1:]).to(made.device)
-        with self._autocast(made):
-            loss = denoising_loss(self.fake, made, cond, sigma, n, self.config.max_weight).mean()
+        sigma = self._levels(rngs).to(generated.device)
+        n = rngs.normal(*generated.shape[1:]).to(generated.device)
+        with self._autocast(generated):
+            loss = denoising_loss(self.fake, generated, cond, sigma, n, self.config.max_weight).mean()
         (loss / self.config.accumulate).backward()
         return {"fake_loss": float(loss.detach())}
 
@@ -136,8 +136,8 @@ class DistributionTask:
         return drawn.clamp(self.low, self.high)
 
     @staticmethod
-    def _motion(made: Latents, x0: Latents) -> float:
-        ours, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (made, x0))
+    def _motion(generated: Latents, x0: Latents) -> float:
+        ours, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (generated, x0))
         return float(ours / true)
 
     def _autocast(self, x: Tensor) -> torch.autocast:

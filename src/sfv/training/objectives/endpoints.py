@@ -50,18 +50,18 @@ class Endpoints:
         with replacing(note) as beside:
             beside.write_text(text)
         self.kept = array_on_disk(folder / "latents.f16", np.float16, (count, *self.shape))
-        self.made = array_on_disk(folder / "made.u8", np.uint8, (count,))
+        self.done = array_on_disk(folder / "made.u8", np.uint8, (count,))
 
     def draw(self, rngs: Rngs) -> tuple[Latents, Latents, Cond, Latents]:
         """One for each generator: x0 of the clip that lent its condition, the noise, the condition, the endpoint."""
         at = [int(torch.randint(self.count, (), generator=g)) for g in rngs.each]
         x0, n, cond = self._start(at)
-        missing = [i for i, k in enumerate(at) if not self.made[k]]
+        missing = [i for i, k in enumerate(at) if not self.done[k]]
         if missing:
             some = {k: v[missing] for k, v in cond.items()}
             for i, end in zip(missing, self._end(n[missing], some), strict=True):
                 self.kept[at[i]] = end.half().cpu().numpy()
-                self.made[at[i]] = 1  # last: whoever sees it sees the rest
+                self.done[at[i]] = 1  # last: whoever sees it sees the rest
         ends = torch.from_numpy(np.stack([self.kept[k] for k in at])).float()
         return x0, n, cond, ends.to(x0.device)
 

@@ -105,8 +105,8 @@ def reconstruction_loss(
     bends, on drawing, and on what is drawn alone; `share` of the run is over."""
     true = frames.flatten(0, 1)
     assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
-    made, whole = drawn.frames.flatten(0, 1), drawn.flow.flatten(0, 1)
-    error = made - true
+    drawn_frames, whole = drawn.frames.flatten(0, 1), drawn.flow.flatten(0, 1)
+    error = drawn_frames - true
     astray, alone = ((v - true).abs().mean() for v in (drawn.moved.flatten(0, 1), learning.drawn))
     bends = torch.stack([whole.diff(dim=d).abs().mean() for d in (-1, -2)]).sum()
     drawing = (1 - drawn.trust).mean()
@@ -114,7 +114,7 @@ def reconstruction_loss(
     loss = loss + (config.doubt if share >= config.doubt_from else 0.0) * drawing
     seen = torch.zeros((), device=true.device)
     if perceptual is not None and share >= config.perceptual_from:
-        seen = looks_unlike(made, true, rngs, perceptual)
+        seen = looks_unlike(drawn_frames, true, rngs, perceptual)
         loss = loss + config.perceptual * seen
     if share < config.supervised:
         loss = loss + config.flow * flow_error(learning.flows, whole, *known_flow(frames, pictures)) / FAR
@@ -125,12 +125,12 @@ def reconstruction_loss(
     return loss, logs | {k: float(v.detach()) for k, v in (("astray", astray), ("alone", alone), ("lpips", seen))}
 
 
-def looks_unlike(made: Tensor, true: Tensor, rngs: Rngs, perceptual: Perceptual) -> Tensor:
+def looks_unlike(drawn_frames: Tensor, true: Tensor, rngs: Rngs, perceptual: Perceptual) -> Tensor:
     """LPIPS of frames (n, 4, h, w) laid over one random colour a clip."""
-    each = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).to(made.device)
-    ground = each.repeat_interleave(len(made) // len(rngs), 0)
-    a, b = (composited(v, ground[:, :, None, None]) for v in (made, true))
-    with torch.autocast(made.device.type, torch.bfloat16):
+    each = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).to(drawn_frames.device)
+    ground = each.repeat_interleave(len(drawn_frames) // len(rngs), 0)
+    a, b = (composited(v, ground[:, :, None, None]) for v in (drawn_frames, true))
+    with torch.autocast(drawn_frames.device.type, torch.bfloat16):
         return perceptual(a, b)
 
 

@@ -27,13 +27,13 @@ class Perceptual:
         except (OSError, SafetensorError) as error:
             raise SfvError(f"{path} cannot be opened ({error}); runs/feature_weights.py makes it") from error
 
-    def __call__(self, made: Rgb, true: Rgb) -> Float[Tensor, ""]:
+    def __call__(self, generated: Rgb, true: Rgb) -> Float[Tensor, ""]:
         """Mean over pictures, in [-1, 1]; `true` gets no gradient."""
-        self.w = {k: v.to(made.device) for k, v in self.w.items()}
+        self.w = {k: v.to(generated.device) for k, v in self.w.items()}
         with torch.no_grad():
             target = self.taps(true)
-        total = torch.zeros((), device=made.device)
-        for i, (x, y) in enumerate(zip(self.taps(made), target, strict=True)):
+        total = torch.zeros((), device=generated.device)
+        for i, (x, y) in enumerate(zip(self.taps(generated), target, strict=True)):
             difference = (unit(x) - unit(y)).square()
             total = total + F.conv2d(difference, self.w[f"lin{i}.weight"]).float().mean()
         return total
