@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from conftest import wiggle
 
+from sfv.edm.noise import NoiseRange
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.batches import ClipSampler, Picked
 from sfv.training.config import StudentTraining, TeacherTraining
@@ -53,7 +54,7 @@ def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: 
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
         how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4, optimizer=opt, head_optimizer=opt)  # type: ignore[arg-type]
-        G = train_student(model.denoiser, batches, how, (0.002, 200.0, 7.0), folder, world)
+        G = train_student(model.denoiser, batches, how, NoiseRange(0.002, 200.0), folder, world)
         if world.main:
             total = sum(float(p.double().sum()) for p in G.parameters())
             (folder / "sum.json").write_text(json.dumps(total))

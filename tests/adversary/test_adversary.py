@@ -43,7 +43,7 @@ def test_feature_matching_by_hand() -> None:
 
 def test_the_smoothness_penalty_vanishes_with_its_perturbation(tiny: VideoModel) -> None:
     torch.manual_seed(0)
-    D = Discriminator(tiny.denoiser, embed=32)
+    D = Discriminator(tiny.denoiser)
     cond = tiny.conditioner(torch.rand(1, 3, 32, 32) * 2 - 1, fps=7)
     x0, n, n_d = torch.randn(3, 1, 4, 4, 16, 16)
     draw = NoiseDraw(torch.tensor([700.0]), n, torch.tensor([0.4]), n_d, n)
@@ -78,7 +78,7 @@ def test_heads_judge_any_denoiser(tiny: VideoModel, family: int) -> None:
     """One logit per position, two heads per tap; every head learns, the backbone never."""
     backbone, cond, x0 = backbones(tiny)[family]
     torch.manual_seed(0)
-    D = Discriminator(backbone, embed=cond["image_embeds"].shape[-1])
+    D = Discriminator(backbone)
     sigma = torch.tensor([0.3, 0.5])
     logits = D(x0.requires_grad_(), sigma, cond)
     assert len(logits) == 2 * len(backbone.feature_channels)
@@ -94,7 +94,7 @@ def test_heads_judge_any_denoiser(tiny: VideoModel, family: int) -> None:
 
 def test_temporal_heads_see_order_and_spatial_heads_each_frame(tiny: VideoModel) -> None:
     torch.manual_seed(0)
-    D = Discriminator(tiny.denoiser, embed=32)
+    D = Discriminator(tiny.denoiser)
     told = torch.randn(1, 64)
     features = torch.randn(1, 4, 32, 4, 4)
     shuffled = features[:, [2, 0, 3, 1]]
@@ -118,7 +118,7 @@ def test_one_step_moves_both_and_only_where_it_should(tiny: VideoModel, changes:
 
     torch.manual_seed(0)
     G = copy.deepcopy(tiny.denoiser).requires_grad_(True)
-    D = Discriminator(tiny.denoiser, embed=32)
+    D = Discriminator(tiny.denoiser)
     cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)
     x0, n, n_d = torch.randn(3, 2, 4, 4, 16, 16)
     draw = NoiseDraw(torch.tensor([700.0, 2.3]), n, torch.tensor([0.2, 0.9]), n_d, n)

@@ -11,6 +11,7 @@ from conftest import wiggle
 from ranks import Flat, Noise
 from toys import Toy
 
+from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.batches import Picked
@@ -21,7 +22,7 @@ from sfv.training.objectives.adversarial import train_student
 from sfv.training.report import write_report
 from sfv.training.seeds import Rngs, Seeds
 
-SIGMAS = (0.002, 200.0, 7.0)
+SIGMAS = NoiseRange(0.002, 200.0)
 QUICK = {"steps": 200, "clips": 1, "warmup": 0, "log_every": 3, "head_width": 32, "precision": "fp32", "gamma": 0}
 QUICK |= {"head_start": 5, "head_updates": 1, "decay_from": 1.0}
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from toys import PerfectFlow, Toy
 
+from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import Schedule, StudentTraining
@@ -22,7 +23,7 @@ from sfv.training.presets import stages
 from sfv.training.previews import Best, Samples, score
 from sfv.training.report import curve, write_report
 
-NOISE_RANGE = (0.002, 200.0, 7.0)
+NOISE_RANGE = NoiseRange(0.002, 200.0)
 QUICK = {"steps": 4, "clips": 1, "warmup": 0, "precision": "fp32", "head_start": 0, "head_width": 32, "log_every": 2}
 
 

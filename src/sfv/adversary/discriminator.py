@@ -124,11 +124,11 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, backbone: Denoiser, embed: int, width: int = 64, kinds: str = "st", differences: int = 0, rank: int = 0
+        self, backbone: Denoiser, width: int = 64, kinds: str = "st", differences: int = 0, rank: int = 0
     ) -> None:
         super().__init__()
         self._backbone = [backbone.eval().requires_grad_(False)]
-        conditioning, self.differences = embed + 32, differences > 0
+        conditioning, self.differences = backbone.embed_width + 32, differences > 0
         channels = [*backbone.feature_channels, *([differences] if differences else [])]
         self.heads = nn.ModuleDict(
             {f"{k}{i}": KINDS[k](c, width, conditioning) for i, c in enumerate(channels) for k in kinds}
@@ -154,7 +154,8 @@ class Discriminator(nn.Module):
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""
         level = fourier(self.backbone.coefficients(sigma.float()).c_noise, 32)
-        conditioning = torch.cat([F.normalize(cond["image_embeds"].float().mean(1), dim=-1), level], 1)
+        embedding = self.backbone.embedding(cond)
+        conditioning = level if embedding is None else torch.cat([F.normalize(embedding, dim=-1), level], 1)
         return [head(features[int(name[1:])], conditioning) for name, head in self.heads.items()]
 
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Logits]:

@@ -72,11 +72,7 @@ def account(shapes: Shapes, config: StudentTraining | TeacherTraining) -> Accoun
     with torch.device("meta"):
         D = shapes.denoiser()
         channels = D.unet.config.out_channels
-        cond = {
-            "image_latents": torch.empty(b, channels, y, x),
-            "image_embeds": torch.empty(b, 1, D.unet.config.cross_attention_dim),
-            "added_time_ids": torch.empty(b, 3),
-        }
+        cond = shapes.cond(b)
         x0 = torch.empty(b, getattr(config, "frames", None) or shapes.frames, channels, y, x)
         return counted(shapes, D, x0, cond, config)  # type: ignore[arg-type]
 
@@ -85,7 +81,6 @@ def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config:
     G = teacher if config.lora else shapes.denoiser()
     D = Discriminator(
         teacher,
-        cond["image_embeds"].shape[-1],
         config.head_width,
         kinds=config.heads,
         differences=x0.shape[2] if config.differences else 0,

@@ -24,6 +24,8 @@ class Denoiser(nn.Module, ABC):
 
     feature_channels: tuple[int, ...]
     """Channels of each map that `features` returns, in order."""
+    embed_width = 0
+    """Channels of `embedding`; 0 for a family without one."""
 
     @abstractmethod
     def coefficients(self, sigma: Sigma) -> Coefficients:
@@ -36,6 +38,10 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def encode(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> list[Features]:
         """Outputs of the network's downsampling blocks, each b f c h w; stops after the last."""
+
+    def embedding(self, cond: Cond) -> Tensor | None:
+        """(b, embed_width) of a condition, fp32: what a discriminator's heads see of it beside the features."""
+        return None
 
     @property
     def dtype(self) -> torch.dtype:

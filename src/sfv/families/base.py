@@ -16,7 +16,7 @@ from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.limits import ModelLimits
 from sfv.settings import Decoder, Defaults
-from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Pixels, RawLatents
+from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Picture, Pixels, RawLatents
 
 
 class Codec(nn.Module, ABC):
@@ -85,6 +85,16 @@ class Conditioner(nn.Module, ABC):
     @abstractmethod
     def forward(self, picture: AnyFirst, **knobs: Any) -> Cond:
         """Everything the denoiser is told; unknown knobs raise SfvError."""
+
+    def from_encoded(
+        self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
+    ) -> Cond:
+        """The condition of training clips whose pictures (b, 3, h, w) were embedded before.
+
+        `fps`, `motion` and `louder` (b,); `z` (b,) and `n` (b, 1, 3, h, w) are unit noise, for a family that noises its
+        condition. SfvError for a family that learns from clip stores alone.
+        """
+        raise SfvError(f"{type(self).__name__} learns from pictures, not from latent shards; train on a clip store")
 
     @abstractmethod
     def retold(self, cond: Cond, **knobs: Any) -> Cond:

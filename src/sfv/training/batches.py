@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from sfv.data.encode_stickers import render
 from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
-from sfv.edm.denoiser import per_clip
-from sfv.families.base import Codec, Conditioner, FrameCodec
+from sfv.families.base import Codec, Conditioner
 from sfv.training.seeds import Rngs
-from sfv.types import AnyPixels, Cond, Latents, Picture, Pixels
+from sfv.types import AnyPixels, Cond, Latents, Picture
 
 PICTURE = "picture"
 """Key of a drawn cond under which the picture itself lies, for those who look at clips; no denoiser reads it."""
@@ -50,27 +49,17 @@ class ClipSampler:
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
 
-        The condition latent is encoded afresh from noised pixels, ln s_c ~ N(-3, 0.5^2) (SVD's law), times `louder`.
+        `louder` (b,) multiplies the noise that a family puts on its condition.
         """
         got = self.pick(rngs)
-        aug = (-3 + 0.5 * rngs.normal()).exp() * (1 if louder is None else louder)
-        clean = got.pictures[:, None]
-        noised = clean + per_clip(aug) * rngs.normal(*clean.shape[1:])
+        z, n = rngs.normal(), rngs.normal(1, *got.pictures.shape[1:])
         motion = got.motion if self.motion_id is None else torch.full_like(got.motion, self.motion_id)
-        ids = torch.stack([got.fps - 1, motion, aug], 1)
-        cond = {
-            "image_latents": self._encode(noised.to(self.device)),
-            "image_embeds": got.embeds.to(self.device),
-            "added_time_ids": ids.to(self.device),
-        }
+        factor = torch.ones_like(z) if louder is None else louder
+        given = (v.to(self.device) for v in (got.pictures, got.embeds, got.fps, motion, z, n, factor))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            cond = self.conditioner.from_encoded(*given)
         keep = (rngs.uniform() >= drop).to(self.device)
         return got.x0.to(self.device), replaced(cond, self.conditioner.unconditional(cond), keep)
-
-    @torch.no_grad()
-    def _encode(self, pictures: Pixels) -> Tensor:
-        assert isinstance(self.codec, FrameCodec)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.codec.posterior(pictures)[0][:, 0].float()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from trainers import dry_run
 
 from sfv.adversary.discriminator import Discriminator
 from sfv.costs.training import GB, Account, account
+from sfv.edm.noise import NoiseRange
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.checkpointing import units
@@ -78,7 +79,7 @@ def test_recomputing_changes_no_gradient(
     grads = []
     for teacher in (plain, other):
         torch.manual_seed(0)
-        D = Discriminator(teacher, embed=32)
+        D = Discriminator(teacher)
         G = teacher if lora else copy.deepcopy(teacher).requires_grad_(True)
         params = G.adapt(lora) if lora else G.learnable()
         shake(params)
@@ -117,7 +118,7 @@ def test_a_student_by_adapters_trains_saves_and_merges(tiny: VideoModel, tmp_pat
     how = StudentTraining(
         steps=4, clips=1, head_start=1, lora=2, recompute=True, precision="fp32", lr=1e-2, warmup=0, log_every=2
     )
-    G = train_student(teacher, Noise(tiny), how, (0.002, 200.0, 7.0), tmp_path)
+    G = train_student(teacher, Noise(tiny), how, NoiseRange(0.002, 200.0), tmp_path)
     after = G.state_dict()
     assert after.keys() == before.keys()
     moved = [k for k in before if not torch.equal(before[k], after[k])]
@@ -156,7 +157,7 @@ def test_a_dry_run_says_what_a_run_needs(tiny_folder: Path) -> None:
     plan = dry_run("student", "debug", init=tiny_folder)
     (needs,) = plan["needs"]
     unet = sum(p.numel() for p in load(tiny_folder).denoiser.parameters())
-    heads = sum(p.numel() for p in Discriminator(load(tiny_folder).denoiser, 32, 96).heads.parameters())
+    heads = sum(p.numel() for p in Discriminator(load(tiny_folder).denoiser, 96).heads.parameters())
     assert needs["parameters_million"] == pytest.approx((2 * unet + heads) / 1e6, abs=0.05)
     assert needs["trained_million"] == pytest.approx((unet + heads) / 1e6, abs=0.05)
     assert all(v > 0 for k, v in needs.items() if k != "hours")

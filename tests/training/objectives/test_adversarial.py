@@ -55,7 +55,7 @@ def test_heads_are_what_the_config_names(kinds: str) -> None:
 
 def test_a_clip_head_gives_one_logit_and_sees_every_frame(tiny: VideoModel) -> None:
     torch.manual_seed(0)
-    D = Discriminator(tiny.denoiser, embed=32, kinds="c")
+    D = Discriminator(tiny.denoiser, kinds="c")
     features = torch.randn(2, 4, 32, 4, 4, requires_grad=True)
     out = D.heads["c0"](features, torch.randn(2, 64))
     assert out.shape == (2, 1)
@@ -67,7 +67,7 @@ def test_a_clip_head_gives_one_logit_and_sees_every_frame(tiny: VideoModel) -> N
 def test_the_difference_tap_ignores_what_does_not_move(tiny: VideoModel) -> None:
     torch.manual_seed(0)
     flow = PerfectFlow(torch.zeros(1, 4, 4, 16, 16))
-    D = Discriminator(flow, embed=32, differences=4)
+    D = Discriminator(flow, differences=4)
     cond = tiny.conditioner(torch.zeros(1, 3, 32, 32), fps=7)
     x, picture = torch.randn(1, 4, 4, 16, 16), torch.randn(1, 1, 4, 16, 16)
     last = [D.features(v, torch.tensor([0.3]), cond)[-1] for v in (x, x + picture)]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sfv.edm.denoiser import Denoiser
+from sfv.edm.denoiser import Denoiser, per_clip
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, FrameCodec
@@ -48,6 +48,11 @@ class SVDDenoiser(Denoiser):
         flatten_temporal_convs(unet)
         lean_attention(unet)
         self.feature_channels = tuple(unet.config.block_out_channels)
+        self.embed_width = int(unet.config.cross_attention_dim)
+
+    def embedding(self, cond: Cond) -> Tensor:
+        """The picture's token: SVD's cross-attention sees nothing else."""
+        return cond["image_embeds"].float().mean(1)
 
     def coefficients(self, sigma: Sigma) -> Coefficients:
         """SVD is EDM with sigma_data = 1 and c_out negated."""
@@ -267,6 +272,19 @@ class SVDConditioner(Conditioner):
             "image_latents": self.codec.encode_raw(noised[:, None])[:, 0],
             "image_embeds": self.embed(picture),
             "added_time_ids": ids.repeat(len(picture), 1).to(picture.device),
+        }
+
+    @torch.no_grad()
+    def from_encoded(
+        self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
+    ) -> Cond:
+        """SVD's training: condition noise ln s_c ~ N(-3, 0.5^2) on the pixels, times `louder`."""
+        noise_aug = (-3 + 0.5 * z).exp() * louder
+        noised = pictures[:, None] + per_clip(noise_aug) * n
+        return {
+            "image_latents": self.codec.posterior(noised)[0][:, 0].float(),
+            "image_embeds": embeds,
+            "added_time_ids": torch.stack([fps - 1, motion, noise_aug], 1),
         }
 
     def retold(self, cond: Cond, **knobs: Any) -> Cond:

@@ -12,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from sfv.families.base import VideoModel
 from sfv.families.svd.networks import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.settings import Defaults
+from sfv.types import Cond
 
 LAST_NORM_CONSTANT = 4.0
 
@@ -158,6 +159,13 @@ class Shapes:
     def denoiser(self) -> SVDDenoiser:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
         return SVDDenoiser(_on_meta(UNetSpatioTemporalConditionModel, self.unet))
+
+    def cond(self, clips: int) -> Cond:
+        """An empty condition of clips of its size, on the meta device."""
+        unet, side = self.plain_unet().config, (self.height // self.stride, self.width // self.stride)
+        sizes = {"image_latents": (unet.out_channels, *side), "image_embeds": (1, unet.cross_attention_dim)}
+        sizes["added_time_ids"] = (3,)
+        return {name: torch.empty(clips, *size, device="meta") for name, size in sizes.items()}
 
     def rewritten_unet(self) -> nn.Module:
         """With every exact rewrite, as it generates."""

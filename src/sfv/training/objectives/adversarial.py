@@ -64,12 +64,11 @@ class StudentTask:
     ) -> None:
         self.config, self.batches, self.world = config, batches, world
         batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
-        embed = batches.draw(Seeds(0, 0).clips(1))[1]["image_embeds"].shape[-1]
         torch.manual_seed(config.seed)
         self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
         if config.precision == "bf16" and batches.device.type == "cuda":
             teacher.to(torch.bfloat16)  # frozen: what learns stays in fp32
-        self.D = discriminator(teacher, embed, batches, config)
+        self.D = discriminator(teacher, batches, config)
         adapters = teacher.adapt(config.lora) if config.lora else []
         for network in {id(n): n for n in (self.G, teacher)}.values():
             if config.recompute:
@@ -202,11 +201,11 @@ class StudentTask:
         return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
 
 
-def discriminator(teacher: Denoiser, embed: int, batches: ClipSampler, config: StudentTraining) -> Discriminator:
+def discriminator(teacher: Denoiser, batches: ClipSampler, config: StudentTraining) -> Discriminator:
     """What `config` asks for, over `teacher`, for the latents of the batches' codec."""
     channels = batches.codec.latent_shape(1, 512, 512)[1] if config.differences else 0
     options = {"kinds": config.heads, "differences": channels, "rank": config.backbone_lora}
-    return Discriminator(teacher, embed, config.head_width, **options).to(batches.device)  # type: ignore[arg-type]
+    return Discriminator(teacher, config.head_width, **options).to(batches.device)  # type: ignore[arg-type]
 
 
 def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
