@@ -32,7 +32,7 @@ from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate
-from sfv.measures.distances import ClipSampler
+from sfv.measures.distances import Resampled
 from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip
 from sfv.settings import Speed
@@ -558,10 +558,10 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
     g = torch.Generator().manual_seed(0)
     clips = torch.rand(200, generator=g).double() + 1
     draws = {
-        "real clips": ClipSampler(0, 0 * clips),
-        "a": ClipSampler(1.5, clips),
-        "b": ClipSampler(3.0, 2 * clips),
-        "c": ClipSampler(1.5, clips),
+        "real clips": Resampled(0, 0 * clips),
+        "a": Resampled(1.5, clips),
+        "b": Resampled(3.0, 2 * clips),
+        "c": Resampled(1.5, clips),
     }
     found = {(p.row, p.other): p for p in paired(draws, ["a", "b"])}
     assert set(found) == {("a", "b"), ("a", "c"), ("b", "a"), ("b", "c")}
@@ -571,7 +571,7 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
         verdicts["a", "b"] == "better" and verdicts["b", "a"] == "worse" and verdicts["a", "c"] == "no difference shown"
     )
     assert Pair("a", "b", 0.9, 0.8, 1.0).verdict == "no difference shown"
-    assert paired({k: ClipSampler(v.value, v.each[:1]) for k, v in draws.items()}, ["a"]) == []
+    assert paired({k: Resampled(v.value, v.each[:1]) for k, v in draws.items()}, ["a"]) == []
     rows = [Pair(m, o, 0.5, 0.4, 0.6) for m in ("first", "middle", "last") for o in ("still picture", "sway")]
     text = Result({}, [read_row()], rows).text()
     assert "middle" not in text and "| last | sway | 0.50 [0.40, 0.60] | better |" in text and RATIOS in text
