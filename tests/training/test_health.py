@@ -59,9 +59,21 @@ class Same(Noise):
 
 
 def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(SfvError, match="generator still"):
-        go(tmp_path, Same, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0, on_alarm="stop")
-    assert read_alarms(tmp_path)[-1]["step"] <= 200
+    """Other alarms may come first: what a discriminator makes of such clips is a matter of rounding."""
+    alarms = go(tmp_path, Same, steps=80, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0)
+    assert "generator still" in [a["kind"] for a in alarms]
+
+
+def test_a_run_stops_at_an_alarm_if_asked(tmp_path: Path) -> None:
+    class Sick(Toy):
+        rules, quiet_until = (Rule("sick", "figure", 0.0, 1.0, 1, "rest"),), 0
+
+        def step(self, step: int, seeds: Seeds) -> dict[str, float]:
+            return super().step(step, seeds) | {"figure": 2.0 if step >= 6 else 0.5}
+
+    with pytest.raises(SfvError, match=r"stopped at step \d+ of 40 \(sick\)"):
+        run(Sick(), Schedule(steps=40, warmup=0, log_every=4, on_alarm="stop"), tmp_path, {})
+    assert read_alarms(tmp_path)[-1]["step"] == 8
 
 
 def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> None:
