@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import sfv.speed
+import sfv
 from sfv.batch.animate import animate_files
 from sfv.batch.replay import replay
 from sfv.bench.systems import contestant
@@ -50,7 +50,7 @@ def test_exact_changes_nothing_but_rounding(tiny: VideoModel) -> None:
 
 def test_fast_computes_in_bfloat16(tiny: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Near, not equal; the model that was given stays in float32."""
-    monkeypatch.setattr(sfv.speed, "has_bf16", lambda: True)
+    monkeypatch.setattr("sfv.speed.optimize.has_bf16", lambda: True)
     quick = optimize(tiny, "fast", "eager")
     plain, made = (generate(m, picture(), steps=1, guidance=1) for m in (tiny, quick))
     assert 1e-4 < off(made.latents, plain.latents) < 0.05
@@ -60,7 +60,7 @@ def test_fast_computes_in_bfloat16(tiny: VideoModel, monkeypatch: pytest.MonkeyP
 
 
 def test_fast_is_exact_where_the_processor_lacks_it(tiny: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sfv.speed, "has_bf16", lambda: False)
+    monkeypatch.setattr("sfv.speed.optimize.has_bf16", lambda: False)
     assert optimize(tiny, "fast", "eager").speed["precision"] == "float32"
 
 
