@@ -7,15 +7,20 @@ BIN := $(VENV)/bin
 # make package: wheel and sdist in dist/.
 .PHONY: install demo test slow check format package clean
 install: $(VENV)/.ready
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "sfv needs Python 3.11 or newer; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
 	@touch $@
 
-demo: install
+$(VENV)/.ready: $(VENV)/.core
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.core
 	@$(BIN)/sfv compare --out out/demo
 
 test: install

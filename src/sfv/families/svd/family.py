@@ -1,10 +1,17 @@
 """SVD's family, as families/family.py lists it."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
 from sfv.families.base import VideoModel
 from sfv.families.svd.folder import export, load, shapes, weights_hash
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
 from sfv.families.svd.rewrites.unet import rewritten, staged
-from sfv.families.svd.stock_pipeline import open_stock
+
+if TYPE_CHECKING:
+    from sfv.families.svd.stock_pipeline import StockPipeline
 
 __all__ = [
     "export",
@@ -24,3 +31,10 @@ def for_gpu(model: VideoModel) -> VideoModel:
     from sfv.families.svd.rewrites import gpu as svd_kernels
 
     return svd_kernels.for_gpu(model)
+
+
+def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":
+    """The peer over the same weights; its imports, diffusers' pipelines among them, are heavy and seldom needed."""
+    from sfv.families.svd import stock_pipeline
+
+    return stock_pipeline.open_stock(folder, unet, device)
