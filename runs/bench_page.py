@@ -1,6 +1,6 @@
 """How soon the page moves and how often live mode remakes its clip, in real Chromium.
 
-python runs/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs]
+python runs/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs/media]
 
 First clip: seconds from navigation to the first painted clip, a new server and browser context each time (a server
 remembers clips), after the server said that it is warm, which is when `sfv demo` opens a browser. Live: arrivals of

@@ -310,7 +310,7 @@ def test_seen_means_rising_at_every_degree() -> None:
 
 def test_the_study_in_the_docs_is_the_committed_one_and_every_fault_is_seen() -> None:
     docs = Path(__file__).parent.parent.parent / "docs"
-    found = json.loads((docs / "study.json").read_text())
+    found = json.loads((docs / "results" / "study.json").read_text())
     assert study_table(found["distance"], found["real_half_to_half"]) in (docs / "measure.md").read_text()
     assert seen_by(found["distance"]) == found["seen_by"] and all(found["seen_by"].values())
 
@@ -358,7 +358,7 @@ def test_a_protocol_is_frozen() -> None:
 
 def test_older_hashes_stay() -> None:
     """New fields count only where they say something, so results that were measured before can be compared."""
-    table = json.loads((Path(__file__).parent.parent.parent / "docs" / "table.json").read_text())
+    table = json.loads((Path(__file__).parent.parent.parent / "docs" / "results" / "table.json").read_text())
     assert read_protocol(table["protocol"]["name"]).digest() == table["protocol"]["hash"]
     plain = read_protocol("sticker")
     assert plain.digest() == OLD_HASH
@@ -541,7 +541,7 @@ def test_baselines_close_in_whole_rounds(tmp_path: Path) -> None:
 
 def test_the_protocols_hold_the_baselines_that_were_chosen() -> None:
     docs = Path(__file__).parent.parent.parent / "docs"
-    found = json.loads((docs / "baselines.json").read_text())
+    found = json.loads((docs / "results" / "baselines.json").read_text())
     for name in ("sticker", "loops"):
         chosen = found[f"{name}-selection"]
         assert chosen["protocol"]["part"] == "selection"
@@ -579,5 +579,5 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
 
 def read_row() -> Measured:
     """One of the committed table."""
-    table = json.loads((Path(__file__).parent.parent.parent / "docs" / "table.json").read_text())
+    table = json.loads((Path(__file__).parent.parent.parent / "docs" / "results" / "table.json").read_text())
     return Measured(**table["rows"][0])

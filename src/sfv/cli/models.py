@@ -90,7 +90,7 @@ class Report(Flags):
     run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run folder, such as MODEL/runs/student."""
     against: Annotated[Path | None, arg(metavar="RUN")] = None
-    """Another run's folder or log.jsonl, drawn in grey behind the curves, such as docs/curves/student.jsonl."""
+    """Another run's folder or log.jsonl, drawn in grey behind the curves, such as docs/results/curves/student.jsonl."""
 
     def run(self) -> int:
         """Exit code."""

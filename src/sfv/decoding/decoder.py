@@ -1,4 +1,4 @@
-"""A small temporal decoder: a codec's latents -> pixels, quicker than the codec's own (docs/bench-full.json).
+"""A small temporal decoder: a codec's latents -> pixels, quicker than the codec's own (docs/results/bench-full.json).
 
 Plain residual blocks without normalisation that stop at half the picture's size, after TAESD (madebyollin/taesd),
 each with a convolution over time. It stands beside the codec's own decoder, in the sub-folder `decoder`. A guided one
