@@ -1,5 +1,78 @@
-"""The one error a user is meant to read. Floor 0: knows nothing."""
+"""Errors that a user is meant to read; each is one sentence. Floor 0: knows nothing.
+
+SfvError
++-- FlagError        a flag of the command line (exit code 2; all others 1)
++-- DamagedVideo     a video that ends in the middle
++-- UploadError      bytes sent to a server that are no picture it takes
++-- RequestError     a request of the page
++-- Refusal          a request of the service that is not taken on
++-- QueueFull        the service's queue
++-- StoreError       where the service keeps files
++-- DatabaseError    where the service keeps jobs
++-- ServiceError     what sfv.serve.Client was answered
+"""
 
 
 class SfvError(Exception):
     """Bad input: one sentence naming the file or field, the cause and the cure."""
+
+
+class FlagError(SfvError):
+    """A flag's value is impossible."""
+
+
+class DamagedVideo(SfvError):
+    """The video ended in the middle; the frames before are good."""
+
+
+class UploadError(SfvError):
+    """An upload that is refused, with the HTTP status that says why: 400, 413, 415 or 422."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class RequestError(SfvError):
+    """A request that gets one sentence and a status."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class ServiceError(SfvError):
+    """The service refused. `status`: HTTP status, 0 if it could not be reached; `code`: its word for programs."""
+
+    def __init__(self, sentence: str, status: int = 0, code: str = "unreachable", again: float = 0) -> None:
+        super().__init__(sentence)
+        self.status, self.code, self.again = status, code, again
+
+
+class Refusal(SfvError):
+    """A request that is not taken on: HTTP status, a word for programs, and seconds after which to try again."""
+
+    def __init__(self, status: int, code: str, sentence: str, again: int = 0) -> None:
+        super().__init__(sentence)
+        self.status, self.code, self.again = status, code, again
+
+
+class QueueFull(SfvError):
+    """As many jobs wait as may."""
+
+
+class DatabaseError(SfvError):
+    """The database does not do what it was asked. `full`: for want of room; `detail` is for the server's log alone."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the jobs' database does not answer as it should; try again later")
+        self.detail = detail
+        self.full = "is full" in detail or "No space" in detail
+
+
+class StoreError(SfvError):
+    """Something could not be kept or read. `full`: for want of room."""
+
+    def __init__(self, sentence: str, full: bool = False) -> None:
+        super().__init__(sentence)
+        self.full = full

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, text
 
-from sfv.errors import SfvError
-from sfv.serve.errors import DatabaseError, QueueFull, StoreError
+from sfv.errors import DatabaseError, QueueFull, SfvError, StoreError
 from sfv.serve.job import Job
 from sfv.serve.jobs import CRASHES, Jobs
 from sfv.serve.service import passing_name

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
+from sfv.errors import ServiceError
 from sfv.media import read_clip, read_note
-from sfv.serve.client import Client, ServiceError
+from sfv.serve.client import Client
 from sfv.serve.jobs import Jobs
 from sfv.serve.routes import create_app
 from sfv.serve.settings import Order, ServeSettings

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
+from sfv.errors import UploadError
 from sfv.web.middleware import FORM_ROOM, guarded
-from sfv.web.uploads import Limits, UploadError, checked_picture
+from sfv.web.uploads import Limits, checked_picture
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (40, 24), mode: str = "RGB") -> bytes:

@@ -8,16 +8,12 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tyro.conf import Positional, arg
 
-from sfv.errors import SfvError
+from sfv.errors import FlagError
 from sfv.ray.settings import Spread
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
 S = TypeVar("S", bound=BaseModel)
-
-
-class FlagError(SfvError):
-    """A flag's value is impossible."""
 
 
 class Flags(BaseModel):

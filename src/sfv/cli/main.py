@@ -8,11 +8,10 @@ from tyro.conf import subcommand
 
 from sfv.cli.clips import Compare, Generate, Replay
 from sfv.cli.data import Encode, Pack
-from sfv.cli.flags import FlagError
 from sfv.cli.measure import Bench, Doctor, Evaluate, Study
 from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
 from sfv.cli.servers import Demo, Serve
-from sfv.errors import SfvError
+from sfv.errors import FlagError, SfvError
 from sfv.system.memory import keep_memory
 from sfv.system.threads import wait_politely
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from tyro.conf import Positional, arg
 
-from sfv.cli.flags import FlagError, Flags
+from sfv.cli.flags import Flags
+from sfv.errors import FlagError
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.settings import Settings, Speed
 

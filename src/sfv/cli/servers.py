@@ -5,8 +5,8 @@ from typing import Annotated
 from pydantic import Field
 from tyro.conf import arg
 
-from sfv.cli.flags import FlagError, Flags, ray_spread
-from sfv.errors import SfvError
+from sfv.cli.flags import Flags, ray_spread
+from sfv.errors import FlagError, SfvError
 from sfv.ray.settings import Spread
 from sfv.serve.settings import ServeSettings
 from sfv.settings import Speed

@@ -24,13 +24,13 @@ from sfv.demo.race import Stopped, race
 from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
-from sfv.errors import SfvError
+from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.media import write_clip
 from sfv.settings import Format, Speed
 from sfv.web.middleware import guarded
-from sfv.web.uploads import BODY, UploadError
+from sfv.web.uploads import BODY
 
 MODELS = ("sticker", "sticker-teacher")
 KINDS = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
@@ -45,14 +45,6 @@ class Shown(BaseModel):
     ask: Ask
     name: str = Field(default="picture.png", max_length=300)
     format: Format = "mp4"
-
-
-class RequestError(SfvError):
-    """A request that gets one sentence and a status."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 def create_demo(

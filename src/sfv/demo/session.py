@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sfv.demo.cache import LruCache, T
-from sfv.errors import SfvError
+from sfv.errors import SfvError, UploadError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.generate import begin, encoded, finish, generate
@@ -21,7 +21,7 @@ from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.settings import Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
 from sfv.types import Cond
-from sfv.web.uploads import UploadError, checked_picture
+from sfv.web.uploads import checked_picture
 
 PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
 """Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""

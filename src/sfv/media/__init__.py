@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sfv.errors import DamagedVideo
     from sfv.media.clips import has_encoder, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
     from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
     from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through
     from sfv.media.motion import flow, flow_fields, flow_to
     from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, to_note
     from sfv.media.sheets import contact_sheet, side_by_side, write_picture
-    from sfv.media.videos import DamagedVideo, at_rate, stream_video
+    from sfv.media.videos import at_rate, stream_video
     from sfv.system.files import cache_folder, replacing
 
 _HOMES = {

@@ -8,17 +8,13 @@ import av
 import numpy as np
 import torch
 
-from sfv.errors import SfvError
+from sfv.errors import DamagedVideo, SfvError
 from sfv.media.pictures import Uint8Picture
 
 MAX_PIXELS = 8192 * 4320
 EARLY = 1e-6  # seconds by which a frame may come late and still count as on time
 
 Timed = tuple[float, Uint8Picture]
-
-
-class DamagedVideo(SfvError):
-    """The video ended in the middle; the frames before are good."""
 
 
 def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Timed]:

@@ -13,19 +13,11 @@ from typing import Any
 
 import httpx
 
-from sfv.errors import SfvError
+from sfv.errors import ServiceError, SfvError
 
 Video = dict[str, Any]
 """A video as the service tells it: id, status, progress, error, ... (docs/serve.md)."""
 ENDED = ("completed", "failed", "cancelled")
-
-
-class ServiceError(SfvError):
-    """The service refused. `status`: HTTP status, 0 if it could not be reached; `code`: its word for programs."""
-
-    def __init__(self, sentence: str, status: int = 0, code: str = "unreachable", again: float = 0) -> None:
-        super().__init__(sentence)
-        self.status, self.code, self.again = status, code, again
 
 
 class Client:

@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from sfv.errors import SfvError
-from sfv.serve.errors import DatabaseError, QueueFull
+from sfv.errors import QueueFull, SfvError
+from sfv.serve.errors import database_error
 from sfv.serve.job import OPEN, Job
 
 CRASHES = 3
@@ -91,7 +91,7 @@ class Jobs:
         except ImportError as error:
             raise SfvError('a PostgreSQL database needs psycopg; pip install "sfv[postgres]"') from error
         except SQLAlchemyError as error:
-            raise DatabaseError(error) from error
+            raise database_error(error) from error
 
     def _make_table(self) -> None:
         """Servers that start at the same moment are in each other's way: whoever comes second finds the table made."""
@@ -113,14 +113,14 @@ class Jobs:
             with (engine or self.engine).begin() as connection:
                 return [job_of(row) for row in connection.execute(statement).mappings()]
         except SQLAlchemyError as error:
-            raise DatabaseError(error) from error
+            raise database_error(error) from error
 
     def _count(self, statement: Any, engine: Engine | None = None) -> int:
         try:
             with (engine or self.engine).begin() as connection:
                 return int(connection.execute(statement).rowcount)
         except SQLAlchemyError as error:
-            raise DatabaseError(error) from error
+            raise database_error(error) from error
 
     def add(self, job: Job, limit: int) -> None:
         """Put a job at the end of the queue; QueueFull if `limit` jobs of its model wait.
@@ -162,7 +162,7 @@ class Jobs:
             with self.engine.begin() as connection:
                 return {str(status): int(count) for status, count in connection.execute(query)}
         except SQLAlchemyError as error:
-            raise DatabaseError(error) from error
+            raise database_error(error) from error
 
     def claim(self, worker: str, model: str, most: int, lease: float, batch_key: str = "") -> list[Job]:
         """Take the oldest waiting job (of `batch_key`, if given) and up to `most` - 1 like it; [] if none waits.

@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import sfv
-from sfv.errors import SfvError
+from sfv.errors import QueueFull, Refusal, SfvError, UploadError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.docs_page import docs_page
-from sfv.serve.errors import QueueFull, Refusal, answer
+from sfv.serve.errors import answer
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import file_answer
@@ -28,7 +28,6 @@ from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
 from sfv.serve.service import Service, passing_name, work
 from sfv.serve.settings import Order, ServeSettings
 from sfv.web.middleware import guarded
-from sfv.web.uploads import UploadError
 
 CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
 SAID = {

@@ -14,10 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sfv.errors import SfvError
+from sfv.errors import DatabaseError, Refusal, SfvError
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
-from sfv.serve.errors import DatabaseError, Refusal
 from sfv.serve.events import JobEvents
 from sfv.serve.job import PASSING, Job
 from sfv.serve.jobs import Jobs, sqlite_url

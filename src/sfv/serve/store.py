@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from sfv.errors import SfvError
+from sfv.errors import SfvError, StoreError
 from sfv.media import replacing
-from sfv.serve.errors import StoreError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

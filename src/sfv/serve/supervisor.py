@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from sfv.errors import DatabaseError
 from sfv.serve.animator import ModelInfo, Opener
-from sfv.serve.errors import DatabaseError
 from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, work

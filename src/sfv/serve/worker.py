@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 
-from sfv.errors import SfvError
+from sfv.errors import DatabaseError, SfvError, StoreError
 from sfv.generation.clip import Clip
 from sfv.media import read_picture, read_sticker, write_clip
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.serve.animator import Animator, Opener
-from sfv.serve.errors import DatabaseError, StoreError
 from sfv.serve.job import Job
 from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings

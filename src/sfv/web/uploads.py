@@ -7,7 +7,7 @@ import io
 import warnings
 from dataclasses import dataclass
 
-from sfv.errors import SfvError
+from sfv.errors import SfvError, UploadError
 from sfv.media import read_picture, read_sticker
 from sfv.media.headers import picture_size
 from sfv.media.pictures import MIN_SIDE, Uint8Picture, Uint8Sticker
@@ -27,14 +27,6 @@ MAGIC: tuple[tuple[str, int, bytes], ...] = (
 )
 """(Pillow's name, offset, bytes); WebP has two parts and is told in `sniff`."""
 READ = "PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF"
-
-
-class UploadError(SfvError):
-    """An upload that is refused, with the HTTP status that says why: 400, 413, 415 or 422."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 @dataclass(frozen=True)
