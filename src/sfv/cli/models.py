@@ -23,7 +23,7 @@ class Optimize(Flags):
     profile: Profile = "fast"
     """exact or fast, as in `sfv generate`."""
     backends: tuple[str, ...] = ("eager", "compile", "openvino")
-    """Those to try; what is not installed is told and left out."""
+    """Those to try; what is not installed is named and left out."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips that are timed."""
     device: str = "auto"

@@ -24,7 +24,7 @@ def run_demo(
     browser: bool = True,
 ) -> None:
     """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
-    rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is told before a port is taken
+    rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is refused before a port is taken
     listener = listen(host, port)
     url = f"http://{_named(host)}:{listener.getsockname()[1]}"
     hosts = ("localhost", "127.0.0.1", host) if is_loopback(host) else ("*",)

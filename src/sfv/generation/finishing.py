@@ -29,7 +29,7 @@ PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 
 def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, seconds: dict[str, float]) -> Clip:
-    """One clip's latents, decoded; `seconds` are told what that took."""
+    """One clip's latents, decoded; what that took is added to `seconds`."""
     still, want, alpha = start.still, start.want, None
     with clocked_stage(seconds, "decode", model.device):
         if model.codec.channels == 4:
@@ -107,7 +107,7 @@ def _times(frames: int, want: Settings) -> Float[Tensor, " n"] | None:
 
 
 def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:
-    """How opaque every pixel is: as the sticker's own alpha where that was moved, told by the matte where it was drawn.
+    """How opaque every pixel is: as the sticker's own alpha where that was moved, by the matte where it was drawn.
 
     `sticker` is `first` with its transparency, `large` the same at the clip's size.
     """

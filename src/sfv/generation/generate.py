@@ -54,7 +54,7 @@ def begin(
 
 @torch.inference_mode()
 def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: Cond | None = None) -> Cond:
-    """What the network is told; `known`, of the same picture, seed and noise_aug, saves encoding."""
+    """The network's condition; `known`, of the same picture, seed and noise_aug, saves encoding."""
     want = start.want
     with clocked_stage(seconds, "encode", model.device):
         if known is None:
@@ -87,7 +87,7 @@ def generate_many(
 ) -> list[Clip]:
     """Animate several pictures in one batch, with equal settings but for the seed; a clip does not depend on the rest.
 
-    Rounding does depend on it (float32: 1e-6). Every clip is told its share of the seconds. Errors as in `generate`.
+    Rounding does depend on it (float32: 1e-6). Every clip has its share of the seconds. Errors as in `generate`.
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]

@@ -23,7 +23,7 @@ NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency 
 
 
 def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequence[int] = ()) -> Cond:
-    """The fitted pictures and the knobs as the network is told them; `seeds` where there are several."""
+    """The fitted pictures and the knobs as a condition; `seeds` where there are several."""
     if not want.noise_aug:
         return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
     noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)

@@ -83,10 +83,6 @@ class VideoBatches(ClipSampler):
         order = flows.argsort(stable=True).argsort().float()
         self.motion = order * 255 / max(1, len(order) - 1)
 
-    def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
-        """Pixels of latents that were made under a drawn condition."""
-        return self.codec.decode(latents.float(), picture=cond.get(PICTURE))
-
     def pick(self, rngs: Rngs) -> Picked:
         """A size by its share of clips, the same on all ranks, then clips evenly."""
         calm = [[i for i in g if self.motion[i] <= self.motion_most] for g in self.groups]
@@ -132,10 +128,6 @@ class Batches(ClipSampler):
     def motion_rank(self, x0: Tensor) -> float:
         """0-255: where this window's motion ranks."""
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
-
-    def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
-        """Pixels of latents that were made under a drawn condition."""
-        return self.codec.decode(latents.float(), picture=cond.get(PICTURE))
 
     def pick(self, rngs: Rngs) -> Picked:
         """Windows drawn one by one."""

@@ -182,10 +182,8 @@ class MotionDecoder(nn.Module):
         there = moved(pictures, whole)
         h = self.levels[-1](h + self.look(channels_last(F.pixel_unshuffle(there.to(h.dtype), 2))))
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
-        drawn, trust = (
-            F.pixel_shuffle(drawn, 2).float(),
-            (F.pixel_shuffle(trust, 2).float() + self.trust_bias).sigmoid(),
-        )
+        drawn, trust = (F.pixel_shuffle(v, 2).float() for v in (drawn, trust))
+        trust = (trust + self.trust_bias).sigmoid()
         parts = (drawn + trust * (there - drawn), there, trust, whole)
         return Decoded(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
 
