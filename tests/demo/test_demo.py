@@ -5,6 +5,7 @@ import json
 import shlex
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,9 @@ def test_other_sites_and_hosts_are_refused(client: TestClient, picture: str) -> 
 def test_the_page_asks_no_other_host(client: TestClient) -> None:
     answer = client.get("/")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    parts = [answer.text] + [client.get(f"/page/{p}").text for p in ("style.css", "main.js", "wire.js", "player.js")]
+    names = sorted(p.name for p in Path(str(files("sfv") / "demo/page")).iterdir())
+    parts = [answer.text] + [client.get(f"/page/{name}").raise_for_status().text for name in names]
+    assert {"main.js", "requests.js", "style.css", "index.html"} <= set(names)
     for text in parts:
         assert "//cdn" not in text and "@import" not in text and "url(http" not in text and 'src="http' not in text
     state = client.get("/api/state").json()

@@ -1,22 +1,22 @@
 // A canvas to draw on: brushes, eraser, undo. Also the brush of masks, which has one colour.
 
+import { element } from "./dom.js";
+
 const COLOURS = [
   ["Ink", "#23232b"], ["White", "#ffffff"], ["Red", "#f0443e"], ["Orange", "#ff9f1c"], ["Yellow", "#ffd23f"],
   ["Green", "#2fb574"], ["Blue", "#3b82f6"], ["Violet", "#8b5cf6"], ["Pink", "#ff7ab6"], ["Brown", "#8a5a3c"],
 ];
-const UNDO = 20;
+const UNDO_STEPS = 20;
 
 export class Pad {
   /** `changed` is called after every stroke, and while one is drawn if `eager`. */
   constructor(host, tools, { size = 256, colours = COLOURS, brush = 14, changed = () => {}, eager = false } = {}) {
-    this.canvas = document.createElement("canvas");
-    this.canvas.className = "pad";
-    this.canvas.tabIndex = 0;
+    this.canvas = element("canvas", { className: "pad", tabIndex: 0 });
     this.canvas.setAttribute("role", "img");
     this.canvas.setAttribute("aria-label", "Drawing area; draw with mouse, finger or pen");
     host.replaceChildren(this.canvas);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    Object.assign(this, { brush, changed, eager, colour: colours[0][1], erasing: false, past: [], touched: false });
+    Object.assign(this, { brush, changed, eager, colour: colours[0][1], erasing: false, history: [], touched: false });
     this.resize(size, size);
     this.#tools(tools, colours);
     this.#listen();
@@ -26,31 +26,31 @@ export class Pad {
     this.canvas.width = width;
     this.canvas.height = height;
     this.context.lineCap = this.context.lineJoin = "round";
-    this.past = [];
+    this.history = [];
     this.touched = false;
   }
 
-  /** Lay a picture down, whole. */
+  /** Draw a whole picture on the pad, as large as it fits. */
   load(bitmap) {
     const { width, height } = this.canvas;
     const scale = Math.min(width / bitmap.width, height / bitmap.height);
     const [w, h] = [bitmap.width * scale, bitmap.height * scale];
     this.context.clearRect(0, 0, width, height);
     this.context.drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
-    this.past = [];
+    this.history = [];
   }
 
   clear() {
-    this.#remember();
+    this.#saveForUndo();
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.touched = false;
     this.changed();
   }
 
   undo() {
-    const last = this.past.pop();
+    const last = this.history.pop();
     if (last) this.context.putImageData(last, 0, 0);
-    this.touched = this.past.length > 0;
+    this.touched = this.history.length > 0;
     this.changed();
   }
 
@@ -58,19 +58,19 @@ export class Pad {
     return new Promise((done) => this.canvas.toBlob(done, "image/png"));
   }
 
-  #remember() {
-    this.past.push(this.context.getImageData(0, 0, this.canvas.width, this.canvas.height));
-    if (this.past.length > UNDO) this.past.shift();
+  #saveForUndo() {
+    this.history.push(this.context.getImageData(0, 0, this.canvas.width, this.canvas.height));
+    if (this.history.length > UNDO_STEPS) this.history.shift();
   }
 
   #tools(host, colours) {
     const swatches = colours.length > 1 ? colours.map(([name, value]) => this.#swatch(name, value)) : [];
-    const size = Object.assign(document.createElement("input"), { type: "range", min: 3, max: 48, value: this.brush });
+    const size = element("input", { type: "range", min: 3, max: 48, value: this.brush });
     size.setAttribute("aria-label", "Brush size");
     size.addEventListener("input", () => (this.brush = Number(size.value)));
     this.eraser = button("Erase", () => this.#erase(!this.erasing));
     this.eraser.setAttribute("aria-pressed", "false");
-    const tray = Object.assign(document.createElement("div"), { className: "swatches" });
+    const tray = element("div", { className: "swatches" });
     tray.append(...swatches);
     host.replaceChildren(...(swatches.length ? [tray] : []), size, this.eraser, button("Undo", () => this.undo()), button("Clear", () => this.clear()));
     this.swatches = swatches;
@@ -78,16 +78,16 @@ export class Pad {
   }
 
   #swatch(name, value) {
-    const made = button("", () => {
+    const swatch = button("", () => {
       this.colour = value;
       this.#erase(false);
-      for (const one of this.swatches) one.setAttribute("aria-pressed", String(one === made));
+      for (const other of this.swatches) other.setAttribute("aria-pressed", String(other === swatch));
     });
-    made.className = "swatch";
-    made.style.setProperty("--colour", value);
-    made.setAttribute("aria-label", name);
-    made.setAttribute("aria-pressed", "false");
-    return made;
+    swatch.className = "swatch";
+    swatch.style.setProperty("--colour", value);
+    swatch.setAttribute("aria-label", name);
+    swatch.setAttribute("aria-pressed", "false");
+    return swatch;
   }
 
   #erase(on) {
@@ -97,21 +97,21 @@ export class Pad {
 
   #listen() {
     let last = null;
-    const place = (event) => {
+    const position = (event) => {
       const box = this.canvas.getBoundingClientRect();
       return [((event.clientX - box.left) / box.width) * this.canvas.width, ((event.clientY - box.top) / box.height) * this.canvas.height];
     };
     this.canvas.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       this.canvas.setPointerCapture(event.pointerId);
-      this.#remember();
-      last = place(event);
+      this.#saveForUndo();
+      last = position(event);
       this.#stroke(last, last);
     });
     this.canvas.addEventListener("pointermove", (event) => {
       if (!last) return;
-      for (const one of event.getCoalescedEvents?.() ?? [event]) {
-        const to = place(one);
+      for (const moved of event.getCoalescedEvents?.() ?? [event]) {
+        const to = position(moved);
         this.#stroke(last, to);
         last = to;
       }
@@ -140,7 +140,7 @@ export class Pad {
 }
 
 function button(text, act) {
-  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text, className: "tool" });
-  made.addEventListener("click", act);
-  return made;
+  const tool = element("button", { type: "button", textContent: text, className: "tool" });
+  tool.addEventListener("click", act);
+  return tool;
 }

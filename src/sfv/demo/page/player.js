@@ -1,7 +1,7 @@
 // Clips on canvases: one clock for all, so that clips of one rate move together.
 
 const players = new Set();
-export const calm = matchMedia("(prefers-reduced-motion: reduce)");
+export const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Player {
   /** `bounce` shows the frames there and back. */
@@ -11,7 +11,7 @@ export class Player {
     this.context = canvas.getContext("2d");
     this.clip = null;
     this.shown = -1;
-    this.playing = !calm.matches;
+    this.playing = !reducedMotion.matches;
     players.add(this);
   }
 
@@ -28,14 +28,14 @@ export class Player {
   paint(now) {
     if (!this.clip?.data) return;
     const { frames, width, height, fps, data } = this.clip;
-    const at = this.playing ? this.turn(Math.floor((now / 1000) * (fps ?? 12)), frames) : Math.max(0, this.shown);
-    if (at === this.shown) return;
-    this.shown = at;
+    const index = this.playing ? this.frameAt(Math.floor((now / 1000) * (fps ?? 12)), frames) : Math.max(0, this.shown);
+    if (index === this.shown) return;
+    this.shown = index;
     const size = width * height * 4;
-    this.context.putImageData(new ImageData(data.subarray(at * size, (at + 1) * size), width, height), 0, 0);
+    this.context.putImageData(new ImageData(data.subarray(index * size, (index + 1) * size), width, height), 0, 0);
   }
 
-  turn(tick, frames) {
+  frameAt(tick, frames) {
     if (!this.bounce || frames < 3) return tick % frames;
     const at = tick % (2 * frames - 2);
     return at < frames ? at : 2 * frames - 2 - at;

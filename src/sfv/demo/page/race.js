@@ -1,7 +1,7 @@
 // The race: a lane for each model, frames as steps finish, a clock that counts only that model's compute.
 
 import { Player } from "./player.js";
-import * as wire from "./wire.js";
+import * as requests from "./requests.js";
 
 let lanes = [];
 
@@ -13,14 +13,14 @@ export function prepare(host, names, bitmap) {
 }
 
 /** Run it; resolves to the ratio of every model's time to the first's. */
-export async function run(wish, host, bitmap, signal) {
-  for await (const told of wire.race(wish, signal)) {
-    if (told.event === "error") throw new wire.Sentence(wire.sentence(told.error));
-    if (told.event === "lanes") prepare(host, told.lanes, bitmap);
-    else if (told.event === "end") return told.ratios;
-    else lanes[told.lane].hear(told);
+export async function run(request, host, bitmap, signal) {
+  for await (const message of requests.race(request, signal)) {
+    if (message.event === "error") throw new requests.UserError(requests.asSentence(message.error));
+    if (message.event === "lanes") prepare(host, message.lanes, bitmap);
+    else if (message.event === "end") return message.ratios;
+    else lanes[message.lane].receive(message);
   }
-  throw new wire.Sentence("The race stopped before its end.");
+  throw new requests.UserError("The race stopped before its end.");
 }
 
 class Lane {
@@ -38,10 +38,10 @@ class Lane {
     this.card.querySelector("canvas").setAttribute("aria-label", `What ${name} makes`);
     this.player = new Player(this.card.querySelector("canvas"), true);
     this.running = false;
-    if (bitmap) this.still(bitmap);
+    if (bitmap) this.showStill(bitmap);
   }
 
-  still(bitmap) {
+  showStill(bitmap) {
     const { canvas, context } = this.player;
     canvas.width = canvas.height = 256;
     const scale = 256 / Math.max(bitmap.width, bitmap.height);
@@ -49,9 +49,9 @@ class Lane {
     context.drawImage(bitmap, (256 - w) / 2, (256 - h) / 2, w, h);
   }
 
-  hear(told) {
-    this[`on_${told.event}`]?.(told);
-    this.card.dataset.state = told.event;
+  receive(message) {
+    this[`on_${message.event}`]?.(message);
+    this.card.dataset.state = message.event;
   }
 
   on_open() {
@@ -60,13 +60,13 @@ class Lane {
 
   on_start({ of }) {
     this.note.textContent = of === 1 ? "1 step" : `${of} steps`;
-    Object.assign(this, { running: true, base: 0, since: performance.now(), stride: Infinity });
+    Object.assign(this, { running: true, base: 0, since: performance.now(), stepMs: Infinity });
     this.tick();
   }
 
   on_step({ step, of, clock, data, ...shape }) {
     this.note.textContent = `step ${step} of ${of}`;
-    this.stride = (clock - this.base) * 1000;
+    this.stepMs = (clock - this.base) * 1000;
     Object.assign(this, { base: clock, since: performance.now() });
     this.fill.style.setProperty("--done", step / of);
     if (data) this.player.show({ ...shape, data });
@@ -83,8 +83,8 @@ class Lane {
   /** Between messages the clock runs on by the page's own time, never past one step as the last one took. */
   tick() {
     if (!this.running) return;
-    const more = Math.min(performance.now() - this.since, this.stride) / 1000;
-    this.clock.textContent = `${(this.base + more).toFixed(2)} s`;
+    const seconds = Math.min(performance.now() - this.since, this.stepMs) / 1000;
+    this.clock.textContent = `${(this.base + seconds).toFixed(2)} s`;
     requestAnimationFrame(() => this.tick());
   }
 }

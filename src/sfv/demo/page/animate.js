@@ -1,0 +1,99 @@
+// The first view: request the clip that the form describes, show it, download it.
+
+import { $, element } from "./dom.js";
+import { addToGallery } from "./gallery.js";
+import { notice } from "./notice.js";
+import { Player } from "./player.js";
+import * as requests from "./requests.js";
+import { currentRequest } from "./settings.js";
+import { state } from "./state.js";
+
+export const player = new Player($("clip"));
+let timer = 0;
+let underWay = 0;
+
+export function initAnimate() {
+  $("download").addEventListener("click", download);
+  for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button));
+}
+
+/** Request the clip after `wait` milliseconds: a slider that moves on starts one request, not many. */
+export function animate(wait = 120) {
+  clearTimeout(timer);
+  if (state.picture && state.server?.ready) timer = setTimeout(requestClip, wait);
+}
+
+async function requestClip() {
+  const request = currentRequest();
+  const { picture } = state;
+  $("busy").hidden = false;
+  underWay++;
+  try {
+    const clip = await requests.clip(request);
+    if (!clip || picture !== state.picture) return;
+    showClip(clip, request);
+  } catch (error) {
+    notice(error);
+  } finally {
+    if (!--underWay) $("busy").hidden = true;
+  }
+}
+
+/** Put a clip on the stage, with its times and the lines that make it again. */
+export function showClip(clip, request) {
+  state.clip = clip;
+  notice(null);
+  player.show(clip);
+  $("veil").hidden = true;
+  $("stage").dataset.clear = request.ask.settings.transparent;
+  $("clip").dataset.turn = clip.turn;
+  performance.mark("clip");
+  const seconds = Object.values(clip.seconds).reduce((a, b) => a + b, 0);
+  const calls = clip.calls === 1 ? "one network call" : `${clip.calls} network calls`;
+  $("timing").textContent = `${seconds.toFixed(2)} s, ${calls}, ${clip.frames} frames`;
+  $("command").replaceChildren(...breakBetweenWords(clip.command));
+  $("python").textContent = clip.python;
+  $("recipe").hidden = false;
+  showLinks();
+  addToGallery(clip, request);
+}
+
+/** Lines may break between the words, but not within one. */
+const breakBetweenWords = (text) => text.split(" ").flatMap((word, i) => [i ? " " : "", element("span", { textContent: word })]);
+
+function showLinks() {
+  const { picture, mask } = state;
+  $("save-picture").href = picture.url;
+  $("save-picture").download = picture.name;
+  $("save-mask").hidden = !mask;
+  if (mask) $("save-mask").href = mask.url;
+  $("needs").textContent = mask ? `${picture.name} and mask.png must lie in the folder.` : `${picture.name} must lie in the folder.`;
+}
+
+async function download() {
+  if (!state.clip) return;
+  $("download").disabled = true;
+  try {
+    const request = currentRequest();
+    const url = URL.createObjectURL(await requests.file(request));
+    const stem = request.name.replace(/\.[^.]*$/, "") || "picture";
+    element("a", { href: url, download: `${stem}-clip.${request.format}` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60000);
+  } catch (error) {
+    notice(error);
+  } finally {
+    $("download").disabled = false;
+  }
+}
+
+async function copy(button) {
+  const text = $(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 1600);
+}

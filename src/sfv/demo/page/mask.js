@@ -1,0 +1,71 @@
+// The region that is kept still: brushed over the picture, sent as a picture of its own.
+
+import { animate } from "./animate.js";
+import { $, element } from "./dom.js";
+import { notice } from "./notice.js";
+import { Pad } from "./pad.js";
+import { upload } from "./requests.js";
+import { state } from "./state.js";
+
+const SIDE = 512; // pixels of the mask's longer side
+let pad = null;
+let paddedPicture = null; // id of the picture that the pad's strokes belong to
+
+export function initMask() {
+  $("mask").addEventListener("click", open);
+  $("mask-done").addEventListener("click", async () => {
+    $("mask-dialog").close();
+    try {
+      await keepStrokes();
+    } catch (error) {
+      notice(error);
+    }
+  });
+  $("unmask").addEventListener("click", () => {
+    clearMask();
+    animate(0);
+  });
+}
+
+function open() {
+  if (!state.picture) return;
+  const { id, url, width, height, bitmap } = state.picture;
+  const scale = SIDE / Math.max(width, height);
+  pad ??= new Pad($("mask-board"), $("mask-tools"), { colours: [["Still", "#5546d8"]], brush: 30 });
+  if (paddedPicture !== id) pad.resize(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  paddedPicture = id;
+  pad.canvas.classList.add("mask");
+  $("mask-board").style.aspectRatio = `${width} / ${height}`;
+  $("mask-board").style.backgroundImage = bitmap ? `url("${url}")` : "";
+  $("mask-dialog").showModal();
+}
+
+/** The brushed region, white on black, is the page's mask from now on. */
+async function keepStrokes() {
+  if (!pad.touched) return;
+  const { width, height } = pad.canvas;
+  const canvas = element("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  const pixels = pad.context.getImageData(0, 0, width, height);
+  for (let i = 0; i < pixels.data.length; i += 4) {
+    const level = pixels.data[i + 3] >= 128 ? 255 : 0;
+    pixels.data.set([level, level, level, 255], i);
+  }
+  context.putImageData(pixels, 0, 0);
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  state.mask = { ...(await upload(blob)), url: URL.createObjectURL(blob) };
+  showMaskState();
+  animate(0);
+}
+
+export function clearMask() {
+  state.mask = null;
+  paddedPicture = null;
+  showMaskState();
+}
+
+/** The button's text, and whether there is a mask to remove. */
+export function showMaskState() {
+  $("mask-text").textContent = state.mask ? "Change what is kept still" : "Brush what may not move";
+  $("unmask").hidden = !state.mask;
+}

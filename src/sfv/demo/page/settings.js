@@ -1,0 +1,101 @@
+// The form of settings: what is chosen, and what may be chosen for this picture and this model.
+
+import { $ } from "./dom.js";
+import { state } from "./state.js";
+
+const checked = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+const check = (name, value) => (document.querySelector(`input[name=${name}][value=${value}]`).checked = true);
+const sizes = () => document.querySelectorAll("input[name=enlarge]");
+
+/** The request that the form describes, for the picture and the mask of the page. */
+export function currentRequest() {
+  const [format, clear] = $("format").value.split("-");
+  const settings = {
+    seed: Math.max(0, Math.trunc(Number($("seed").value)) || 0),
+    motion: Number($("motion").value),
+    fps: Number($("fps").value),
+    frames: Number($("frames").value),
+    boomerang: checked("loop") === "boomerang",
+    fit: checked("fit"),
+    enlarge: Number(checked("enlarge")),
+    transparent: clear === "clear",
+  };
+  return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format };
+}
+
+/** Call `changed(milliseconds to wait)` when the visitor changes a setting. */
+export function initSettings(changed) {
+  $("controls").addEventListener("input", (event) => {
+    showValues();
+    if (event.target.id === "format") $("format").dataset.touched = "yes";
+    if (event.target.name === "enlarge") $("sizes").dataset.touched = "yes";
+    if (event.target.name === "loop") $("loops").dataset.touched = "yes";
+    changed(event.target.type === "range" || event.target.type === "number" ? 120 : 0);
+  });
+  $("controls").addEventListener("submit", (event) => event.preventDefault());
+  $("shuffle").addEventListener("click", () => {
+    $("seed").value = Math.floor(Math.random() * 1e6);
+    changed(0);
+  });
+  showValues();
+}
+
+/** The model's own motion, rate and length. */
+export function setDefaults({ defaults }) {
+  for (const prefix of ["", "live-"]) {
+    $(`${prefix}motion`).value = defaults.motion;
+    $(`${prefix}fps`).value = defaults.fps;
+  }
+  $("frames").max = Math.min(200, 2 * defaults.frames);
+  $("frames").value = defaults.frames;
+  showValues();
+}
+
+/** Settings of an earlier clip, and the format that was chosen for it. */
+export function restoreSettings(settings, format) {
+  for (const name of ["seed", "motion", "fps", "frames"]) $(name).value = settings[name];
+  check("loop", settings.boomerang ? "boomerang" : "forward");
+  check("fit", settings.fit);
+  check("enlarge", settings.enlarge);
+  fitFormat();
+  $("format").value = format;
+  showValues();
+}
+
+/** Beside each slider, its value. */
+export function showValues() {
+  for (const output of document.querySelectorAll("output[for]")) output.textContent = $(output.htmlFor.value).value;
+}
+
+/** Formats, size and loop that suit the picture and the model. */
+export function fitSettings() {
+  fitFormat();
+  fitSize();
+  fitLoop();
+}
+
+/** Transparent formats are for transparent pictures and models with a matte. */
+function fitFormat() {
+  const clear = state.picture.transparent && state.server?.model?.matte;
+  for (const option of $("format").options) if (option.value.endsWith("-clear")) option.disabled = !clear;
+  if (clear && !$("format").dataset.touched) $("format").value = "webp-clear";
+  if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
+}
+
+/** The size of the picture, up to four times the network's, until the visitor has chosen one. */
+function fitSize() {
+  const model = state.server?.model;
+  $("sizes").hidden = !model?.enlarges;
+  if (!model?.enlarges) return;
+  const { width, height } = model.defaults;
+  for (const { value, nextSibling } of sizes()) nextSibling.textContent = width === height ? `${width * value}` : `${width * value} x ${height * value}`;
+  if ($("sizes").dataset.touched) return;
+  const side = Math.max(state.picture.width / width, state.picture.height / height);
+  [...sizes()].find((size) => Number(size.value) >= side || size.value === "4").checked = true;
+}
+
+/** Clips of a model of whole loops have no jump at their end: they are played forward until the visitor chooses. */
+function fitLoop() {
+  if (!state.server?.model?.loops || $("loops").dataset.touched) return;
+  check("loop", "forward");
+}
