@@ -21,7 +21,7 @@ from sfv.families.load import load
 from sfv.families.svd.random_weights import write_random
 from sfv.media import read_note
 
-RUNS = Path(__file__).parent.parent.parent / "runs"
+RUNS = Path(__file__).parent.parent.parent / "runs" / "recipes"
 STAND_IN = f"""#!{sys.executable} -S
 import json, sys
 with open({{log!r}}, "a") as log:

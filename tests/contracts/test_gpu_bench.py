@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-RUNS = Path(__file__).parent.parent.parent / "runs"
+RUNS = Path(__file__).parent.parent.parent / "runs" / "full_size"
 sys.path.insert(0, str(RUNS))
 
+import goals  # noqa: E402
 import gpu_bench  # noqa: E402
 
-from sfv.bench import goals  # noqa: E402
 from sfv.costs.roofline import Ceilings, Roofline  # noqa: E402
 
 TRY = ["--size", "tiny", "--device", "cpu", "--backend", "eager", "--rounds", "1"]

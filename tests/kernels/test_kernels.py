@@ -183,7 +183,7 @@ def test_blocks_compile_whole(wide: VideoModel, monkeypatch: pytest.MonkeyPatch)
 
 def test_they_compile_for_an_h100_without_one() -> None:
     """No spilled registers, nearly every access to memory of 16 bytes."""
-    program = Path(__file__).parent.parent.parent / "runs" / "kernel_resources.py"
+    program = Path(__file__).parent.parent.parent / "runs" / "full_size" / "kernel_resources.py"
     told = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, env=told)
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ class Choice(BaseModel):
 
 
 class Baselines(BaseModel):
-    """How the picture is moved as one body by two baselines; chosen on selection clips (runs/choose_baselines.py)."""
+    """How two baselines move the picture as one body; chosen on selection clips (runs/quality/choose_baselines.py)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

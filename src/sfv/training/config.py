@@ -79,7 +79,9 @@ class MotionCodecTraining(Schedule):
     noise: float = Field(default=0.4, ge=0)  # latent noise: from 0 to so much of a channel's spread, a frame
     mse: float = 2.0  # weight of the squared error beside the absolute error
     edges: float = 0.5  # weight of the absolute error of image gradients
-    lpips: Path | None = None  # folder of lpips_alexnet.safetensors (runs/feature_weights.py); without, no such loss
+    lpips: Path | None = (
+        None  # folder of lpips_alexnet.safetensors (runs/recipes/feature_weights.py); None: no such loss
+    )
     perceptual: float = Field(default=0.5, ge=0)  # weight of LPIPS
     perceptual_from: float = Field(default=0.1, ge=0, le=1)  # share of the run before it
     follow: float = Field(default=0.3, ge=0)  # weight of the moved picture's own error

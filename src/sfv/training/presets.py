@@ -161,7 +161,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
     # recipes side by side on two CPU cores, equal budgets, each at the better of two rates (docs/paper.md):
-    # `runs/paper_tables.py` trains and measures them
+    # `runs/paper/paper_tables.py` trains and measures them
     "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
     "sfv-plus-cpu": {"student": (_plus(),)},
     "ladd-cpu": {

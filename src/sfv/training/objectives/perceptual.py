@@ -25,7 +25,7 @@ class Perceptual:
         try:
             self.w = {k: v.float() for k, v in load_file(path).items()}
         except (OSError, SafetensorError) as error:
-            raise SfvError(f"{path} cannot be opened ({error}); runs/feature_weights.py makes it") from error
+            raise SfvError(f"{path} cannot be opened ({error}); runs/recipes/feature_weights.py makes it") from error
 
     def __call__(self, generated: Rgb, true: Rgb) -> Float[Tensor, ""]:
         """Mean over pictures, in [-1, 1]; `true` gets no gradient."""
