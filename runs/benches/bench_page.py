@@ -77,14 +77,14 @@ def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
         page.wait_for_timeout(200)
     at = page.evaluate(MARKS, "live-clip")
     gaps = sorted((b - a) / 1000 for a, b in zip(at, at[1:], strict=False))
-    told = dict(line.split("\t") for line in page.evaluate(LEGEND))
+    shares = dict(line.split("\t") for line in page.evaluate(LEGEND))
     page.context.close()
     return {
         "clips_per_second": (len(at) - 1) / ((at[-1] - at[0]) / 1000),
         "clips": len(at),
         "median_gap": statistics.median(gaps),
         "p95_gap": gaps[int(0.95 * (len(gaps) - 1))],
-        "last_clip": told,
+        "last_clip": shares,
     }
 
 
@@ -129,24 +129,24 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--pictures", type=Path)
-    wish = parser.parse_args()
+    options = parser.parse_args()
     load = os.getloadavg()[0]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        seen = [first_clip(browser) for _ in range(wish.visits)]
+        seen = [first_clip(browser) for _ in range(options.visits)]
         with served() as (url, ready):
-            sweep = live(browser, url, wish.seconds)
-            if wish.pictures:
-                pictures(browser, url, wish.pictures)
+            sweep = live(browser, url, options.seconds)
+            if options.pictures:
+                pictures(browser, url, options.pictures)
         browser.close()
     result = {
-        "command": f"python runs/benches/bench_page.py --visits {wish.visits} --seconds {wish.seconds:g}",
+        "command": f"python runs/benches/bench_page.py --visits {options.visits} --seconds {options.seconds:g}",
         "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": load},
         "server": ready,
         "first_clip_seconds": {"median": statistics.median(seen), "worst": max(seen), "all": seen},
         "live": sweep,
     }
-    wish.out.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 

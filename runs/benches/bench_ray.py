@@ -46,8 +46,8 @@ def main(out: Path, count: int = 400, rounds: int = 3) -> None:
                 taken[way]["start"].append(seconds(way, few, Path(place) / "out"))
                 taken[way]["whole"].append(seconds(way, many, Path(place) / "out"))
     rate = {w: (count - 2) / (statistics.median(t["whole"]) - statistics.median(t["start"])) for w, t in taken.items()}
-    told = {"pictures": count, "cpus": os.cpu_count(), "seconds": taken, "clips per second": rate}
-    out.write_text(json.dumps(told | {"ray/alone": rate["ray"] / rate["alone"]}, indent=1) + "\n")
+    result = {"pictures": count, "cpus": os.cpu_count(), "seconds": taken, "clips per second": rate}
+    out.write_text(json.dumps(result | {"ray/alone": rate["ray"] / rate["alone"]}, indent=1) + "\n")
     print(out.read_text())
 
 

@@ -8,7 +8,7 @@ Measured on the embedded model (one worker, CPU, no batching unless --max-batch 
    of the service when enough clients keep its queue filled, in turns, so that both see the same machine;
 2. latency of single requests to the idle service (the service time), and at 80 % of the capacity just measured: paced
    (gaps of 0.5 to 1.5 times their mean, as load tools with a rate send) and at random (Poisson, as strangers come). No
-   single server can hold p95 under about 7 service times for the latter at that load, so the least possible is told;
+   single server can hold p95 under about 7 service times for the latter at that load, so the least possible is given;
 3. two hundred clients that together ask five times the capacity: answers by status, memory of all processes over time.
 Random arrivals are seeded. Ratios are what matters; seconds belong to the machine.
 """
@@ -51,13 +51,13 @@ def main() -> None:
     parser.add_argument("--max-batch", type=int, default=0)
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.loop:
-        bare_loop(told.loop)
+    options = parser.parse_args()
+    if options.loop:
+        bare_loop(options.loop)
         return
     with tempfile.TemporaryDirectory(prefix="sfv-load-") as folder:
-        result = asyncio.run(measure(Path(folder), told.port, told.quick, told.max_batch))
-    told.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = asyncio.run(measure(Path(folder), options.port, options.quick, options.max_batch))
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
 
 
@@ -177,17 +177,17 @@ GAPS: dict[str, Callable[[random.Random], float]] = {
 async def latency(client: httpx.AsyncClient, capacity: float, count: int) -> Result:
     """Service time on an idle server, then latency at 80 % of capacity for both kinds of arrivals."""
     alone = statistics.median([(await animate(client, i))[1] for i in range(min(30, count))])
-    told: Result = {"service_time": alone, "count": count}
+    figures: Result = {"service_time": alone, "count": count}
     for kind, gap in GAPS.items():
         rng = random.Random(0)
         gaps = [gap(rng) / (0.8 * capacity) for _ in range(count)]
         answers = await arrivals(gaps, lambda i: animate(client, i))
         times = [seconds for status, seconds in answers if status == 200]
         p95 = quantile95(times)
-        told[kind] = {"p50": statistics.median(times), "p95": p95, "p95_over_service": p95 / alone}
-        told[kind]["least_possible"] = quantile95(one_server(gaps, 1 / capacity, alone)) / alone
-        told[kind]["statuses"] = dict(Counter(s for s, _ in answers))
-    return told
+        figures[kind] = {"p50": statistics.median(times), "p95": p95, "p95_over_service": p95 / alone}
+        figures[kind]["least_possible"] = quantile95(one_server(gaps, 1 / capacity, alone)) / alone
+        figures[kind]["statuses"] = dict(Counter(s for s, _ in answers))
+    return figures
 
 
 def quantile95(times: list[float]) -> float:
@@ -215,7 +215,7 @@ async def arrivals(gaps: list[float], ask: Callable[[int], Awaitable[Any]]) -> l
 
 
 async def overload(client: httpx.AsyncClient, pid: int, capacity: float, clients: int, seconds: float) -> Result:
-    """Clients that ask again whatever they are told, together five times the capacity; half of them wait for clips."""
+    """Clients that ask again whatever the answer, together five times the capacity; half of them wait for clips."""
     statuses: Counter[int] = Counter()
     end, pause = time.perf_counter() + seconds, clients / (5 * capacity)
 
@@ -236,8 +236,13 @@ async def overload(client: httpx.AsyncClient, pid: int, capacity: float, clients
     sizes = await watching
     early, late = statistics.mean(sizes[len(sizes) // 4 : len(sizes) // 2]), statistics.mean(sizes[-len(sizes) // 4 :])
     alive = (await client.get("/readyz")).status_code == 200
-    told = {"early_mb": early, "late_mb": late, "growth": late / early - 1, "megabytes": [round(s, 1) for s in sizes]}
-    return {"clients": clients, "seconds": seconds, "statuses": dict(statuses), "alive": alive, "memory": told}
+    figures = {
+        "early_mb": early,
+        "late_mb": late,
+        "growth": late / early - 1,
+        "megabytes": [round(s, 1) for s in sizes],
+    }
+    return {"clients": clients, "seconds": seconds, "statuses": dict(statuses), "alive": alive, "memory": figures}
 
 
 async def memory(pid: int, end: float) -> list[float]:

@@ -56,9 +56,9 @@ def top(plan: inference_bench.Plan) -> Ceilings:
 def keep(out: Path, name: str, result: dict[str, Any], plan: inference_bench.Plan) -> None:
     """Write a part's result."""
     out.mkdir(parents=True, exist_ok=True)
-    told = {"size": plan.size, "clip": plan.clip, "random_weights": True, "machine": machine(plan.device)}
+    header = {"size": plan.size, "clip": plan.clip, "random_weights": True, "machine": machine(plan.device)}
     with replacing(out / f"{name}.json") as beside:
-        beside.write_text(json.dumps(told | result, indent=1) + "\n")
+        beside.write_text(json.dumps(header | result, indent=1) + "\n")
 
 
 def kernels(plan: inference_bench.Plan, out: Path) -> None:
@@ -153,18 +153,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--backend", default="compile", choices=("compile", "graphs", "eager"))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--budget", type=float, default=360.0, help="seconds of interleaved clips")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if told.part != "table":
-            plan = plan_of(told.size, told.device, told.backend, told.rounds, told.budget)
-            for name in PARTS if told.part == "all" else (told.part,):
+        if options.part != "table":
+            plan = plan_of(options.size, options.device, options.backend, options.rounds, options.budget)
+            for name in PARTS if options.part == "all" else (options.part,):
                 began = time.monotonic()
-                PARTS[name](plan, told.out)
+                PARTS[name](plan, options.out)
                 print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     except SfvError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(goals.table(told.out))
+    print(goals.table(options.out))
     return 0
 
 

@@ -151,7 +151,7 @@ def stage_calls(model: VideoModel, plan: Plan) -> dict[str, Call]:
 
 
 def start(model: VideoModel, first: Tensor, want: Settings) -> tuple[Cond, Tensor, Tensor]:
-    """What the network is told, its noise, and the level of its one step."""
+    """The network's condition, its noise, and the level of its one step."""
     shape = model.codec.latent_shape(*(int(getattr(model.defaults, k)) for k in ("frames", "height", "width")))
     sigma = torch.tensor([model.sigma_max], device=model.device)
     x = initial_noise(seeded_noise([0], shape, model.device), sigma)

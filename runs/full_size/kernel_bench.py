@@ -119,7 +119,7 @@ def softmax(device: torch.device, n: int) -> Case:
 
 def conv(device: torch.device, f: int, h: int, w: int) -> Case:
     """No kernel of ours: a (3, 1, 1) convolution as a flat one on channels-last maps against cuDNN's Conv3d, whose
-    error against float64 is told (some builds were wrong in bfloat16: pytorch #163539)."""
+    error against float64 is reported (some builds were wrong in bfloat16: pytorch #163539)."""
     x = torch.randn(1, 128, f, h * w, device=device, dtype=torch.bfloat16)
     weight = torch.randn(128, 128, 3, 1, 1, device=device, dtype=torch.bfloat16) / 20
     last, deep = x.contiguous(memory_format=torch.channels_last), x.view(1, 128, f, h, w)

@@ -19,11 +19,11 @@ if __name__ == "__main__":
     parser.add_argument("presets", nargs="*", default=["svd-24gb", "svd-80gb"])
     parser.add_argument("--size", default="full", choices=("full", "tiny"))
     parser.add_argument("--device", default="cuda")
-    told = parser.parse_args()
+    options = parser.parse_args()
     try:
-        plan = plan_of(told.size, told.device, "eager", 5, 300.0)
-        for name in told.presets:
-            train(plan, told.out, name)
-        resume(plan, told.out, "svd-80gb")
+        plan = plan_of(options.size, options.device, "eager", 5, 300.0)
+        for name in options.presets:
+            train(plan, options.out, name)
+        resume(plan, options.out, "svd-80gb")
     except SfvError as error:
         sys.exit(f"error: {error}")

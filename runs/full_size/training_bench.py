@@ -1,7 +1,7 @@
 """Real training steps of the full-size presets on random weights and latents: seconds, memory, rate; kill and resume.
 
 Shared: one generator forward and one frozen pass serve both updates. Naive: each update makes and sees its own, and
-clips are encoded on the way unless that is told apart.
+clips are encoded on the way unless that is measured apart.
 """
 
 import json
@@ -36,7 +36,7 @@ from sfv.types import Cond
 
 Result = dict[str, Any]
 DATASHEET = 989e12
-"""FLOP/s of an H100 SXM in bf16, what shares are told of."""
+"""FLOP/s of an H100 SXM in bf16, the whole that shares refer to."""
 SVD_NOISE = NoiseRange(0.002, 700.0)
 LIMIT = 240.0
 """Seconds after which a child that has saved nothing is given up."""

@@ -3,7 +3,7 @@
     python runs/quality/ablate_decoder.py STORE MODEL WEIGHTS OUT.json [DECODER...]
 
 Each DECODER is a folder with another small one for the same latents. A guided one is shown twice: as it is, and
-"drawn", its mask's lean toward the moved picture (training's `trust`) taken away. For each way: PSNR and LPIPS to the
+"drawn", without the bias of its mask toward the moved picture (training's `trust`). For each way: PSNR and LPIPS to the
 real clip (WEIGHTS holds lpips_alexnet.safetensors), flicker as a share of the real clip's, PSNR of the first frame,
 milliseconds of a clip; beside them those of one UNet call, all in one process, on the profile "fast". Medians over
 clips. A guided decoder bends the picture instead of drawing what the latents say, so its PSNR to a real clip says how
@@ -33,7 +33,7 @@ from sfv.media.pixels import to_frames
 from sfv.system.memory import keep_memory
 
 TRUST_BIAS = -5.0
-"""What takes the shipped mask's lean away."""
+"""What takes the bias of the shipped mask away."""
 Ways = dict[str, tuple[sfv.VideoModel, str]]
 
 
@@ -58,7 +58,7 @@ def one(by: Ways, real: Tensor, judge: dict[str, Tensor], fps: float) -> dict[st
     """Figures of one clip (f, h, w, 3), by way."""
     pixels = real.permute(0, 3, 1, 2)[None].float() / 127.5 - 1
     latents, found = by["full"][0].codec.encode(pixels), {}
-    told = facts(real, real, fps, None)
+    true = facts(real, real, fps, None)
     for way, (model, which) in by.items():
         start = time.perf_counter()
         frames = to_frames(model.decode(latents, pixels[:, 0], which))
@@ -68,7 +68,7 @@ def one(by: Ways, real: Tensor, judge: dict[str, Tensor], fps: float) -> dict[st
         found[way] = {
             "psnr": seen.real_psnr,
             "lpips": seen.lpips_real,
-            "flicker": seen.flicker / max(told.flicker, 1e-3),
+            "flicker": seen.flicker / max(true.flicker, 1e-3),
             "first_psnr": seen.first_psnr,
             "ms": 1e3 * seconds,
         }

@@ -38,11 +38,11 @@ def figures(model: VideoModel, rgba: Tensor) -> dict[str, dict[str, float]]:
     assert model.matte is not None
     pixels = over_background(rgba, torch.ones(3, *rgba.shape[-2:]))[None]
     seen, true = model.decode(model.codec.encode(pixels), decoder="full").clamp(-1, 1), rgba[:, 3:]
-    told = model.matte(seen, pixels[:, 0], true[None, 0])[0]
+    estimated = model.matte(seen, pixels[:, 0], true[None, 0])[0]
     rgb, black = (seen[0] + 1) / 2, held((pixels[0] + 1) / 2, true)
     moved = (true - true[:1]).abs() > 0.25
     found = {}
-    for name, alpha in {"matte": told, "still alpha": true[:1].expand_as(true), "true alpha": true}.items():
+    for name, alpha in {"matte": estimated, "still alpha": true[:1].expand_as(true), "true alpha": true}.items():
         error, solid, real = (alpha - true).abs(), alpha >= 0.5, true >= 0.5
         found[name] = {
             "error": float(error.mean()),

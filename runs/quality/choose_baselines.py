@@ -19,7 +19,7 @@ from sfv.evaluation.baselines import MOVED, rounds
 from sfv.evaluation.candidates import STILL, still
 from sfv.evaluation.extract import rows_of
 from sfv.evaluation.protocol import Baselines, Protocol
-from sfv.evaluation.reference import Ruler, open_ruler
+from sfv.evaluation.reference import Reference, open_reference
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.media import replacing
 from sfv.system.memory import keep_memory
@@ -40,29 +40,29 @@ def settings(row: str, protocol: Protocol) -> Iterator[dict[str, float]]:
             yield {f"{row}_{unit}": strength, f"{row}_seconds": seconds}
 
 
-def measured(ruler: Ruler, read: Callable[[int], Frames], what: str) -> dict[str, float]:
+def measured(reference: Reference, read: Callable[[int], Frames], what: str) -> dict[str, float]:
     """Distances of one row: the mean of the networks, and each."""
-    rows, _ = rows_of(ruler.nets, read, len(ruler.real.clips), ruler.workers, what)
-    return ruler.distances(rows)
+    rows, _ = rows_of(reference.nets, read, len(reference.real.clips), reference.workers, what)
+    return reference.distances(rows)
 
 
-def moved(ruler: Ruler, row: str, how: dict[str, float]) -> Callable[[int], Frames]:
+def moved(reference: Reference, row: str, strength: dict[str, float]) -> Callable[[int], Frames]:
     """Clips of a baseline under other settings."""
-    protocol = ruler.protocol.model_copy(update={"baselines": Baselines.model_validate(how)})
-    return lambda i: MOVED[row](ruler.real.clips[i].read()[0], protocol)
+    protocol = reference.protocol.model_copy(update={"baselines": Baselines.model_validate(strength)})
+    return lambda i: MOVED[row](reference.real.clips[i].read()[0], protocol)
 
 
-def grid(ruler: Ruler, known: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
+def grid(reference: Reference, known: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
     """Measure what is not known yet; `keep` is called after every row."""
     if STILL not in known:
-        known[STILL] = measured(ruler, lambda i: still(ruler.real.clips[i].read()), STILL)
+        known[STILL] = measured(reference, lambda i: still(reference.real.clips[i].read()), STILL)
         keep(known)
     for row in MOVED:
         rows: Rows = known.setdefault(row, [])
         seen = [r["settings"] for r in rows]
-        for how in [s for s in settings(row, ruler.protocol) if s not in seen]:
-            what = ", ".join(f"{k} {v:g}" for k, v in how.items())
-            rows.append({"settings": how, "distance": measured(ruler, moved(ruler, row, how), what)})
+        for strength in [s for s in settings(row, reference.protocol) if s not in seen]:
+            what = ", ".join(f"{k} {v:g}" for k, v in strength.items())
+            rows.append({"settings": strength, "distance": measured(reference, moved(reference, row, strength), what)})
             keep(known)
     known["best"] = {k: v for row in MOVED for k, v in best(known[row])["settings"].items()}
     keep(known)
@@ -83,12 +83,12 @@ def main(store: Path, weights: Path, out: Path) -> None:
             beside.write_text(json.dumps(found, indent=1) + "\n")
 
     for name in PROTOCOLS:
-        ruler = open_ruler(store, EvaluateSettings(protocol=name, weights=weights, workers=1))
-        identity = {k: v for k, v in ruler.identity().items() if k not in ("hash", "baselines")}
+        reference = open_reference(store, EvaluateSettings(protocol=name, weights=weights, workers=1))
+        identity = {k: v for k, v in reference.identity().items() if k not in ("hash", "baselines")}
         known = found.get(name, {"protocol": identity})
         if known["protocol"] != identity:
             raise SystemExit(f"{out} was measured with other clips or networks for {name}; move it away")
-        grid(ruler, known, partial(keep, name))
+        grid(reference, known, partial(keep, name))
         for row in MOVED:
             top = best(known[row])
             print(f"{name}: {row} {top['settings']} {top['distance']['mean']:.1f}, still {known[STILL]['mean']:.1f}")

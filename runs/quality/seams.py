@@ -40,10 +40,10 @@ def main() -> None:
     clips = [sfv.generate(model, found[n](), steps=asked.steps) for n in tqdm(drawn(found, asked.count, asked.seed))]
     ratios, usual = zip(*(seam(c.frames) for c in clips), strict=True)
     p95 = float(torch.tensor(ratios).quantile(0.95))
-    told = {"model": asked.model, "hash": model.hash, "clips": len(clips), "steps": clips[0].settings.steps}
-    told |= {"seam_median": statistics.median(ratios), "seam_p95": p95, "step_median": statistics.median(usual)}
-    asked.out.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(told))
+    result = {"model": asked.model, "hash": model.hash, "clips": len(clips), "steps": clips[0].settings.steps}
+    result |= {"seam_median": statistics.median(ratios), "seam_p95": p95, "step_median": statistics.median(usual)}
+    asked.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 #   runs/recipes/sticker_gpu.sh DATA WORK WEIGHTS
 # DATA holds clips.zip, index.json and stills.zip; WEIGHTS holds the feature networks of `sfv evaluate`
 # (runs/recipes/feature_weights.py).
-# Not yet measured: no GPU has been at hand.
+# Not yet measured: no GPU has been available.
 set -euo pipefail
 data=$1 work=$2 weights=$3
 sfv pack "$data" "$work/store" --per-family 6

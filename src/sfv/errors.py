@@ -1,4 +1,4 @@
-"""Errors that a user is meant to read; each is one sentence. Floor 0: knows nothing.
+"""Errors that a user is meant to read; each is one sentence. Imports nothing of the package.
 
 SfvError
 +-- FlagError        a flag of the command line (exit code 2; all others 1)

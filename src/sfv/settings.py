@@ -1,6 +1,6 @@
 """What a request may say and what a model's makers recommend: one schema for Python, flags and files.
 
-Floor 0: knows pydantic alone, so that help and validation are instant.
+Imports pydantic alone, so that help and validation are instant.
 """
 
 from typing import Literal, get_args
@@ -47,7 +47,7 @@ class Settings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Same seed, same clip, whatever else is animated with it."""
     fps: float | None = Field(default=None, ge=2, le=60)
-    """Frames per second that the model is told and the file plays at."""
+    """Frames per second: a condition of the model, and the rate of the file."""
     play_fps: float | None = Field(default=None, ge=2, le=60)
     """Frames per second of the file, for models of whole loops: motion is interpolated between the frames made."""
     motion: float | None = Field(default=None, ge=0, le=255)

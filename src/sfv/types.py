@@ -1,4 +1,4 @@
-"""Axis letters and unit-named tensors, stated once. Floor 0: knows torch and jaxtyping.
+"""Axis letters and unit-named tensors, stated once. Imports torch and jaxtyping alone.
 
 Letters: b batch, f frames, h w rows and columns of pixels; c channels, y x rows and columns of latents; n feature rows.
 """
@@ -49,4 +49,4 @@ Logits = Float[Tensor, "b _"]
 """Discriminator output: one number per position, high = real."""
 
 Cond = dict[str, Tensor]
-"""What a denoiser is told beside x and sigma; batch first, opened by its family only."""
+"""The condition: what a denoiser gets beside x and sigma; batch first, opened by its family only."""

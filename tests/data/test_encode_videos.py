@@ -106,7 +106,7 @@ def test_workers_do_not_change_the_result(
 
 def test_a_folder_belongs_to_one_plan(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
     encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
-    with pytest.raises(SfvError, match="plan.json tells of other"):
+    with pytest.raises(SfvError, match="plan.json describes other"):
         encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS.model_copy(update={"fps": 5.0}))
     with pytest.raises(SfvError, match="multiples of 2"):
         odd = SETTINGS.model_copy(update={"sizes": ("33x32",)})

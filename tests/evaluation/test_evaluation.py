@@ -24,7 +24,7 @@ from sfv.evaluation.evaluate import evaluate, paired, read_result
 from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
-from sfv.evaluation.reference import open_ruler
+from sfv.evaluation.reference import open_reference
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
 from sfv.families.base import Codec, VideoModel
@@ -156,14 +156,14 @@ def test_rows_of_real_clips_are_kept_and_a_damaged_file_is_made_anew(
     tmp_path: Path,
 ) -> None:
     how = how.model_copy(update={"limit": 4})
-    rows = open_ruler(store, how).true["recogniser"]
+    rows = open_reference(store, how).true["recogniser"]
     kept = sorted((tmp_path / "cache" / "features").iterdir())
     assert len(kept) == 2  # the real clips' and the axes'
     times = [p.stat().st_mtime_ns for p in kept]
-    assert torch.equal(open_ruler(store, how).true["recogniser"], rows)
+    assert torch.equal(open_reference(store, how).true["recogniser"], rows)
     assert [p.stat().st_mtime_ns for p in kept] == times
     kept[0].write_bytes(b"cut off")
-    assert torch.equal(open_ruler(store, how).true["recogniser"], rows)
+    assert torch.equal(open_reference(store, how).true["recogniser"], rows)
 
 
 def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_no_decoder_hides_a_denoiser(
     store: Path,
     how: EvaluateSettings,
 ) -> None:
-    ruler = open_ruler(store, how)
+    ruler = open_reference(store, how)
     codec: Codec = {"tiny": tiny, "loops": loops}[family].codec
     net = extractor(codec, ruler.real.clips[0].read())
 

@@ -129,7 +129,7 @@ def test_only_the_holder_ends_a_job(jobs: Jobs) -> None:
     jobs.add(row, 10)
     jobs.claim("w", "m", 1, 10)
     assert not jobs.finish(row.id, "other", 5, 10) and not jobs.fail(row.id, "other", "x", "y", 10)
-    jobs.tell([row.id], "w", 40)
+    jobs.report_progress([row.id], "w", 40)
     held = jobs.get(row.id)
     assert held and (held.status, held.progress) == ("in_progress", 40)
     assert jobs.finish(row.id, "w", 5, 10) and not jobs.finish(row.id, "w", 5, 10)

@@ -300,7 +300,7 @@ def test_events_follow_a_job_to_its_end(app: App) -> None:
             listening = asyncio.create_task(client.get(f"/v1/videos/{name}/events"))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(turn, worker(app))
-            app.service.events.tell([name])
+            app.service.events.notify([name])
             return (await listening).text.splitlines()
 
     lines = asyncio.run(follow())

@@ -3,7 +3,7 @@
 After each downsampling block one spatial head judges every frame and one temporal head judges every position's
 course through time; each gives one logit per position. Fields the paper leaves open are settled after
 StyleGAN-T (2301.09515): 1x1 entry, residual (f(x) + x) / sqrt2, projection on 64 channels; features are
-standardised instead of weights spectrally normalised (LOG.md tells why).
+standardised instead of weights spectrally normalised (reasons in LOG.md).
 """
 
 import math
@@ -34,12 +34,12 @@ class Projection(nn.Module):
         self.affine = nn.Linear(conditioning, PROJECTION)
 
     def forward(self, h: Tensor, conditioning: Tensor) -> Tensor:
-        """h (n, 64, positions), told (n, c) -> (n, positions)."""
+        """h (n, 64, positions), conditioning (n, c) -> (n, positions)."""
         return (h * self.affine(conditioning)[:, :, None]).sum(1) / math.sqrt(PROJECTION)
 
 
 class SpatialHead(nn.Module):
-    """Conv2d, residual block, Conv2d on each frame alone; told picture, noise level and frame index."""
+    """Conv2d, residual block, Conv2d on each frame alone; conditioned on picture, noise level and frame index."""
 
     def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SpatialHead(nn.Module):
 
 
 class TemporalHead(nn.Module):
-    """Conv1d, residual block, Conv1d along time at each position alone; told picture and noise level."""
+    """Conv1d, residual block, Conv1d along time at each position alone; conditioned on picture and noise level."""
 
     def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class TemporalHead(nn.Module):
 
 
 class ClipHead(nn.Module):
-    """One logit for the whole clip: attention-pooled over all positions of all frames; told picture and noise level."""
+    """One logit for the clip, attention-pooled over positions and frames; conditioned on picture and noise level."""
 
     def __init__(self, channels: int, width: int, conditioning: int) -> None:
         super().__init__()

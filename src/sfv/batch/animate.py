@@ -1,4 +1,4 @@
-"""Files in, files out: many pictures through one model, replays, side-by-sides. Floor 4: knows generate and media."""
+"""Files in, files out: many pictures through one model, replays, side-by-sides. Knows generate and media."""
 
 import hashlib
 import json
@@ -66,10 +66,10 @@ def _bar(clips: int) -> dict[str, Any]:
 
 def digest(model: str, settings: Settings, speed: Speed | None = None, mask: Path | None = None) -> str:
     """16 hex digits over all that decides a clip but its picture: version, weights, settings, speed, mask."""
-    said = [sfv.__version__, weights_hash(model), settings.model_dump(), (speed or Speed()).model_dump()]
+    parts = [sfv.__version__, weights_hash(model), settings.model_dump(), (speed or Speed()).model_dump()]
     if mask is not None:
-        said.append(hashlib.sha256(mask.read_bytes()).hexdigest())
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        parts.append(hashlib.sha256(mask.read_bytes()).hexdigest())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def animate_pairs(

@@ -14,7 +14,7 @@ NAME = "manifest.jsonl"
 class Manifest:
     """A folder's manifest.jsonl. A later line about the same clip replaces an earlier one.
 
-    Paths are told from the folder itself, so that it can be moved with its pictures. A line holds image, out, digest
+    Paths are relative to the folder, so that it can be moved with its pictures. A line holds image, out, digest
     (of all that decides a clip but its picture), seconds, and the sizes in bytes of clip and picture with the
     picture's time of change; or image, digest and error.
     """
@@ -34,7 +34,7 @@ class Manifest:
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise SfvError(f"{self.path} cannot be read ({error}); move it away to begin anew") from error
+            raise SfvError(f"{self.path} cannot be read ({error}); move it away to start again") from error
         return [found for line in text.splitlines() if isinstance(found := _parsed(line), dict)]
 
     def left(self, pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

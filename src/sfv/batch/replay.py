@@ -46,8 +46,8 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
 
 def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:
     """Why a clip cannot be made again as it was."""
-    said = f"{file} was made by {name} with weights {digest}"
+    sentence = f"{file} was made by {name} with weights {digest}"
     if name in EMBEDDED:
         cause = f"which sfv {version} had and this version no longer has (here {here})"
-        return f"{said}, {cause}; name a model with --model to make a like clip"
-    return f"{said}, here they are {here}; name a model with --model to use it anyway"
+        return f"{sentence}, {cause}; name a model with --model to make a like clip"
+    return f"{sentence}, here they are {here}; name a model with --model to use it anyway"

@@ -31,7 +31,7 @@ class Generate(Flags, Settings, Speed, Spread):
     json_: Annotated[bool, arg(name="json")] = False
     """Print one JSON object per clip instead of text."""
     resume: bool = False
-    """Keep manifest.jsonl beside the clips, and leave alone what it says is done and whole."""
+    """Keep manifest.jsonl beside the clips, and skip what it lists as done."""
     ray: bool = False
     """Spread many pictures over processes and machines with Ray Data; always resumes (docs/scale.md)."""
 
@@ -52,7 +52,7 @@ class Generate(Flags, Settings, Speed, Spread):
         speed = self.fill(Speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
-        plan(self.images, settings, self.out, self.format)  # what is wrong with files is said before torch is imported
+        plan(self.images, settings, self.out, self.format)  # wrong files are reported before torch is imported
         if not self.ray:
             from sfv.batch.animate import animate_files
 

@@ -26,9 +26,9 @@ class Flags(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            said = first["msg"].removeprefix("Value error, ")
+            message = first["msg"].removeprefix("Value error, ")
             where = [f"--{str(name).rstrip('_').replace('_', '-')} {first['input']}: " for name in first["loc"][:1]]
-            raise FlagError("".join(where) + said[0].lower() + said[1:]) from error
+            raise FlagError("".join(where) + message[0].lower() + message[1:]) from error
 
     def fill(self, schema: type[S]) -> S:
         """The flags that belong to a request schema, as that schema."""

@@ -1,6 +1,6 @@
 """Counting without computing: networks on PyTorch's meta device have shapes, arithmetic and live tensors, no numbers.
 
-Floor 0: torch alone.
+Imports torch alone.
 """
 
 import weakref

@@ -61,7 +61,7 @@ class Encoded:
 def encode_videos(
     places: Sequence[str], model: str, out: Path, settings: EncodeSettings | None = None, device: str = "auto"
 ) -> str:
-    """Encode every video of `places` with a model's codec and picture encoder; returns what to tell the user.
+    """Encode every video of `places` with a model's codec and picture encoder; returns the lines to print.
 
     Raises SfvError if nothing is found, a size does not suit the codec, or `out` was made with another plan.
     """
@@ -93,7 +93,7 @@ def _remember(path: Path, encoding: dict[str, Any]) -> None:
     text = json.dumps(encoding, indent=1)
     if path.exists() and path.read_text() != text:
         raise SfvError(
-            f"{path} tells of other videos, settings or another codec; use another folder or delete this one"
+            f"{path} describes other videos, settings or another codec; use another folder or delete this one"
         )
     with replacing(path) as beside:
         beside.write_text(text)
@@ -187,6 +187,6 @@ def _index(jobs: list[Job], out: Path, meta: dict[str, Any], plan: ClipPlan) -> 
     with replacing(out / "rejected.jsonl") as path:
         path.write_text("".join(json.dumps(r) + "\n" for r in rejected))
     if not kept:
-        raise SfvError(f"no clip could be made of these videos; {out / 'rejected.jsonl'} tells why of each")
+        raise SfvError(f"no clip could be made of these videos; {out / 'rejected.jsonl'} has the reason for each")
     close_index(out, meta, kept)
     return f"{out}: {len(kept)} clips of {plan.frames} frames; {len(rejected)} left out, see {out / 'rejected.jsonl'}"

@@ -1,7 +1,7 @@
 """Whole loops with transparency: animations of a store, and stills that a program moves as one body.
 
 Frames are RGBA in [0, 1], colours multiplied with alpha, shape (k, 4, size, size). Times are shares of the loop; any
-time may start it. Floor 3: knows files and tensors, no model.
+time may start it. Knows files and tensors, no model.
 """
 
 import io

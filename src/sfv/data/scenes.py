@@ -1,6 +1,6 @@
 """A video's frames -> clips for training: one scene each, of one length and size, with a motion score and a mark.
 
-Memory holds one clip at a time, however long the video. Floor 3: knows frames, no model.
+Memory holds one clip at a time, however long the video. Knows frames, no model.
 """
 
 import math

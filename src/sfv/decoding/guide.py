@@ -1,6 +1,6 @@
 """What a small decoder takes from the picture itself: its features and its pixels, moved to where each frame has them.
 
-Latents of one call are torn and soft where things move, the picture is whole. The decoder therefore tells how the
+Latents of one call are torn and soft where things move, the picture is whole. The decoder therefore estimates how the
 picture moves (a flow, from coarse to fine) and how far to trust it (a mask), and draws the rest. A decoder that sees
 the first frame is ToonCrafter's idea (2405.17933); flow, mask and residue are those of frame interpolation and of
 FOMM (2003.00196); the coarsest flow is matched as GMFlow does (2111.13680), among neighbours. A flow found so may be

@@ -41,7 +41,7 @@ def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
     mid, spread, shift, along = means[:, :2], means[:, 2:5], means[:, 5:7], means[:, 7:].unflatten(1, (2, 2))
     slopes = solved(spread - products(mid), along - mid[:, :, None] * shift[:, None])
     away = at - mid
-    away = away / away.square().sum(1, keepdim=True).sqrt().clamp(min=1)  # nothing is foretold from further away
+    away = away / away.square().sum(1, keepdim=True).sqrt().clamp(min=1)  # no extrapolation from further away
     fitted = shift + (away[:, :, None] * slopes).sum(1)
     return fitted * near / (near + FAINT)
 

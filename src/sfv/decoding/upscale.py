@@ -1,7 +1,7 @@
 """Clips larger than the network makes them: a guided decoder's flow moves a larger picture.
 
 What moves is the picture itself, and a flow of whole pieces is as smooth at four times the size; only what was drawn
-(and what a matte says beyond the moved picture's own alpha) is enlarged as it is.
+(and what a matte adds to the moved picture's own alpha) is enlarged as it is.
 """
 
 from collections.abc import Iterator

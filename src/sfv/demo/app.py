@@ -33,12 +33,12 @@ from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY
 
 MODELS = ("sticker", "sticker-teacher")
-KINDS = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
+MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
 B = TypeVar("B", bound=BaseModel)
 
 
 class Shown(BaseModel):
-    """A wish, and what its recipe is to be called."""
+    """A request, and the picture's name in the lines that make the clip again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -137,7 +137,7 @@ async def _picture(request: Request) -> JSONResponse:
 
 
 async def _clip(request: Request) -> Response:
-    """Make a clip; 204 if a newer wish of the same visit has come."""
+    """Make a clip; 204 if a newer request of the same visit has come."""
     start, shown = time.perf_counter(), await _read(request, Shown)
     studio: Studio = request.app.state.studio
     clip = await studio.clip(shown.ask)
@@ -158,7 +158,7 @@ async def _file(request: Request) -> Response:
     clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}))
     assert clip is not None
     data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
-    return Response(data, media_type=KINDS[shown.format])
+    return Response(data, media_type=MEDIA_TYPES[shown.format])
 
 
 def _written(model: VideoModel, clip: Clip, format: str) -> bytes:
@@ -177,20 +177,20 @@ async def _race(request: Request) -> StreamingResponse:
 
 
 async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
-    """A race on the computing thread, told through a queue; it stops at its next step when nobody listens."""
+    """The messages of a race on the computing thread, by a queue; it stops at its next step when nobody listens."""
     loop, queue, gone = asyncio.get_running_loop(), asyncio.Queue[bytes | None](), threading.Event()
 
-    def tell(message: bytes | None) -> None:
+    def send(message: bytes | None) -> None:
         if gone.is_set():
             raise Stopped
         loop.call_soon_threadsafe(queue.put_nowait, message)
 
     def run() -> None:
         try:
-            race(studio, ask, tell)
+            race(studio, ask, send)
         except SfvError as error:
-            tell(packed({"event": "error", "error": str(error)}))
-        tell(None)
+            send(packed({"event": "error", "error": str(error)}))
+        send(None)
 
     running = studio.thread.submit(run)
     running.add_done_callback(lambda done: done.cancelled() or done.exception())

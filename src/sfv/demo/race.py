@@ -1,4 +1,4 @@
-"""One picture through several models, one after the other, told step by step.
+"""One picture through several models, one after the other, with a message for every step.
 
 Each clock counts its model's own encoding, network calls and decoding; warming up and previews are not counted.
 """
@@ -18,7 +18,7 @@ from sfv.generation.finishing import made_of
 from sfv.generation.generate import encoded, finish
 from sfv.types import Latents
 
-Tell = Callable[[bytes], None]
+Send = Callable[[bytes], None]
 PREVIEWS = 0.25
 """Previews may take up to this part of the time that the network has taken."""
 
@@ -32,7 +32,7 @@ class Lane:
     """One model on its way: when its network began, how long previews took, what it has made."""
 
     number: int
-    tell: Tell
+    send: Send
     model: VideoModel
     start: Start
     began: float = 0.0
@@ -45,15 +45,15 @@ class Lane:
         return self.encode + time.perf_counter() - self.began - self.previews
 
     def peek(self, i: int, x0_hat: Latents) -> None:
-        """Tell a step, with frames where that is cheap enough."""
+        """Send a step, with frames where that is cheap enough."""
         spent, of = self.seconds(), int(self.start.want.steps or 1)
         message = {"event": "step", "lane": self.number, "step": i + 1, "of": of, "clock": round(spent, 4)}
         last = i + 1 == of
         if last or self.previews > PREVIEWS * spent:
-            self.tell(packed(message))
+            self.send(packed(message))
             return
         begun = time.perf_counter()
-        self.tell(frames_message(preview(self.model, self.start, x0_hat), **message))
+        self.send(frames_message(preview(self.model, self.start, x0_hat), **message))
         self.previews += time.perf_counter() - begun
 
 
@@ -63,26 +63,26 @@ def preview(model: VideoModel, start: Start, x0_hat: Latents) -> torch.Tensor:
     return made_of(model, x0_hat, small, 0, {}).frames
 
 
-def race(studio: Studio, ask: Ask, tell: Tell) -> None:
-    """Run every model of the page; only for the computing thread. `tell` may raise Stopped."""
+def race(studio: Studio, ask: Ask, send: Send) -> None:
+    """Run every model of the page; only for the computing thread. `send` may raise Stopped."""
     opaque = ask.settings.model_copy(update={"transparent": False, "steps": None, "boomerang": False})
     ask = ask.model_copy(update={"settings": opaque})
     totals: list[float] = []
-    tell(packed({"event": "lanes", "lanes": [row.name for row in studio.rows]}))
+    send(packed({"event": "lanes", "lanes": [row.name for row in studio.rows]}))
     for number, row in enumerate(studio.rows):
-        tell(packed({"event": "open", "lane": number}))
-        clip = _run(studio, row, ask, number, tell)
+        send(packed({"event": "open", "lane": number}))
+        clip = _run(studio, row, ask, number, send)
         totals.append(sum(clip.seconds.values()))
-        tell(clip_message(clip, event="done", lane=number, clock=round(totals[-1], 4)))
-    tell(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
+        send(clip_message(clip, event="done", lane=number, clock=round(totals[-1], 4)))
+    send(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
 
 
 @torch.inference_mode()
-def _run(studio: Studio, row: Row, ask: Ask, number: int, tell: Tell) -> Clip:
+def _run(studio: Studio, row: Row, ask: Ask, number: int, send: Send) -> Clip:
     model, start = studio.begin(row, ask)
-    lane, seconds = Lane(number, tell, model, start), dict[str, float]()
+    lane, seconds = Lane(number, send, model, start), dict[str, float]()
     message: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
-    tell(packed(message))
+    send(packed(message))
     cond = encoded(model, start, seconds)
     lane.encode, lane.began = seconds["encode"], time.perf_counter()
     clip = finish(model, start, cond, seconds, peek=lane.peek)

@@ -30,7 +30,7 @@ VISITS = 1000
 
 
 class Ask(BaseModel):
-    """A wish for one clip: a picture and a mask that were sent before, and settings."""
+    """A request for one clip: a picture and a mask that were sent before, and settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,11 +38,11 @@ class Ask(BaseModel):
     mask: str | None = Field(default=None, max_length=64)
     settings: Settings = Settings()
     visit: str = Field(default="", max_length=64)
-    """Whose wish; with `turn`, a newer wish of the same visit drops those that wait."""
+    """Whose request; with `turn`, a newer request of the same visit drops those that wait."""
     turn: int = Field(default=0, ge=0)
 
     def key(self) -> str:
-        """The same for wishes for the same clip."""
+        """The same for requests for the same clip."""
         return hashlib.sha256(f"{self.picture} {self.mask} {self.settings.model_dump_json()}".encode()).hexdigest()
 
 
@@ -107,7 +107,7 @@ class Studio:
         return self.models[row.name]
 
     def take(self, data: bytes) -> tuple[str, Sent]:
-        """Check and keep an upload; its id is told by its bytes."""
+        """Check and keep an upload; its id is a hash of its bytes."""
         rgb = checked_picture(data)
         try:
             rgba = checked_picture(data, transparent=True)
@@ -124,15 +124,15 @@ class Studio:
         return sent
 
     async def clip(self, ask: Ask) -> Clip | None:
-        """The clip of a wish; None if a newer wish of the same visit came while this one waited."""
-        self._hear(ask)
+        """The clip of a request; None if a newer request of the same visit came while this one waited."""
+        self._note_turn(ask)
         return await self.compute(lambda: self._make(ask))
 
     async def compute(self, work: Callable[[], T]) -> T:
         """What the work gives, on the computing thread, after what came before."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, work)
 
-    def _hear(self, ask: Ask) -> None:
+    def _note_turn(self, ask: Ask) -> None:
         self.newest[ask.visit] = max(ask.turn, self.newest.pop(ask.visit, 0))
         while len(self.newest) > VISITS:
             self.newest.popitem(last=False)
@@ -163,7 +163,7 @@ class Studio:
         return model, begin(model, picture, ask.settings.model_dump() | steps, mask)
 
     def _cond(self, model: VideoModel, ask: Ask, start: Start, seconds: dict[str, float]) -> Cond:
-        """Encoded once for each picture, fit and seed; motion and fps are only told anew."""
+        """Encoded once for each picture, fit and seed; only motion and fps are set again."""
         w = start.want
         key = repr((ask.picture, w.seed, w.noise_aug, w.height, w.width, w.fit, w.background, w.transparent, w.enlarge))
         cond = encoded(model, start, seconds, self.conds.get(key))

@@ -11,19 +11,19 @@ from sfv.types import Frames
 
 def packed(head: dict[str, Any], body: bytes = b"") -> bytes:
     """Two little-endian uint32 (bytes of head, bytes of body), the head as JSON, the body; may follow one another."""
-    said = json.dumps(head).encode()
-    return len(said).to_bytes(4, "little") + len(body).to_bytes(4, "little") + said + body
+    encoded = json.dumps(head).encode()
+    return len(encoded).to_bytes(4, "little") + len(body).to_bytes(4, "little") + encoded + body
 
 
 def clip_message(clip: Clip, **more: Any) -> bytes:
-    """A clip's size, rate, times and frames, and what else is to be told."""
+    """A clip's size, rate, times and frames, and other fields of the head."""
     return packed(
-        _shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _told(clip)} | more, rgba(clip)
+        _shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _rounded(clip)} | more, rgba(clip)
     )
 
 
 def frames_message(frames: Frames, **more: Any) -> bytes:
-    """Frames on their way, with what is told of them."""
+    """Frames on their way, with other fields of the head."""
     return packed(_shape(frames) | more, _opaque(frames))
 
 
@@ -41,5 +41,5 @@ def _shape(frames: Frames) -> dict[str, Any]:
     return dict(zip(("frames", "height", "width"), frames.shape[:3], strict=True))
 
 
-def _told(clip: Clip) -> dict[str, float]:
+def _rounded(clip: Clip) -> dict[str, float]:
     return {k: round(v, 4) for k, v in clip.seconds.items()}

@@ -38,7 +38,7 @@ def examine(run: bool = True, device: str = "auto") -> Diagnosis:
 
 
 def _cache() -> Path:
-    """As sfv.media tells it, which needs the requirements to be there."""
+    """From sfv.media, which needs the requirements to be there."""
     try:
         from sfv.media import cache_folder
     except ImportError:
@@ -74,10 +74,10 @@ def _opened(device: str) -> tuple["VideoModel", float]:
 def _choice(model: "VideoModel") -> Choice:
     from sfv.speed.record import choose
 
-    said = dict(model.speed)
-    facts = {name: said.pop(name) for name in ("profile", "precision", "reason")}
+    backends = dict(model.speed)
+    facts = {name: backends.pop(name) for name in ("profile", "precision", "reason")}
     many = choose(model, facts["profile"])[1]
-    return Choice(device=str(model.device), backends=said, many=many, **facts)
+    return Choice(device=str(model.device), backends=backends, many=many, **facts)
 
 
 def _tried(model: "VideoModel", load: float) -> Trial:
@@ -128,6 +128,6 @@ def _advice(here: Machine, torch: Torch, extras: tuple[Extra, ...]) -> list[Prob
         what = f"only {here.free / 2**30:.1f} GiB of memory are free"
         found.append(Problem(what=what, cure="close other programs, or give the container more"))
     if not extras:
-        what = "sfv is on the path but not installed, so extras cannot be told"
+        what = "sfv is on the path but not installed, so extras cannot be listed"
         found.append(Problem(what=what, cure="pip install -e ."))
     return found

@@ -61,7 +61,7 @@ class Disk(Found):
 
     folder: str
     free: int | None
-    """Bytes; None if it cannot be told."""
+    """Bytes; None if unknown."""
     writable: bool
 
 
@@ -96,7 +96,7 @@ class Choice(Found):
     """Stage -> backend, for one clip."""
     reason: str
     many: str
-    """The reason told for a thousand clips in one process."""
+    """The reason given for a thousand clips in one process."""
 
 
 class Trial(Found):

@@ -87,7 +87,7 @@ def torch_facts() -> Torch:
 
 
 def driver() -> str | None:
-    """Version of the NVIDIA driver, as nvidia-smi tells it; None where there is none or it does not answer."""
+    """Version of the NVIDIA driver, by nvidia-smi; None where there is none or it does not answer."""
     if (program := shutil.which("nvidia-smi")) is None:
         return None
     asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]

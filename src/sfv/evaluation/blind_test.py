@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sfv.evaluation.candidates import Subject
-from sfv.evaluation.reference import Ruler
+from sfv.evaluation.reference import Reference
 from sfv.media import replacing, webp_bytes
 
 PAIRS = 16
@@ -18,18 +18,18 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 760px;
 """
 
 
-def write_blind(first: Subject, second: Subject, ruler: Ruler, out: Path, seed: int = 0) -> None:
+def write_blind(first: Subject, second: Subject, reference: Reference, out: Path, seed: int = 0) -> None:
     """blind.html shows pairs A and B, blind-key.json tells which is which; the same seed, the same order."""
     rng = torch.Generator().manual_seed(seed)
-    count = len(ruler.real.clips)
+    count = len(reference.real.clips)
     places = torch.randperm(count, generator=rng)[:PAIRS].tolist()
     body, key = [], []
     for number, i in enumerate(places, 1):
         pair = [first, second] if float(torch.rand((), generator=rng)) < 0.5 else [second, first]
-        shown = "".join(_figure(letter, s, i, ruler) for letter, s in zip("AB", pair, strict=True))
-        name = ruler.real.clips[i].name or ruler.real.clips[i].id
+        shown = "".join(_figure(letter, s, i, reference) for letter, s in zip("AB", pair, strict=True))
+        name = reference.real.clips[i].name or reference.real.clips[i].id
         body.append(f"<div class=pair><b>{number}</b>{shown}<span>{html.escape(name)}</span></div>")
-        key.append({"pair": number, "clip": ruler.real.clips[i].id, "A": pair[0].name, "B": pair[1].name})
+        key.append({"pair": number, "clip": reference.real.clips[i].id, "A": pair[0].name, "B": pair[1].name})
     title = "<h1>Which of the two?</h1><p>Two models, the same pictures, in shuffled order. Note for every pair which "
     title += "clip looks better and which model you take it for; then open blind-key.json.</p>"
     page = f"<!doctype html><meta charset=utf-8><title>sfv blind</title><style>{STYLE}</style>{title}{''.join(body)}\n"
@@ -38,6 +38,6 @@ def write_blind(first: Subject, second: Subject, ruler: Ruler, out: Path, seed: 
             beside.write_text(text)
 
 
-def _figure(letter: str, subject: Subject, i: int, ruler: Ruler) -> str:
-    data = base64.b64encode(webp_bytes(subject.read(i), ruler.protocol.fps)).decode()
+def _figure(letter: str, subject: Subject, i: int, reference: Reference) -> str:
+    data = base64.b64encode(webp_bytes(subject.read(i), reference.protocol.fps)).decode()
     return f'<span>{letter}<br><img src="data:image/webp;base64,{data}" alt="{letter}"></span>'

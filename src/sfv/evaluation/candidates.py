@@ -137,7 +137,7 @@ def _kept(path: Path, what: str) -> Tensor:
 
 
 def kept_path(folder: Path, clip: RealClip, seed: str = "") -> Path:
-    """Where a made clip is kept; the name tells the picture's pixels, so that no other picture's is taken for it."""
+    """Where a generated clip is kept; its name holds a hash of the picture, so that pictures are never confused."""
     picture = hashlib.sha256(clip.read()[0].numpy().tobytes()).hexdigest()[:8]
     return folder / f"{clip.id}-{picture}{seed}.safetensors"
 
@@ -228,7 +228,7 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
 
 
 def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
-    """The real clips, the same through the model's codec alone (whose fidelity it tells), and the picture: still, and
+    """The real clips, the same through the model's codec alone (which gives its fidelity), and the picture: still, and
     moved as one body."""
     rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:

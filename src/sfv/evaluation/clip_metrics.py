@@ -1,4 +1,4 @@
-"""What one clip tells of itself: motion, consistency, distance to its picture; and those facts over many clips."""
+"""Figures of one clip alone: motion, consistency, distance to its picture; and those facts over many clips."""
 
 import statistics
 from dataclasses import dataclass

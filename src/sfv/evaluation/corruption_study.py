@@ -1,6 +1,6 @@
 """`sfv study`: which network sees which fault. Real clips are spoilt by degrees and measured against themselves whole.
 
-A network sees a fault if its distance rises with every degree; how strongly, is told in multiples of the distance
+A network sees a fault if its distance rises with every degree; how strongly, is given in multiples of the distance
 between two halves of the real clips, which is what chance alone gives.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from sfv.evaluation.extract import one_thread, rows_of
-from sfv.evaluation.reference import Ruler, open_ruler
+from sfv.evaluation.reference import Reference, open_reference
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.distances import frechet_distance
@@ -29,14 +29,14 @@ Table = dict[str, dict[str, list[float]]]
 def study(data: Path, settings: StudySettings) -> str:
     """Measure every fault at every degree; writes study.json, study.md and study.svg; returns the markdown."""
     shared = settings.model_dump(include={"protocol", "limit", "weights", "workers"})
-    ruler = open_ruler(data, EvaluateSettings(**shared))
-    floors = ruler.half_to_half()
-    table: Table = {k: {} for k in ruler.nets}
+    reference = open_reference(data, EvaluateSettings(**shared))
+    floors = reference.half_to_half()
+    table: Table = {k: {} for k in reference.nets}
     for fault in FAULTS:
-        for kind, distances in _distances(fault, ruler).items():
+        for kind, distances in _distances(fault, reference).items():
             table[kind][fault] = [0.0, *distances]
     found = {
-        "protocol": ruler.identity(),
+        "protocol": reference.identity(),
         "degrees": [0.0, *DEGREES],
         "real_half_to_half": floors,
         "distance": table,
@@ -50,20 +50,20 @@ def study(data: Path, settings: StudySettings) -> str:
     return text
 
 
-def _distances(fault: str, ruler: Ruler) -> dict[str, list[float]]:
+def _distances(fault: str, reference: Reference) -> dict[str, list[float]]:
     """Of every degree, by network."""
-    found: dict[str, list[float]] = {k: [] for k in ruler.nets}
+    found: dict[str, list[float]] = {k: [] for k in reference.nets}
     for degree in DEGREES:
-        spoilt = partial(_spoilt, ruler, fault, degree)
-        rows, _ = rows_of(ruler.nets, spoilt, len(ruler.real.clips), ruler.workers, fault)
+        spoilt = partial(_spoilt, reference, fault, degree)
+        rows, _ = rows_of(reference.nets, spoilt, len(reference.real.clips), reference.workers, fault)
         with one_thread():
-            for kind, axes in ruler.axes.items():
-                found[kind].append(ruler.scale(kind) * frechet_distance(axes(rows[kind]), ruler.true[kind]))
+            for kind, axes in reference.axes.items():
+                found[kind].append(reference.scale(kind) * frechet_distance(axes(rows[kind]), reference.true[kind]))
     return found
 
 
-def _spoilt(ruler: Ruler, fault: str, degree: float, i: int) -> Frames:
-    clip = ruler.real.clips[i]
+def _spoilt(reference: Reference, fault: str, degree: float, i: int) -> Frames:
+    clip = reference.real.clips[i]
     return spoil(clip.read(), fault, degree, clip.id)
 
 

@@ -16,7 +16,7 @@ from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
 from sfv.evaluation.latents import LatentDistance, latent_distances
 from sfv.evaluation.protocol import same_protocol
-from sfv.evaluation.reference import Ruler, open_ruler, write_pictures
+from sfv.evaluation.reference import Reference, open_reference, write_pictures
 from sfv.evaluation.report import publish
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.evaluation.table import Measured, Pair, Result
@@ -27,11 +27,11 @@ from sfv.system.device import pick_device
 from sfv.types import Frames
 
 NOTHING = 1e-6
-"""A distance below it is rounding: the row is the real clips, and no ratio to it says anything."""
+"""A distance below it is rounding: the row is the real clips, and a ratio to it means nothing."""
 
 
 def evaluate(data: Path, settings: EvaluateSettings) -> Result:
-    """Measure every model against a set's real clips; writes the report into `how.out`.
+    """Measure every model against a set's real clips; writes the report into `settings.out`.
 
     Clips made are kept under `out`/clips, so a run that was cut off goes on. Raises SfvError for too few clips, a
     network's file with a wrong hash, or an `against` of another protocol.
@@ -39,24 +39,24 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     for row in settings.models:
         split_row(row)
     earlier = read_result(settings.against) if settings.against else None
-    ruler = open_ruler(data, settings)
+    reference = open_reference(data, settings)
     if earlier and settings.against:
-        same_protocol(ruler.identity(), earlier["protocol"], settings.against)
-    subjects = _models(ruler, settings)
-    everyone = [*_baselines(ruler, settings), *subjects]
+        same_protocol(reference.identity(), earlier["protocol"], settings.against)
+    subjects = _models(reference, settings)
+    everyone = [*_baselines(reference, settings), *subjects]
     rows, seen, draws = {}, {}, {}
     for one in everyone:
-        rows[one.name], seen[one.name] = _look(one, ruler)
-        draws[one.name] = resampled(rows[one.name], ruler)
-    latents = latent_distances(everyone, ruler)
+        rows[one.name], seen[one.name] = _look(one, reference)
+        draws[one.name] = resampled(rows[one.name], reference)
+    latents = latent_distances(everyone, reference)
     first = subjects[0].name
-    table = [_row(s, rows[s.name], draws[s.name], latents.get(s.name), seen, first, ruler) for s in everyone]
+    table = [_row(s, rows[s.name], draws[s.name], latents.get(s.name), seen, first, reference) for s in everyone]
     pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
-    result = Result(ruler.identity() | _notes(ruler, settings), table, pairs)
-    write_pictures(ruler, settings.out / "pictures")
+    result = Result(reference.identity() | _notes(reference, settings), table, pairs)
+    write_pictures(reference, settings.out / "pictures")
     if len(subjects) > 1:
-        write_blind(subjects[0], subjects[-1], ruler, settings.out)
-    publish(result, everyone, ruler, seen, settings.out, earlier)
+        write_blind(subjects[0], subjects[-1], reference, settings.out)
+    publish(result, everyone, reference, seen, settings.out, earlier)
     return result
 
 
@@ -71,14 +71,14 @@ def read_result(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def _models(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
+def _models(reference: Reference, settings: EvaluateSettings) -> list[Subject]:
     where = (
-        ruler.real,
-        ruler.protocol,
+        reference.real,
+        reference.protocol,
         settings.out / "clips",
         settings.decoder,
         settings.device,
-        ruler.lpips,
+        reference.lpips,
         settings.profile,
     )
     subjects = [subject(r, *where) for r in settings.models]
@@ -89,27 +89,27 @@ def _models(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
     return subjects
 
 
-def _baselines(ruler: Ruler, settings: EvaluateSettings) -> list[Subject]:
+def _baselines(reference: Reference, settings: EvaluateSettings) -> list[Subject]:
     """With the codec of the last row that is a model."""
     named = [
         split_speed(split_row(r)[0], Speed())[0]
         for r in settings.models
         if not Path(r).is_dir() or (Path(r) / "model_index.json").exists()
     ]
-    square = ruler.protocol.fit != "stretch"
+    square = reference.protocol.fit != "stretch"
     model = load(named[-1], pick_device(settings.device)) if named and square else None
-    return baselines(ruler.real, ruler.protocol, model, settings.decoder)
+    return baselines(reference.real, reference.protocol, model, settings.decoder)
 
 
-def _look(one: Subject, ruler: Ruler) -> tuple[dict[str, Rows], list[Facts]]:
+def _look(one: Subject, reference: Reference) -> tuple[dict[str, Rows], list[Facts]]:
     """Rows and facts of every clip of a subject."""
 
-    def tell(i: int, clip: Frames) -> Facts:
-        return facts(clip, ruler.real.clips[i].read(), ruler.protocol.fps, ruler.lpips)
+    def measure(i: int, clip: Frames) -> Facts:
+        return facts(clip, reference.real.clips[i].read(), reference.protocol.fps, reference.lpips)
 
-    found, looked = rows_of(ruler.nets, one.read, len(ruler.real.clips), ruler.workers, one.name, tell)
+    found, looked = rows_of(reference.nets, one.read, len(reference.real.clips), reference.workers, one.name, measure)
     with one_thread():
-        return {k: ruler.axes[k](v) for k, v in found.items()}, looked
+        return {k: reference.axes[k](v) for k, v in found.items()}, looked
 
 
 def _row(
@@ -119,11 +119,11 @@ def _row(
     latents: LatentDistance | None,
     seen: dict[str, list[Facts]],
     first: str,
-    ruler: Ruler,
+    reference: Reference,
 ) -> Measured:
     mine = seen[one.name]
     with one_thread():
-        kernels = {k: kernel(k, rows[k], ruler) for k in rows}
+        kernels = {k: kernel(k, rows[k], reference) for k in rows}
     return Measured(
         name=one.name,
         calls=one.calls,
@@ -141,7 +141,7 @@ def _row(
     )
 
 
-def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Resampled]:
+def resampled(rows: dict[str, Rows], reference: Reference) -> dict[str, Resampled]:
     """Frechet distance and its draws for every network, and their mean's; the same draws of clips for every row."""
 
     def of(kinds: list[str]) -> Resampled:
@@ -149,10 +149,10 @@ def resampled(rows: dict[str, Rows], ruler: Ruler) -> dict[str, Resampled]:
 
         def mean(a: Rows, b: Rows) -> float:
             parts = zip(kinds, a.split(widths, 1), b.split(widths, 1), strict=True)
-            return sum(ruler.scale(k) * frechet_distance(x, y) for k, x, y in parts) / len(kinds)
+            return sum(reference.scale(k) * frechet_distance(x, y) for k, x, y in parts) / len(kinds)
 
-        a, b = (torch.cat([v[k] for k in kinds], 1) for v in (rows, ruler.true))
-        return resample(mean, a, b, ruler.protocol.bootstrap, ruler.protocol.seed)
+        a, b = (torch.cat([v[k] for k in kinds], 1) for v in (rows, reference.true))
+        return resample(mean, a, b, reference.protocol.bootstrap, reference.protocol.seed)
 
     names = list(rows)
     with one_thread():
@@ -168,19 +168,21 @@ def paired(draws: dict[str, Resampled], models: list[str]) -> list[Pair]:
     return [Pair(a, b, r.value, r.low, r.high) for (a, b), r in zip(pairs, ratios, strict=True)]
 
 
-def kernel(kind: str, rows: Rows, ruler: Ruler) -> float:
+def kernel(kind: str, rows: Rows, reference: Reference) -> float:
     """Kernel distance; z-scored axes are of unit length together, and are stretched to unit length each, as in KID."""
-    stretch = rows.shape[1] ** 0.5 if ruler.nets[kind].dims else 1.0
-    return ruler.scale(kind) * kernel_distance(stretch * rows, stretch * ruler.true[kind])
+    stretch = rows.shape[1] ** 0.5 if reference.nets[kind].dims else 1.0
+    return reference.scale(kind) * kernel_distance(stretch * rows, stretch * reference.true[kind])
 
 
-def _notes(ruler: Ruler, settings: EvaluateSettings) -> dict[str, Any]:
+def _notes(reference: Reference, settings: EvaluateSettings) -> dict[str, Any]:
     """What a reader should know beside the hash."""
     return {
         "decoder": settings.decoder or "default",
-        "lpips": None if ruler.lpips is None or settings.weights is None else file_hash(settings.weights / LPIPS)[:16],
-        "real_half_to_half": ruler.half_to_half(),
-        "left_out": ruler.real.left_out,
-        "ids": [c.id for c in ruler.real.clips],
-        "note": f"distances from {len(ruler.real.clips)} clips are biased upward; compare at this number only",
+        "lpips": None
+        if reference.lpips is None or settings.weights is None
+        else file_hash(settings.weights / LPIPS)[:16],
+        "real_half_to_half": reference.half_to_half(),
+        "left_out": reference.real.left_out,
+        "ids": [c.id for c in reference.real.clips],
+        "note": f"distances from {len(reference.real.clips)} clips are biased upward; compare at this number only",
     }

@@ -59,16 +59,16 @@ def rows_of(
     count: int,
     workers: int,
     what: str,
-    tell: Callable[[int, Frames], T] = lambda i, frames: None,  # type: ignore[assignment,return-value]
+    measure: Callable[[int, Frames], T] = lambda i, frames: None,  # type: ignore[assignment,return-value]
 ) -> tuple[dict[str, Rows], list[T]]:
-    """Every network's rows of clips 0 to count - 1, and what `tell` says of each clip."""
+    """Every network's rows of clips 0 to count - 1, and what `measure` gives for each clip."""
     table = Table(count)
 
     def look(i: int) -> T:
         frames = read(i)
         for kind, net in nets.items():
             table.put(i, kind, net.row(frames))
-        return tell(i, frames)
+        return measure(i, frames)
 
     looked = each(look, range(count), workers, what)
     return {k: table.rows[k] for k in nets}, looked

@@ -16,7 +16,7 @@ from sfv.evaluation.extract import basis_of, one_thread, rows_of, rows_of_real
 from sfv.evaluation.features import Extractor
 from sfv.evaluation.features.weights import Row
 from sfv.evaluation.real_clips import RealClip
-from sfv.evaluation.reference import SCALE, Ruler
+from sfv.evaluation.reference import SCALE, Reference
 from sfv.evaluation.table import Spread
 from sfv.families.base import Codec
 from sfv.measures.distances import Rows, frechet_distance, resample
@@ -45,7 +45,7 @@ class LatentDistance:
     to_still: float | None
 
 
-def latent_distances(subjects: list[Subject], ruler: Ruler) -> dict[str, LatentDistance]:
+def latent_distances(subjects: list[Subject], reference: Reference) -> dict[str, LatentDistance]:
     """By the row's name: models' in their own codec, all others' in that of the last model.
 
     Empty if no row has a codec.
@@ -56,10 +56,10 @@ def latent_distances(subjects: list[Subject], ruler: Ruler) -> dict[str, LatentD
     opened: dict[str, Space] = {}
     found = {}
     for one in subjects:
-        net = extractor(one.codec or codecs[-1], ruler.real.clips[0].read())
+        net = extractor(one.codec or codecs[-1], reference.real.clips[0].read())
         if net.hash not in opened:
-            opened[net.hash] = open_space(net, ruler)
-        found[one.name] = _distance(one, opened[net.hash], ruler)
+            opened[net.hash] = open_space(net, reference)
+        found[one.name] = _distance(one, opened[net.hash], reference)
     return found
 
 
@@ -79,13 +79,15 @@ def extractor(codec: Codec, sample: Frames) -> Extractor:
     return Extractor("latents", digest, AXES, row)
 
 
-def open_space(net: Extractor, ruler: Ruler) -> Space:
+def open_space(net: Extractor, reference: Reference) -> Space:
     """Encode the basis clips (the real ones if there are none), the real ones and their still pictures; rows are kept
     on disk."""
-    clips, digest = ruler.real.clips, ruler.real.digest
-    real = rows_of_real(clips, net, digest, ruler.workers, "real")
-    basis = rows_of_real(ruler.real.basis, net, digest, ruler.workers, "basis") if ruler.real.basis else real
-    stills = rows_of_real([_still(c) for c in clips], net, digest, ruler.workers, "still")
+    clips, digest = reference.real.clips, reference.real.digest
+    real = rows_of_real(clips, net, digest, reference.workers, "real")
+    basis = (
+        rows_of_real(reference.real.basis, net, digest, reference.workers, "basis") if reference.real.basis else real
+    )
+    stills = rows_of_real([_still(c) for c in clips], net, digest, reference.workers, "still")
     with one_thread():
         axes = basis_of(net, basis)
         return Space(net, axes, axes(real), axes(stills))
@@ -95,24 +97,24 @@ def _still(clip: RealClip) -> RealClip:
     return replace(clip, id=f"{clip.id}/still", read=lambda: still(clip.read()))
 
 
-def _distance(one: Subject, space: Space, ruler: Ruler) -> LatentDistance:
+def _distance(one: Subject, space: Space, reference: Reference) -> LatentDistance:
     def measure(a: Rows, b: Rows) -> float:
         return SCALE * frechet_distance(a, b)
 
-    rows, p = _rows(one, space, ruler), ruler.protocol
+    rows, p = _rows(one, space, reference), reference.protocol
     with one_thread():
         found = resample(measure, rows, space.real, p.bootstrap, p.seed).interval()
         least = measure(space.still, space.real)
     return LatentDistance(asdict(found), found.value / least if least > 0 else None)
 
 
-def _rows(one: Subject, space: Space, ruler: Ruler) -> Rows:
+def _rows(one: Subject, space: Space, reference: Reference) -> Rows:
     """What a network made; for the codec alone that is the real clips' own latents; of all else the frames, encoded."""
     if one.name in (REAL, CODED, STILL):
         return space.still if one.name == STILL else space.real
-    count = len(ruler.real.clips)
+    count = len(reference.real.clips)
     if one.latents is None:
-        found, _ = rows_of({"latents": space.net}, one.read, count, ruler.workers, f"{one.name} latents")
+        found, _ = rows_of({"latents": space.net}, one.read, count, reference.workers, f"{one.name} latents")
         rows = found["latents"]
     else:
         rows = torch.stack([one.latents(i).float().flatten() for i in range(count)])

@@ -19,7 +19,7 @@ SCALE = 1000
 
 
 @dataclass(frozen=True)
-class Ruler:
+class Reference:
     """A protocol with its clips and opened networks: everything that every row shares."""
 
     protocol: Protocol
@@ -64,7 +64,7 @@ class Ruler:
         }
 
 
-def open_ruler(data: Path, settings: EvaluateSettings) -> Ruler:
+def open_reference(data: Path, settings: EvaluateSettings) -> Reference:
     """Read the protocol, open its networks and clips, and measure the real ones."""
     protocol = read_protocol(settings.protocol, settings.limit)
     real = open_set(data, protocol)
@@ -73,19 +73,19 @@ def open_ruler(data: Path, settings: EvaluateSettings) -> Ruler:
     for kind, net in nets.items():
         rows = rows_of_real(real.clips, net, real.digest, settings.workers, "real")
         apart = bool(real.basis and net.dims)
-        reference = rows_of_real(real.basis, net, real.digest, settings.workers, "basis") if apart else rows
+        basis_rows = rows_of_real(real.basis, net, real.digest, settings.workers, "basis") if apart else rows
         with one_thread():
-            axes[kind] = basis_of(net, reference)
+            axes[kind] = basis_of(net, basis_rows)
             true[kind] = axes[kind](rows)
     lpips = settings.weights / LPIPS if settings.weights else None
     seen = read_weights(lpips) if lpips and lpips.exists() else None
-    return Ruler(protocol, real, nets, axes, true, seen, settings.workers)
+    return Reference(protocol, real, nets, axes, true, seen, settings.workers)
 
 
-def write_pictures(ruler: Ruler, folder: Path) -> None:
+def write_pictures(reference: Reference, folder: Path) -> None:
     """The condition pictures, for those who make clips elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    for clip in ruler.real.clips:
+    for clip in reference.real.clips:
         path = folder / f"{clip.id}.png"
         if not path.exists():
             write_picture(clip.read()[0], path)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from sfv.evaluation.candidates import BASELINES, Subject
 from sfv.evaluation.clip_metrics import Facts
-from sfv.evaluation.reference import Ruler
+from sfv.evaluation.reference import Reference
 from sfv.evaluation.table import RATIOS, Measured, Result, columns, latex, ratio_columns, second_columns
 from sfv.media import contact_sheet, replacing, webp_bytes, write_picture
 from sfv.types import Frames
@@ -32,7 +32,7 @@ svg text { font: 12px system-ui, sans-serif; } .note { color: #666; } h3 { margi
 def publish(
     result: Result,
     subjects: list[Subject],
-    ruler: Ruler,
+    reference: Reference,
     seen: dict[str, list[Facts]],
     out: Path,
     earlier: dict[str, Any] | None,
@@ -44,13 +44,13 @@ def publish(
     _write(out / "table.json", json.dumps(result.as_dict(), indent=1))
     _write(out / "table.md", text)
     _write(out / "table.tex", latex(result.rows))
-    clips, count = ruler.real.clips, len(ruler.real.clips)
+    clips, count = reference.real.clips, len(reference.real.clips)
     shown = [i * count // SHOWN for i in range(min(SHOWN, count))]
     models = [s for s in subjects if s.name not in BASELINES]
     rows = list(dict.fromkeys([subjects[0], models[0], models[-1]]))
     strips = [(f"{clips[i].name or clips[i].id}: {s.name}", s.read(i)) for i in shown for s in rows]
     write_picture(contact_sheet(strips), out / "contact-sheet.png")
-    _write(out / "index.html", page(result, subjects, ruler, seen, shown, compared))
+    _write(out / "index.html", page(result, subjects, reference, seen, shown, compared))
 
 
 def _write(path: Path, text: str) -> None:
@@ -73,7 +73,12 @@ def against(result: Result, earlier: dict[str, Any]) -> str:
 
 
 def page(
-    result: Result, subjects: list[Subject], ruler: Ruler, seen: dict[str, list[Facts]], shown: list[int], extra: str
+    result: Result,
+    subjects: list[Subject],
+    reference: Reference,
+    seen: dict[str, list[Facts]],
+    shown: list[int],
+    extra: str,
 ) -> str:
     """Tables with intervals and ratios, quality against seconds, and clips side by side: spread, worst and best."""
     p = result.protocol
@@ -85,7 +90,7 @@ def page(
     body += ["<h2>Quality against seconds</h2>", scatter(result.rows), "<h2>Clips</h2>"]
     for title, places in _chosen(subjects, seen, shown):
         body.append(f"<h3>{html.escape(title)}</h3>")
-        body += [_clips(i, subjects, ruler) for i in places]
+        body += [_clips(i, subjects, reference) for i in places]
     return f"<!doctype html><meta charset=utf-8><title>sfv evaluate</title><style>{STYLE}</style>{''.join(body)}"
 
 
@@ -104,11 +109,11 @@ def _table(head: list[str], cells: list[list[str]]) -> str:
     return f"<table>{line('th', head)}{''.join(line('td', c) for c in cells)}</table>"
 
 
-def _clips(i: int, subjects: list[Subject], ruler: Ruler) -> str:
-    clip = ruler.real.clips[i]
+def _clips(i: int, subjects: list[Subject], reference: Reference) -> str:
+    clip = reference.real.clips[i]
     figures = []
     for s in subjects:
-        data = base64.b64encode(webp_bytes(_small(s.read(i)), ruler.protocol.fps)).decode()
+        data = base64.b64encode(webp_bytes(_small(s.read(i)), reference.protocol.fps)).decode()
         figures.append(f'<figure><img src="data:image/webp;base64,{data}" alt=""><br>{html.escape(s.name)}</figure>')
     return f"<p>{html.escape(clip.name or clip.id)}</p><div class=clips>{''.join(figures)}</div>"
 

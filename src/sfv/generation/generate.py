@@ -43,10 +43,10 @@ def generate(
 
 
 def begin(
-    model: VideoModel, picture: Uint8Picture | Uint8Sticker, wish: dict[str, Any], mask: MaskPicture | None = None
+    model: VideoModel, picture: Uint8Picture | Uint8Sticker, changes: dict[str, Any], mask: MaskPicture | None = None
 ) -> Start:
     """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
-    want = resolve(Settings.model_validate(wish), model)
+    want = resolve(Settings.model_validate(changes), model)
     source = (picture.shape[0], picture.shape[1])
     size = whole(want.height) * want.enlarge, whole(want.width) * want.enlarge
     return Start(want, fitted(picture, want, model), None if mask is None else fit_mask(mask, source, size, want.fit))

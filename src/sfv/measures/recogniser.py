@@ -1,6 +1,6 @@
-"""A small video network that tells what is wrong with a clip: features for Frechet distances that need no download.
+"""A small video network that recognises faults of a clip: features for Frechet distances that need no download.
 
-Trained on animated emoji by `sfv train recogniser`; (2+1)D convolutions after R(2+1)D (1711.11248). Floor 2.
+Trained on animated emoji by `sfv train recogniser`; (2+1)D convolutions after R(2+1)D (1711.11248).
 """
 
 from pathlib import Path

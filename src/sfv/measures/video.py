@@ -1,4 +1,4 @@
-"""What frames tell: flicker, seams, drifts, warp error, motion. Pure functions."""
+"""Figures of frames: flicker, seams, drifts, warp error, motion. Pure functions."""
 
 import torch
 import torch.nn.functional as F

@@ -20,7 +20,7 @@ ASPECT = 0.02
 def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tuple[int, int], mode: str) -> Mask:
     """A mask (white keeps still) laid over a picture of `source` (height, width) and fitted with it to `size`.
 
-    Grey is told apart at its middle. SfvError for a mask of another shape than the picture's.
+    Grey counts as white from its middle on. SfvError for a mask of another shape than the picture's.
     """
     (height, width), (mine, yours) = source, (mask.shape[1] / mask.shape[0], source[1] / source[0])
     if abs(mine / yours - 1) > ASPECT:

@@ -1,4 +1,4 @@
-"""What can be told of files and colours by their names alone. Imports no torch, so that errors come at once."""
+"""What the names of files and colours show by themselves. Imports no torch, so that errors come at once."""
 
 from pathlib import Path
 

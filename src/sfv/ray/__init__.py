@@ -1,1 +1,1 @@
-"""Many processes, many machines. The only importer of Ray; makes nothing that the floors below do not."""
+"""Many processes, many machines. The only importer of Ray; everything else is done by the packages that it imports."""

@@ -58,7 +58,7 @@ def quiet_ray() -> Any:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # what a dead worker leaves is told in the end
+    context.max_errored_blocks = -1  # what a dead worker leaves is reported in the end
     return ray
 
 

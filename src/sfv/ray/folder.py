@@ -72,12 +72,14 @@ def _reports(ray: Any, pairs: Pairs, task: dict[str, Any], spread: Spread) -> It
     reports = numbers.map_batches(Animator, fn_constructor_kwargs=shared | task, batch_size=None, compute=pool, **needs)
     missing = dict(enumerate(pairs))
     try:
-        for some in reports.iter_batches(batch_size=None, prefetch_batches=0):  # told at once, not with the next block
-            for number, said in zip(some["id"], some["report"], strict=True):
-                if int(number) not in missing:  # told before its worker died
+        for some in reports.iter_batches(
+            batch_size=None, prefetch_batches=0
+        ):  # reported at once, not with the next block
+            for number, line in zip(some["id"], some["report"], strict=True):
+                if int(number) not in missing:  # reported before its worker died
                     continue
                 picture, target = missing.pop(int(number))
-                report = json.loads(said)
+                report = json.loads(line)
                 yield report | {"image": str(picture)} | ({} if "error" in report else {"out": str(target)})
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]

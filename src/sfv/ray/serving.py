@@ -47,7 +47,7 @@ def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Sp
     options: dict[str, Any] = {
         "name": NAME,
         "autoscaling_config": scaling,
-        "max_ongoing_requests": settings.queue + 16,  # those beyond the queue are told 429 by the application
+        "max_ongoing_requests": settings.queue + 16,  # those beyond the queue get 429 from the application
         "graceful_shutdown_timeout_s": settings.grace + 10,
         "ray_actor_options": needs,
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},

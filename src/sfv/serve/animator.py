@@ -1,4 +1,4 @@
-"""What makes clips inside a worker: the one place of this floor that opens a model."""
+"""What makes clips inside a worker: the only module of `sfv.serve` that opens a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ class ModelInfo:
     hash: str
     limits: ModelLimits
     batch: int
-    """Jobs that are made together, where the service is not told a number."""
+    """Jobs that are made together, where the service is given no number."""
     speed: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,7 @@ import httpx
 from sfv.errors import ServiceError, SfvError
 
 Video = dict[str, Any]
-"""A video as the service tells it: id, status, progress, error, ... (docs/serve.md)."""
+"""A video as the service describes it: id, status, progress, error, ... (docs/serve.md)."""
 ENDED = ("completed", "failed", "cancelled")
 
 

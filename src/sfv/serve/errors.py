@@ -1,4 +1,4 @@
-"""What a client is told when a request is not taken on."""
+"""What a client gets when a request is refused."""
 
 import logging
 
@@ -16,7 +16,7 @@ def database_error(error: SQLAlchemyError) -> DatabaseError:
 
 
 def answer(error: SfvError) -> Refusal:
-    """What a client is told of any error of this package."""
+    """What a client gets for any error of this package."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, StoreError | DatabaseError):

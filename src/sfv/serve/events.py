@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 
 class JobEvents:
-    """Who waits for news of which job, or for its end alone; told from any thread."""
+    """Who waits for news of which job, or for its end alone; notified from any thread."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiting: dict[tuple[str, bool], set[asyncio.Event]] = defaultdict(set)
 
-    def tell(self, names: list[str], over: bool = False) -> None:
+    def notify(self, names: list[str], over: bool = False) -> None:
         """Something has changed with these jobs; they may be `over`."""
         if self.loop and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._set, names, over)

@@ -6,7 +6,7 @@ from sfv.settings import Settings
 
 OPEN = ("queued", "in_progress")
 PASSING = "passing_"
-"""How ids begin of jobs whose sender waits for the clip; no client is told them."""
+"""First letters of the ids of jobs whose sender waits for the clip; no client gets them."""
 
 
 @dataclass(frozen=True)

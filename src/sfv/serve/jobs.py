@@ -191,7 +191,7 @@ class Jobs:
         mine = update(TABLE).where(C.worker == worker, C.status == "in_progress").values(lease=time.time() + lease)
         return {job.id for job in self._rows(mine.returning(TABLE))}
 
-    def tell(self, names: Sequence[str], worker: str, progress: int) -> None:
+    def report_progress(self, names: Sequence[str], worker: str, progress: int) -> None:
         """How far running jobs are, 0 to 100."""
         mine = (C.id.in_(names), C.worker == worker, C.status == "in_progress")
         self._count(update(TABLE).where(*mine).values(progress=progress))
@@ -253,7 +253,7 @@ class Jobs:
         return self.hasty if job.passing else self.engine
 
     def fail_overdue(self, keep: float) -> list[Job]:
-        """Jobs that have waited past their deadline fail; told why they waited, if a reason is known."""
+        """Jobs that have waited past their deadline fail; their error says why they waited, if that is known."""
         late = update(TABLE).where(C.status == "queued", C.deadline < time.time())
         why = case((C.error != "", C.error), else_="the job waited longer than its deadline; try again later")
         values = _failed("deadline", "", keep) | {"error": why}

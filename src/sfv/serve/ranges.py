@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from sfv.serve.job import Job
 from sfv.serve.store import Store
 
-TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/png"}
+MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/png"}
 PIECE = 1 << 20
 """Bytes of a file that are held in memory at once for one client."""
 
@@ -25,10 +25,10 @@ def file_answer(store: Store, job: Job, wanted: str | None) -> Response:
     if (start, stop) != (0, job.size):
         headers |= {"content-range": f"bytes {start}-{stop - 1}/{job.size}"}
     status = 206 if "content-range" in headers else 200
-    first = store.read(job.clip_key, start, min(PIECE, stop - start))  # a missing file is told before any header is
+    first = store.read(job.clip_key, start, min(PIECE, stop - start))  # a missing file raises before any header is
     if len(first) == stop - start:
-        return Response(first, status, headers, TYPES[job.format])
-    return StreamingResponse(_pieces(store, job, first, start, stop), status, headers, TYPES[job.format])
+        return Response(first, status, headers, MEDIA_TYPES[job.format])
+    return StreamingResponse(_pieces(store, job, first, start, stop), status, headers, MEDIA_TYPES[job.format])
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:

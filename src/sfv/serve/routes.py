@@ -23,14 +23,13 @@ from sfv.serve.docs_page import docs_page
 from sfv.serve.errors import answer
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
-from sfv.serve.ranges import file_answer
+from sfv.serve.ranges import MEDIA_TYPES, file_answer
 from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
 from sfv.serve.service import Service, passing_name, work
 from sfv.serve.settings import Order, ServeSettings
 from sfv.web.middleware import guarded
 
-CLIP_TYPES = ("video/mp4", "image/gif", "image/webp", "image/png")
-SAID = {
+MEANINGS = {
     400: "malformed",
     401: "no valid key",
     403: "sent by a page of another site",
@@ -89,8 +88,8 @@ def _api(service: Service) -> FastAPI:
     return api
 
 
-def _says(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": Problem, "description": SAID[code]} for code in codes}
+def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Problem, "description": MEANINGS[code]} for code in codes}
 
 
 def _problem(status: int, code: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -124,7 +123,7 @@ async def _gone(_: Request, error: Exception) -> Response:
 
 
 async def _mistake(_: Request, error: Exception) -> Response:
-    return _problem(500, "mistake", f"the server made a mistake ({type(error).__name__}); its log tells more")
+    return _problem(500, "mistake", f"the server made a mistake ({type(error).__name__}); its log has more")
 
 
 def _service(request: Request) -> Service:
@@ -147,7 +146,7 @@ async def _owner(request: Request, service: Serving) -> str:
 
 
 Owner = Annotated[str, Depends(_owner)]
-videos = APIRouter(prefix="/v1", tags=["videos"], responses=_says(401, 403, 503))
+videos = APIRouter(prefix="/v1", tags=["videos"], responses=_problems(401, 403, 503))
 upkeep = APIRouter(tags=["upkeep"])
 
 
@@ -218,7 +217,7 @@ async def _accepted(request: Request, service: Service, owner: str, name: str = 
     "/videos",
     status_code=202,
     response_model=Video,
-    responses=_says(400, 413, 415, 422, 429, 507),
+    responses=_problems(400, 413, 415, 422, 429, 507),
     openapi_extra=_form(),
 )
 async def create(request: Request, service: Serving, owner: Owner) -> Video:
@@ -229,8 +228,8 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 @videos.post(
     "/animate",
     response_class=Response,
-    responses=_says(400, 409, 413, 415, 422, 429, 504, 507)
-    | {200: {"description": "the clip", "content": {kind: {} for kind in CLIP_TYPES}}},
+    responses=_problems(400, 409, 413, 415, 422, 429, 504, 507)
+    | {200: {"description": "the clip", "content": {kind: {} for kind in MEDIA_TYPES.values()}}},
     openapi_extra=_form(),
 )
 async def animate(request: Request, service: Serving, owner: Owner) -> Response:
@@ -270,7 +269,7 @@ def _clip_of(service: Service, job: Job, wanted: str | None = None) -> Response:
     return file_answer(service.store, job, wanted)
 
 
-@videos.get("/videos", response_model=Videos, responses=_says(404, 422))
+@videos.get("/videos", response_model=Videos, responses=_problems(404, 422))
 async def listing(
     service: Serving,
     owner: Owner,
@@ -286,7 +285,7 @@ async def listing(
     return Videos(data=data, first_id=ends[0], last_id=ends[1], has_more=len(found) > limit)
 
 
-@videos.get("/videos/{id}", response_model=Video, responses=_says(404))
+@videos.get("/videos/{id}", response_model=Video, responses=_problems(404))
 async def status(id: str, service: Serving, owner: Owner) -> Video:
     """What has become of a video."""
     return Video.of(await service.get(id, owner))
@@ -295,12 +294,12 @@ async def status(id: str, service: Serving, owner: Owner) -> Video:
 @videos.get(
     "/videos/{id}/content",
     response_class=Response,
-    responses=_says(404, 409)
+    responses=_problems(404, 409)
     | {
-        200: {"description": "the clip", "content": {kind: {} for kind in CLIP_TYPES}},
-        206: {"description": "the range asked for", "content": {kind: {} for kind in CLIP_TYPES}},
-        416: {"description": SAID[416]},
-        504: {"model": Problem, "description": SAID[504]},
+        200: {"description": "the clip", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
+        206: {"description": "the range asked for", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
+        416: {"description": MEANINGS[416]},
+        504: {"model": Problem, "description": MEANINGS[504]},
     },
 )
 async def content(id: str, request: Request, service: Serving, owner: Owner) -> Response:
@@ -312,7 +311,7 @@ async def content(id: str, request: Request, service: Serving, owner: Owner) -> 
 @videos.get(
     "/videos/{id}/events",
     response_class=StreamingResponse,
-    responses=_says(404) | {200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
+    responses=_problems(404) | {200: {"description": "server-sent events", "content": {"text/event-stream": {}}}},
 )
 async def events(id: str, service: Serving, owner: Owner) -> Response:
     """The video at every change until it has ended, as server-sent events named after its status."""
@@ -321,13 +320,13 @@ async def events(id: str, service: Serving, owner: Owner) -> Response:
     async def events() -> AsyncIterator[str]:
         with contextlib.suppress(SfvError):  # removed by another request: the stream ends, its headers are long sent
             async for job in service.follow(id, owner):
-                said = json.dumps(Video.of(job).model_dump()) if job else ""
-                yield f"event: {job.status}\ndata: {said}\n\n" if job else ": still here\n\n"
+                data = json.dumps(Video.of(job).model_dump()) if job else ""
+                yield f"event: {job.status}\ndata: {data}\n\n" if job else ": still here\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-@videos.delete("/videos/{id}", response_model=Video | Deleted, responses=_says(404))
+@videos.delete("/videos/{id}", response_model=Video | Deleted, responses=_problems(404))
 async def delete(id: str, service: Serving, owner: Owner) -> Video | Deleted:
     """Cancel a video that is queued or in progress; remove one that has ended."""
     left = await service.drop(await service.get(id, owner))
@@ -341,7 +340,7 @@ async def healthz(service: Serving) -> Health:
     return Health(status="ok", model=card.name if card else None, workers=service.supervisor.ready)
 
 
-@upkeep.get("/readyz", response_model=Health, responses=_says(503))
+@upkeep.get("/readyz", response_model=Health, responses=_problems(503))
 async def readyz(service: Serving) -> Health:
     """Whether jobs are accepted and worked on: a worker is ready, the database answers, no shutdown is under way."""
     if service.draining:
@@ -352,7 +351,7 @@ async def readyz(service: Serving) -> Health:
     return Health(status="ready", model=service.model_info.name, workers=service.supervisor.ready)
 
 
-@upkeep.get("/metrics", response_class=Response, responses=_says(401, 503))
+@upkeep.get("/metrics", response_class=Response, responses=_problems(401, 503))
 async def metrics(service: Serving, owner: Owner) -> Response:
     """Counters for Prometheus."""
     if card := service.supervisor.model_info:

@@ -59,7 +59,7 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     print(f"sfv: http://{host}:{port} (description at /docs); Ctrl-C finishes what runs and stops", file=sys.stderr)
     try:
         _Server(config, app).run()
-    except SystemExit as error:  # the port is taken; uvicorn has said so
+    except SystemExit as error:  # the port is taken; uvicorn has printed it
         raise SfvError(f"{host}:{port} cannot be listened on; name another --port") from error
     finally:
         app.service.lock.release()

@@ -1,10 +1,11 @@
-"""What the service says: the shapes of its JSON, a file by ranges, and a page of its own documentation."""
+"""The shapes of the JSON that the service answers with."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from sfv.serve.job import Job
+from sfv.settings import Format
 
 
 class Why(BaseModel):
@@ -38,14 +39,14 @@ class Video(BaseModel):
     """WIDTHxHEIGHT."""
     seconds: str
     """Length of the clip."""
-    format: Literal["mp4", "gif", "webp", "png"]
+    format: Format
     settings: dict[str, Any]
     """Every parameter, filled."""
     error: Why | None
 
     @classmethod
     def of(cls, job: Job) -> "Video":
-        """What a client is told of a job."""
+        """What a client gets to know about a job."""
         wanted = job.wanted
         return cls.model_validate(
             {

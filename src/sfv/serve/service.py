@@ -58,14 +58,14 @@ class Service:
 
     @property
     def model_info(self) -> ModelInfo:
-        """What is known of the model; Refusal 503 until a worker has told it."""
+        """The model's facts; Refusal 503 until a worker has sent them."""
         if self.supervisor.model_info is None:
             raise Refusal(503, "starting", "the model is being opened; try again in a few seconds", 5)
         return self.supervisor.model_info
 
     @property
     def pause(self) -> float:
-        """Seconds between two looks at a job of which nothing is heard: another machine may have made it."""
+        """Seconds between two looks at a job without news: another machine may have made it."""
         return 1.0 if self.jobs.local else 0.5
 
     def start(self) -> None:
@@ -74,7 +74,7 @@ class Service:
         (self.settings.data / "scratch").mkdir(parents=True)
         self.jobs.give_back_machine(self.machine)
         self.events.loop = asyncio.get_running_loop()
-        self.supervisor.start(self._hear)
+        self.supervisor.start(self._on_worker_message)
         threading.Thread(target=self._sweep, name="sfv-sweeper", daemon=True).start()
 
     def stop(self) -> None:
@@ -86,21 +86,21 @@ class Service:
         self.jobs.close()
         self.lock.release()
 
-    def _hear(self, word: str, said: Any) -> None:
-        """A worker's word, in its slot's thread."""
-        if word == "made":
-            self.metrics.made(*said)
-        elif word in ("finished", "failed"):
-            self.metrics.ended.labels("completed" if word == "finished" else "failed").inc()
-            self.events.tell([said], over=True)
-        elif word in ("started", "progress"):
-            self.events.tell(said)
-        elif word == "died":
+    def _on_worker_message(self, event: str, payload: Any) -> None:
+        """Handle a worker's message, in its slot's thread."""
+        if event == "made":
+            self.metrics.made(*payload)
+        elif event in ("finished", "failed"):
+            self.metrics.ended.labels("completed" if event == "finished" else "failed").inc()
+            self.events.notify([payload], over=True)
+        elif event in ("started", "progress"):
+            self.events.notify(payload)
+        elif event == "died":
             self.metrics.deaths.inc()
-            log.warning("a worker died; it held %s", ", ".join(said) or "nothing")
-        elif word in ("trouble", "broken"):
+            log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
+        elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
-            log.warning("%s", said)
+            log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
 
     async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
@@ -211,7 +211,7 @@ class Service:
         if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
             self.supervisor.cancel(job.id)
             self.metrics.ended.labels("cancelled").inc()
-            self.events.tell([job.id], over=True)
+            self.events.notify([job.id], over=True)
             return gone
         await asyncio.to_thread(self.forget, job)
         return None
@@ -251,7 +251,7 @@ class Service:
         for job in jobs:
             if job.status == "failed":
                 self.metrics.ended.labels("failed").inc()
-        self.events.tell([job.id for job in jobs], over=True)
+        self.events.notify([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
         for job in self.jobs.expired():
@@ -282,7 +282,7 @@ def work(wanted: Settings) -> int:
 
 
 def _opened(database: str) -> Jobs:
-    """The jobs; whoever starts a server is told what its database says."""
+    """The jobs; whoever starts a server gets the database's own message."""
     try:
         return Jobs(database)
     except DatabaseError as error:

@@ -1,4 +1,4 @@
-"""What a service may be told: one schema for `sfv serve` and `create_app`. Knows pydantic alone."""
+"""The options of a service: one schema for `sfv serve` and `create_app`. Knows pydantic alone."""
 
 from pathlib import Path
 

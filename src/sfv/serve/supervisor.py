@@ -20,7 +20,7 @@ from sfv.system.threads import wait_politely
 SLOWEST = 10.0
 """Longest pause before a worker that keeps dying is started again, seconds."""
 Listener = Callable[[str, Any], None]
-"""Told (word, what) from other threads: started, progress, made, finished, failed, trouble, died."""
+"""Called as (event, payload) from other threads: started, progress, made, finished, failed, trouble, died."""
 
 
 class Supervisor:
@@ -33,7 +33,7 @@ class Supervisor:
         """Why no worker can start; "" while all is well."""
         self.stopping = False
         self.slots = [_Slot(self, i, device) for i, device in enumerate(settings.device)]
-        self.listener: Listener = lambda word, said: None
+        self.listener: Listener = lambda event, payload: None
 
     def start(self, listener: Listener) -> None:
         """Start all workers; returns at once."""
@@ -55,16 +55,16 @@ class Supervisor:
 
     def wake(self) -> None:
         """There is something to do."""
-        self._say("wake", None)
+        self._send_all("wake", None)
 
     def cancel(self, name: str) -> None:
         """Nobody wants this job's clip any longer."""
-        self._say("cancel", name)
+        self._send_all("cancel", name)
 
     def stop(self, grace: float) -> None:
         """Let every worker finish what it holds; after `grace` seconds kill it and give its jobs back."""
         self.stopping = True
-        self._say("stop", None)
+        self._send_all("stop", None)
         end = time.monotonic() + grace
         for slot in self.slots:
             if slot.thread.ident is None:  # never started
@@ -80,9 +80,9 @@ class Supervisor:
         for slot in self.slots:
             slot.kill()
 
-    def _say(self, word: str, said: Any) -> None:
+    def _send_all(self, event: str, payload: Any) -> None:
         for slot in self.slots:
-            slot.say(word, said)
+            slot.send(event, payload)
 
 
 class _Slot:
@@ -93,15 +93,15 @@ class _Slot:
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
         self.ready = self.busy = False
-        self.heard = 0.0
+        self.last_message = 0.0
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"sfv-worker-{index}", daemon=True)
 
-    def say(self, word: str, said: Any) -> None:
+    def send(self, event: str, payload: Any) -> None:
         with self.lock:
             try:
                 if self.pipe:
-                    self.pipe.send((word, said))
+                    self.pipe.send((event, payload))
             except OSError:  # it has just died; `_run` sees to it
                 return
 
@@ -130,7 +130,7 @@ class _Slot:
         with self.lock:
             self.process, self.pipe = process, ours
         if self.supervisor.stopping:
-            self.say("stop", None)
+            self.send("stop", None)
         self._listen(ours, process)
         process.join()
         lived, self.ready, self.busy = self.ready, False, False
@@ -141,27 +141,27 @@ class _Slot:
         return lived
 
     def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
-        """Until the process has ended and its last word is heard; one that is stuck is killed."""
+        """Until the process has ended and its last message has arrived; one that is stuck is killed."""
         while True:
-            said = wait([pipe, process.sentinel], min(1.0, self.supervisor.settings.stuck))
-            if not said:
-                if self.busy and time.monotonic() - self.heard > self.supervisor.settings.stuck:
+            ready = wait([pipe, process.sentinel], min(1.0, self.supervisor.settings.stuck))
+            if not ready:
+                if self.busy and time.monotonic() - self.last_message > self.supervisor.settings.stuck:
                     process.kill()
                 continue
-            if pipe not in said:
+            if pipe not in ready:
                 return
             try:
-                self._hear(*pipe.recv())
+                self._receive(*pipe.recv())
             except (EOFError, OSError):
                 return
 
-    def _hear(self, word: str, said: Any) -> None:
-        self.heard, self.busy = time.monotonic(), word == "started" or (self.busy and word != "turned")
-        if word == "ready":
-            self.supervisor.model_info, self.ready = said, True
-        elif word == "broken":
-            self.supervisor.broken = said
-        self.supervisor.listener(word, said)
+    def _receive(self, event: str, payload: Any) -> None:
+        self.last_message, self.busy = time.monotonic(), event == "started" or (self.busy and event != "turned")
+        if event == "ready":
+            self.supervisor.model_info, self.ready = payload, True
+        elif event == "broken":
+            self.supervisor.broken = payload
+        self.supervisor.listener(event, payload)
 
     def _worker_died(self, name: str, code: int | None) -> None:
         """What a dead worker held is queued again; blamed on the jobs unless we killed it ourselves."""

@@ -34,13 +34,13 @@ IDLE = 0.5
 """Seconds between two looks at the queue of a worker that nobody wakes: jobs may come from another machine."""
 PAUSE = 5.0
 """Seconds that a job waits whose clip could not be kept, and the worker with it."""
-TELL = 0.25
+REPORT_EVERY = 0.25
 """Seconds between two notes of a job's progress."""
 
 
 @dataclass(frozen=True)
 class Duty:
-    """What a worker process is told when it starts."""
+    """What a worker process is given when it starts."""
 
     settings: ServeSettings
     database: str
@@ -54,7 +54,7 @@ class Cancelled(Exception):
 
 
 def work(duty: Duty, pipe: Connection) -> None:
-    """Body of a worker process: open the model, tell the server, work until told to stop."""
+    """Body of a worker process: open the model, send its facts to the server, work until the order to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server alone decides
         signal.signal(number, signal.SIG_IGN)
     keep_memory()
@@ -81,10 +81,10 @@ class Worker:
         self.speaking = threading.Lock()
         self.held: set[str] = set()
         self.cancelled: set[str] = set()
-        self.told_at = 0.0
+        self.reported_at = 0.0
 
     def run(self) -> None:
-        """Until told to stop: then what is being made is finished, and nothing more is claimed."""
+        """Until the order to stop: then what is being made is finished, and nothing more is claimed."""
         for listener in (self._listen, self._beat):
             threading.Thread(target=listener, daemon=True).start()
         with ThreadPoolExecutor(1) as writer:
@@ -94,7 +94,7 @@ class Worker:
                 batch = self._surely(self._claim)
                 clips = self._make(batch) if batch else []
                 if batch:
-                    self._say("turned", None)
+                    self._send("turned", None)
                 for done in writing:
                     done.result()
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in clips]
@@ -103,13 +103,13 @@ class Worker:
         self.jobs.close()
 
     def _listen(self) -> None:
-        """What the server says; its end is ours."""
+        """Messages of the server; when it ends, this process ends."""
         try:
             while True:
-                word, said = self.pipe.recv()
-                if word == "cancel" and said in self.held:
-                    self.cancelled.add(said)
-                if word == "stop":
+                event, payload = self.pipe.recv()
+                if event == "cancel" and payload in self.held:
+                    self.cancelled.add(payload)
+                if event == "stop":
                     self.stopping.set()
                 self.awake.set()
         except (EOFError, OSError):
@@ -133,14 +133,14 @@ class Worker:
             try:
                 return action()
             except DatabaseError as error:
-                self._say("trouble", error.detail)
+                self._send("trouble", error.detail)
                 time.sleep(pause)
                 pause = min(2 * pause, PAUSE)
 
-    def _say(self, word: str, said: Any) -> None:
+    def _send(self, event: str, payload: Any) -> None:
         try:
             with self.speaking:
-                self.pipe.send((word, said))
+                self.pipe.send((event, payload))
         except OSError:  # the server is gone; `_listen` ends the process
             time.sleep(1)
 
@@ -154,7 +154,7 @@ class Worker:
             batch += self.jobs.claim(self.duty.name, model, self.most - len(batch), lease, batch[0].batch_key)
             self.held |= {job.id for job in batch}
         if batch:
-            self._say("started", [job.id for job in batch])
+            self._send("started", [job.id for job in batch])
         return batch
 
     def _make(self, batch: list[Job]) -> list[tuple[Job, Clip]]:
@@ -174,7 +174,7 @@ class Worker:
             for job in jobs:
                 self._fail(job, "impossible", sentence)
             return []
-        self._say("made", (len(clips), time.perf_counter() - start))
+        self._send("made", (len(clips), time.perf_counter() - start))
         return list(zip(jobs, clips, strict=True))
 
     def _animate(self, jobs: list[Job], pictures: list[AnyPicture]) -> list[Clip]:
@@ -183,18 +183,18 @@ class Worker:
         def watch(done: int, steps: int) -> None:
             if self.cancelled.issuperset(names):
                 raise Cancelled
-            if time.monotonic() - self.told_at > TELL and done < steps:
-                self.told_at = time.monotonic()
-                self._tell(names, 100 * done // steps)
+            if time.monotonic() - self.reported_at > REPORT_EVERY and done < steps:
+                self.reported_at = time.monotonic()
+                self._report_progress(names, 100 * done // steps)
 
         return self.animator.animate(pictures, wanted[0], [w.seed for w in wanted], watch)
 
-    def _tell(self, names: list[str], progress: int) -> None:
+    def _report_progress(self, names: list[str], progress: int) -> None:
         try:
-            self.jobs.tell(names, self.duty.name, progress)
+            self.jobs.report_progress(names, self.duty.name, progress)
         except DatabaseError:  # progress is worth no delay
             return
-        self._say("progress", names)
+        self._send("progress", names)
 
     def _picture(self, job: Job) -> Uint8Picture | Uint8Sticker | None:
         wanted: Settings = job.wanted
@@ -226,20 +226,20 @@ class Worker:
         size = self.store.put(job.clip_key, target, not job.passing)
         kept = self._surely(lambda: self.jobs.finish(job.id, self.duty.name, size, self.settings.keep))
         if kept:
-            self._say("finished", job.id)
+            self._send("finished", job.id)
         else:
             self.store.delete(job.clip_key)
 
     def _give_back(self, job: Job, why: str) -> None:
         """A clip that cannot be kept is made again later; the worker waits too, since the next would fare no better."""
         self._surely(lambda: self.jobs.give_back(self.duty.name, [job.id], PAUSE, why))
-        self._say("trouble", why)
+        self._send("trouble", why)
         self.stopping.wait(PAUSE)
 
     def _fail(self, job: Job, code: str, why: str) -> None:
         self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
         self._drop([job])
-        self._say("failed", job.id)
+        self._send("failed", job.id)
 
     def _drop(self, jobs: list[Job]) -> None:
         names = {job.id for job in jobs}

@@ -1,4 +1,4 @@
-"""How this process keeps the memory it frees, and how much it held. Floor 0."""
+"""How this process keeps the memory it frees, and how much it held."""
 
 import ctypes
 import sys
@@ -24,7 +24,7 @@ def keep_memory() -> bool:
 
 
 def reset_peak() -> bool:
-    """Start the process's peak of resident memory anew; False where the system cannot (only Linux can)."""
+    """Reset the process's peak of resident memory; False where the system cannot (only Linux can)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""Seconds on a device, and inside networks, told by hooks."""
+"""Seconds on a device, and inside networks, measured by hooks."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ class ClipSampler:
     autocast = True
     """Encode condition pictures in bfloat16."""
     motion_id: float | None = None
-    """What every clip is told; None for the rank of its own motion among the training clips, 0-255."""
+    """Motion in every clip's condition; None for the rank of its own motion among the training clips, 0-255."""
     motion_most: float = 255
     """Clips whose rank is above this are not drawn."""
     picture_spread: float | None = None
@@ -165,5 +165,5 @@ def frame_difference(x0: Tensor) -> Tensor:
 
 
 def replaced(cond: Cond, without: Cond, keep: Tensor) -> Cond:
-    """Each clip's own condition where `keep` (b,) says so, else the other."""
+    """Each clip's own condition where `keep` (b,) is true, else the other."""
     return {k: torch.where(keep.reshape(-1, *[1] * (v.dim() - 1)), v, without[k]) for k, v in cond.items()}

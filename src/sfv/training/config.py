@@ -121,7 +121,7 @@ class DecoderTraining(PixelTraining):
     copied: bool = False  # learn from the decoder before it what to draw of latents, rather than the real frames
     restored: float = Field(default=0.0, ge=0, le=1)  # share of steps on what the denoiser makes of noised clips
     sigmas: tuple[float, float] = (0.5, 8.0)  # their noise
-    motion_most: float = 140.0  # of the motion that the denoiser is told, from 0
+    motion_most: float = 140.0  # of the motion in the condition, from 0
     follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
     smooth: float = Field(default=0.02, ge=0)  # weight of its flow's change from pixel to pixel
     trust: float = 0.0  # the end: added to the mask's logit, so that less is drawn; chosen by eye and `sfv evaluate`
@@ -160,7 +160,7 @@ class PictureEncoderTraining(Schedule):
 
 
 class RecogniserTraining(Schedule):
-    """A small video network that tells faults apart."""
+    """A small video network that recognises faults."""
 
     clips: int = Field(default=12, gt=1)  # in a batch
     frames: int = Field(default=14, gt=2)

@@ -52,7 +52,7 @@ STUDENT_RULES = (
         0.52,
         1.0,
         5,
-        "it cannot tell real from fake: lower lr, raise lr_heads, head_updates or head_start",
+        "it cannot distinguish real from fake: lower lr, raise lr_heads, head_updates or head_start",
     ),
     Rule(
         "generator still",
@@ -89,7 +89,7 @@ CONDITION_RULES = (
         0.02,
         math.inf,
         3,
-        "the same is said of every picture, so the network cannot know it: start again with a lower lr",
+        "the network gets the same for every picture and cannot use it: start again with a lower lr",
     ),
     Rule("steps skipped", "skipped", 0.0, 0.5, 2, "gradients are not finite: lower lr, use precision=fp32"),
 )

@@ -21,7 +21,7 @@ SEED = 7
 
 
 class LoopBatches(ClipSampler):
-    """Loops resampled to `frames`; the rate that the network is told says how long one round takes.
+    """Loops resampled to `frames`; the rate in the condition gives the length of one round.
 
     The motion id is the rank (0-255) of the loop's latent change from frame to frame among training loops. `learns` is
     the conditioner's own network, if it learns with the denoiser; otherwise conditions carry no gradient. Loops are

@@ -3,7 +3,7 @@
 Figures: motion (mean over clips of the latent frame difference, as a share of the real clips') and a Frechet distance
 between generated and real clips over the frozen teacher's own encoder features, means over positions and mean change
 from frame to frame. It needs no other network, and compares within one run only; between runs `sfv evaluate` is the
-ruler.
+reference.
 """
 
 import json

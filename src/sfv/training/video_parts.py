@@ -1,4 +1,4 @@
-"""Any model of the house on video shards: teacher (fine-tuning), student or small decoder, into a model folder."""
+"""Any model of any family on video shards: teacher (fine-tuning), student or small decoder, into a model folder."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -133,7 +133,7 @@ class SameOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS") and not self._known(scope):
-            sentence = "a page of another site may not do this; its origin is not among those that the server was told"
+            sentence = "a page of another site may not do this; its origin is not among those that the server allows"
             body = json.dumps({"error": {"code": "origin", "message": sentence}}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 403, "headers": headers})

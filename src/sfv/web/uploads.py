@@ -1,6 +1,6 @@
-"""Bytes of an upload -> a checked picture. What a client says of name or type is never looked at.
+"""Bytes of an upload -> a checked picture. Name and type given by the client are never looked at.
 
-Order: bytes are counted, the format is told by its magic number, the header's size is checked, then pixels are decoded.
+Order: count the bytes, recognise the format by its magic number, check the header's size, then decode the pixels.
 """
 
 import io
@@ -25,7 +25,7 @@ MAGIC: tuple[tuple[str, int, bytes], ...] = (
     ("AVIF", 4, b"ftypavif"),
     ("AVIF", 4, b"ftypavis"),
 )
-"""(Pillow's name, offset, bytes); WebP has two parts and is told in `sniff`."""
+"""(Pillow's name, offset, bytes); WebP has two parts and is recognised in `sniff`."""
 READ = "PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF"
 
 
@@ -38,7 +38,7 @@ class Limits:
 
 
 def sniff(data: bytes) -> str:
-    """Pillow's name of the format that the first bytes tell; UploadError 415 for any other."""
+    """Pillow's name of the format by the first bytes; UploadError 415 for any other."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     for kind, offset, magic in MAGIC:

@@ -126,7 +126,7 @@ class DecoderTask(DrawTask):
 class ShardDecoderTask(DrawTask):
     """Copies the codec's own decoder on latents that were encoded before: for models whose codec is costly.
 
-    Windows of `frames` latents, cut to `crop` pixels a side where that is asked for; the codec's own decoder tells what
+    Windows of `frames` latents, cut to `crop` pixels a side where that is asked for; the codec's own decoder gives what
     they should become, the window's first frame among it.
     """
 
@@ -196,7 +196,7 @@ def train_decoder(
     task: DrawTask
     ended = (
         decoder.locally_affine(config.window) if config.window else decoder
-    )  # what cannot be is told before the work
+    )  # an impossible setting raises before the work
     if isinstance(clips, ClipStore):
         task = DecoderTask(decoder, model, clips, config)
     else:

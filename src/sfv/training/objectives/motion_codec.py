@@ -32,7 +32,7 @@ def draw_frames(source: LoopSource, config: MotionCodecTraining, rng: torch.Gene
     """One clip's picture (4, h, w) and three frames (3, 4, h, w) in [-1, 1].
 
     With probability `between` the three are neighbours, so that the middle one may be drawn from what lies between the
-    latents of the two others; the third value says so. Else one of them is the picture itself with probability 0.1.
+    latents of the two others; the third value marks it. Else one of them is the picture itself with probability 0.1.
     """
     loop = source.draw(rng)
     u = torch.rand(4, generator=rng).tolist()

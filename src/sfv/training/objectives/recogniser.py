@@ -1,4 +1,4 @@
-"""The recogniser: a small video network learns to tell, from clips spoilt on purpose, what was done and how strongly.
+"""A small video network learns to recognise, from clips spoilt on purpose, what was done and how strongly.
 
 Beside that it names the clip's family, so that its rows also know what is shown.
 """
