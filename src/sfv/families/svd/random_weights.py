@@ -41,9 +41,9 @@ SIZES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
 SPREAD = 0.05
 README = """# Random weights
 
-Every number in this folder was drawn at random (`runs/random_svd.py`, seed {seed}). It has the layout and the shapes of
-a Stable Video Diffusion folder ({size}) and nothing of its weights: what it makes is noise. It is for trying loading,
-memory and speed.
+Every number in this folder was drawn at random (`runs/recipes/random_svd.py`, seed {seed}). It has the layout and the
+shapes of a Stable Video Diffusion folder ({size}) and nothing of its weights: what it makes is noise. It is for trying
+loading, memory and speed.
 """
 
 
