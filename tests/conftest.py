@@ -1,4 +1,4 @@
-"""Tiny real models: the diffusers classes at 16x16 latents, random weights, no downloads."""
+"""Tiny real models: SVD's networks at 16x16 latents, random weights, no downloads."""
 
 import os
 
@@ -7,6 +7,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -25,23 +26,35 @@ from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 
 torch.set_num_threads(2)
+N = TypeVar("N", bound=torch.nn.Module)
 
 
 def wiggle(model: VideoModel, seed: int = 1) -> VideoModel:
     """Random weights everywhere: fresh models have zero and half-way parts that would hide mistakes."""
     rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for part in (model.denoiser, model.codec, model.conditioner):
-            for p in part.parameters():
-                p += 0.05 * torch.randn(p.shape, generator=rng)
+    for part in (model.denoiser, model.codec, model.conditioner):
+        _shake(part, rng)
     return model
+
+
+def wiggle_network(network: N, seed: int = 1) -> N:
+    """The same of one network."""
+    _shake(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+@torch.no_grad()
+def _shake(module: torch.nn.Module, rng: torch.Generator) -> None:
+    for p in module.parameters():
+        p += 0.05 * torch.randn(p.shape, generator=rng)
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny SVD-architecture model on disk, with SVD's own noise law and a scaling factor that is not 1."""
     model = wiggle(new_model(TINY, 0))
-    model.codec.vae.register_to_config(scaling_factor=0.4)  # type: ignore[operator]
+    vae = model.codec.vae
+    vae.config = vae.config.model_copy(update={"scaling_factor": 0.4})  # type: ignore[operator,union-attr,assignment]
     svd_law = replace(model, sigma_max=700.0)
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save(svd_law, folder)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 import sfv
-from sfv.families.svd.rewrites.layers import short_attention
+from sfv.families.svd.blocks import short_attention
 
 SHAPES = {"spatial": (42, 2, 256, 32), "temporal": (768, 2, 14, 32)}
 

@@ -1,4 +1,4 @@
-"""SVD's own sizes on a CPU: random weights, whole networks before and after our rewrites, every fold on its blocks.
+"""SVD's own sizes on a CPU: random weights, whole networks against diffusers' before and after our rewrites.
 
 All are slow (`make slow`): about a minute each, up to 9 GiB of memory. Random weights say nothing about quality.
 """
@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers import StableVideoDiffusionPipeline
+from diffusers.models.attention_processor import Attention as StockAttention
+from diffusers.models.resnet import SpatioTemporalResBlock as StockResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
-from diffusers.models.upsampling import Upsample2D
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sfv.families.load import load, rewritten
+from sfv.families.svd.autoencoder import Autoencoder
+from sfv.families.svd.blocks import Attention, SpatioTemporalResBlock, SpatioTemporalTransformer, Upsample
 from sfv.families.svd.random_weights import random_network, write_random
-from sfv.families.svd.rewrites import unet as rewrites
-from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder, lean_attention
+from sfv.families.svd.rewrites import exact as rewrites
 from sfv.families.svd.sizes import SVD_VAE
+from sfv.families.svd.stock_networks import stock_twin
+from sfv.families.svd.unet import UNet
 from sfv.system.memory import peak_resident, reset_peak
 
 pytestmark = pytest.mark.slow
@@ -54,7 +56,7 @@ def shake(module: nn.Module, kind: torch.dtype) -> Any:
     return module.to(kind).eval().requires_grad_(False)
 
 
-def told(kind: torch.dtype, f: int, y: int, x: int) -> dict[str, Tensor]:
+def inputs(kind: torch.dtype, f: int, y: int, x: int) -> dict[str, Tensor]:
     """A UNet's inputs at the level where a one-step model is called, 0.25 ln 700."""
     rng = torch.Generator().manual_seed(0)
     return {
@@ -67,8 +69,8 @@ def told(kind: torch.dtype, f: int, y: int, x: int) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def call(unet: Any, kind: torch.dtype, *size: int) -> Tensor:
-    out: Tensor = unet(**told(kind, *size), return_dict=False)[0]
-    return out
+    out = unet(**inputs(kind, *size))
+    return out if isinstance(out, Tensor) else out.sample  # type: ignore[no-any-return]
 
 
 def cast_in_place(module: nn.Module, kind: torch.dtype) -> None:
@@ -80,24 +82,25 @@ def cast_in_place(module: nn.Module, kind: torch.dtype) -> None:
 def test_whole_unet_in_float32_and_bfloat16() -> None:
     """Exact to 1e-5 in float32; in bfloat16 (the fast profile) no further from float32 than 1.2 times diffusers'."""
     size = 3, 16, 24
-    unet = random_network(UNetSpatioTemporalConditionModel, {}, torch.float32, 0)
+    unet = random_network(UNet, {}, torch.float32, 0)
     assert sum(p.numel() for p in unet.parameters()) == 1_524_623_082
-    want = call(unet, torch.float32, *size)
+    want = call(stock_twin(unet), torch.float32, *size)  # over the same memory
+    assert off(call(unet, torch.float32, *size), want) <= 1e-5
     folded = rewrites.exact(unet)
     assert off(call(folded, torch.float32, *size), want) <= 1e-5
     folded.biases_of.clear()
     for network in (folded, unet):  # what they share is cast once
         cast_in_place(network, torch.bfloat16)
-    theirs, ours = (off(call(network, torch.bfloat16, *size), want) for network in (unet, folded))
+    theirs, ours = (off(call(network, torch.bfloat16, *size), want) for network in (stock_twin(unet), folded))
     print(f"bfloat16 against float32: diffusers {theirs:.2e}, ours {ours:.2e}")
     assert ours <= 1.2 * theirs and theirs < 0.1
 
 
 def test_whole_unet_at_14x40x72() -> None:
-    """320x576 in bfloat16, 12.1 TFLOP, before and after; two bfloat16 roundings apart, 2 %."""
+    """320x576 in bfloat16, 12.1 TFLOP, diffusers' and ours; two bfloat16 roundings apart, 2 %."""
     size = 14, 40, 72
-    unet = random_network(UNetSpatioTemporalConditionModel, {}, torch.bfloat16, 0)
-    want = call(unet, torch.bfloat16, *size)
+    unet = random_network(UNet, {}, torch.bfloat16, 0)
+    want = call(stock_twin(unet), torch.bfloat16, *size)
     folded = rewrites.exact(unet)
     del unet
     got = call(folded, torch.bfloat16, *size)
@@ -109,19 +112,17 @@ def test_whole_unet_at_14x40x72() -> None:
 
 @torch.inference_mode()
 def test_whole_decoder() -> None:
-    """Two frames of 192x320, every fold and polyphase: 1e-5 in float32; bfloat16 within 1.2 times diffusers' error."""
-    vae = random_network(AutoencoderKLTemporalDecoder, SVD_VAE, torch.float32, 0)
+    """Two frames of 192x320, polyphase: 1e-5 in float32; bfloat16 within 1.2 times diffusers' error."""
+    vae = random_network(Autoencoder, SVD_VAE, torch.float32, 0)
     z = torch.randn(2, 4, 24, 40, generator=torch.Generator().manual_seed(1))
-    want = vae.decode(z, num_frames=2).sample
+    stock = stock_twin(vae)
+    want = stock.decode(z, num_frames=2).sample
     own = copy.deepcopy(vae)
-    fold_decoder(own.decoder)
     rewrites.polyphase(own.decoder)
-    flatten_temporal_convs(own)
-    assert off(own.decode(z, num_frames=2).sample, want) <= 1e-5
+    assert off(own.decode(z, 2), want) <= 1e-5
     half = z.bfloat16()
-    theirs, ours = (
-        off(v.decode(half, num_frames=2).sample, want) for v in (nn.Module.to(m, torch.bfloat16) for m in (vae, own))
-    )
+    theirs = off(nn.Module.to(stock, torch.bfloat16).decode(half, num_frames=2).sample, want)
+    ours = off(own.to(torch.bfloat16).decode(half, 2), want)
     print(f"decoder, bfloat16 against float32: diffusers {theirs:.2e}, ours {ours:.2e}")
     assert ours <= 1.2 * theirs and theirs < 0.1
 
@@ -129,33 +130,32 @@ def test_whole_decoder() -> None:
 @pytest.mark.parametrize(("kind", "most"), BOUNDS, ids=["float64", "float32"])
 @torch.inference_mode()
 def test_whole_decoder_on_a_small_map(kind: torch.dtype, most: float) -> None:
-    vae = nn.Module.to(random_network(AutoencoderKLTemporalDecoder, SVD_VAE, torch.float32, 0), kind)
+    vae = random_network(Autoencoder, SVD_VAE, torch.float32, 0).to(kind)
     z = torch.randn(3, 4, 8, 6, generator=torch.Generator().manual_seed(1)).to(kind)
-    want = vae.decode(z, num_frames=3).sample
-    fold_decoder(vae.decoder)
+    want = stock_twin(vae).decode(z, num_frames=3).sample
+    assert off(vae.decode(z, 3), want) <= most
     rewrites.polyphase(vae.decoder)
-    flatten_temporal_convs(vae)
-    assert off(vae.decode(z, num_frames=3).sample, want) <= most
+    assert off(vae.decode(z, 3), want) <= most
 
 
 @pytest.mark.parametrize(("kind", "most"), BOUNDS, ids=["float64", "float32"])
 @pytest.mark.parametrize(("wide", "out"), [(320, 320), (960, 640), (2560, 1280)])
 @torch.inference_mode()
 def test_residual_blocks(wide: int, out: int, kind: torch.dtype, most: float) -> None:
-    """Blend, embedding and temporal convolutions of one full-size block, two clips told different things."""
+    """Blend, embedding and temporal convolutions of one full-size block, two clips with different embeddings."""
     torch.manual_seed(0)
-    block = shake(SpatioTemporalResBlock(wide, out, temb_channels=1280, merge_strategy="learned_with_images"), kind)
+    block = shake(SpatioTemporalResBlock(wide, out, 1280, 1e-6), kind)
+    stock = StockResBlock(wide, out, temb_channels=1280, merge_strategy="learned_with_images").to(kind)
+    stock.load_state_dict(block.state_dict())
     x, emb = torch.randn(2 * 4, wide, 9, 8).to(kind), torch.randn(2, 1280).to(kind)
-    still = torch.zeros(2, 4, dtype=kind)
-    want = block(x, emb.repeat_interleave(4, 0), still)
-    flatten_temporal_convs(block)
-    assert off(block(x, emb.repeat_interleave(4, 0), still), want) <= most
+    want = stock(x, emb.repeat_interleave(4, 0), torch.zeros(2, 4, dtype=kind))
+    assert off(block(x, emb, 2), want) <= most
     rewrites.fold_blends(block)
     assert type(block) is rewrites.FoldedResBlock
     block.places = 0, 1
     parts = block.spatial_res_block, block.temporal_res_block
     biases = tuple(part.conv1.bias + part.time_emb_proj(F.silu(emb)) for part in parts)
-    assert off(block(x, biases, still), want) <= most
+    assert off(block(x, biases, 2), want) <= most
 
 
 @pytest.mark.parametrize(("kind", "most"), BOUNDS, ids=["float64", "float32"])
@@ -164,16 +164,15 @@ def test_residual_blocks(wide: int, out: int, kind: torch.dtype, most: float) ->
 def test_transformers(heads: int, channels: int, kind: torch.dtype, most: float) -> None:
     """One-token cross-attention of one full-size transformer, in space and time."""
     torch.manual_seed(0)
-    block = shake(TransformerSpatioTemporalModel(heads, 64, channels, cross_attention_dim=1024), kind)
+    block = shake(SpatioTemporalTransformer(channels, heads, 1, 1024), kind)
+    stock = TransformerSpatioTemporalModel(heads, 64, channels, cross_attention_dim=1024).to(kind)
+    stock.load_state_dict(block.state_dict())
     x, token = torch.randn(2 * 4, channels, 9, 8).to(kind), torch.randn(2, 1, 1024).to(kind)
-    still = torch.zeros(2, 4, dtype=kind)
-    every = token.repeat_interleave(4, 0)
-    want = block(x, every, still, return_dict=False)[0]
-    lean_attention(block)
-    assert off(block(x, every, still, return_dict=False)[0], want) <= most
+    want = stock(x, token.repeat_interleave(4, 0), torch.zeros(2, 4, dtype=kind)).sample
+    assert off(block(x, token, 2), want) <= most
     rewrites.collapse_cross_attention(block)
     assert type(block) is rewrites.FoldedTransformer
-    assert off(block(x, token, still)[0], want) <= most
+    assert off(block(x, token, 2), want) <= most
 
 
 @pytest.mark.parametrize(("kind", "most"), BOUNDS, ids=["float64", "float32"])
@@ -181,7 +180,7 @@ def test_transformers(heads: int, channels: int, kind: torch.dtype, most: float)
 @torch.inference_mode()
 def test_upsampling(channels: int, kind: torch.dtype, most: float) -> None:
     torch.manual_seed(0)
-    layer = shake(Upsample2D(channels, use_conv=True, out_channels=channels), kind)
+    layer = shake(Upsample(channels), kind)
     x = torch.randn(3, channels, 9, 8).to(kind)
     want = layer(x)
     rewrites.polyphase(layer)
@@ -194,11 +193,11 @@ def test_upsampling(channels: int, kind: torch.dtype, most: float) -> None:
 def test_attention(tokens: int, kind: torch.dtype, most: float) -> None:
     """14 frames of one position, and more tokens than a CPU takes by plain matrix products."""
     torch.manual_seed(0)
-    layer = shake(Attention(640, heads=10, dim_head=64), kind)
+    layer = shake(Attention(640, 10), kind)
+    stock = StockAttention(640, heads=10, dim_head=64).to(kind)
+    stock.load_state_dict(layer.state_dict())
     x = torch.randn(2, tokens, 640).to(kind)
-    want = layer(x)
-    lean_attention(layer)
-    assert off(layer(x), want) <= most
+    assert off(layer(x), stock(x)) <= most
 
 
 @torch.inference_mode()

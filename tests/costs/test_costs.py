@@ -11,8 +11,8 @@ from sfv.costs.account import CARDS, Account, account
 from sfv.costs.counting import count
 from sfv.costs.training import account as account_training
 from sfv.errors import SfvError
+from sfv.families.svd.framewise import at_most
 from sfv.families.svd.networks import decoding_bytes
-from sfv.families.svd.rewrites.layers import at_most
 from sfv.families.svd.sizes import Shapes
 from sfv.training.config import StudentTraining
 from sfv.training.presets import PRESETS
@@ -28,7 +28,7 @@ def svd() -> Account:
 
 @pytest.fixture(scope="module")
 def unet() -> nn.Module:
-    return nn.Module.to(Shapes().plain_unet(), torch.float16)
+    return nn.Module.to(Shapes().stock_unet(), torch.float16)
 
 
 def call(unet: nn.Module, f: int, y: int, x: int, b: int = 1) -> tuple[int, int]:
@@ -42,11 +42,11 @@ def test_parameters(svd: Account) -> None:
     assert weights["unet"] == 1_524_623_082
     assert weights["picture encoder"] == 632_076_800
     assert weights["encode"] + weights["decode"] == pytest.approx(97.7e6, rel=1e-3)
-    assert sum(p.numel() for p in Shapes().plain_vae().parameters()) == 97_742_847
+    assert sum(p.numel() for p in Shapes().stock_vae().parameters()) == 97_742_847
 
 
 def test_the_backbone_of_the_discriminator() -> None:
-    unet = Shapes().plain_unet()
+    unet = Shapes().stock_unet()
     parts = (unet.conv_in, unet.time_embedding, unet.add_embedding, unet.down_blocks, unet.mid_block)
     assert sum(p.numel() for part in parts for p in part.parameters()) == pytest.approx(669e6, rel=2e-3)
 
@@ -89,9 +89,9 @@ def test_memory_of_the_unet(unet: nn.Module) -> None:
 
 @pytest.mark.parametrize(("frames", "want"), [(14, 15.9), (8, 9.2), (4, 4.7), (2, 2.4), (1, 1.3)])
 def test_memory_of_decoding(frames: int, want: float) -> None:
-    vae = nn.Module.to(Shapes().plain_vae(), torch.float16)
+    vae = nn.Module.to(Shapes().stock_vae(), torch.float16)
     z = torch.empty(frames, 4, 72, 128, device="meta", dtype=torch.float16)
-    held = 2 * 97_742_847 + count(lambda: vae.decode(z, num_frames=frames))[1]  # type: ignore[operator]
+    held = 2 * 97_742_847 + count(lambda: vae.decode(z, frames))[1]  # type: ignore[operator]
     assert held / GIB == pytest.approx(want, abs=0.06)
 
 
@@ -102,7 +102,7 @@ def test_decoding_with_fewer_frames_together_needs_less_and_no_more_than_is_esti
     held = {}
     for few in (14, 4, 1):
         with at_most(few):
-            held[few] = count(lambda: vae.decode(z, num_frames=14))[1]  # type: ignore[operator]
+            held[few] = count(lambda: vae.decode(z, 14))[1]  # type: ignore[operator]
         assert 0.8 < held[few] / decoding_bytes(128 * 576 * 1024 * 2, 14, few) <= 1
     assert held[1] <= held[4] < held[14]
 

@@ -216,7 +216,8 @@ def test_every_stage_can_be_wrapped_as_on_a_gpu(wide: VideoModel) -> None:
     for got, want in zip(everything(quick), everything(plain), strict=True):
         assert off(got, want.double()) <= 1e-5
     half = rewritten(wide)
-    half.codec.vae.half().register_to_config(force_upcast=True)
+    vae = half.codec.vae.half()
+    vae.config = vae.config.model_copy(update={"force_upcast": True})
     seen.clear()
     staged_pictures(half, wrap)
     assert seen == ["picture"]

@@ -161,13 +161,13 @@ def count_clip(shapes: Shapes) -> list[Part]:
     """Every network's call for one clip without guidance, and the UNet's with it."""
     y, x = shapes.height // shapes.stride, shapes.width // shapes.stride
     tower = _halved(shapes.picture_tower())
-    vaes = [_halved(v) for v in (shapes.plain_vae(), shapes.rewritten_vae())]
-    unets = [_halved(u) for u in (shapes.plain_unet(), shapes.rewritten_unet())]
+    vaes = [_halved(v) for v in (shapes.stock_vae(), shapes.rewritten_vae())]
+    unets = [_halved(u) for u in (shapes.stock_unet(), shapes.rewritten_unet())]
     latents = _half(shapes.frames, int(vaes[0].config.latent_channels), y, x)
     encoders = [nn.ModuleList([v.encoder, v.quant_conv]) for v in vaes]
     looked = [_call(tower, _half(1, 3, tower.config.image_size, tower.config.image_size))] * 2
-    encoded = [_call(v.encode, _half(1, 3, shapes.height, shapes.width)) for v in vaes]
-    decoded = [lambda v=v: v.decode(latents, num_frames=shapes.frames) for v in vaes]
+    encoded = [_call(v, _half(1, 3, shapes.height, shapes.width)) for v in (vaes[0].encode, vaes[1].moments)]
+    decoded = [lambda v=v: v.decode(latents, shapes.frames) for v in vaes]
     return [
         _part("picture encoder", tower, looked),
         _part("encode", encoders[0], encoded),

@@ -51,6 +51,9 @@ class DecoderConfig(BaseModel):
 class Block(nn.Module):
     """Two 3x3 convolutions, then one over three frames, each a residual that starts at zero."""
 
+    regions = ("forward",)
+    """Methods that torch.compile takes on a GPU."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)

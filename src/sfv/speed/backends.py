@@ -12,8 +12,6 @@ from sfv.errors import SfvError
 from sfv.speed.precision import _computes_bf16, cast
 
 BACKENDS = ("eager", "compile", "graphs", "openvino")
-TUPLES = ("unet",)
-"""Stages that answer with a tuple of one, as diffusers' UNet does."""
 
 
 def refusal(backend: str, device: torch.device) -> str:
@@ -38,7 +36,7 @@ def build(backend: str, stage: str, network: nn.Module, dtype: torch.dtype | Non
     if backend == "openvino":
         from sfv.speed.openvino import OpenVINO
 
-        return OpenVINO(network, stage, dtype == torch.bfloat16 or _computes_bf16(network), weights, stage in TUPLES)
+        return OpenVINO(network, stage, dtype == torch.bfloat16 or _computes_bf16(network), weights)
     network_cast = cast(network, dtype)
     if next(network_cast.parameters()).is_cuda:
         from sfv.speed.cuda import OnGPU

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from sfv.families.svd.rewrites.layers import AT_MOST
+from sfv.families.svd.framewise import AT_MOST
 
 ORDER = [
     SDPBackend.CUDNN_ATTENTION,
@@ -19,20 +19,6 @@ ORDER = [
     SDPBackend.MATH,
 ]
 """Of attention's implementations, quickest first on Hopper."""
-REGIONS = {
-    "FoldedResBlock": ("body",),
-    "DecoderResBlock": ("in_space", "in_time"),
-    "BlendedResBlock": ("in_space", "in_time"),
-    "FoldedTransformer": ("forward",),
-    "FramewiseTransformer": ("forward",),
-    "PolyphaseUpsample": ("forward",),
-    "WovenUpsample": ("forward",),
-    "ResnetBlock2D": ("forward",),
-    "CLIPEncoderLayer": ("forward",),
-    "Block": ("forward",),
-}
-"""Class -> methods that are compiled. Blocks of one size share what is compiled, so this takes a fraction of the time
-that whole networks take."""
 KINDS = 64
 """Sizes of one block that are compiled before torch gives up (its own limit is 8)."""
 WARM = 3
@@ -99,10 +85,13 @@ class Recording:
 
 
 def compile_regions(network: nn.Module, **options: Any) -> int:
-    """torch.compile for every block of `REGIONS`, in place on a network of ours; returns their number."""
-    found = [m for m in network.modules() if type(m).__name__ in REGIONS]
+    """torch.compile for the methods that a block's class lists as `regions`, in place; returns the number of blocks.
+
+    Blocks of one size share what is compiled, so this takes a fraction of the time that whole networks take.
+    """
+    found: list[Any] = [m for m in network.modules() if getattr(type(m), "regions", ())]
     for module in found:
-        for name in REGIONS[type(module).__name__]:
+        for name in module.regions:
             setattr(module, name, torch.compile(getattr(module, name), dynamic=False, **options))
     return len(found)
 

@@ -50,7 +50,7 @@ def graphs(model: VideoModel) -> Graphs:
     inputs = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
     sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
     latents = torch.randn(1, f, c, h, w)
-    found: Graphs = {"unet.onnx": (First(unet), {"sample": sample, "timestep": torch.tensor([1.0]), **inputs})}
+    found: Graphs = {"unet.onnx": (unet, {"sample": sample, "timestep": torch.tensor([1.0]), **inputs})}
     if codec.conditioned:
         found["picture.onnx"] = (model.conditioner.picture_tower(), {"picture": picture})
         return found | {"decoder.onnx": (Decode(model), {"latents": latents, "picture": picture})}
@@ -58,19 +58,6 @@ def graphs(model: VideoModel) -> Graphs:
     if model.small is not None:
         found["small-decoder.onnx"] = (model.small, {"latents": latents, "picture": picture})
     return found
-
-
-class First(nn.Module):
-    """The one result of a network that answers with a tuple."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *given: Tensor) -> Tensor:
-        """The first result."""
-        out: Tensor = self.network(*given)[0]
-        return out
 
 
 class Decode(nn.Module):

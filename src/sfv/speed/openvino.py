@@ -15,16 +15,16 @@ from sfv.errors import SfvError
 from sfv.media import cache_folder
 from sfv.speed.precision import in_float32
 
-REVISION = 1
+REVISION = 2
 """Raised when a network's graph changes for the same weights."""
 
 
 class OpenVINO(nn.Module):
     """A network whose calls run in OpenVINO."""
 
-    def __init__(self, network: nn.Module, stage: str, bf16: bool, weights: str, in_tuple: bool) -> None:
+    def __init__(self, network: nn.Module, stage: str, bf16: bool, weights: str) -> None:
         super().__init__()
-        self.network, self.stage, self.bf16, self.weights, self.in_tuple = network, stage, bf16, weights, in_tuple
+        self.network, self.stage, self.bf16, self.weights = network, stage, bf16, weights
         self.compiled: dict[str, Any] = {}
 
     def forward(self, *given: Any, **named: Any) -> Any:
@@ -34,8 +34,7 @@ class OpenVINO(nn.Module):
         if key not in self.compiled:
             self.compiled[key] = self._compiled(call, key)
         arrays = [t.contiguous().numpy() for t in call.tensors]
-        out = torch.from_numpy(np.array(self.compiled[key](arrays)[0]))
-        return (out,) if self.in_tuple else out
+        return torch.from_numpy(np.array(self.compiled[key](arrays)[0]))
 
     def _key(self, call: "Flat") -> str:
         """Of weights, stage, shapes, fixed arguments and versions."""
@@ -78,13 +77,12 @@ class Flat(nn.Module):
         return [(k, None if isinstance(v, Tensor) else v) for k, v in every]
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The first (or only) result."""
+        """Its one result."""
         left = iter(tensors)
         given = [next(left) if isinstance(v, Tensor) else v for v in self.given]
         named = {k: next(left) if isinstance(v, Tensor) else v for k, v in self.named.items()}
-        out = self.network(*given, **named)
-        first: Tensor = out[0] if isinstance(out, tuple) else out
-        return first
+        out: Tensor = self.network(*given, **named)
+        return out
 
 
 def traced(call: Flat) -> Any:

@@ -14,6 +14,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.folder import save
+from sfv.families.svd.stock_networks import stock_twin
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -51,7 +52,8 @@ def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny:
     shutil.copytree(tiny_folder, folder)
     unet = tiny.denoiser.unet  # type: ignore[union-attr]
     (folder / UNET).unlink()
-    unet.save_pretrained(folder / "unet", max_shard_size="400KB")  # type: ignore[operator]
+    twin = stock_twin(unet)  # type: ignore[arg-type]
+    twin.save_pretrained(folder / "unet", max_shard_size="400KB")
     assert len(list((folder / "unet").glob("*.safetensors"))) > 1
     assert torch.equal(states(load(folder))["d.unet.conv_in.weight"], states(tiny)["d.unet.conv_in.weight"])
     for part, name in (("unet", None), ("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
@@ -60,7 +62,11 @@ def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny:
             half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
             save_file(half, folder / part / f"{name}.fp16.safetensors", {"format": "pt"})
             file.unlink()
+    shutil.rmtree(folder / "unet")
+    twin.half().save_pretrained(folder / "unet", max_shard_size="400KB", variant="fp16")
+    assert all(".fp16-0000" in f.name for f in (folder / "unet").glob("*.safetensors"))
     loaded = states(load(folder))
+    assert torch.equal(loaded["d.unet.conv_in.weight"], states(tiny)["d.unet.conv_in.weight"].half().float())
     key = "c.vae.decoder.conv_in.weight"
     assert torch.equal(loaded[key], states(tiny)[key].half().float())
 
@@ -87,9 +93,13 @@ def drop_key(folder: Path) -> None:
     save_file(state, folder / UNET, {"format": "pt"})
 
 
-def other_shape(folder: Path) -> None:
+def set_field(folder: Path, name: str, value: object) -> None:
     path = folder / "unet" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"block_out_channels": [64, 64]}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+
+
+def other_shape(folder: Path) -> None:
+    set_field(folder, "block_out_channels", [64, 64])
 
 
 BROKEN: list[tuple[Callable[[Path], object], str]] = [
@@ -97,7 +107,9 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "model_index.json").unlink(), "model_index.json is missing"),
     (lambda f: (f / "model_index.json").write_text("{"), "damaged"),
     (lambda f: (f / "model_index.json").write_text('{"_class_name": "FluxPipeline"}'), "FluxPipeline"),
-    (lambda f: (f / "unet" / "config.json").unlink(), "cannot be opened"),
+    (lambda f: (f / "unet" / "config.json").unlink(), "unet/config.json is missing or not JSON"),
+    (lambda f: set_field(f, "in_channels", "many"), "cannot be opened (in_channels: "),
+    (lambda f: set_field(f, "block_out_channels", [33, 64]), "cannot be opened (num_channels"),
     (lambda f: (f / "unet" / "sfv.json").write_text('{"frames": 0}'), "sfv.json is not valid"),
     (lambda f: (f / "scheduler" / "scheduler_config.json").write_text("{}"), "is not SVD's"),
     (poison, "not finite"),

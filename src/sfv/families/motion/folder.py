@@ -7,7 +7,6 @@ config.json and one safetensors file. Only safetensors and JSON are ever opened.
 from pathlib import Path
 
 import torch
-from diffusers import UNetSpatioTemporalConditionModel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sfv.decoding.folder import load_side_part, save_side_part
@@ -15,16 +14,10 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks
 from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
-from sfv.families.svd.folder import (
-    hash_of,
-    open_part,
-    read_defaults,
-    read_json,
-    store,
-    weight_files,
-    write_json,
-)
+from sfv.families.svd.folder import hash_of, read_defaults
+from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import SVDDenoiser
+from sfv.families.svd.unet import UNet
 from sfv.settings import Defaults
 
 PIPELINE = "SfvMotionPipeline"
@@ -48,12 +41,12 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         reason = str(error).splitlines()[1]
         raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
     digest = weights_hash(folder, unet)
-    denoiser = SVDDenoiser(open_part(UNetSpatioTemporalConditionModel, folder / unet, dtype))
+    denoiser = SVDDenoiser(UNet.open(folder / unet, dtype))
     networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
     config, sizes = denoiser.unet.config, tower.config
     wanted = networks.config.latent_channels + sizes.channels, sizes.token
-    if (config.in_channels, config.cross_attention_dim) != wanted:
+    if (config.in_channels, config.context) != wanted:
         raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
     side = 16 * int(config.sample_size or 8)
     defaults = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
@@ -90,7 +83,7 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
-    store(model.denoiser.unet, folder / unet, dtype)
+    model.denoiser.unet.store(folder / unet, dtype)
     write_json(folder / unet / "sfv.json", model.defaults.model_dump())
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNetSpatioTemporalConditionModel
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -19,6 +18,8 @@ from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, MovingCodec, VideoModel
 from sfv.families.motion.codec import STRIDE, MotionCodecConfig, MotionNetworks, Pyramid, conv, quick_layout
 from sfv.families.svd.networks import SVDDenoiser, computing_in
+from sfv.families.svd.sizes import small_unet
+from sfv.families.svd.unet import UNet
 from sfv.settings import Defaults
 from sfv.types import AnyFirst, AnyPixels, Cond, Latents, RgbaPicture, RgbaPixels
 
@@ -239,22 +240,19 @@ TINY_MOTION = MotionSizes(
 """For tests."""
 
 
-def new_unet(sizes: MotionSizes) -> UNetSpatioTemporalConditionModel:
+def new_unet(sizes: MotionSizes) -> UNet:
     """A fresh UNet of SVD's class; attention in every block but the deepest, as in SVD."""
-    attending = len(sizes.unet) - 1
-    return UNetSpatioTemporalConditionModel(
-        sample_size=sizes.size // STRIDE,
-        in_channels=sizes.codec.latent_channels + sizes.tower.channels,
-        out_channels=sizes.codec.latent_channels,
-        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * attending + ("DownBlockSpatioTemporal",),
-        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * attending,
-        block_out_channels=sizes.unet,
-        layers_per_block=1,
-        cross_attention_dim=sizes.tower.token,
-        num_attention_heads=tuple(c // sizes.head for c in sizes.unet),
-        addition_time_embed_dim=sizes.time_embed,
-        projection_class_embeddings_input_dim=3 * sizes.time_embed,
-        num_frames=sizes.frames,
+    return UNet(
+        small_unet(
+            sizes.unet,
+            sizes.head,
+            sample_size=sizes.size // STRIDE,
+            in_channels=sizes.codec.latent_channels + sizes.tower.channels,
+            out_channels=sizes.codec.latent_channels,
+            cross_attention_dim=sizes.tower.token,
+            addition_time_embed_dim=sizes.time_embed,
+            num_frames=sizes.frames,
+        )
     )
 
 

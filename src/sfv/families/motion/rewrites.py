@@ -9,7 +9,7 @@ from torch import nn
 from sfv.families.base import VideoModel
 from sfv.families.motion.networks import MotionCodec, MotionConditioner, Packed
 from sfv.families.svd.networks import SVDDenoiser
-from sfv.families.svd.rewrites.unet import exact, shared_copy
+from sfv.families.svd.rewrites.exact import exact, shared_copy
 
 
 def rewritten(model: VideoModel) -> VideoModel:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sfv.families.motion.folder import load
 from sfv.families.motion.networks import MotionCodec, MotionConditioner
-from sfv.families.svd.folder import SCHEDULER, quiet
+from sfv.families.svd.folder import SCHEDULER
+from sfv.families.svd.stock_networks import quiet
 from sfv.families.svd.stock_pipeline import StockPipeline
 from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import as_layers, laid_over

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from sfv.families.svd.blocks import SpatioTemporalResBlock, SpatioTemporalTransformer
 from sfv.families.svd.lora import adapted, adapters
 
 
@@ -34,8 +35,7 @@ class Recomputed:
 
 def units(network: nn.Module) -> list[nn.Module]:
     """Residual blocks and transformers of a spatio-temporal UNet."""
-    names = {"SpatioTemporalResBlock", "TransformerSpatioTemporalModel"}
-    return [m for m in network.modules() if type(m).__name__ in names]
+    return [m for m in network.modules() if isinstance(m, SpatioTemporalResBlock | SpatioTemporalTransformer)]
 
 
 def recompute(network: nn.Module) -> int:

@@ -7,8 +7,8 @@ import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.svd.folder import export, load, shapes, weights_hash
+from sfv.families.svd.rewrites.exact import rewritten, staged
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
-from sfv.families.svd.rewrites.unet import rewritten, staged
 
 if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline

@@ -5,32 +5,25 @@ Beside them a small decoder, a matte and any further UNet folder (such as a teac
 UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are ever opened.
 """
 
-import copy
 import hashlib
-import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
-import transformers
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import CLIPVisionModelWithProjection
 
 from sfv.decoding.decoder import load_decoder, save_decoder
 from sfv.decoding.matte import load_matte, save_matte
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+from sfv.families.svd.autoencoder import Autoencoder
+from sfv.families.svd.clip_tower import ClipTower
+from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
+from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
 
@@ -39,16 +32,15 @@ NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
     "them too: keep its notice with every copy."
 )
-PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 
 
 def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
     small, matte = folder / SMALL, folder / MATTE
     digest = weights_hash(folder, unet)
-    denoiser = SVDDenoiser(open_part(UNetSpatioTemporalConditionModel, folder / unet, dtype))
-    codec = SVDCodec(open_part(AutoencoderKLTemporalDecoder, folder / "vae", dtype))
-    conditioner = SVDConditioner(open_part(CLIPVisionModelWithProjection, folder / "image_encoder", dtype), codec)
+    denoiser = SVDDenoiser(UNet.open(folder / unet, dtype))
+    codec = SVDCodec(Autoencoder.open(folder / "vae", dtype))
+    conditioner = SVDConditioner(ClipTower.open(folder / "image_encoder", dtype), codec)
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     if scheduler.get("prediction_type") != "v_prediction" or "sigma_max" not in scheduler:
         raise SfvError(
@@ -98,12 +90,12 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
     """Write the layout; `dtype` casts the stored weights (the model itself is untouched)."""
     save_denoiser(model, folder, unet, dtype)
     assert isinstance(model.codec, SVDCodec) and isinstance(model.conditioner, SVDConditioner)
-    store(model.codec.vae, folder / "vae", dtype)
+    model.codec.vae.store(folder / "vae", dtype)
     if model.small is not None:
         save_decoder(model.small, folder / SMALL, dtype)
     if model.matte is not None:
         save_matte(model.matte, folder / MATTE, dtype)
-    store(model.conditioner.image_encoder, folder / "image_encoder", dtype)
+    model.conditioner.image_encoder.store(folder / "image_encoder", dtype)
     save_around(folder, model.sigma_min, model.sigma_max)
 
 
@@ -112,7 +104,7 @@ def save_around(folder: Path, sigma_min: float, sigma_max: float) -> None:
     write_json(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
     sigmas = {"sigma_min": sigma_min, "sigma_max": sigma_max}
     write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER | sigmas)
-    write_json(folder / "model_index.json", _INDEX | {"_diffusers_version": diffusers.__version__})
+    write_json(folder / "model_index.json", _INDEX | {"_diffusers_version": version("diffusers")})
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
@@ -150,66 +142,13 @@ def export_lora(folder: Path, out: Path) -> None:
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
-    store(model.denoiser.unet, folder / unet, dtype)
+    model.denoiser.unet.store(folder / unet, dtype)
     write_defaults(model.defaults, folder, unet)
 
 
 def write_defaults(defaults: Defaults, folder: Path, unet: str) -> None:
     """What a denoiser is asked for when nothing is said."""
     write_json(folder / unet / "sfv.json", defaults.model_dump())
-
-
-def open_part(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """from_pretrained, strict: no missing or unexpected weight, none that is not finite."""
-    fp16 = any(f.name.split(".")[1] == "fp16" for f in weight_files(folder))
-    key = "dtype" if cls is CLIPVisionModelWithProjection else "torch_dtype"
-    options = {
-        key: dtype,
-        "variant": "fp16" if fp16 else None,
-        "use_safetensors": True,
-        "local_files_only": True,
-    }
-    with quiet():
-        try:
-            model, info = cls.from_pretrained(folder, output_loading_info=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
-    wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
-    if wrong:
-        raise SfvError(f"{folder} does not hold the weights its config.json asks for (first: {wrong[0]})")
-    _settle(model, folder)
-    return model.eval().requires_grad_(False)
-
-
-def _settle(model: nn.Module, folder: Path) -> None:
-    """Refuse weights that are not finite; copy the others to aligned memory.
-
-    Weights mapped from a file are not 64-byte aligned and take other kernels, whose sums differ in the last digits.
-    """
-    for name, p in model.named_parameters():
-        if not bool(torch.isfinite(p).all()):
-            raise SfvError(f"{folder} holds weights that are not finite numbers ({name}); fetch or train it again")
-        p.data = p.data.clone()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one part: the plain ones if there, else a variant's; each header checked."""
-    if not folder.is_dir():
-        raise SfvError(f"{folder} is missing; an SVD folder has unet, vae, image_encoder, scheduler")
-    files = sorted(folder.glob("*.safetensors"))
-    plain = [f for f in files if len(f.name.split(".")) == 2]
-    if not files:
-        pickles = [f.name for p in PICKLES for f in folder.glob(p)]
-        why = f"only {pickles[0]}, a pickle, which is never opened" if pickles else "no safetensors file"
-        raise SfvError(f"{folder} holds {why}; convert the weights to safetensors")
-    for file in plain or files:
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
-    return plain or files
 
 
 def read_defaults(folder: Path, defaults: Defaults) -> Defaults:
@@ -241,48 +180,6 @@ def hash_of(files: list[Path]) -> str:
             stream.seek(max(0, size - edge))
             digest.update(stream.read(edge))
     return digest.hexdigest()[:16]
-
-
-def store(module: Any, folder: Path, dtype: torch.dtype | None) -> None:
-    """save_pretrained, in another precision if asked; the path it was loaded from is nobody's business."""
-    with quiet():
-        kept = module if dtype in (None, module.dtype) else copy.deepcopy(module).to(dtype)
-        kept.save_pretrained(folder)
-    config = read_json(folder / "config.json")
-    write_json(folder / "config.json", {k: v for k, v in config.items() if k != "_name_or_path"})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model's folder; SfvError for anything else."""
-    try:
-        data = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SfvError(f"{path} is missing or not JSON ({error}); fetch or export the model again") from error
-    if not isinstance(data, dict):
-        raise SfvError(f"{path} must hold a JSON object; fetch or export the model again")
-    return data
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Its inverse."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2) + "\n")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the two libraries' loading chatter and bars; errors still raise."""
-    voices = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(v.get_verbosity(), v.is_progress_bar_enabled()) for v in voices]
-    for voice in voices:
-        voice.set_verbosity(logging.CRITICAL)
-        voice.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for voice, (verbosity, bar) in zip(voices, before, strict=True):
-            voice.set_verbosity(verbosity)
-            (voice.enable_progress_bar if bar else voice.disable_progress_bar)()
 
 
 _PREPROCESSOR = {

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from sfv.errors import SfvError
 from sfv.families.svd.folder import shapes, write_defaults
+from sfv.families.svd.network import each
 from sfv.families.svd.settings import ImportSettings
 from sfv.families.svd.single_file import unet_from_file
 from sfv.media import replacing
@@ -33,7 +34,7 @@ def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | No
     base_shapes = shapes(base)
     unet = base_shapes.plain_unet()
     tensors = _tensors(
-        file, {k: v.shape for k, v in unet.state_dict().items()}, int(unet.config.layers_per_block), base
+        file, {k: v.shape for k, v in unet.state_dict().items()}, each(unet.config.layers_per_block, 1)[0], base
     )
     for part in AROUND:
         shutil.copytree(base / part, out / part, copy_function=_link)

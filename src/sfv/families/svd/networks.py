@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -19,15 +18,11 @@ from sfv.edm.denoiser import Denoiser, per_clip
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, FrameCodec
+from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.checkpointing import recompute
+from sfv.families.svd.framewise import at_most, frame_wise
 from sfv.families.svd.lora import adapter_state, adapters, add_adapters, merge_adapters
-from sfv.families.svd.rewrites.layers import (
-    at_most,
-    flatten_temporal_convs,
-    fold_decoder,
-    frame_wise,
-    lean_attention,
-)
+from sfv.families.svd.unet import UNet
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -36,19 +31,17 @@ CLIP_SIZE = 224
 
 
 class SVDDenoiser(Denoiser):
-    """UNetSpatioTemporalConditionModel under v-prediction.
+    """SVD's UNet under v-prediction.
 
     Cond: image_latents (b, c, h, w) raw, repeated over frames and concatenated on channels; image_embeds
     (b, 1, e), one cross-attention token; added_time_ids (b, 3) = [fps - 1, motion bucket, noise_aug].
     """
 
-    def __init__(self, unet: UNetSpatioTemporalConditionModel) -> None:
+    def __init__(self, unet: UNet) -> None:
         super().__init__()
         self.unet = unet
-        flatten_temporal_convs(unet)
-        lean_attention(unet)
-        self.feature_channels = tuple(unet.config.block_out_channels)
-        self.embed_width = int(unet.config.cross_attention_dim)
+        self.feature_channels = unet.config.block_out_channels
+        self.embed_width = unet.config.context
 
     def embedding(self, cond: Cond) -> Tensor:
         """The picture's token: SVD's cross-attention sees nothing else."""
@@ -65,22 +58,16 @@ class SVDDenoiser(Denoiser):
             c_noise,
             encoder_hidden_states=cond["image_embeds"].to(self.dtype),
             added_time_ids=cond["added_time_ids"].to(self.dtype),
-            return_dict=False,
-        )[0]
+        )
         return out
 
     def encode(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> list[Features]:
-        """The down path alone, walked block by block as the UNet's own forward does; bit-equal to hooks."""
+        """The down path alone; bit-equal to hooks."""
         b, f = x_in.shape[:2]
-        context = self._context(c_noise, cond, f)
-        sample = self.unet.conv_in(_with_picture(x_in, cond).to(self.dtype).flatten(0, 1))
-        features = []
-        for block in self.unet.down_blocks:
-            crossing = getattr(block, "has_cross_attention", False)
-            keys = context if crossing else {k: v for k, v in context.items() if k != "encoder_hidden_states"}
-            sample, _ = block(hidden_states=sample, **keys)
-            features.append(sample.unflatten(0, (b, f)))
-        return features
+        embedding = self.unet.embed(c_noise, cond["added_time_ids"].to(self.dtype))
+        entered = self.unet.enter(_with_picture(x_in, cond).to(self.dtype))
+        blocks = self.unet.down(entered, embedding, cond["image_embeds"].to(self.dtype))
+        return [h.unflatten(0, (b, f)) for h, _ in blocks]
 
     def learnable(self) -> list[nn.Parameter]:
         """All but the queries, keys and norms before cross-attention: softmax over one token is constant."""
@@ -112,18 +99,6 @@ class SVDDenoiser(Denoiser):
         """Adapters into weights."""
         merge_adapters(self.unet)
 
-    def _context(self, c_noise: Tensor, cond: Cond, frames: int) -> dict[str, Tensor]:
-        """Embeddings of noise level, ids and picture, repeated per frame."""
-        b, unet = len(c_noise), self.unet
-        emb = unet.time_embedding(unet.time_proj(c_noise).to(self.dtype))
-        ids = unet.add_time_proj(cond["added_time_ids"].to(self.dtype).flatten()).reshape(b, -1)
-        emb = emb + unet.add_embedding(ids.to(emb.dtype))
-        return {
-            "temb": emb.repeat_interleave(frames, 0),
-            "encoder_hidden_states": cond["image_embeds"].to(self.dtype).repeat_interleave(frames, 0),
-            "image_only_indicator": emb.new_zeros(b, frames),
-        }
-
 
 def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
     picture = cond["image_latents"].to(x_in.dtype)[:, None].expand(-1, x_in.shape[1], -1, -1, -1)
@@ -131,18 +106,16 @@ def _with_picture(x_in: Latents, cond: Cond) -> Tensor:
 
 
 class SVDCodec(FrameCodec):
-    """AutoencoderKLTemporalDecoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
+    """SVD's autoencoder. Latents are raw latents times `scale` (SVD: 0.18215)."""
 
-    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
+    def __init__(self, vae: Autoencoder) -> None:
         super().__init__()
         self.vae = vae
-        flatten_temporal_convs(vae)
-        fold_decoder(vae.decoder)
 
     @property
     def scale(self) -> float:
         """Multiplies video latents, never condition latents."""
-        return float(self.vae.config.scaling_factor)
+        return self.vae.config.scaling_factor
 
     @property
     def stride(self) -> int:
@@ -153,7 +126,7 @@ class SVDCodec(FrameCodec):
         """(f, c, h, w)."""
         if height % self.stride or width % self.stride:
             raise SfvError(f"height and width must be multiples of {self.stride}, not {height}x{width}")
-        return frames, int(self.vae.config.latent_channels), height // self.stride, width // self.stride
+        return frames, self.vae.config.latent_channels, height // self.stride, width // self.stride
 
     def posterior(self, pixels: Pixels) -> tuple[RawLatents, RawLatents]:
         """Mean and log-variance."""
@@ -169,7 +142,7 @@ class SVDCodec(FrameCodec):
         """
         encoder, quant = self.vae.encoder, self.vae.quant_conv
         if not self._overflows():
-            return lambda p: quant(encoder(p))
+            return self.vae.moments
         wide = [{k: v.float() for k, v in m.state_dict().items()} for m in (encoder, quant)]
         return lambda p: functional_call(quant, wide[1], functional_call(encoder, wide[0], p.float()))
 
@@ -188,8 +161,7 @@ class SVDCodec(FrameCodec):
         """All frames of a clip together."""
         b, f = raw.shape[:2]
         frames = raw.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out: Tensor = self.vae.decode(frames, num_frames=f).sample
-        return out.unflatten(0, (b, f))
+        return self.vae.decode(frames, f).unflatten(0, (b, f))
 
     def decode(self, latents: Latents, chunk: int | None = None, picture: Picture | None = None) -> Pixels:
         """`chunk` changes the output (temporal statistics and padding are per chunk), so None is the default.
@@ -220,7 +192,7 @@ class SVDCodec(FrameCodec):
             return tries
         free, _ = torch.cuda.mem_get_info(raw.device)
         free += torch.cuda.memory_reserved(raw.device) - torch.cuda.memory_allocated(raw.device)
-        frame = int(self.vae.config.block_out_channels[0]) * h * w * self.stride**2 * raw.element_size()
+        frame = self.vae.config.block_out_channels[0] * h * w * self.stride**2 * raw.element_size()
         return [n for n in tries if decoding_bytes(frame, f, n) <= free] or tries[-1:]
 
     @torch.no_grad()
@@ -230,6 +202,7 @@ class SVDCodec(FrameCodec):
         Exact but for a one-pixel rim, where the decoder's zero padding now stands for the mean.
         """
         c, quant, entry = len(mean), self.vae.quant_conv, self.vae.decoder.conv_in
+        assert quant.bias is not None and entry.bias is not None
         entry.bias += (entry.weight * mean[:, None, None]).sum((1, 2, 3))
         entry.weight *= std[:, None, None]
         quant.weight[:c] /= std[:, None, None, None]
@@ -240,7 +213,7 @@ class SVDCodec(FrameCodec):
 class SVDConditioner(Conditioner):
     """Picture -> CLIP token (clean) + raw latent (noised in pixels) + time ids.
 
-    `image_encoder` is a CLIPVisionModelWithProjection, or what is called as one (`svd_pictures.Tower`).
+    `image_encoder` is a ClipTower, or what is called as one (rewrites/picture_stages.py).
     """
 
     def __init__(self, image_encoder: Any, codec: SVDCodec) -> None:
@@ -253,7 +226,7 @@ class SVDConditioner(Conditioner):
         small = antialiased_resize(picture.float(), CLIP_SIZE)
         mean, std = (torch.tensor(v, device=small.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
         normal = ((small + 1) / 2 - mean) / std
-        out: Tensor = self.image_encoder(normal.to(self.image_encoder.dtype)).image_embeds
+        out: Tensor = self.image_encoder(normal.to(self.image_encoder.dtype))
         return out[:, None]
 
     def picture_tower(self) -> nn.Module:

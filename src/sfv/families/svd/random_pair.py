@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
-from transformers import CLIPVisionModelWithProjection
+from diffusers import StableVideoDiffusionPipeline
 
 from sfv.decoding.decoder import new_decoder
 from sfv.edm.noise import NoiseRange
 from sfv.families.base import VideoModel
-from sfv.families.svd.folder import quiet, save_around
+from sfv.families.svd.autoencoder import Autoencoder
+from sfv.families.svd.clip_tower import ClipTower
+from sfv.families.svd.folder import save_around
 from sfv.families.svd.networks import SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.random_weights import SIZES, random_network
-from sfv.families.svd.rewrites.unet import shared_copy
+from sfv.families.svd.stock_networks import quiet, stock_twin
 from sfv.families.svd.stock_pipeline import StockPipeline
+from sfv.families.svd.unet import UNet
 from sfv.settings import Defaults
 
 SVD_NOISE = NoiseRange(0.002, 700.0)
@@ -25,26 +27,28 @@ SVD_NOISE = NoiseRange(0.002, 700.0)
 
 
 def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Any:
-    """(StockPipeline, VideoModel) of a size of `svd_random.SIZES` for clips of (frames, height, width).
+    """(StockPipeline, VideoModel) of a size of `random_weights.SIZES` for clips of (frames, height, width).
 
     Both hold the very same weights, made on the device in `dtype`; ours has a small decoder beside them.
     """
-    configs = SIZES[size]
-    classes = (UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder, CLIPVisionModelWithProjection)
+    sizes = SIZES[size]
     with torch.device(device):
-        unet, vae, tower = (random_network(c, k, dtype, seed=0) for c, k in zip(classes, configs, strict=True))
-    for network in (unet, vae, tower):
-        network.to(device)
+        unet, vae, tower = (
+            random_network(UNet, sizes[0], dtype, seed=0),
+            random_network(Autoencoder, sizes[1], dtype, seed=0),
+            random_network(ClipTower, sizes[2], dtype, seed=0),
+        )
     with tempfile.TemporaryDirectory() as folder, quiet():
         save_around(Path(folder), *SVD_NOISE[:2])
-        pipe = StableVideoDiffusionPipeline.from_pretrained(folder, unet=unet, vae=vae, image_encoder=tower)
+        twins = {"unet": stock_twin(unet), "vae": stock_twin(vae), "image_encoder": stock_twin(tower)}
+        pipe = StableVideoDiffusionPipeline.from_pretrained(folder, **twins)
     frames, height, width = clip
-    codec = SVDCodec(shared_copy(vae))
+    codec = SVDCodec(vae)
     defaults = Defaults(frames=frames, height=height, width=width, steps=1, guidance=1)
     ours = VideoModel(
         name=f"random-{size}",
         family="svd",
-        denoiser=SVDDenoiser(shared_copy(unet)),
+        denoiser=SVDDenoiser(unet),
         codec=codec,
         conditioner=SVDConditioner(tower, codec),
         sigma_min=SVD_NOISE.sigma_min,
@@ -60,14 +64,14 @@ def random_pair(size: str, clip: tuple[int, int, int], device: torch.device, dty
 def random_denoiser(size: str, device: torch.device) -> SVDDenoiser:
     """A UNet of random weights in float32, to train."""
     with torch.device(device):
-        unet = random_network(UNetSpatioTemporalConditionModel, SIZES[size][0], torch.float32, seed=0)
+        unet = random_network(UNet, SIZES[size][0], torch.float32, seed=0)
     return SVDDenoiser(unet).to(device)
 
 
 def random_codec(size: str, device: torch.device) -> SVDCodec:
     """An autoencoder of random weights in bfloat16."""
     with torch.device(device):
-        return SVDCodec(random_network(AutoencoderKLTemporalDecoder, SIZES[size][1], torch.bfloat16, seed=0)).to(device)
+        return SVDCodec(random_network(Autoencoder, SIZES[size][1], torch.bfloat16, seed=0)).to(device)
 
 
 def widened(model: VideoModel) -> VideoModel:

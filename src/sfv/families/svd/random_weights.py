@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
-from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from sfv.errors import SfvError
-from sfv.families.svd.folder import save_around, store
+from sfv.families.svd.autoencoder import Autoencoder
+from sfv.families.svd.clip_tower import ClipTower
+from sfv.families.svd.folder import save_around
+from sfv.families.svd.network import Network
 from sfv.families.svd.sizes import SVD_CLIP, SVD_VAE
+from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 
 SMALL_UNET: Mapping[str, Any] = {
@@ -39,6 +40,7 @@ SIZES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
 }
 """UNet, autoencoder and picture encoder; full is SVD's own (2.25 billion weights), tiny has its blocks and levels."""
 SPREAD = 0.05
+N = TypeVar("N", bound=Network)
 README = """# Random weights
 
 Every number in this folder was drawn at random (`runs/recipes/random_svd.py`, seed {seed}). It has the layout and the
@@ -59,7 +61,7 @@ def write_random(folder: Path, size: str = "full", dtype: torch.dtype = torch.fl
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for part, network in _networks(size, dtype, seed):
-        store(network, folder / part, None)
+        network.store(folder / part)
         count += sum(p.numel() for p in network.parameters())
         del network
     save_around(folder, 0.002, 700.0)
@@ -68,8 +70,8 @@ def write_random(folder: Path, size: str = "full", dtype: torch.dtype = torch.fl
     return count
 
 
-def random_network(cls: Any, config: Mapping[str, Any], dtype: torch.dtype, seed: int) -> Any:
-    """diffusers' own starting weights, made in `dtype` from the start, and every flat one of them shaken.
+def random_network(cls: type[N], config: Mapping[str, Any], dtype: torch.dtype, seed: int) -> N:
+    """Fresh weights, made in `dtype` from the start, and every flat one of them shaken.
 
     Fresh norms are 1 and 0 and fresh blends half and half: that would hide mistakes.
     """
@@ -77,18 +79,18 @@ def random_network(cls: Any, config: Mapping[str, Any], dtype: torch.dtype, seed
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        network: nn.Module = cls(CLIPVisionConfig(**config)) if cls is CLIPVisionModelWithProjection else cls(**config)
+        network = cls(cls.Config.model_validate(config))
     finally:
         torch.set_default_dtype(usual)
     with torch.no_grad():
         for p in network.parameters():
             if p.dim() < 2:
                 p.add_(torch.randn_like(p), alpha=SPREAD)
-    return nn.Module.to(network, dtype).eval().requires_grad_(False)
+    return network.to(dtype).eval().requires_grad_(False)
 
 
-def _networks(size: str, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, nn.Module]]:
+def _networks(size: str, dtype: torch.dtype, seed: int) -> Iterator[tuple[str, Network]]:
     unet, vae, clip = SIZES[size]
-    yield "unet", random_network(UNetSpatioTemporalConditionModel, unet, dtype, seed)
-    yield "vae", random_network(AutoencoderKLTemporalDecoder, vae, dtype, seed)
-    yield "image_encoder", random_network(CLIPVisionModelWithProjection, clip, dtype, seed)
+    yield "unet", random_network(UNet, unet, dtype, seed)
+    yield "vae", random_network(Autoencoder, vae, dtype, seed)
+    yield "image_encoder", random_network(ClipTower, clip, dtype, seed)

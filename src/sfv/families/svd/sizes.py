@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from sfv.families.base import VideoModel
+from sfv.families.svd.autoencoder import DOWN_ENCODER, Autoencoder, AutoencoderConfig
+from sfv.families.svd.clip_tower import ClipTower, TowerConfig
 from sfv.families.svd.networks import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
+from sfv.families.svd.unet import DOWN, UP, UNet, UNetConfig
 from sfv.settings import Defaults
 from sfv.types import Cond
 
@@ -60,17 +61,20 @@ SVD_CLIP: Mapping[str, Any] = {
 def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
     """A fresh codec; its posterior starts narrow (std 0.05), so that noise does not hide the first lessons."""
     torch.manual_seed(seed)
-    vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=plan.codec_channels,
-        down_block_types=("DownEncoderBlock2D",) * len(plan.codec_channels),
-        layers_per_block=1,
-        latent_channels=plan.latent_channels,
-        sample_size=plan.size,
-        scaling_factor=1.0,
-        force_upcast=False,
+    vae = Autoencoder(
+        AutoencoderConfig(
+            block_out_channels=plan.codec_channels,
+            down_block_types=DOWN_ENCODER * len(plan.codec_channels),
+            layers_per_block=1,
+            latent_channels=plan.latent_channels,
+            sample_size=plan.size,
+            scaling_factor=1.0,
+            force_upcast=False,
+        )
     )
     with torch.no_grad():
         vae.quant_conv.weight[plan.latent_channels :].zero_()
+        assert vae.quant_conv.bias is not None
         vae.quant_conv.bias[plan.latent_channels :] = -6
         _start_per_frame(vae.decoder)
         _steady_last_norm(vae.decoder)
@@ -101,7 +105,7 @@ def _steady_last_norm(decoder: Any) -> None:
 def new_conditioner(plan: Blueprint, codec: SVDCodec, seed: int) -> SVDConditioner:
     """A fresh picture encoder of CLIP's vision architecture around a codec."""
     torch.manual_seed(seed)
-    config = CLIPVisionConfig(
+    config = TowerConfig(
         hidden_size=plan.vision_width,
         intermediate_size=4 * plan.vision_width,
         num_hidden_layers=plan.vision_layers,
@@ -110,28 +114,40 @@ def new_conditioner(plan: Blueprint, codec: SVDCodec, seed: int) -> SVDCondition
         patch_size=plan.vision_patch,
         projection_dim=plan.embed,
     )
-    return SVDConditioner(CLIPVisionModelWithProjection(config), codec)
+    return SVDConditioner(ClipTower(config), codec)
 
 
 def new_denoiser(plan: Blueprint, seed: int) -> SVDDenoiser:
     """A fresh UNet; attention in every block but the deepest, as in SVD."""
     torch.manual_seed(seed)
-    attending = len(plan.unet_channels) - 1
     return SVDDenoiser(
-        UNetSpatioTemporalConditionModel(
-            sample_size=plan.size // 2 ** (len(plan.codec_channels) - 1),
-            in_channels=2 * plan.latent_channels,
-            out_channels=plan.latent_channels,
-            down_block_types=("CrossAttnDownBlockSpatioTemporal",) * attending + ("DownBlockSpatioTemporal",),
-            up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * attending,
-            block_out_channels=plan.unet_channels,
-            layers_per_block=1,
-            cross_attention_dim=plan.embed,
-            num_attention_heads=tuple(c // plan.head for c in plan.unet_channels),
-            addition_time_embed_dim=plan.time_embed,
-            projection_class_embeddings_input_dim=3 * plan.time_embed,
-            num_frames=plan.frames,
+        UNet(
+            small_unet(
+                plan.unet_channels,
+                plan.head,
+                sample_size=plan.size // 2 ** (len(plan.codec_channels) - 1),
+                in_channels=2 * plan.latent_channels,
+                out_channels=plan.latent_channels,
+                cross_attention_dim=plan.embed,
+                addition_time_embed_dim=plan.time_embed,
+                num_frames=plan.frames,
+            )
         )
+    )
+
+
+def small_unet(widths: tuple[int, ...], head: int, addition_time_embed_dim: int, **fields: Any) -> UNetConfig:
+    """A UNet with one layer in a block and attention in every block but the deepest; `head`: channels of a head."""
+    attending = len(widths) - 1
+    return UNetConfig(
+        down_block_types=(*DOWN[:1] * attending, DOWN[1]),
+        up_block_types=(UP[1], *UP[:1] * attending),
+        block_out_channels=widths,
+        layers_per_block=1,
+        num_attention_heads=tuple(c // head for c in widths),
+        addition_time_embed_dim=addition_time_embed_dim,
+        projection_class_embeddings_input_dim=3 * addition_time_embed_dim,
+        **fields,
     )
 
 
@@ -158,54 +174,55 @@ class Shapes:
 
     def denoiser(self) -> SVDDenoiser:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
-        return SVDDenoiser(_on_meta(UNetSpatioTemporalConditionModel, self.unet))
+        return SVDDenoiser(self.plain_unet())
 
     def cond(self, clips: int) -> Cond:
         """An empty condition of clips of its size, on the meta device."""
         unet, side = self.plain_unet().config, (self.height // self.stride, self.width // self.stride)
-        sizes = {"image_latents": (unet.out_channels, *side), "image_embeds": (1, unet.cross_attention_dim)}
+        sizes = {"image_latents": (unet.out_channels, *side), "image_embeds": (1, unet.context)}
         sizes["added_time_ids"] = (3,)
         return {name: torch.empty(clips, *size, device="meta") for name, size in sizes.items()}
 
     def rewritten_unet(self) -> nn.Module:
         """With every exact rewrite, as it generates."""
-        from sfv.families.svd.rewrites.unet import exact
+        from sfv.families.svd.rewrites.exact import exact
 
         return exact(self.plain_unet())
 
-    def rewritten_vae(self) -> AutoencoderKLTemporalDecoder:
+    def rewritten_vae(self) -> Autoencoder:
         """With every exact rewrite, as it decodes."""
-        from sfv.families.svd.rewrites.unet import polyphase
+        from sfv.families.svd.rewrites.exact import polyphase
 
-        vae = SVDCodec(self.plain_vae()).vae
+        vae = Autoencoder.on_meta(**self.vae)
         polyphase(vae.decoder)
         return vae
 
-    def plain_unet(self) -> UNetSpatioTemporalConditionModel:
-        """The same with nothing of ours in it."""
-        return _on_meta(UNetSpatioTemporalConditionModel, self.unet)
+    def plain_unet(self) -> UNet:
+        """On the meta device, without rewrites."""
+        return UNet.on_meta(**self.unet)
 
-    def plain_vae(self) -> AutoencoderKLTemporalDecoder:
-        """diffusers' autoencoder on the meta device (SVD's: 97.7 million weights)."""
-        return _on_meta(AutoencoderKLTemporalDecoder, self.vae)
-
-    def picture_tower(self) -> CLIPVisionModelWithProjection:
+    def picture_tower(self) -> ClipTower:
         """CLIP's vision tower on the meta device (SVD's: ViT-H, 632 million weights)."""
-        with torch.device("meta"):
-            return CLIPVisionModelWithProjection(CLIPVisionConfig(**self.picture)).to("meta").eval()
+        return ClipTower.on_meta(**self.picture)
 
+    def stock_unet(self) -> Any:
+        """diffusers' UNet on the meta device."""
+        from sfv.families.svd.stock_networks import stock_on_meta
 
-def _on_meta(cls: Any, config: Mapping[str, Any]) -> Any:
-    with torch.device("meta"):
-        network = cls(**{k: v for k, v in config.items() if not k.startswith("_")})
-    return network.to("meta").eval().requires_grad_(False)  # buffers made from numbers start on the CPU
+        return stock_on_meta("UNetSpatioTemporalConditionModel", self.unet)
+
+    def stock_vae(self) -> Any:
+        """diffusers' autoencoder on the meta device (SVD's: 97.7 million weights)."""
+        from sfv.families.svd.stock_networks import stock_on_meta
+
+        return stock_on_meta("AutoencoderKLTemporalDecoder", self.vae)
 
 
 def shapes(plan: Blueprint) -> Shapes:
     """Those of a blueprint."""
     with torch.device("meta"):
         config = new_denoiser(plan, 0).unet.config
-    return Shapes(dict(config), 2 ** (len(plan.codec_channels) - 1), plan.frames, plan.size, plan.size)
+    return Shapes(config.model_dump(), 2 ** (len(plan.codec_channels) - 1), plan.frames, plan.size, plan.size)
 
 
 def new_model(plan: Blueprint, seed: int) -> VideoModel:

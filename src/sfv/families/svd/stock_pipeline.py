@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import StableVideoDiffusionPipeline, UNetSpatioTemporalConditionModel
 
-from sfv.families.svd.folder import quiet
+from sfv.families.svd.stock_networks import quiet
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Defaults
 from sfv.system.timing import clocked

@@ -1,6 +1,6 @@
 """A rewritten SVD for a GPU: convolutions' weights channels-last, the kernels of sfv.kernels where torch is slow.
 
-In place on the modules of `svd_rewrites.rewritten`, which are ours; `for_gpu` leaves the given model as it is. For
+In place on the modules of rewrites/exact.py, which are ours; `for_gpu` leaves the given model as it is. For
 generation alone: the kernels have no gradients.
 """
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.activations import GEGLU
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
+from sfv.families.svd.autoencoder import DecoderResBlock, MapAttention
+from sfv.families.svd.blocks import GEGLU, Attention
+from sfv.families.svd.framewise import ActiveNorm
 from sfv.families.svd.networks import SVDCodec, SVDDenoiser
-from sfv.families.svd.rewrites.layers import ActiveNorm, DecoderResBlock, LeanAttention
-from sfv.families.svd.rewrites.unet import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
+from sfv.families.svd.rewrites.exact import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
 from sfv.kernels.geglu import geglu
 from sfv.kernels.group_norm_silu import group_norm_silu, takes
 from sfv.kernels.scaled_softmax import LONGEST, scaled_softmax
@@ -44,13 +44,12 @@ def take_kernels(network: nn.Module) -> None:
             child.__class__ = SplitNorm
         elif type(child) in SWAPS:
             child.__class__ = SWAPS[type(child)]
-        elif isinstance(child, Attention) and _is_wide(child):
-            child.processor = WideAttention()
-        elif isinstance(child, Attention) and _is_self(child):
-            child.fuse_projections()
-            child.processor = PackedAttention()
-    for child in network.modules():
-        if isinstance(child, BlendedResBlock):
+        elif type(child) is MapAttention and child.to_q.out_features > FLASH:
+            child.__class__ = WideAttention
+        elif type(child) is Attention and not child.crosses:
+            child.__class__ = PackedAttention
+    for child in list(network.modules()):
+        if isinstance(child, BlendedResBlock | PackedAttention):
             child.fold()
 
 
@@ -82,9 +81,9 @@ class SplitNorm(ActiveNorm):
 class FusedGEGLU(GEGLU):
     """The projection, then both halves in one pass."""
 
-    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         """(..., c) -> (..., o)."""
-        return geglu(self.proj(hidden_states))
+        return geglu(self.proj(tokens))
 
 
 class LastUNet(FoldedUNet):
@@ -104,34 +103,45 @@ class FramewiseTransformer(FoldedTransformer):
         if not takes_frames(tokens, f, attn.heads):
             return super().over_time(block, tokens, value, b)
         tokens = block.ff_in(block.norm_in(tokens)).add_(tokens)
-        mixed = temporal_attention(*attn.to_qkv(block.norm1(tokens)).chunk(3, -1), f, attn.heads)
+        mixed = temporal_attention(*attn.parts(block.norm1(tokens)), f, attn.heads)
         tokens = attn.to_out[0](mixed).add_(tokens).add_(value.repeat_interleave(f, 0))
         out: Tensor = block.ff(block.norm3(tokens)).add_(tokens)
         return out
 
 
-class PackedAttention:
+class PackedAttention(Attention):
     """Self-attention whose queries, keys and values are one matrix product."""
 
-    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        """(b, n, c) -> (b, n, c)."""
-        parts = attn.to_qkv(hidden_states).chunk(3, -1)
-        mixed = F.scaled_dot_product_attention(*(p.unflatten(2, (attn.heads, -1)).transpose(1, 2) for p in parts))
-        out: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
+    packed: Tensor
+
+    def fold(self) -> None:
+        """Join the three weights; once."""
+        weights = [layer.weight.detach() for layer in (self.to_q, self.to_k, self.to_v)]
+        self.register_buffer("packed", torch.cat(weights), persistent=False)
+
+    def parts(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """(n, s, c) -> queries, keys and values of that shape."""
+        return F.linear(tokens, self.packed).chunk(3, -1)
+
+    def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
+        """(n, s, c) -> (n, s, c)."""
+        assert context is None
+        heads = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in self.parts(tokens))
+        out: Tensor = self.to_out[0](F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
         return out
 
 
-class WideAttention:
+class WideAttention(MapAttention):
     """One head of many channels over the positions of each map: two matrix products around one pass of softmax."""
 
-    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """(n, c, h, w), channels last -> the same, added to what came."""
-        n, c, h, w = hidden_states.shape
-        tokens = attn.group_norm(hidden_states).permute(0, 2, 3, 1).reshape(n, h * w, c)
-        parts = zip(attn.to_q(tokens), attn.to_k(tokens), attn.to_v(tokens), strict=True)
+        n, c, h, w = maps.shape
+        tokens = self.group_norm(maps).permute(0, 2, 3, 1).reshape(n, h * w, c)
+        parts = zip(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens), strict=True)
         mixed = torch.stack([wide_attention(q, k, v) for q, k, v in parts])
-        out: Tensor = attn.to_out[0](mixed).view(n, h, w, -1).permute(0, 3, 1, 2)
-        return out.add_(hidden_states)
+        out: Tensor = self.to_out[0](mixed).view(n, h, w, -1).permute(0, 3, 1, 2)
+        return out.add_(maps)
 
 
 def wide_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -149,9 +159,8 @@ class BlendedResBlock(DecoderResBlock):
     def fold(self) -> None:
         """Scale conv2; once."""
         share, conv = self.time_mixer.mix_factor.detach().float().sigmoid(), self.temporal_res_block.conv2
-        conv.weight, conv.bias = (
-            nn.Parameter((share * p.detach().float()).to(p.dtype), False) for p in (conv.weight, conv.bias)
-        )
+        for name, p in list(conv.named_parameters()):
+            setattr(conv, name, nn.Parameter((share * p.detach().float()).to(p.dtype), False))
 
     def join(self, xs: Tensor, u: Tensor) -> Tensor:
         """xs + u."""
@@ -178,16 +187,4 @@ SWAPS: dict[type, type] = {
     DecoderResBlock: BlendedResBlock,
     PolyphaseUpsample: WovenUpsample,
 }
-"""Ours and diffusers' classes -> those with kernels."""
-
-
-def _is_self(attn: Any) -> bool:
-    """Plain self-attention of the transformers."""
-    return isinstance(attn.processor, LeanAttention) and not attn.is_cross_attention and attn.to_q.bias is None
-
-
-def _is_wide(attn: Any) -> bool:
-    """The autoencoder's: one head, a norm before it, what came added after it."""
-    plain = type(attn.processor) is AttnProcessor2_0 and not any((attn.spatial_norm, attn.norm_q, attn.norm_k))
-    whole = attn.group_norm is not None and attn.residual_connection and attn.rescale_output_factor == 1
-    return plain and whole and attn.heads == 1 and attn.to_q.out_features > FLASH
+"""Classes -> those with kernels."""

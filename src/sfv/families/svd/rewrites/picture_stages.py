@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
 from sfv.families.svd.networks import SVDConditioner
-from sfv.families.svd.rewrites.unet import shared_copy
+from sfv.families.svd.rewrites.exact import shared_copy
 
 
 def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) -> VideoModel:
@@ -22,21 +21,8 @@ def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) ->
     codec, clip = shared_copy(model.codec), shared_copy(model.conditioner.image_encoder)
     if not (codec.vae.dtype == torch.float16 and codec.vae.config.force_upcast):
         codec.vae.encoder = wrap("encode", codec.vae.encoder)
-    tower: Any = Tower(wrap("picture", Embedding(clip)), clip.dtype)
+    tower: Any = Tower(wrap("picture", clip), clip.dtype)
     return replace(model, codec=codec, conditioner=SVDConditioner(tower, codec))
-
-
-class Embedding(nn.Module):
-    """A picture tower as a function from tensor to tensor."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(b, 3, 224, 224) -> (b, e)."""
-        out: Tensor = self.network(pictures).image_embeds
-        return out
 
 
 class Tower(nn.Module):
@@ -46,6 +32,7 @@ class Tower(nn.Module):
         super().__init__()
         self.run, self.dtype = run, dtype
 
-    def forward(self, pictures: Tensor) -> SimpleNamespace:
-        """As transformers' own, the embedding alone."""
-        return SimpleNamespace(image_embeds=self.run(pictures))
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(b, 3, 224, 224) -> (b, e)."""
+        out: Tensor = self.run(pictures)
+        return out

@@ -1,4 +1,4 @@
-"""The exact rewrites: the same numbers as diffusers' own modules, one by one and together."""
+"""The exact rewrites: the same numbers as diffusers' own networks over the same weights, one by one and together."""
 
 import copy
 from collections.abc import Callable
@@ -7,28 +7,37 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import UNetSpatioTemporalConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfv.families.base import VideoModel
-from sfv.families.load import load_stock, rewritten
-from sfv.families.svd.rewrites import unet as rewrites
-from sfv.families.svd.rewrites.layers import flatten_temporal_convs, fold_decoder
+from sfv.families.load import load, rewritten
+from sfv.families.svd.blocks import Upsample
+from sfv.families.svd.networks import SVDCodec, SVDDenoiser
+from sfv.families.svd.rewrites import exact as rewrites
+from sfv.families.svd.stock_networks import stock_twin
+from sfv.families.svd.unet import UNet
 from sfv.generation.generate import generate
 
 Rewrite = Callable[[Any], object]
 ONE_BY_ONE: dict[str, Rewrite] = {
     "cross-attention": rewrites.collapse_cross_attention,
     "polyphase": rewrites.polyphase,
-    "temporal convolutions": flatten_temporal_convs,
 }
-"""Those that work alone on diffusers' UNet; blends and embeddings are folded together."""
+"""Those that work alone; blends and embeddings are folded together."""
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_folder: Any) -> UNetSpatioTemporalConditionModel:
-    """diffusers' UNet with nothing of ours, in float64."""
-    return load_stock(tiny_folder)[0].pipe.unet.double().eval()
+def plain_unet(tiny_folder: Any) -> UNet:
+    """Without rewrites, in float64."""
+    denoiser = load(tiny_folder).denoiser
+    assert isinstance(denoiser, SVDDenoiser)
+    return denoiser.unet.double()
+
+
+@pytest.fixture(scope="module")
+def stock(plain_unet: UNet) -> Any:
+    """diffusers' UNet over the same weights."""
+    return stock_twin(plain_unet)
 
 
 def inputs(kind: torch.dtype, b: int = 2, f: int = 3, side: int = 16) -> dict[str, Tensor]:
@@ -55,8 +64,8 @@ def run(unet: Any, given: dict[str, Tensor]) -> Tensor:
     sample = torch.randn(b, f, channels[0], y, x, generator=rng).to(kind)
     token = torch.randn(b, 1, channels[1], generator=rng).to(kind)
     with torch.no_grad():
-        out: Tensor = unet(**given | {"sample": sample, "encoder_hidden_states": token}, return_dict=False)[0]
-    return out
+        out = unet(**given | {"sample": sample, "encoder_hidden_states": token})
+    return out if isinstance(out, Tensor) else out.sample  # type: ignore[no-any-return]
 
 
 def off(a: Tensor, b: Tensor) -> float:
@@ -64,36 +73,37 @@ def off(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", ONE_BY_ONE)
-def test_each_rewrite_is_exact_in_float64(stock: Any, name: str) -> None:
-    own = copy.deepcopy(stock)
+def test_each_rewrite_is_exact_in_float64(plain_unet: UNet, stock: Any, name: str) -> None:
+    own = copy.deepcopy(plain_unet)
     ONE_BY_ONE[name](own)
     given = inputs(torch.float64)
-    changed = sum(type(a) is not type(b) for a, b in zip(own.modules(), stock.modules(), strict=True))
+    changed = sum(type(a) is not type(b) for a, b in zip(own.modules(), plain_unet.modules(), strict=True))
     assert changed > 0 and off(run(own, given), run(stock, given)) <= 1e-12
 
 
 @pytest.mark.parametrize(("b", "side"), [(1, 16), (2, 16), (1, 12)], ids=["one clip", "two told apart", "odd sides"])
-def test_all_together_are_exact(stock: Any, b: int, side: int) -> None:
-    """Embeddings of two clips differ; a side of 12 is not whole after halving and takes diffusers' way up."""
+def test_all_together_are_exact(plain_unet: UNet, b: int, side: int) -> None:
+    """Embeddings of two clips differ; a side of 12 is not whole after halving and takes the plain way up."""
     for kind, most in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        plain = copy.deepcopy(stock).to(kind)
+        plain = copy.deepcopy(plain_unet).to(kind)
+        theirs = stock_twin(plain)
         given = inputs(kind, b, side=side)
         before = {k: v.clone() for k, v in plain.state_dict().items()}
         folded = rewrites.exact(plain)
-        assert off(run(folded, given), run(plain, given)) <= most
+        assert off(run(folded, given), run(theirs, given)) <= most
         assert off(run(folded, given), run(plain, given)) <= most  # from kept biases
         assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
 
 
-def test_what_does_not_change_is_shared(stock: Any) -> None:
-    folded = dict(rewrites.exact(stock).named_parameters())
-    same = [k for k, p in stock.named_parameters() if folded[k] is p]
+def test_what_does_not_change_is_shared(plain_unet: UNet) -> None:
+    folded = dict(rewrites.exact(plain_unet).named_parameters())
+    same = [k for k, p in plain_unet.named_parameters() if folded[k] is p]
     assert len(same) > 0.9 * len(folded)
     assert all(".temporal_res_block.conv2." in k for k in folded.keys() - set(same))
 
 
-def test_kept_biases_are_bounded_and_right(stock: Any) -> None:
-    folded = rewrites.exact(copy.deepcopy(stock))
+def test_kept_biases_are_bounded_and_right(plain_unet: UNet, stock: Any) -> None:
+    folded = rewrites.exact(copy.deepcopy(plain_unet))
     given = inputs(torch.float64, 1)
     for i in range(2 * rewrites.KEPT):
         given["timestep"] = torch.tensor([0.1 * i], dtype=torch.float64)
@@ -101,9 +111,15 @@ def test_kept_biases_are_bounded_and_right(stock: Any) -> None:
     assert len(folded.biases_of) == rewrites.KEPT
 
 
-def test_embeddings_need_folded_blocks(stock: Any) -> None:
+def test_embeddings_need_folded_blocks(plain_unet: UNet) -> None:
     with pytest.raises(TypeError, match="fold_blends first"):
-        rewrites.fold_embeddings(copy.deepcopy(stock))
+        rewrites.fold_embeddings(copy.deepcopy(plain_unet))
+
+
+def test_one_token_is_what_rewrites_are_for(plain_unet: UNet) -> None:
+    given = inputs(torch.float64) | {"encoder_hidden_states": torch.zeros(2, 3, 32, dtype=torch.float64)}
+    with pytest.raises(ValueError, match="3 tokens"):
+        rewrites.exact(plain_unet)(**given)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 1, 1)])
@@ -111,7 +127,7 @@ def test_polyphase_by_hand(shape: tuple[int, ...]) -> None:
     """Against interpolation and convolution, by torch alone."""
     rng = torch.Generator().manual_seed(2)
     x = torch.randn(shape, generator=rng, dtype=torch.float64)
-    layer = rewrites.Upsample2D(shape[1], use_conv=True, out_channels=6).double()
+    layer = Upsample(shape[1]).double()
     want = F.conv2d(F.interpolate(x, scale_factor=2.0), layer.conv.weight, layer.conv.bias, padding=1)
     rewrites.polyphase(layer)
     assert type(layer) is rewrites.PolyphaseUpsample
@@ -120,15 +136,15 @@ def test_polyphase_by_hand(shape: tuple[int, ...]) -> None:
 
 
 def test_the_decoder_too(tiny_folder: Any) -> None:
-    """diffusers' temporal decoder in float64: folded, then polyphase."""
-    vae = load_stock(tiny_folder)[0].pipe.vae.double().eval()
-    own = copy.deepcopy(vae)
-    fold_decoder(own.decoder)
-    rewrites.polyphase(own.decoder)
-    flatten_temporal_convs(own)
+    """Polyphase against diffusers' temporal decoder, in float64."""
+    codec = load(tiny_folder).codec
+    assert isinstance(codec, SVDCodec)
+    vae = codec.vae.double()
+    theirs = stock_twin(vae)
+    rewrites.polyphase(vae.decoder)
     z = torch.randn(6, vae.config.latent_channels, 8, 6, dtype=torch.float64)
     with torch.no_grad():
-        assert off(own.decode(z, num_frames=3).sample, vae.decode(z, num_frames=3).sample) <= 1e-12
+        assert off(vae.decode(z, 3), theirs.decode(z, num_frames=3).sample) <= 1e-12
 
 
 def test_a_whole_model_makes_the_same_clip(tiny: VideoModel, tiny_folder: Any) -> None:
@@ -138,9 +154,3 @@ def test_a_whole_model_makes_the_same_clip(tiny: VideoModel, tiny_folder: Any) -
     assert off(folded.latents, plain.latents) <= 1e-5
     assert int((plain.frames.int() - folded.frames.int()).abs().max()) <= 1
     assert all(torch.equal(v, weights[k]) for k, v in tiny.denoiser.state_dict().items())
-
-
-def test_modules_of_another_kind_are_left_alone() -> None:
-    layer = rewrites.Upsample2D(4, use_conv=False)
-    rewrites.polyphase(nn.Sequential(layer))
-    assert type(layer) is rewrites.Upsample2D
