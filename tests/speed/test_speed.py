@@ -90,7 +90,7 @@ class Twice(nn.Module):
 
 
 def test_other_shapes_and_arguments_are_other_graphs() -> None:
-    network = OpenVINO(Twice(), "decode", False, "w", False)
+    network = OpenVINO(Twice(), "decode", False, "w")
     for x, add in ((torch.ones(2), 0.0), (torch.ones(2), 1.0), (torch.ones(3), 0.0)):
         assert torch.equal(network(x, add=add), 2 * x + add)
     assert len(network.compiled) == 3
@@ -98,7 +98,7 @@ def test_other_shapes_and_arguments_are_other_graphs() -> None:
 
 def test_what_openvino_cannot_run_is_one_sentence() -> None:
     with pytest.raises(SfvError, match="OpenVINO cannot run decode .*use --backend eager"):
-        OpenVINO(Twice(bad=True), "decode", False, "w", False)(torch.ones(2))
+        OpenVINO(Twice(bad=True), "decode", False, "w")(torch.ones(2))
 
 
 def test_compiling_changes_nothing_but_rounding() -> None:
