@@ -23,9 +23,11 @@ $(VENV)/.ready: $(VENV)/.core
 demo: $(VENV)/.core
 	@$(BIN)/sfv compare --out out/demo
 
+# Two processes of one thread each; a file is the work of one of them.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: install
-	$(BIN)/python -m pytest --ignore=tests/speed
-	$(BIN)/python -m pytest tests/speed  # alone: after OpenVINO, bf16 training in the same process crashed
+	$(BIN)/python -m pytest $(SHARED) --ignore=tests/speed
+	$(BIN)/python -m pytest $(SHARED) tests/speed  # alone: after OpenVINO, bf16 training in the same process crashed
 
 slow: install
 	$(BIN)/python -m pytest -m slow

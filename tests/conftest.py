@@ -1,12 +1,17 @@
-"""Tiny real models: the diffusers classes at 16x16 latents, random weights, no downloads."""
+"""Tiny real models: the diffusers classes at 16x16 latents, random weights, no downloads. How a run is shared out."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # and of what tests start
 
+import json
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +19,53 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
-import json
-
 import numpy as np
-import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+LONGEST = ("demo/test_page", "training/test_training", "evaluation/test_evaluation", "ray/test_ray")
+"""Files that take long begin first, so that workers end together."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files to the front."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
+
+
+INTERRUPTS: list[int] = []
+set_signal = signal.signal
+
+
+def noted(number: int, handler: Any) -> Any:
+    """`signal.signal`, with a note of every Ctrl-C: commands and trainings answer it, but pytest must end."""
+
+    def both(number: int, frame: Any) -> Any:
+        INTERRUPTS.append(number)
+        return handler(number, frame)
+
+    own = number == signal.SIGINT and callable(handler) and not hasattr(handler, "noted")
+    both.noted = True  # type: ignore[attr-defined]
+    return set_signal(number, both if own else handler)
+
+
+def pytest_sessionstart() -> None:
+    """Watch for Ctrl-C."""
+    signal.signal = noted
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[Any]:
+    """A test during which Ctrl-C came is the last."""
+    done = yield
+    if INTERRUPTS:
+        raise KeyboardInterrupt
+    return done
 
 
 def wiggle(model: VideoModel, seed: int = 1) -> VideoModel:
