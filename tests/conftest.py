@@ -4,7 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # and of what tests start
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks lose by a second; what tests start inherits it
 
 import json
 import signal

@@ -60,7 +60,7 @@ class Same(Noise):
 
 def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
     """Other alarms may come first: what a discriminator makes of such clips is a matter of rounding."""
-    alarms = go(tmp_path, Same, steps=80, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0)
+    alarms = go(tmp_path, Same, steps=40, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0, log_every=2)
     assert "generator still" in [a["kind"] for a in alarms]
 
 
@@ -77,7 +77,7 @@ def test_a_run_stops_at_an_alarm_if_asked(tmp_path: Path) -> None:
 
 
 def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> None:
-    alarms = go(tmp_path, Poisoned, steps=84, lr=1e-4, log_every=6)
+    alarms = go(tmp_path, Poisoned, steps=48, lr=1e-4, log_every=6)
     assert "steps skipped" in [a["kind"] for a in alarms]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(math.isfinite(v) for row in rows for v in row.values())
@@ -132,7 +132,7 @@ def test_summary_by_hand() -> None:
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
-    go(tmp_path, steps=20, lr=1e-4)
+    go(tmp_path, steps=9, lr=1e-4)
     (tmp_path / "samples").mkdir(exist_ok=True)
     torch.manual_seed(0)
     from sfv.media import write_picture

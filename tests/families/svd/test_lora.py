@@ -116,7 +116,16 @@ def test_a_student_by_adapters_trains_saves_and_merges(tiny: VideoModel, tmp_pat
     teacher = copy.deepcopy(tiny.denoiser)
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     how = StudentTraining(
-        steps=4, clips=1, head_start=1, lora=2, recompute=True, precision="fp32", lr=1e-2, warmup=0, log_every=2
+        steps=3,
+        clips=1,
+        head_start=1,
+        head_width=32,
+        lora=2,
+        recompute=True,
+        precision="fp32",
+        lr=1e-2,
+        warmup=0,
+        log_every=1,
     )
     G = train_student(teacher, Noise(tiny), how, NoiseRange(0.002, 200.0), tmp_path)
     after = G.state_dict()
