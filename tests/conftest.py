@@ -20,6 +20,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
 import numpy as np
+from trainers import train_part
 
 from sfv.families.base import VideoModel
 from sfv.families.load import load
@@ -123,3 +124,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.stack(frames).tofile(folder / "frames.u8")
     (folder / "store.json").write_text(json.dumps({"size": 32, "fps": 24, "clips": clips}))
     return folder
+
+
+def begun(folder: Path, store: Path, preset: str, *parts: str) -> Path:
+    for part in parts:
+        train_part(part, store, folder, preset)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def begun_svd(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose codec, picture encoder and teacher are trained for a few steps; to be read or copied."""
+    return begun(tmp_path_factory.mktemp("begun") / "svd", store, "debug", "codec", "picture-encoder", "teacher")
+
+
+@pytest.fixture(scope="session")
+def begun_loops(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of whole loops: codec and teacher."""
+    return begun(tmp_path_factory.mktemp("begun") / "loops", store, "loops-debug", "codec", "teacher")
