@@ -20,7 +20,6 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
 import numpy as np
-from trainers import train_part
 
 from sfv.families.base import VideoModel
 from sfv.families.load import load
@@ -28,7 +27,24 @@ from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-LONGEST = ("demo/test_page", "training/test_training", "evaluation/test_evaluation", "ray/test_ray")
+LONGEST = (
+    "serve/test_supervisor",
+    "ray/test_ray",
+    "demo/test_page",
+    "training/test_parallel",
+    "evaluation/test_evaluation",
+    "costs/test_costs",
+    "training/test_health",
+    "training/objectives/test_consistency",
+    "training/objectives/test_adversarial",
+    "training/test_training",
+    "families/motion/test_motion",
+    "contracts/test_keystone",
+    "contracts/test_gpu_bench",
+    "serve/test_serve",
+    "training/objectives/test_distribution",
+    "contracts/test_packaging",
+)
 """Files that take long begin first, so that workers end together."""
 
 
@@ -127,6 +143,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begun(folder: Path, store: Path, preset: str, *parts: str) -> Path:
+    from trainers import train_part  # takes seconds to import
+
     for part in parts:
         train_part(part, store, folder, preset)
     return folder

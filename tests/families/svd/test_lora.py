@@ -144,6 +144,7 @@ def full_size(preset: str, **changes: object) -> Account:
     return account(Shapes(), stage.model_copy(update=changes))
 
 
+@pytest.mark.long
 def test_svd_24gb_fits_by_counting() -> None:
     got = full_size("svd-24gb")
     print(got)
@@ -153,6 +154,7 @@ def test_svd_24gb_fits_by_counting() -> None:
     assert without.activations > 3 * got.activations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", ["svd-paper", "svd-80gb"])
 def test_full_presets_fit_80_gb_by_counting(preset: str) -> None:
     got = full_size(preset)

@@ -123,7 +123,7 @@ def test_every_recipe_trains_a_student_that_opens_and_is_sampled_its_way(
     small = ("steps=2", "log_every=1")
     for name in ("sfv-cpu", "ladd-cpu", "ufogen-cpu", "consistency-cpu"):
         rival = tmp_path / name
-        more = () if name.startswith("consistency") else ("head_start=0", "target_steps=2")
+        more = () if name.startswith("consistency") else ("head_start=0", "head_width=32", "target_steps=2")
         train_part("student", store, rival, name, (*small, *more), init=begun_svd)
         model = sfv.load(rival)
         assert model.defaults.sampler == ("consistency" if name.startswith("consistency") else "euler")
