@@ -53,7 +53,7 @@ class Run:
     mode: str = "ddp"
     clips: int = 2
     accumulate: int = 1
-    steps: int = 6
+    steps: int = 4
     optimizer: str = "adam"
 
     def text(self) -> str:
@@ -75,7 +75,7 @@ def train(run: Run) -> None:
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
         shared |= {"optimizer": run.optimizer, "head_optimizer": run.optimizer}
-        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4)  # type: ignore[arg-type]
+        how = StudentTraining(**shared, head_start=1, head_width=32, lr_heads=1e-4)  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, NoiseRange(0.002, 200.0), folder, world)
         if world.main:
             total = sum(float(p.double().sum()) for p in G.parameters())
