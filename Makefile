@@ -1,11 +1,11 @@
 # make demo: set up and animate the bundled example.   make test: set up and run the tests.
-# make slow: the tests at SVD's full size: 12 GiB of memory, about five minutes on two cores.
+# make long: what proves scale alone.   make slow: SVD's full size: 12 GiB of memory, about five minutes on two cores.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 # make package: wheel and sdist in dist/.
-.PHONY: install demo test slow check format package clean
+.PHONY: install demo test long slow check format package clean
 install: $(VENV)/.ready
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -23,9 +23,14 @@ $(VENV)/.ready: $(VENV)/.core
 demo: $(VENV)/.core
 	@$(BIN)/sfv compare --out out/demo
 
+# Two processes of one thread each; a file is the work of one of them.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: install
-	$(BIN)/python -m pytest --ignore=tests/speed
-	$(BIN)/python -m pytest tests/speed  # alone: after OpenVINO, bf16 training in the same process crashed
+	$(BIN)/python -m pytest $(SHARED) --ignore=tests/speed
+	$(BIN)/python -m pytest $(SHARED) tests/speed  # alone: after OpenVINO, bf16 training in the same process crashed
+
+long: install
+	$(BIN)/python -m pytest $(SHARED) -m long
 
 slow: install
 	$(BIN)/python -m pytest -m slow

@@ -1,13 +1,17 @@
-"""Tiny real models: SVD's networks at 16x16 latents, random weights, no downloads."""
+"""Tiny real models: SVD's networks at 16x16 latents, random weights, no downloads. How a run is shared out."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks lose by a second; what tests start inherits it
 
+import json
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -15,18 +19,71 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
-import json
-
 import numpy as np
-import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 N = TypeVar("N", bound=torch.nn.Module)
+LONGEST = (
+    "serve/test_supervisor",
+    "ray/test_ray",
+    "demo/test_page",
+    "training/test_parallel",
+    "evaluation/test_evaluation",
+    "costs/test_costs",
+    "training/test_health",
+    "training/objectives/test_consistency",
+    "training/objectives/test_adversarial",
+    "training/test_training",
+    "families/motion/test_motion",
+    "contracts/test_keystone",
+    "contracts/test_gpu_bench",
+    "serve/test_serve",
+    "training/objectives/test_distribution",
+    "contracts/test_packaging",
+)
+"""Files that take long begin first, so that workers end together."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files to the front."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
+
+
+INTERRUPTS: list[int] = []
+set_signal = signal.signal
+
+
+def noted(number: int, handler: Any) -> Any:
+    """`signal.signal`, with a note of every Ctrl-C: commands and trainings answer it, but pytest must end."""
+
+    def both(number: int, frame: Any) -> Any:
+        INTERRUPTS.append(number)
+        return handler(number, frame)
+
+    own = number == signal.SIGINT and callable(handler) and not hasattr(handler, "noted")
+    both.noted = True  # type: ignore[attr-defined]
+    return set_signal(number, both if own else handler)
+
+
+def pytest_sessionstart() -> None:
+    """Watch for Ctrl-C."""
+    signal.signal = noted
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[Any]:
+    """A test during which Ctrl-C came is the last."""
+    done = yield
+    if INTERRUPTS:
+        raise KeyboardInterrupt
+    return done
 
 
 def wiggle(model: VideoModel, seed: int = 1) -> VideoModel:
@@ -95,3 +152,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.stack(frames).tofile(folder / "frames.u8")
     (folder / "store.json").write_text(json.dumps({"size": 32, "fps": 24, "clips": clips}))
     return folder
+
+
+def begun(folder: Path, store: Path, preset: str, *parts: str) -> Path:
+    from trainers import train_part  # takes seconds to import
+
+    for part in parts:
+        train_part(part, store, folder, preset)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def begun_svd(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose codec, picture encoder and teacher are trained for a few steps; to be read or copied."""
+    return begun(tmp_path_factory.mktemp("begun") / "svd", store, "debug", "codec", "picture-encoder", "teacher")
+
+
+@pytest.fixture(scope="session")
+def begun_loops(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of whole loops: codec and teacher."""
+    return begun(tmp_path_factory.mktemp("begun") / "loops", store, "loops-debug", "codec", "teacher")

@@ -1,11 +1,13 @@
-"""A tiny run for tests of many processes: python ranks.py TASK MODE CLIPS ACCUMULATE STEPS FOLDER [OPTIMIZER]."""
+"""Tiny runs for tests of many processes, one after the other: python ranks.py RUN [RUN ...], each the JSON of a Run."""
 
+import faulthandler
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from conftest import wiggle
 
 from sfv.edm.noise import NoiseRange
@@ -42,24 +44,47 @@ class Flat(Noise):
         return replace(got, x0=rngs.normal(4, 4, 1, 1).expand(-1, -1, -1, 16, 16))
 
 
-def main(task: str, mode: str, clips: int, accumulate: int, steps: int, folder: Path, opt: str = "adam") -> None:
+@dataclass(frozen=True)
+class Run:
+    """A teacher's or student's training on noise; `clips` are a rank's own."""
+
+    folder: str
+    task: str = "student"
+    mode: str = "ddp"
+    clips: int = 2
+    accumulate: int = 1
+    steps: int = 4
+    optimizer: str = "adam"
+
+    def text(self) -> str:
+        """For a command line."""
+        return json.dumps(asdict(self))
+
+
+def train(run: Run) -> None:
+    """In this process, or as one of those that torchrun describes. Two threads would round otherwise than one."""
+    before, folder = torch.get_num_threads(), Path(run.folder)
     torch.set_num_threads(1)
-    world = join(mode)  # type: ignore[arg-type]
+    world = join(run.mode)  # type: ignore[arg-type]
     model = wiggle(new_model(TINY, 0))
     batches = Noise(model)
-    shared = {"steps": steps, "clips": clips, "accumulate": accumulate, "warmup": 0, "log_every": 1, "lr": 1e-5}
-    shared |= {"precision": "fp32"}
-    if task == "teacher":
+    shared = {"steps": run.steps, "clips": run.clips, "accumulate": run.accumulate, "warmup": 0, "log_every": 1}
+    shared |= {"precision": "fp32", "lr": 1e-5}
+    if run.task == "teacher":
         D = model.denoiser.requires_grad_(True)
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
-        how = StudentTraining(**shared, head_start=2, head_width=32, lr_heads=1e-4, optimizer=opt, head_optimizer=opt)  # type: ignore[arg-type]
+        shared |= {"optimizer": run.optimizer, "head_optimizer": run.optimizer}
+        how = StudentTraining(**shared, head_start=1, head_width=32, lr_heads=1e-4)  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, NoiseRange(0.002, 200.0), folder, world)
         if world.main:
             total = sum(float(p.double().sum()) for p in G.parameters())
             (folder / "sum.json").write_text(json.dumps(total))
+    torch.set_num_threads(before)
 
 
 if __name__ == "__main__":
-    task, mode, clips, accumulate, steps, folder, *more = sys.argv[1:]
-    main(task, mode, int(clips), int(accumulate), int(steps), Path(folder), *more)
+    faulthandler.enable()  # a native crash names its line
+    for text in sys.argv[1:]:
+        train(Run(**json.loads(text)))
+    dist.destroy_process_group()

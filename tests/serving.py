@@ -108,7 +108,7 @@ class Live:
         command = [sys.executable, "-c", f"import serving; serving.main({told!r}, {self.port}, {self.real})"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/readyz").status_code == 200:
@@ -133,7 +133,7 @@ class Live:
         """Send a signal to the server and wait for its end; its exit code."""
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
     def stop(self) -> None:
         """Whatever state it is in."""

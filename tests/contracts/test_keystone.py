@@ -58,8 +58,14 @@ def ours(
     return euler(model.denoiser, x, sigmas, cond, without, torch.linspace(1, scale, FRAMES))
 
 
-@pytest.mark.parametrize("steps", [1, 5, 25])
-@pytest.mark.parametrize(("size", "batch", "per"), [((32, 32), 1, 1), ((32, 48), 2, 1), ((48, 32), 1, 2)])
+SIZES = [((32, 32), 1, 1), ((32, 48), 2, 1), ((48, 32), 1, 2)]
+WAYS = [(steps, *of) for of in SIZES for steps in (1, 5, 25)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "batch", "per"),
+    [pytest.param(*way, marks=[pytest.mark.long] if way[0] == 25 and way[2:] != (1, 1) else []) for way in WAYS],
+)
 def test_latents_equal_the_pipeline(
     tiny: VideoModel, pipeline: Any, steps: int, size: Any, batch: int, per: int
 ) -> None:

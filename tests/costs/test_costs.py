@@ -107,6 +107,7 @@ def test_decoding_with_fewer_frames_together_needs_less_and_no_more_than_is_esti
     assert held[1] <= held[4] < held[14]
 
 
+@pytest.mark.long
 def test_a_training_step_is_three_forwards_of_each() -> None:
     """3 F + 3 E: 97 TFLOP at 448x768 of diffusers' own arithmetic; ours is 4 % less, and the heads come to it."""
     config = PRESETS["svd-80gb"]["student"][-1]

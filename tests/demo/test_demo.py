@@ -52,7 +52,7 @@ def client(tiny_folder: Path) -> Iterator[TestClient]:
     rows = (f"{tiny_folder}@exact/eager:1", f"{tiny_folder}@exact/eager:3")
     app = create_demo(rows, "cpu", Speed(), ("testserver",), lambda _: ready.set())
     with TestClient(app) as client:
-        assert ready.wait(60)
+        assert ready.wait(300)
         yield client
 
 
@@ -202,7 +202,7 @@ def test_a_model_that_cannot_be_opened_is_told() -> None:
     with TestClient(
         create_demo(("no/such/model",), "cpu", hosts=("testserver",), on_ready=lambda _: ready.set())
     ) as client:
-        assert ready.wait(60)
+        assert ready.wait(300)
         assert "no/such/model" in client.get("/api/state").json()["error"]
     with pytest.raises(SfvError, match="MODEL"):
         create_demo(("sticker:none",))

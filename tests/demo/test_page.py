@@ -24,7 +24,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
 EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
-PATIENCE = 90.0
+PATIENCE = 300.0
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 Page = Any
 
@@ -40,7 +40,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert server.stdout.readline().startswith("ready after")
         yield found
         server.terminate()
-        assert server.wait(20) is not None
+        assert server.wait(120) is not None
 
 
 @pytest.fixture(scope="module")

@@ -48,19 +48,19 @@ def postgres() -> Iterator[str]:
             yield _answering(f"postgresql+psycopg://sfv@/postgres?host={folder}")
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(120)
     finally:
         shutil.rmtree(folder)
 
 
 def _answering(url: str) -> str:
-    for _ in range(200):
+    for _ in range(1200):
         try:
             Jobs(url).close()
             return url
         except DatabaseError:
             time.sleep(0.1)
-    raise AssertionError("PostgreSQL did not start within 20 s")
+    raise AssertionError("PostgreSQL did not start within 120 s")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

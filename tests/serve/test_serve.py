@@ -537,7 +537,8 @@ async def post(app: App, data: bytes, kind: str) -> tuple[int, bytes]:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette drops files half read
 @pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
-def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])
+def test_thousands_of_malformed_bodies(tmp_path: Path, count: int) -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     rng, codes = random.Random(0), dict[int, int]()
     seeds = []
@@ -547,7 +548,7 @@ def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
         seeds.append(out.getvalue())
 
     async def all_of_them(app: App) -> None:
-        for i in range(10_000):
+        for i in range(count):
             data, kind = body(rng, seeds)
             status, said = await post(app, data, kind)
             codes[status] = codes.get(status, 0) + 1
@@ -555,4 +556,4 @@ def test_ten_thousand_malformed_bodies(tmp_path: Path) -> None:
 
     for app in made(tmp_path, queue=100_000):
         asyncio.run(all_of_them(app))
-    assert sum(codes.values()) == 10_000 and set(codes) <= {202, 400, 413, 415, 422} and codes[422] > 1000
+    assert sum(codes.values()) == count and set(codes) <= {202, 400, 413, 415, 422} and codes[422] > count / 10

@@ -23,7 +23,7 @@ from sfv.serve.settings import Order, ServeSettings
 EXAMPLE = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples" / "cat.png"
 
 
-def ended(client: Client, names: list[str], within: float = 60) -> dict[str, str]:
+def ended(client: Client, names: list[str], within: float = 300) -> dict[str, str]:
     """The status of every job once all have ended."""
     end = time.monotonic() + within
     while True:
@@ -64,7 +64,7 @@ def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) 
     service.supervisor.model_info, died = CARD, threading.Event()
     job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
     service.supervisor.start(lambda word, said: died.set() if word == "died" else None)
-    assert died.wait(60)
+    assert died.wait(300)
     service.stop()
     assert not service.lock.is_locked
     after = Jobs(service.database).get(job.id)
@@ -99,7 +99,7 @@ def test_a_server_that_is_killed_with_a_full_queue_loses_nothing(tmp_path: Path)
 
 
 def _gone(process: int) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while Path(f"/proc/{process}").exists() and b"Z" not in Path(f"/proc/{process}/stat").read_bytes().split()[2:3]:
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -118,7 +118,7 @@ def test_sigterm_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> None
                 time.sleep(0.01)
             with pytest.raises(ServiceError, match="shutting down"):
                 client.create(png())
-        assert server.process.wait(30) == 0 and not server.unfinished()
+        assert server.process.wait(120) == 0 and not server.unfinished()
         server.start()
         with Client(server.url) as client:
             assert client.get(first)["status"] == "completed"
@@ -155,7 +155,7 @@ def _client_gone(server: Live, client: Client) -> None:
 
 async def _crowd(server: Live) -> None:
     """Two hundred at once: every answer is a clip, a place in the queue, or a request to come again."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=200)) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=300, limits=httpx.Limits(max_connections=200)) as client:
         asks = [client.post("/v1/videos", files={"picture": png(i)}, data={"seed": str(i)}) for i in range(200)]
         codes = [a.status_code for a in await asyncio.gather(*asks)]
     assert set(codes) <= {202, 429} and codes.count(202) >= 64

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from sfv.training.report import write_report
 from sfv.training.seeds import Rngs, Seeds
 
 SIGMAS = NoiseRange(0.002, 200.0)
-QUICK = {"steps": 200, "clips": 1, "warmup": 0, "log_every": 3, "head_width": 32, "precision": "fp32", "gamma": 0}
+QUICK = {"clips": 1, "warmup": 0, "log_every": 3, "head_width": 32, "precision": "fp32", "gamma": 0}
 QUICK |= {"head_start": 5, "head_updates": 1, "decay_from": 1.0}
 
 
@@ -43,10 +44,20 @@ class Poisoned(Noise):
         return replace(got, x0=got.x0 * math.nan) if bad else got
 
 
+class Bright(Flat):
+    """Far from all that an untrained network makes: a few steps tell them apart."""
+
+    def pick(self, rngs: Rngs) -> Picked:
+        got = super().pick(rngs)
+        return replace(got, x0=got.x0 + 5)
+
+
 def test_a_discriminator_made_too_strong_is_called_so(tmp_path: Path) -> None:
-    alarms = go(tmp_path, Flat, steps=200, lr=0.0, lr_heads=3e-3, head_optimizer="adam", p_mean=-5.0, log_every=10)
+    changes = {"lr": 0.0, "lr_heads": 1e-2, "head_optimizer": "adam", "p_mean": -5.0, "head_start": 16}
+    alarms = go(tmp_path, Bright, steps=42, **changes)
     strong = [a for a in alarms if a["kind"] == "discriminator too strong"]
-    assert strong and "lr_heads" in strong[0]["advice"] and " was 0.9" in strong[0]["why"]  # type: ignore[operator]
+    assert strong and "lr_heads" in strong[0]["advice"]  # type: ignore[operator]
+    assert re.search(r" was (0\.9\d*|1),", strong[0]["why"])  # type: ignore[call-overload]
 
 
 class Same(Noise):
@@ -60,7 +71,7 @@ class Same(Noise):
 
 def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
     """Other alarms may come first: what a discriminator makes of such clips is a matter of rounding."""
-    alarms = go(tmp_path, Same, steps=80, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0)
+    alarms = go(tmp_path, Same, steps=40, lr=1e-2, lr_heads=1e-3, reconstruction=1000.0, log_every=2)
     assert "generator still" in [a["kind"] for a in alarms]
 
 
@@ -77,7 +88,7 @@ def test_a_run_stops_at_an_alarm_if_asked(tmp_path: Path) -> None:
 
 
 def test_steps_that_are_not_finite_are_skipped_and_called_so(tmp_path: Path) -> None:
-    alarms = go(tmp_path, Poisoned, steps=84, lr=1e-4, log_every=6)
+    alarms = go(tmp_path, Poisoned, steps=42, lr=1e-4, log_every=6)
     assert "steps skipped" in [a["kind"] for a in alarms]
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(math.isfinite(v) for row in rows for v in row.values())
@@ -132,7 +143,7 @@ def test_summary_by_hand() -> None:
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
-    go(tmp_path, steps=20, lr=1e-4)
+    go(tmp_path, steps=9, lr=1e-4)
     (tmp_path / "samples").mkdir(exist_ok=True)
     torch.manual_seed(0)
     from sfv.media import write_picture

@@ -2,32 +2,53 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ranks import Run, train
 
 from sfv.training.seeds import Seeds
 
 HERE = Path(__file__).parent.parent
 
 
-def launch(ranks: int, *args: object) -> None:
-    """Run ranks.py in `ranks` gloo processes, as torchrun would."""
+def launch(*runs: Run) -> None:
+    """Run ranks.py in two gloo processes, as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    everywhere = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-    everywhere |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HERE)}
-    if ranks == 1:
-        del everywhere["WORLD_SIZE"]
-    command = [sys.executable, str(HERE / "ranks.py"), *map(str, args)]
-    own = [everywhere | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
+    everywhere = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    everywhere |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    everywhere["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, str(HERE / "ranks.py"), *(run.text() for run in runs)]
+    own = [everywhere | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
     running = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for e in own]
-    said = [p.communicate(timeout=240)[0].decode() for p in running]
-    assert [p.returncode for p in running] == [0] * ranks, "\n".join(said)[-3000:]
+    try:
+        said = [p.communicate(timeout=900)[0].decode() for p in running]
+    finally:
+        for p in running:
+            p.kill()
+    assert [p.returncode for p in running] == [0, 0], "\n".join(said)[-6000:]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of runs: one, one-sm3 in this process; ddp, fsdp, sm3 and the half-way cut on two ranks, a clip each."""
+    folder = tmp_path_factory.mktemp("ranks")
+    two = {"clips": 1, "mode": "fsdp"}
+    launch(
+        Run(f"{folder}/ddp", clips=1),
+        Run(f"{folder}/fsdp", **two),  # type: ignore[arg-type]
+        Run(f"{folder}/sm3", **two, steps=3, optimizer="sm3"),  # type: ignore[arg-type]
+        Run(f"{folder}/cut", **two, steps=2),  # type: ignore[arg-type]
+    )
+    train(Run(f"{folder}/one"))
+    train(Run(f"{folder}/one-sm3", steps=3, optimizer="sm3"))
+    return folder
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
@@ -51,36 +72,33 @@ def test_a_clip_draws_the_same_in_any_split() -> None:
     assert shared[0] == shared[1]
 
 
+def alike(one: Path, two: Path) -> None:
+    """Losses of every step, and the weights in the end."""
+    same(losses(one), losses(two), ("d_loss", "huber", "g_adv"), 1e-4)
+    sums = [json.loads((folder / "sum.json").read_text()) for folder in (one, two)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+
+
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_two_ranks_are_one(mode: str, tmp_path: Path) -> None:
-    """20 steps of the student, the same global batch: losses within 1e-4."""
-    launch(1, "student", "ddp", 2, 1, 20, tmp_path / "one")
-    launch(2, "student", mode, 1, 1, 20, tmp_path / "two")
-    same(losses(tmp_path / "one"), losses(tmp_path / "two"), ("d_loss", "huber", "g_adv"), 1e-4)
-    sums = [json.loads((tmp_path / k / "sum.json").read_text()) for k in ("one", "two")]
-    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+def test_two_ranks_are_one(mode: str, trained: Path) -> None:
+    """4 steps of the student, 3 after its head start, the same global batch: losses within 1e-4."""
+    alike(trained / "one", trained / mode)
 
 
-def test_two_shards_are_one_under_sm3(tmp_path: Path) -> None:
+def test_two_shards_are_one_under_sm3(trained: Path) -> None:
     """The paper's optimiser, sharded: rows lie on their ranks, columns are of all of them."""
-    launch(1, "student", "ddp", 2, 1, 6, tmp_path / "one", "sm3")
-    launch(2, "student", "fsdp", 1, 1, 6, tmp_path / "two", "sm3")
-    same(losses(tmp_path / "one"), losses(tmp_path / "two"), ("d_loss", "huber", "g_adv"), 1e-4)
-    sums = [json.loads((tmp_path / k / "sum.json").read_text()) for k in ("one", "two")]
-    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+    alike(trained / "one-sm3", trained / "sm3")
 
 
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
-    launch(1, "teacher", "ddp", 2, 1, 4, tmp_path / "whole")
-    launch(1, "teacher", "ddp", 1, 2, 4, tmp_path / "parts")
+    train(Run(f"{tmp_path}/whole", "teacher", steps=4))
+    train(Run(f"{tmp_path}/parts", "teacher", clips=1, accumulate=2, steps=4))
     same(losses(tmp_path / "whole"), losses(tmp_path / "parts"), ("loss", "grad_norm"), 2e-2)
 
 
-def test_a_checkpoint_of_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
-    """4 steps on two sharded ranks, then 4 on one = 8 on one."""
-    launch(1, "student", "ddp", 2, 1, 8, tmp_path / "one")
-    launch(2, "student", "fsdp", 1, 1, 4, tmp_path / "two")
-    config = tmp_path / "two" / "config.json"
-    config.unlink()
-    launch(1, "student", "ddp", 2, 1, 8, tmp_path / "two")
-    same(losses(tmp_path / "one"), losses(tmp_path / "two"), ("d_loss", "huber"), 2e-2)
+def test_a_checkpoint_of_two_ranks_goes_on_in_one(trained: Path, tmp_path: Path) -> None:
+    """2 steps on two sharded ranks, then 2 on one = 4 on one."""
+    shutil.copytree(trained / "cut", tmp_path / "two")
+    (tmp_path / "two" / "config.json").unlink()
+    train(Run(f"{tmp_path}/two"))
+    same(losses(trained / "one"), losses(tmp_path / "two"), ("d_loss", "huber"), 2e-2)

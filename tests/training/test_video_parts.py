@@ -107,35 +107,43 @@ def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) ->
         train_part("student", shards, tmp_path / "d", "debug", init=tmp_path / "other")
 
 
-KILLED = """
-import sys, torch
+SAVING = """
+import os, sys, torch
 from pathlib import Path
-from sfv.generation import generate
 from sfv.training import checkpoint
-from sfv.training.batches import VideoBatches
-from sfv.training.config import DecoderTraining
-from sfv.training.objectives.decoder import ShardDecoderTask
-from sfv.training.seeds import Seeds
-net = torch.nn.Linear(2000, 2000)
-for step in range(1, 100000):
-    torch.nn.init.constant_(net.weight, float(step))
-    checkpoint.save(Path(sys.argv[1]), step, {"net": net})
-    print(step, flush=True)
+for _ in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        continue
+    net = torch.nn.Linear(2000, 2000)
+    for step in range(1, 100000):
+        torch.nn.init.constant_(net.weight, float(step))
+        checkpoint.save(Path(sys.argv[1]), step, {"net": net})
+        print(os.getpid(), flush=True)
 """
+"""Every line of input starts a process that saves until it is killed."""
 
 
 def test_a_kill_in_mid_save_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     """kill -9 at a random moment of back-to-back saves, three times: what lies there is whole and consistent."""
-    for wait in (0.05, 0.11, 0.17):
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None and process.stdout.readline()
-        time.sleep(wait)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        net = torch.nn.Linear(2000, 2000)
-        step = checkpoint.load_latest(tmp_path, {"net": net})
-        assert step >= 1 and torch.equal(net.weight, torch.full_like(net.weight, float(step)))
+    command = [sys.executable, "-c", SAVING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as parent:
+        assert parent.stdin and parent.stdout
+        killed = 0
+        for wait in (0.05, 0.11, 0.17):
+            parent.stdin.write("next\n")
+            while (child := int(parent.stdout.readline())) == killed:  # what the one before still said
+                pass
+            time.sleep(wait)
+            os.kill(child, signal.SIGKILL)
+            killed = child
+            while Path(f"/proc/{child}").exists():
+                time.sleep(0.01)
+            net = torch.nn.Linear(2000, 2000)
+            step = checkpoint.load_latest(tmp_path, {"net": net})
+            assert step >= 1 and torch.equal(net.weight, torch.full_like(net.weight, float(step)))
+        parent.stdin.close()
+        assert parent.wait(60) == 0
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -181,8 +182,9 @@ def needs(shapes: Shapes, config: StudentTraining | TeacherTraining, rate: float
     }
 
 
+@cache
 def matmul_rate(device: torch.device, side: int = 2048) -> float:
-    """FLOP/s of a bf16 matrix product here and now, the median of five."""
+    """FLOP/s of a bf16 matrix product here, the median of five; measured once in a process."""
     a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
     taken = []
     for _ in range(7):

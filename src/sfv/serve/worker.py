@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -92,6 +93,8 @@ class Worker:
             while not self.stopping.is_set():
                 self.awake.clear()
                 batch = self._surely(self._claim)
+                if any(job.crashes for job in batch):  # it may end this process, too: what is made is written first
+                    futures.wait(writing)
                 clips = self._make(batch) if batch else []
                 if batch:
                     self._send("turned", None)

@@ -1,6 +1,7 @@
 """Whole loops: the codec of what changes, its family on disk, its clips, and every part's training at toy size."""
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -310,10 +311,8 @@ def test_every_part_trains_and_resumes(store: Path, tmp_path: Path) -> None:
         train_part("matte", store, out, "loops-debug")
 
 
-def test_a_decoder_loses_blocks_and_learns_on(store: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model"
-    for part in ("codec", "teacher"):
-        train_part(part, store, out, "loops-debug")
+def test_a_decoder_loses_blocks_and_learns_on(begun_loops: Path, store: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(begun_loops, tmp_path / "model")
     with pytest.raises(SfvError, match=r"depth \[2, 1, 1, 1\]: the decoder has \[1, 1, 1, 1\]"):
         train_part("decoder", store, out, "loops-debug", ("depth=[2,1,1,1]",))
     train_part("decoder", store, out, "loops-debug", ("depth=[1,1,1,0]",))
@@ -321,10 +320,9 @@ def test_a_decoder_loses_blocks_and_learns_on(store: Path, tmp_path: Path) -> No
     assert isinstance(codec, MotionCodec) and codec.networks.config.depth == (1, 1, 1, 0)
 
 
-def test_a_finished_decoder_can_be_ended_with_less_drawing(store: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model"
-    for part in ("codec", "teacher", "decoder"):
-        train_part(part, store, out, "loops-debug")
+def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, store: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(begun_loops, tmp_path / "model")
+    train_part("decoder", store, out, "loops-debug")
     free = motion_folder.load(out, "teacher", torch.float32, "m").codec
     train_part("decoder", store, out, "loops-debug", ("window=20", "trust_bias=3"))
     ended = motion_folder.load(out, "teacher", torch.float32, "m").codec

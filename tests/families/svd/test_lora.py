@@ -116,7 +116,16 @@ def test_a_student_by_adapters_trains_saves_and_merges(tiny: VideoModel, tmp_pat
     teacher = copy.deepcopy(tiny.denoiser)
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     how = StudentTraining(
-        steps=4, clips=1, head_start=1, lora=2, recompute=True, precision="fp32", lr=1e-2, warmup=0, log_every=2
+        steps=3,
+        clips=1,
+        head_start=1,
+        head_width=32,
+        lora=2,
+        recompute=True,
+        precision="fp32",
+        lr=1e-2,
+        warmup=0,
+        log_every=1,
     )
     G = train_student(teacher, Noise(tiny), how, NoiseRange(0.002, 200.0), tmp_path)
     after = G.state_dict()
@@ -135,6 +144,7 @@ def full_size(preset: str, **changes: object) -> Account:
     return account(Shapes(), stage.model_copy(update=changes))
 
 
+@pytest.mark.long
 def test_svd_24gb_fits_by_counting() -> None:
     got = full_size("svd-24gb")
     print(got)
@@ -144,6 +154,7 @@ def test_svd_24gb_fits_by_counting() -> None:
     assert without.activations > 3 * got.activations
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", ["svd-paper", "svd-80gb"])
 def test_full_presets_fit_80_gb_by_counting(preset: str) -> None:
     got = full_size(preset)

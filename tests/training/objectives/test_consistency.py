@@ -117,15 +117,14 @@ def test_bf16_does_not_mix_the_slow_weights_into_the_student() -> None:
         assert logs["g_norm"] > 0, precision
 
 
-def test_every_recipe_trains_a_student_that_opens_and_is_sampled_its_way(store: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    for part in ("codec", "picture-encoder", "teacher"):
-        train_part(part, store, folder, "debug")
+def test_every_recipe_trains_a_student_that_opens_and_is_sampled_its_way(
+    begun_svd: Path, store: Path, tmp_path: Path
+) -> None:
     small = ("steps=2", "log_every=1")
     for name in ("sfv-cpu", "ladd-cpu", "ufogen-cpu", "consistency-cpu"):
         rival = tmp_path / name
-        more = () if name.startswith("consistency") else ("head_start=0", "target_steps=2")
-        train_part("student", store, rival, name, (*small, *more), init=folder)
+        more = () if name.startswith("consistency") else ("head_start=0", "head_width=32", "target_steps=2")
+        train_part("student", store, rival, name, (*small, *more), init=begun_svd)
         model = sfv.load(rival)
         assert model.defaults.sampler == ("consistency" if name.startswith("consistency") else "euler")
         assert sfv.generate(model, picture(), steps=2).calls == 2
