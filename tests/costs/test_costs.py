@@ -11,7 +11,7 @@ from sfv.costs.account import CARDS, Account, account
 from sfv.costs.counting import count
 from sfv.costs.training import account as account_training
 from sfv.errors import SfvError
-from sfv.families.svd.framewise import at_most
+from sfv.families.framewise import at_most
 from sfv.families.svd.networks import decoding_bytes
 from sfv.families.svd.sizes import Shapes
 from sfv.training.config import StudentTraining

@@ -14,6 +14,8 @@ from torch import nn
 from sfv.errors import SfvError
 from sfv.media import replacing
 
+SMALL, MATTE = "decoder", "matte"
+"""Sub-folders of a model's folder."""
 WEIGHTS, CONFIG = "diffusion_pytorch_model.safetensors", "config.json"
 C = TypeVar("C", bound=BaseModel)
 N = TypeVar("N", bound=nn.Module)

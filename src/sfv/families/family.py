@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from sfv.families.base import VideoModel
@@ -19,6 +19,8 @@ FAMILIES = {"svd": "sfv.families.svd.family", "motion": "sfv.families.motion.fam
 PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}
 """Pipeline class in model_index.json -> family."""
 
+Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
+"""File name -> network and its inputs, by name, in order."""
 Wrap = Callable[[str, nn.Module], Any]
 """wrap(stage, network) -> what runs the network instead."""
 
@@ -39,6 +41,14 @@ class Family(Protocol):
         """What its configuration files say; SfvError for a family that is not counted."""
         ...
 
+    def save(self, model: "VideoModel", folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
+        """Write a whole folder; `unet` names the denoiser's sub-folder, `dtype` casts what is stored."""
+        ...
+
+    def save_denoiser(self, model: "VideoModel", folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
+        """Write one denoiser with its defaults beside what a folder holds already."""
+        ...
+
     def export(self, folder: Path, out: Path, dtype: torch.dtype) -> None:
         """Write a trained folder anew in `dtype`, without its runs."""
         ...
@@ -57,6 +67,10 @@ class Family(Protocol):
 
     def for_gpu(self, model: "VideoModel") -> "VideoModel":
         """A rewritten model with GPU kernels."""
+        ...
+
+    def graphs(self, model: "VideoModel") -> Graphs:
+        """The networks that ONNX files are made of, with random inputs of the model's own size."""
         ...
 
     def open_stock(self, folder: Path, unet: str, device: torch.device) -> "StockPipeline":

@@ -1,4 +1,4 @@
-"""Opening models: embedded ones by name, folders, hub ids."""
+"""Opening and writing models: embedded ones by name, folders, hub ids. Whose family they are, their folder says."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import nn
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
-from sfv.families.family import PIPELINES, family
+from sfv.families.family import PIPELINES, Graphs, family
 from sfv.system.device import has_bf16
 
 if TYPE_CHECKING:
@@ -50,6 +50,21 @@ def load(
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
     """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none."""
     family(_family(folder)).export(folder, out, dtype)
+
+
+def save(model: VideoModel, folder: Path) -> None:
+    """Write a whole model into a folder."""
+    family(model.family).save(model, folder)
+
+
+def save_denoiser(model: VideoModel, folder: Path, unet: str) -> None:
+    """Write a model's denoiser with its defaults beside what a folder holds already, as sub-folder `unet`."""
+    family(model.family).save_denoiser(model, folder, unet)
+
+
+def graphs(model: VideoModel) -> Graphs:
+    """The networks that ONNX files are made of: file name -> network, inputs by name."""
+    return family(model.family).graphs(model)
 
 
 def is_svd(folder: Path) -> bool:

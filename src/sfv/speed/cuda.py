@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
-from sfv.families.svd.framewise import AT_MOST
+from sfv.families.framewise import AT_MOST
 
 ORDER = [
     SDPBackend.CUDNN_ATTENTION,

@@ -6,19 +6,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
-from sfv.families.load import load, rewritten
+from sfv.families.load import graphs, load, rewritten
 from sfv.media import replacing
 from sfv.speed.precision import in_float32
 
-Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
-"""File name -> network and its inputs, by name, in order."""
 LARGE = 1_800_000_000
 """Bytes of weights from which they lie in a file of their own, since one ONNX file holds 2 GB."""
 
@@ -37,39 +33,6 @@ def export_onnx(folder: Path, out: Path) -> list[Path]:
     model = rewritten(load(folder, "cpu", torch.float32))
     out.mkdir(parents=True, exist_ok=True)
     return [_write(network, inputs, out / name) for name, (network, inputs) in graphs(model).items()]
-
-
-def graphs(model: VideoModel) -> Graphs:
-    """What is exported, with random inputs of the model's own size."""
-    defaults, codec = model.defaults, model.codec
-    f, c, h, w = codec.latent_shape(defaults.frames, defaults.height, defaults.width)
-    picture = torch.rand(1, codec.channels, defaults.height, defaults.width) * 2 - 1
-    with torch.no_grad():
-        cond = model.conditioner(picture)
-    unet: Any = model.denoiser.unet
-    inputs = {"encoder_hidden_states": cond["image_embeds"], "added_time_ids": cond["added_time_ids"]}
-    sample = torch.randn(1, f, c + cond["image_latents"].shape[1], h, w)
-    latents = torch.randn(1, f, c, h, w)
-    found: Graphs = {"unet.onnx": (unet, {"sample": sample, "timestep": torch.tensor([1.0]), **inputs})}
-    if codec.conditioned:
-        found["picture.onnx"] = (model.conditioner.picture_tower(), {"picture": picture})
-        return found | {"decoder.onnx": (Decode(model), {"latents": latents, "picture": picture})}
-    found["decoder.onnx"] = (Decode(model), {"latents": latents})
-    if model.small is not None:
-        found["small-decoder.onnx"] = (model.small, {"latents": latents, "picture": picture})
-    return found
-
-
-class Decode(nn.Module):
-    """The codec's own decoder: scaled latents (1, f, c, h, w), and the picture if it needs one -> pixels in [-1, 1]."""
-
-    def __init__(self, model: VideoModel) -> None:
-        super().__init__()
-        self.codec = model.codec
-
-    def forward(self, latents: Tensor, picture: Tensor | None = None) -> Tensor:
-        """As Codec.decode."""
-        return self.codec.decode(latents, picture=picture)
 
 
 def _write(network: nn.Module, inputs: dict[str, Tensor], path: Path) -> Path:

@@ -6,7 +6,8 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.svd.folder import load, save
+from sfv.families.load import save
+from sfv.families.svd.folder import load
 from sfv.families.svd.sizes import Blueprint, new_model
 from sfv.training.presets import PARTS
 

@@ -10,9 +10,10 @@ from sfv.data.encode_stickers import encode
 from sfv.data.shards import Shards
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.decoding.decoder import save_decoder
+from sfv.decoding.folder import MATTE, SMALL
 from sfv.decoding.matte import Matte, MatteConfig, save_matte
 from sfv.families.base import FrameCodec, VideoModel, fingerprint
-from sfv.families.svd.folder import MATTE, SMALL, save, save_denoiser
+from sfv.families.load import save, save_denoiser
 from sfv.measures.recogniser import RECOGNISER, save_recogniser
 from sfv.training.batches import Batches
 from sfv.training.config import CodecTraining, MatteTraining, RecogniserTraining, Stages, TeacherTraining

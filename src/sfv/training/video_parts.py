@@ -7,10 +7,10 @@ import torch
 
 from sfv.data.shards import ClipShards, read_index
 from sfv.decoding.decoder import save_decoder
+from sfv.decoding.folder import SMALL
 from sfv.errors import SfvError
 from sfv.families.base import Codec, fingerprint
-from sfv.families.load import load
-from sfv.families.svd.folder import SMALL, save, save_denoiser
+from sfv.families.load import load, save, save_denoiser
 from sfv.settings import Defaults
 from sfv.system.device import pick_device
 from sfv.training.batches import VideoBatches

@@ -5,7 +5,7 @@ import torch
 from conftest import wiggle_network
 from torch import Tensor
 
-from sfv.families.svd import framewise
+from sfv.families import framewise
 from sfv.families.svd.autoencoder import DOWN_ENCODER, Autoencoder, AutoencoderConfig
 from sfv.families.svd.stock_networks import stock_twin
 

@@ -5,7 +5,7 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.svd.framewise import AT_MOST
+from sfv.families.framewise import AT_MOST
 from sfv.families.svd.networks import decoding_bytes
 
 

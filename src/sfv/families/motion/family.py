@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sfv.errors import SfvError
-from sfv.families.motion.folder import export, load, weights_hash
+from sfv.families.motion.folder import export, load, save, save_denoiser, weights_hash
+from sfv.families.motion.graphs import graphs
 from sfv.families.motion.rewrites import for_gpu, rewritten, staged, staged_pictures
-from sfv.families.svd.sizes import Shapes
+from sfv.families.plain import shapes
 
 if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline
@@ -16,19 +16,17 @@ if TYPE_CHECKING:
 __all__ = [
     "export",
     "for_gpu",
+    "graphs",
     "load",
     "open_stock",
     "rewritten",
+    "save",
+    "save_denoiser",
     "shapes",
     "staged",
     "staged_pictures",
     "weights_hash",
 ]
-
-
-def shapes(folder: Path, unet: str) -> Shapes:
-    """Accounts count SVD's parts, which these models have not."""
-    raise SfvError(f"{folder} is a model of whole loops; accounts are for SVD-architecture models, such as svd")
 
 
 def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from sfv.families.framewise import AT_MOST, across_space, active, along_time, flat_conv, frame_wise
 from sfv.families.svd.blocks import Downsample, ResBlock, SpatioTemporalResBlock, Upsample
-from sfv.families.svd.framewise import AT_MOST, across_space, active, along_time, flat_conv, frame_wise
 from sfv.families.svd.network import Network, NetworkConfig
 
 EPS = 1e-6

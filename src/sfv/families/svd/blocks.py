@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfv.families.svd.framewise import clips, flat_conv, frames_of
+from sfv.families.framewise import clips, flat_conv, frames_of
 
 SHORT = 1024
 """Tokens up to which a CPU is quicker with plain matrix products than with its flash kernel."""

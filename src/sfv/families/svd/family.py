@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfv.families.base import VideoModel
-from sfv.families.svd.folder import export, load, shapes, weights_hash
+from sfv.families.svd.folder import export, load, save, save_denoiser, shapes, weights_hash
+from sfv.families.svd.graphs import graphs
 from sfv.families.svd.rewrites.exact import rewritten, staged
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
 
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 __all__ = [
     "export",
     "for_gpu",
+    "graphs",
     "load",
     "open_stock",
     "rewritten",
+    "save",
+    "save_denoiser",
     "shapes",
     "staged",
     "staged_pictures",

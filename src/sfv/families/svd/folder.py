@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from sfv.decoding.decoder import load_decoder, save_decoder
+from sfv.decoding.folder import MATTE, SMALL
 from sfv.decoding.matte import load_matte, save_matte
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -27,7 +28,6 @@ from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
 
-SMALL, MATTE = "decoder", "matte"
 NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
     "them too: keep its notice with every copy."

@@ -18,9 +18,9 @@ from sfv.edm.denoiser import Denoiser, per_clip
 from sfv.edm.preconditioning import Coefficients, v_prediction
 from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner, FrameCodec
+from sfv.families.framewise import at_most, frame_wise
 from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.checkpointing import recompute
-from sfv.families.svd.framewise import at_most, frame_wise
 from sfv.families.svd.lora import adapter_state, adapters, add_adapters, merge_adapters
 from sfv.families.svd.unet import UNet
 from sfv.types import Cond, Features, Latents, Picture, Pixels, RawLatents, Sigma

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sfv.families.framewise import active
 from sfv.families.svd.blocks import (
     Downsample,
     Embedding,
@@ -19,7 +20,6 @@ from sfv.families.svd.blocks import (
     Upsample,
     sinusoids,
 )
-from sfv.families.svd.framewise import active
 from sfv.families.svd.network import Network, NetworkConfig, each
 
 Down = Literal["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from sfv.decoding.decoder import StagedDecoder
 from sfv.families.base import VideoModel
+from sfv.families.framewise import active, clips, flat_conv, frames_of
 from sfv.families.svd.blocks import SpatioTemporalResBlock, SpatioTemporalTransformer, Upsample
-from sfv.families.svd.framewise import active, clips, flat_conv, frames_of
 from sfv.families.svd.networks import SVDCodec, SVDDenoiser
 from sfv.families.svd.unet import UNet
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
+from sfv.families.framewise import ActiveNorm
 from sfv.families.svd.autoencoder import DecoderResBlock, MapAttention
 from sfv.families.svd.blocks import GEGLU, Attention
-from sfv.families.svd.framewise import ActiveNorm
 from sfv.families.svd.networks import SVDCodec, SVDDenoiser
 from sfv.families.svd.rewrites.exact import FoldedTransformer, FoldedUNet, PolyphaseUpsample, shared_copy
 from sfv.kernels.geglu import geglu

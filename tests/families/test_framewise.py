@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sfv.families.svd.framewise import clips, flat_conv, frame_wise, frames_of
+from sfv.families.framewise import clips, flat_conv, frame_wise, frames_of
 
 
 def test_frame_wise_never_changes_the_result() -> None:

@@ -1,0 +1,45 @@
+"""What a family does that has nothing of its own for it: a family's module imports these by name."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.family import Graphs, Wrap
+
+
+def rewritten(model: VideoModel) -> VideoModel:
+    """No exact rewrites: the model itself."""
+    return model
+
+
+def for_gpu(model: VideoModel) -> VideoModel:
+    """No kernels: the model itself."""
+    return model
+
+
+def staged(model: VideoModel, wrap: Wrap) -> VideoModel:
+    """No networks that something else could run: the model itself, eager."""
+    return model
+
+
+def staged_pictures(model: VideoModel, wrap: Wrap) -> VideoModel:
+    """The same for the networks that see the picture."""
+    return model
+
+
+def shapes(folder: Path, unet: str) -> Any:
+    """SfvError: accounts count SVD's parts."""
+    raise SfvError(f"{folder} is not counted; accounts are for SVD-architecture models, such as svd")
+
+
+def graphs(model: VideoModel) -> Graphs:
+    """SfvError: nothing to export."""
+    raise SfvError(f"{model.name} has no ONNX graphs; export it as a folder")
+
+
+def open_stock(folder: Path, unet: str, device: torch.device) -> Any:
+    """SfvError: no other program runs it."""
+    raise SfvError(f"{folder} has no pipeline of diffusers to be measured against")
