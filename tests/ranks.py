@@ -78,7 +78,7 @@ def train(run: Run) -> None:
         how = StudentTraining(**shared, head_start=1, head_width=32, lr_heads=1e-4)  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, NoiseRange(0.002, 200.0), folder, world)
         if world.main:
-            total = sum(float(p.double().sum()) for p in G.parameters())
+            total = sum(float(p.detach().double().sum()) for p in G.parameters())
             (folder / "sum.json").write_text(json.dumps(total))
     torch.set_num_threads(before)
 
