@@ -42,6 +42,7 @@ def part(name: str, out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_clips_and_stages(out: Path) -> None:
     found = part("clips", out)
     assert set(found["wall"]) == {"B25", "B1", "exact", "fast"} and all(v > 0 for v in found["wall"].values())
@@ -51,6 +52,7 @@ def test_clips_and_stages(out: Path) -> None:
     assert all(found[k]["floor"] > 0 for k in ("clip", "encode", "unet", "decode"))
 
 
+@pytest.mark.long
 def test_errors(out: Path) -> None:
     """Both are bfloat16's, and of one size."""
     found = part("errors", out)
@@ -59,6 +61,7 @@ def test_errors(out: Path) -> None:
     assert ours["pixels"] < 2 * theirs["pixels"]
 
 
+@pytest.mark.long
 def test_training_steps(out: Path) -> None:
     found = steps(out, "svd-80gb")
     assert found["finite"] and set(found["seconds_per_sample"]) == {"shared", "naive", "naive and codec"}
@@ -83,6 +86,7 @@ def test_adapters_step_and_a_killed_run_goes_on(out: Path) -> None:
     assert found["checkpoint_gb"] > 0 and 1 < found["resumed_at"] < found["ended_at"]
 
 
+@pytest.mark.long
 def test_kernels_at_small_sizes(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton", reason='Triton is not installed (pip install "sfv[kernels]")')
     from sfv.kernels import group_norm_silu
@@ -92,6 +96,7 @@ def test_kernels_at_small_sizes(out: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found) == 7 and all(row["error"] < 1e-2 for row in found.values())
 
 
+@pytest.mark.long
 def test_the_table(out: Path) -> None:
     """What is there is told, what is not says so, and small networks are no measurement."""
     said = goals.table(out)

@@ -97,6 +97,7 @@ def test_the_same_bytes_as_on_one_machine(
     assert "0 made, 1 failed" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_kill_loses_nothing_that_was_made(
     local_ray: Any, one_thread: None, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_kill_loses_nothing_that_was_made(
     assert clips(out) == clips(tmp_path / "alone")
 
 
+@pytest.mark.long
 def test_a_picture_that_kills_its_worker_is_left_out(
     local_ray: Any, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_what_is_unexpected_is_a_report(
     assert second["id"] == [1] and "b.png: unexpected RuntimeError: odd" in json.loads(second["report"][0])["error"]
 
 
+@pytest.mark.long
 @pytest.mark.weights
 def test_the_service_runs_on_ray_serve(local_ray: Any, tmp_path: Path) -> None:
     """The same application: a real clip by /v1/animate, and the same by /v1/videos."""

@@ -71,6 +71,7 @@ def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) 
     assert after and after.crashes >= 1 and after.status == "queued"
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_with_a_full_queue_loses_nothing(tmp_path: Path) -> None:
     server = Live(tmp_path / "data", queue=12).start()
     try:
@@ -197,6 +198,7 @@ def test_the_client_says_what_is_wrong(tmp_path: Path) -> None:
             client.create(tmp_path / "nowhere.png")
 
 
+@pytest.mark.long
 def test_two_servers_share_the_work_of_one_database(tmp_path: Path) -> None:
     """What one machine accepts another may make; when one dies, its lease runs out and the other takes over."""
     shared = {"database": f"sqlite:///{tmp_path}/jobs", "store": str(tmp_path / "files"), "lease": 1.0, "max_batch": 1}

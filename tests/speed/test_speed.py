@@ -238,6 +238,7 @@ def test_onnx_runs_alike(tmp_path: Path) -> None:
             assert off(torch.from_numpy(out), want) < 1e-4
 
 
+@pytest.mark.long
 def test_large_networks_keep_their_weights_beside_the_onnx_file(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

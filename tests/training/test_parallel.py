@@ -79,12 +79,14 @@ def alike(one: Path, two: Path) -> None:
     assert sums[0] == pytest.approx(sums[1], rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["ddp", "fsdp"])
 def test_two_ranks_are_one(mode: str, trained: Path) -> None:
     """4 steps of the student, 3 after its head start, the same global batch: losses within 1e-4."""
     alike(trained / "one", trained / mode)
 
 
+@pytest.mark.long
 def test_two_shards_are_one_under_sm3(trained: Path) -> None:
     """The paper's optimiser, sharded: rows lie on their ranks, columns are of all of them."""
     alike(trained / "one-sm3", trained / "sm3")
@@ -96,6 +98,7 @@ def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
     same(losses(tmp_path / "whole"), losses(tmp_path / "parts"), ("loss", "grad_norm"), 2e-2)
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_two_ranks_goes_on_in_one(trained: Path, tmp_path: Path) -> None:
     """2 steps on two sharded ranks, then 2 on one = 4 on one."""
     shutil.copytree(trained / "cut", tmp_path / "two")

@@ -358,4 +358,4 @@ def test_a_teacher_that_is_told_the_same_of_every_picture_says_so(store: Path, t
     motion_folder.save(deaf, out, "teacher")
     train_part("teacher", store, out, "loops-debug", ("1.steps=8", "1.log_every=1", "1.lr=0", "0.lr=0"))
     (alarm,) = [a for a in read_alarms(out / "runs" / "teacher" / "1") if a["kind"] == "picture ignored"]
-    assert "cannot know it" in str(alarm["advice"]) and "picture_spread was 0" in str(alarm["why"])
+    assert "cannot use it" in str(alarm["advice"]) and "picture_spread was 0" in str(alarm["why"])
