@@ -87,7 +87,7 @@ class FirstFrame(Conditioner):
     def from_encoded(self, pictures: Tensor, embeds: Tensor, *unused: Tensor) -> Cond:
         return {"first": F.pixel_unshuffle(pictures, 2), "colour": embeds}
 
-    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+    def with_knobs(self, cond: Cond, **knobs: Any) -> Cond:
         return cond
 
     def around(self, codec: Codec) -> "FirstFrame":

@@ -14,6 +14,7 @@ from sfv.decoding.decoder import SmallDecoder, new_decoder
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, rectified_flow
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.optimizers import Muon
 from sfv.training.seeds import Seeds
 from sfv.types import Cond, Features, Latents, Sigma
@@ -42,6 +43,9 @@ class PerfectFlow(Denoiser):
 
 class Toy:
     """A task whose losses depend on weights, optimiser state and the step's draw."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, stop_at: int | None = None) -> None:
         torch.manual_seed(0)

@@ -63,6 +63,8 @@ def empty(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "zz-dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for name in ("diffusers", "transformers", "accelerate"):  # an extra: without it, too, a picture becomes a clip
+        (packages / f"{name}.py").write_text("raise ImportError('left out', name=__name__)\n")
     return place
 
 
@@ -112,6 +114,14 @@ def test_an_empty_environment_makes_a_clip(empty: Path) -> None:
     assert json.loads(done.stdout)["calls"] == 1
     frames = read_clip(empty / "cat.mp4")
     assert len(frames) > 1 and frames.shape[1:] == (128, 128, 3) and (frames[0] != frames[-1]).any()
+
+
+def test_without_diffusers_its_pipeline_is_one_sentence(empty: Path) -> None:
+    done = run(
+        empty, "sfv", "bench", str(ROOT / "src/sfv/examples/cat.png"), "--models", "sticker", "diffusers=sticker:1"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert 'diffusers\' own pipeline needs diffusers: pip install "sfv[diffusers]"' in " ".join(done.stderr.split())
 
 
 def test_an_empty_environment_is_well(empty: Path) -> None:

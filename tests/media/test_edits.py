@@ -73,7 +73,7 @@ def test_a_condition_is_retold_without_encoding(tiny: VideoModel) -> None:
     starts = [begin(tiny, picture(), {"motion": m, "fps": f}) for m, f in ((100, 7), (20, 12))]
     first = starts[0].small.permute(2, 0, 1)[None].float() / 127.5 - 1
     conds = [condition(tiny, first, s.want) for s in starts]
-    told = tiny.conditioner.retold(conds[0], fps=12, motion=20, noise_aug=starts[1].want.noise_aug)
+    told = tiny.conditioner.with_knobs(conds[0], fps=12, motion=20, noise_aug=starts[1].want.noise_aug)
     assert told.keys() == conds[1].keys() and all(torch.equal(told[k], conds[1][k]) for k in told)
 
 

@@ -130,9 +130,10 @@ class Discriminator(nn.Module):
         self._backbone = [backbone.eval().requires_grad_(False)]
         conditioning, self.differences = backbone.embed_width + 32, differences > 0
         channels = [*backbone.feature_channels, *([differences] if differences else [])]
-        self.heads = nn.ModuleDict(
-            {f"{k}{i}": KINDS[k](c, width, conditioning) for i, c in enumerate(channels) for k in kinds}
-        )
+        places = [(f"{k}{i}", k, i) for i in range(len(channels)) for k in kinds]
+        self.heads = nn.ModuleDict({name: KINDS[k](channels[i], width, conditioning) for name, k, i in places})
+        self.taps = {name: i for name, _, i in places}
+        """Head -> the map that it looks at."""
         self.adapters = backbone.adapt(rank) if rank else []
 
     @property
@@ -156,7 +157,7 @@ class Discriminator(nn.Module):
         level = fourier(self.backbone.coefficients(sigma.float()).c_noise, 32)
         embedding = self.backbone.embedding(cond)
         conditioning = level if embedding is None else torch.cat([F.normalize(embedding, dim=-1), level], 1)
-        return [head(features[int(name[1:])], conditioning) for name, head in self.heads.items()]
+        return [head(features[self.taps[name]], conditioning) for name, head in self.heads.items()]
 
     def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Logits]:
         """Logits of noised latents."""

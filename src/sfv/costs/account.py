@@ -122,7 +122,7 @@ class Account(BaseModel):
                 "",
                 f"PREDICTED on one {self.card} ({tflops:g} TFLOP/s, {memory:g} GB, ${self.price:g} an hour), networks "
                 "alone; no GPU has confirmed it",
-                *_table(("path", "s/clip", "$/1000 clips"), [_told(p) for p in self.paths]),
+                *_table(("path", "s/clip", "$/1000 clips"), [_way_row(p) for p in self.paths]),
                 *_runs_table(self.runs, self.train_size),
             ]
         )
@@ -171,8 +171,8 @@ def count_clip(shapes: Shapes) -> list[Part]:
     return [
         _part("picture encoder", tower, looked),
         _part("encode", encoders[0], encoded),
-        _part("unet", unets[0], [_told_unet(u, shapes, y, x, 1) for u in unets]),
-        _part("unet, guided", unets[0], [_told_unet(u, shapes, y, x, 2) for u in unets]),
+        _part("unet", unets[0], [_unet_call(u, shapes, y, x, 1) for u in unets]),
+        _part("unet, guided", unets[0], [_unet_call(u, shapes, y, x, 2) for u in unets]),
         _part("decode", vaes[0].decoder, decoded),
     ]
 
@@ -246,7 +246,7 @@ def _call(network: Callable[[Tensor], object], given: Tensor) -> Callable[[], ob
     return lambda: network(given)
 
 
-def _told_unet(unet: Any, shapes: Shapes, y: int, x: int, batch: int) -> Callable[[], object]:
+def _unet_call(unet: Any, shapes: Shapes, y: int, x: int, batch: int) -> Callable[[], object]:
     channels, embed = unet.config.in_channels, unet.config.cross_attention_dim
     given = _half(batch, shapes.frames, channels, y, x), _half(batch), _half(batch, 1, embed), _half(batch, 3)
     return lambda: unet(*given)
@@ -282,7 +282,7 @@ def _parts_table(parts: Sequence[Part]) -> list[str]:
     return _table(head, rows)
 
 
-def _told(path: Way) -> tuple[str, str, str]:
+def _way_row(path: Way) -> tuple[str, str, str]:
     return path.name, f"{path.seconds:.2f}", f"{path.dollars_per_1000:.2f}"
 
 

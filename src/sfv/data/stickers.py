@@ -1,6 +1,6 @@
 """Animated stickers with alpha: packed clips -> one memory-mapped array -> training clips.
 
-Source layout (see README of the data command): `clips.zip` with one mp4 per clip, left half RGB on white,
+Source layout: `clips.zip` with one mp4 per clip, left half RGB on white,
 right half alpha; `index.json` with id, name, family, split, fps and frames. The store keeps RGBA frames
 uncompressed, so that training reads any frame in microseconds. Knows files and tensors, no model.
 """

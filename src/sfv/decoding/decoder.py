@@ -26,11 +26,16 @@ class DecoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent_channels: int = Field(gt=0, le=64)
-    widths: tuple[int, ...] = Field(default=(128, 96, 64), min_length=1, max_length=5)  # from the latents up
-    depth: int | tuple[int, ...] = 3  # blocks at each size, or at every size
-    guided: bool = False  # by the picture
-    joined: int | None = Field(default=None, ge=0)  # sizes, from the latents up, that see its features; all if None
-    window: float = Field(default=0.0, ge=0, le=64)  # latents across which things move in one piece; 0: no such pieces
+    widths: tuple[int, ...] = Field(default=(128, 96, 64), min_length=1, max_length=5)
+    """From the latents up."""
+    depth: int | tuple[int, ...] = 3
+    """Blocks at each size, or at every size."""
+    guided: bool = False
+    """By the picture."""
+    joined: int | None = Field(default=None, ge=0)
+    """Sizes, from the latents up, that see its features; all if None."""
+    window: float = Field(default=0.0, ge=0, le=64)
+    """Latents across which things move in one piece; 0: no such pieces."""
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ class MatteConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(default=(24, 48, 64), min_length=1, max_length=5)  # from half the picture down
+    widths: tuple[int, ...] = Field(default=(24, 48, 64), min_length=1, max_length=5)
+    """From half the picture down."""
 
 
 class Matte(nn.Module):

@@ -84,7 +84,7 @@ class Conditioner(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, picture: AnyFirst, **knobs: Any) -> Cond:
-        """Everything the denoiser is told; unknown knobs raise SfvError."""
+        """Everything the denoiser knows of a clip beside its noised latents; unknown knobs raise SfvError."""
 
     def from_encoded(
         self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
@@ -97,7 +97,7 @@ class Conditioner(nn.Module, ABC):
         raise SfvError(f"{type(self).__name__} learns from pictures, not from latent shards; train on a clip store")
 
     @abstractmethod
-    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+    def with_knobs(self, cond: Cond, **knobs: Any) -> Cond:
         """The same picture and noise under other fps and motion: nothing is encoded again."""
 
     @abstractmethod

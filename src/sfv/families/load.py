@@ -12,6 +12,7 @@ from torch import nn
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
+from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.family import PIPELINES, Graphs, family
 from sfv.system.device import has_bf16
 
@@ -124,21 +125,24 @@ def random_pair(
 ) -> tuple["StockPipeline", VideoModel]:
     """diffusers' own pipeline and our model over the same random weights: size full (SVD's own) or tiny, clips of
     (frames, height, width)."""
-    from sfv.families.svd import random_pair as svd_pair
+    with needs_diffusers("a pair of random networks"):
+        from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.random_pair(size, clip, device, dtype)
 
 
 def random_parts(size: str, device: torch.device) -> tuple[Denoiser, Codec]:
     """Random weights of SVD's sizes (full or tiny): a denoiser in float32, to train, and a codec in bfloat16."""
-    from sfv.families.svd import random_pair as svd_pair
+    with needs_diffusers("a pair of random networks"):
+        from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.random_denoiser(size, device), svd_pair.random_codec(size, device)
 
 
 def widened(model: VideoModel) -> VideoModel:
     """The same weights in float32, as a model of its own."""
-    from sfv.families.svd import random_pair as svd_pair
+    with needs_diffusers("a pair of random networks"):
+        from sfv.families.svd import random_pair as svd_pair
 
     return svd_pair.widened(model)
 

@@ -59,7 +59,7 @@ def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: C
     with clocked_stage(seconds, "encode", model.device):
         if known is None:
             return condition(model, first_pixels(model, start.still), want)
-        return model.conditioner.retold(known, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
+        return model.conditioner.with_knobs(known, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
 
 
 @torch.inference_mode()

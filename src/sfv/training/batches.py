@@ -1,6 +1,8 @@
 """Latent windows with their conditions: what a denoiser's training step draws."""
 
+import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from sfv.types import AnyPixels, Cond, Latents, Picture
 
 PICTURE = "picture"
 """Key of a drawn cond under which the picture itself lies, for those who look at clips; no denoiser reads it."""
+
+S = TypeVar("S", bound="ClipSampler")
 
 
 class ClipSampler:
@@ -37,6 +41,12 @@ class ClipSampler:
     def device(self) -> torch.device:
         """Where drawn clips lie."""
         return next(self.codec.parameters()).device
+
+    def limited(self: S, motion_id: float | None, motion_most: float) -> S:
+        """The same clips under other limits; this sampler stays as it is."""
+        other = copy.copy(self)
+        other.motion_id, other.motion_most = motion_id, motion_most
+        return other
 
     def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
         """Pixels of latents that were made under a drawn condition."""

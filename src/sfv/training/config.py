@@ -34,78 +34,125 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(gt=0)  # optimiser updates of the main network
-    seed: int = 0  # of data order, noise and initial weights
-    warmup: int = Field(default=100, ge=0)  # steps of linear learning-rate warm-up
-    decay_from: float = 0.3  # share of the run after which the rate falls, cosine, to 2 %
-    save_minutes: float = 3.0  # between checkpoints
-    log_every: int = 20  # steps between lines of log.jsonl
-    precision: Literal["bf16", "fp32"] = "bf16"  # of the denoiser's arithmetic; weights and losses are fp32
-    on_alarm: Literal["warn", "stop", "return"] = "warn"  # return: to the last healthy checkpoint, at half the rates
-    clip: float = Field(default=1.0, gt=0)  # total norm to which gradients are scaled down
-    tensorboard: bool = False  # also write every report to RUN/tensorboard (pip install "sfv[train]")
+    steps: int = Field(gt=0)
+    """Optimiser updates of the main network."""
+    seed: int = 0
+    """Of data order, noise and initial weights."""
+    warmup: int = Field(default=100, ge=0)
+    """Steps of linear learning-rate warm-up."""
+    decay_from: float = 0.3
+    """Share of the run after which the rate falls, cosine, to 2 %."""
+    save_minutes: float = 3.0
+    """Between checkpoints."""
+    log_every: int = 20
+    """Steps between lines of log.jsonl."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of the denoiser's arithmetic; weights and losses are fp32."""
+    on_alarm: Literal["warn", "stop", "return"] = "warn"
+    """`return` goes back to the last healthy checkpoint, at half the rates."""
+    clip: float = Field(default=1.0, gt=0)
+    """Total norm to which gradients are scaled down."""
+    tensorboard: bool = False
+    """Also write every report to RUN/tensorboard (pip install "sfv[train]")."""
 
 
 class PixelTraining(Schedule):
     """Reconstruction of short clips: what codec and small decoder share."""
 
-    clips: int = Field(gt=0)  # clips in a batch
-    frames: int = Field(default=1, gt=0)  # frames in a clip; not 2, where bf16 conv3d's CPU backward crashes
-    crop: int | None = None  # side of random crops in pixels; None trains on whole frames
-    lr: float = 3e-3  # Muon
-    mse: float = 2.0  # weight of the squared error beside the absolute error
-    edges: float = 0.0  # weight of the absolute error of image gradients
-    noise: float = 0.0  # extra latent noise as a share of their spread, so that decoding forgives small errors
-    plain: float = 0.85  # share of clips on white; the others over colours and gradients
+    clips: int = Field(gt=0)
+    """Clips in a batch."""
+    frames: int = Field(default=1, gt=0)
+    """Frames in a clip; not 2, where bf16 conv3d's CPU backward crashes."""
+    crop: int | None = None
+    """Side of random crops in pixels; None trains on whole frames."""
+    lr: float = 3e-3
+    """Muon."""
+    mse: float = 2.0
+    """Weight of the squared error beside the absolute error."""
+    edges: float = 0.0
+    """Weight of the absolute error of image gradients."""
+    noise: float = 0.0
+    """Extra latent noise as a share of their spread, so that decoding forgives small errors."""
+    plain: float = 0.85
+    """Share of clips on white; the others over colours and gradients."""
     ema: float = 0.995
 
 
 class CodecTraining(PixelTraining):
     """Encoder and decoder together."""
 
-    kl: float = 1e-5  # weight of the KL term, per latent element
+    kl: float = 1e-5
+    """Weight of the KL term, per latent element."""
 
 
 class MotionCodecTraining(Schedule):
     """Encoder and decoder of what changes, together."""
 
-    clips: int = Field(default=6, gt=0)  # in a batch on one rank; three frames of each
-    lr: float = 2e-3  # Muon
+    clips: int = Field(default=6, gt=0)
+    """In a batch on one rank; three frames of each."""
+    lr: float = 2e-3
+    """Muon."""
     ema: float = 0.995
-    programmed: float = Field(default=0.25, ge=0, le=1)  # share of stills that a program moves as one body
-    rest: float = Field(default=0.6, ge=0, le=1)  # share of clips whose picture is the rest pose; others: any frame
-    between: float = Field(default=0.35, ge=0, le=1)  # share of clips whose middle frame lies between two latents
-    clear: float = Field(default=0.45, ge=0, le=1)  # share of transparent clips
-    noise: float = Field(default=0.4, ge=0)  # latent noise: from 0 to so much of a channel's spread, a frame
-    mse: float = 2.0  # weight of the squared error beside the absolute error
-    edges: float = 0.5  # weight of the absolute error of image gradients
+    programmed: float = Field(default=0.25, ge=0, le=1)
+    """Share of stills that a program moves as one body."""
+    rest: float = Field(default=0.6, ge=0, le=1)
+    """Share of clips whose picture is the rest pose; others: any frame."""
+    between: float = Field(default=0.35, ge=0, le=1)
+    """Share of clips whose middle frame lies between two latents."""
+    clear: float = Field(default=0.45, ge=0, le=1)
+    """Share of transparent clips."""
+    noise: float = Field(default=0.4, ge=0)
+    """Latent noise: from 0 to so much of a channel's spread, a frame."""
+    mse: float = 2.0
+    """Weight of the squared error beside the absolute error."""
+    edges: float = 0.5
+    """Weight of the absolute error of image gradients."""
     lpips: Path | None = (
         None  # folder of lpips_alexnet.safetensors (runs/recipes/feature_weights.py); None: no such loss
     )
-    perceptual: float = Field(default=0.5, ge=0)  # weight of LPIPS
-    perceptual_from: float = Field(default=0.1, ge=0, le=1)  # share of the run before it
-    follow: float = Field(default=0.3, ge=0)  # weight of the moved picture's own error
-    smooth: float = Field(default=0.01, ge=0)  # weight of the flow's change from pixel to pixel
-    alone: float = Field(default=0.1, ge=0)  # weight of the error of what is drawn, where the mask hides it too
-    doubt: float = Field(default=0.01, ge=0)  # price of drawing instead of moving
-    doubt_from: float = Field(default=0.6, ge=0, le=1)  # share of the run before it
-    flow: float = Field(default=0.3, ge=0)  # weight of the error to optical flow, at every level
-    supervised: float = Field(default=0.3, ge=0, le=1)  # share of the run that has it
-    small: float = Field(default=1e-3, ge=0)  # weight of the latents' mean square
+    perceptual: float = Field(default=0.5, ge=0)
+    """Weight of LPIPS."""
+    perceptual_from: float = Field(default=0.1, ge=0, le=1)
+    """Share of the run before it."""
+    follow: float = Field(default=0.3, ge=0)
+    """Weight of the moved picture's own error."""
+    smooth: float = Field(default=0.01, ge=0)
+    """Weight of the flow's change from pixel to pixel."""
+    alone: float = Field(default=0.1, ge=0)
+    """Weight of the error of what is drawn, where the mask hides it too."""
+    doubt: float = Field(default=0.01, ge=0)
+    """Price of drawing instead of moving."""
+    doubt_from: float = Field(default=0.6, ge=0, le=1)
+    """Share of the run before it."""
+    flow: float = Field(default=0.3, ge=0)
+    """Weight of the error to optical flow, at every level."""
+    supervised: float = Field(default=0.3, ge=0, le=1)
+    """Share of the run that has it."""
+    small: float = Field(default=1e-3, ge=0)
+    """Weight of the latents' mean square."""
 
 
 class MotionDecoderTraining(MotionCodecTraining):
     """Its decoder alone, on what the teacher makes of noised latents."""
 
-    clips: int = Field(default=2, gt=0)  # in a batch on one rank
-    frames: int = Field(default=4, gt=0)  # of each that are drawn
-    lr: float = 6e-4  # Muon
-    depth: tuple[int, int, int, int] | None = None  # residual blocks at each size, to leave some out; None: as it is
-    restored: float = Field(default=0.65, ge=0, le=1)  # share of clips that the denoiser has answered
-    sigmas: tuple[float, float] = (0.3, 5.0)  # from which noise levels
-    window: float = Field(default=0.0, ge=0, le=64)  # the end: pixels across which things move in one piece; 0: free
-    bends: float = Field(default=1.0, gt=0)  # the end: pixels of a bend that are believed; smaller ones are errors
-    trust_bias: float = Field(default=0.0, ge=-10, le=10)  # the end: added to the mask's logit; above 0 less is drawn
+    clips: int = Field(default=2, gt=0)
+    """In a batch on one rank."""
+    frames: int = Field(default=4, gt=0)
+    """Of each that are drawn."""
+    lr: float = 6e-4
+    """Muon."""
+    depth: tuple[int, int, int, int] | None = None
+    """Residual blocks at each size, to leave some out; None: as it is."""
+    restored: float = Field(default=0.65, ge=0, le=1)
+    """Share of clips that the denoiser has answered."""
+    sigmas: tuple[float, float] = (0.3, 5.0)
+    """From which noise levels."""
+    window: float = Field(default=0.0, ge=0, le=64)
+    """The end: pixels across which things move in one piece; 0: free."""
+    bends: float = Field(default=1.0, gt=0)
+    """The end: pixels of a bend that are believed; smaller ones are errors."""
+    trust_bias: float = Field(default=0.0, ge=-10, le=10)
+    """The end: added to the mask's logit; above 0 less is drawn."""
     doubt: float = Field(default=0.06, ge=0)
     doubt_from: float = 0.0
     perceptual_from: float = 0.0
@@ -115,18 +162,30 @@ class MotionDecoderTraining(MotionCodecTraining):
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec, guided by the picture."""
 
-    guided: bool = True  # without, the guide is left out: single frames and crops teach it nothing
-    depth: tuple[int, ...] = (3, 3, 3)  # blocks at each of the three finest sizes; coarser ones have the first's
-    joined: int | None = Field(default=None, ge=0)  # sizes, from the latents up, that see the picture; None: all
-    copied: bool = False  # learn from the decoder before it what to draw of latents, rather than the real frames
-    restored: float = Field(default=0.0, ge=0, le=1)  # share of steps on what the denoiser makes of noised clips
-    sigmas: tuple[float, float] = (0.5, 8.0)  # their noise
-    motion_most: float = 140.0  # of the motion in the condition, from 0
-    follow: float = Field(default=1.0, ge=0)  # weight of the moved picture's own errors
-    smooth: float = Field(default=0.02, ge=0)  # weight of its flow's change from pixel to pixel
-    trust: float = 0.0  # the end: added to the mask's logit, so that less is drawn; chosen by eye and `sfv evaluate`
-    window: float = Field(default=0.0, ge=0, le=64)  # the end: latents across which things move in one piece; 0: free
-    doubt: float = Field(default=0.0, ge=0)  # weight of drawing where the moved picture would do
+    guided: bool = True
+    """Without, the guide is left out: single frames and crops teach it nothing."""
+    depth: tuple[int, ...] = (3, 3, 3)
+    """Blocks at each of the three finest sizes; coarser ones have the first's."""
+    joined: int | None = Field(default=None, ge=0)
+    """Sizes, from the latents up, that see the picture; None: all."""
+    copied: bool = False
+    """Learn from the decoder before it what to draw of latents, rather than the real frames."""
+    restored: float = Field(default=0.0, ge=0, le=1)
+    """Share of steps on what the denoiser makes of noised clips."""
+    sigmas: tuple[float, float] = (0.5, 8.0)
+    """Their noise."""
+    motion_most: float = 140.0
+    """Of the motion in the condition, from 0."""
+    follow: float = Field(default=1.0, ge=0)
+    """Weight of the moved picture's own errors."""
+    smooth: float = Field(default=0.02, ge=0)
+    """Weight of its flow's change from pixel to pixel."""
+    trust: float = 0.0
+    """The end: added to the mask's logit, so that less is drawn; chosen by eye and `sfv evaluate`."""
+    window: float = Field(default=0.0, ge=0, le=64)
+    """The end: latents across which things move in one piece; 0: free."""
+    doubt: float = Field(default=0.0, ge=0)
+    """Weight of drawing where the moved picture would do."""
 
     @model_validator(mode="after")
     def _agree(self) -> "DecoderTraining":
@@ -142,19 +201,25 @@ class DecoderTraining(PixelTraining):
 class MatteTraining(Schedule):
     """Alpha of made clips."""
 
-    clips: int = Field(default=4, gt=0)  # in a batch
-    frames: int = Field(default=4, gt=0)  # in a window
-    lr: float = 3e-3  # Muon
-    noise: float = 0.2  # of latents, as a share of their spread: made clips are not as clean as real ones
+    clips: int = Field(default=4, gt=0)
+    """In a batch."""
+    frames: int = Field(default=4, gt=0)
+    """In a window."""
+    lr: float = 3e-3
+    """Muon."""
+    noise: float = 0.2
+    """Of latents, as a share of their spread: made clips are not as clean as real ones."""
     ema: float = 0.99
 
 
 class PictureEncoderTraining(Schedule):
     """Contrastive learning of pictures and names."""
 
-    pictures: int = Field(default=40, gt=1)  # pairs in a batch
+    pictures: int = Field(default=40, gt=1)
+    """Pairs in a batch."""
     lr: float = 1e-3
-    temperature: float = 0.1  # of the softmax over the batch
+    temperature: float = 0.1
+    """Of the softmax over the batch."""
     plain: float = 0.6
     ema: float = 0.995
 
@@ -162,77 +227,125 @@ class PictureEncoderTraining(Schedule):
 class RecogniserTraining(Schedule):
     """A small video network that recognises faults."""
 
-    clips: int = Field(default=12, gt=1)  # in a batch
+    clips: int = Field(default=12, gt=1)
+    """In a batch."""
     frames: int = Field(default=14, gt=2)
     fps: int = Field(default=12, gt=0)
-    lr: float = 3e-3  # Muon
-    faulty: float = Field(default=0.3, ge=0, le=1)  # probability of each fault in a clip
-    naming: float = Field(default=0.005, ge=0)  # weight of the family's cross-entropy
+    lr: float = 3e-3
+    """Muon."""
+    faulty: float = Field(default=0.3, ge=0, le=1)
+    """Probability of each fault in a clip."""
+    naming: float = Field(default=0.005, ge=0)
+    """Weight of the family's cross-entropy."""
 
 
 class ClipTraining(Schedule):
     """What training on latent clips shares. The paper's values are in brackets where ours differ."""
 
-    clips: int = Field(gt=0)  # clips in a batch on one rank [4]
-    accumulate: int = Field(default=1, gt=0)  # batches to an update [4, on 8 ranks]
-    motion_most: float = Field(default=255, gt=0, le=255)  # clips that move more are not drawn (rank of motion)
-    motion_id: float | None = Field(default=None, ge=0, le=255)  # of every clip [127]; None: the rank of its own motion
-    programmed: float = Field(default=0.0, ge=0, le=1)  # whole loops: share of stills that a program moves
-    pool: int = Field(default=0, ge=0)  # whole loops: so many are encoded once and kept; 0: afresh for every draw
+    clips: int = Field(gt=0)
+    """Clips in a batch on one rank [4]."""
+    accumulate: int = Field(default=1, gt=0)
+    """Batches to an update [4, on 8 ranks]."""
+    motion_most: float = Field(default=255, gt=0, le=255)
+    """Clips that move more are not drawn (rank of motion)."""
+    motion_id: float | None = Field(default=None, ge=0, le=255)
+    """Of every clip [127]; None: the rank of its own motion."""
+    programmed: float = Field(default=0.0, ge=0, le=1)
+    """Whole loops: share of stills that a program moves."""
+    pool: int = Field(default=0, ge=0)
+    """Whole loops: so many are encoded once and kept; 0: afresh for every draw."""
 
 
 class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
 
-    frames: int | None = Field(default=None, gt=1)  # in a clip; None for the model's own number
-    lr: float = 1.5e-3  # Muon
-    p_mean: float = 0.7  # of ln sigma (SVD's image-to-video law)
+    frames: int | None = Field(default=None, gt=1)
+    """In a clip; None for the model's own number."""
+    lr: float = 1.5e-3
+    """Muon."""
+    p_mean: float = 0.7
+    """Of ln sigma (SVD's image-to-video law)."""
     p_std: float = 1.6
-    wide: float = 0.1  # share of noise levels drawn evenly in ln sigma over the sampler's whole range
-    max_weight: float = 100.0  # cap of the loss weight (1 + sigma^2) / sigma^2
-    drop: float = 0.15  # probability of training without the picture, for guidance
+    wide: float = 0.1
+    """Share of noise levels drawn evenly in ln sigma over the sampler's whole range."""
+    max_weight: float = 100.0
+    """Cap of the loss weight (1 + sigma^2) / sigma^2."""
+    drop: float = 0.15
+    """Probability of training without the picture, for guidance."""
     ema: float = 0.998
 
 
 class StudentTraining(ClipTraining):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
 
-    lr: float = 1e-4  # of G [1e-5 at 1.5B parameters, SM3]
-    lr_heads: float = 1e-3  # [1e-4]
-    optimizer: Literal["adam", "sm3", "muon"] = "adam"  # of G [SM3]
-    head_optimizer: Literal["adam", "sm3", "muon"] = "muon"  # [SM3]
-    lora: int = Field(default=0, ge=0)  # rank of G's adapters; 0 trains every weight [0]
-    recompute: bool = False  # activation checkpointing of whole residual blocks and transformers
-    head_updates: int = Field(default=2, gt=0)  # of the heads for each of the generator, on fresh clips [1]
-    levels: int = Field(default=4, gt=1)  # T of the generator's Karras grid; its lowest level is never drawn
-    level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)  # of the levels, low to high [even]
-    p_mean: float = -1.0  # of ln sigma', what D sees
+    lr: float = 1e-4
+    """Of G [1e-5 at 1.5B parameters, SM3]."""
+    lr_heads: float = 1e-3
+    """[1e-4]."""
+    optimizer: Literal["adam", "sm3", "muon"] = "adam"
+    """Of G [SM3]."""
+    head_optimizer: Literal["adam", "sm3", "muon"] = "muon"
+    """[SM3]."""
+    lora: int = Field(default=0, ge=0)
+    """Rank of G's adapters; 0 trains every weight [0]."""
+    recompute: bool = False
+    """Activation checkpointing of whole residual blocks and transformers."""
+    head_updates: int = Field(default=2, gt=0)
+    """Of the heads for each of the generator, on fresh clips [1]."""
+    levels: int = Field(default=4, gt=1)
+    """T of the generator's Karras grid; its lowest level is never drawn."""
+    level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)
+    """Of the levels, low to high [even]."""
+    p_mean: float = -1.0
+    """Of ln sigma', what D sees."""
     p_std: float = 1.0
-    d_noise: Literal["law", "next"] = "law"  # next: the level below G's own, as UFOGen's re-noised sample
-    real: Literal["data", "teacher"] = "data"  # what D takes for real: clips, or the teacher's from fresh noise (LADD)
+    d_noise: Literal["law", "next"] = "law"
+    """`next` is the level below G's own, as UFOGen's re-noised sample."""
+    real: Literal["data", "teacher"] = "data"
+    """What D takes for real: clips, or the teacher's from fresh noise (LADD)."""
     loss: Literal["hinge", "softplus", "relativistic"] = "hinge"
-    heads: str = Field(default="st", pattern="^[stc]+$")  # s(patial), t(emporal), c(lip): one logit
-    differences: bool = False  # heads on how noised latents change from frame to frame, too [none]
-    backbone_lora: int = Field(default=0, ge=0)  # rank of adapters with which D's backbone learns; needs shared=False
-    shared: bool = True  # one G forward and one backbone pass serve both updates; the same gradients without
-    reconstruction: float = Field(default=0.1, ge=0)  # lambda
-    reconstruction_levels: tuple[float, ...] = ()  # its factor at each of G's levels, low to high [even]
-    target: Literal["data", "teacher"] = "data"  # what it is measured to: the real clip, or the teacher's endpoint
-    target_steps: int = Field(default=8, gt=0)  # Euler steps to that endpoint, and to what real=teacher shows
-    target_guidance: float = Field(default=1.0, ge=1)  # at the last frame; of loops at every one
-    condition_growth: float = Field(default=0.0, ge=0)  # ln of condition noise at G's highest level over the lowest
+    heads: str = Field(default="st", pattern="^[stc]+$")
+    """Letters of the heads at every tap: s(patial), t(emporal), c(lip), which gives one logit."""
+    differences: bool = False
+    """Heads on how noised latents change from frame to frame, too [none]."""
+    backbone_lora: int = Field(default=0, ge=0)
+    """Rank of adapters with which D's backbone learns; needs shared=False."""
+    shared: bool = True
+    """One G forward and one backbone pass serve both updates; the same gradients without."""
+    reconstruction: float = Field(default=0.1, ge=0)
+    """Lambda."""
+    reconstruction_levels: tuple[float, ...] = ()
+    """Its factor at each of G's levels, low to high [even]."""
+    target: Literal["data", "teacher"] = "data"
+    """What it is measured to: the real clip, or the teacher's endpoint."""
+    target_steps: int = Field(default=8, gt=0)
+    """Euler steps to that endpoint, and to what real=teacher shows."""
+    target_guidance: float = Field(default=1.0, ge=1)
+    """At the last frame; of loops at every one."""
+    condition_growth: float = Field(default=0.0, ge=0)
+    """Ln of condition noise at G's highest level over the lowest."""
     huber_c: float = 1e-3
-    feature_matching: float = Field(default=0.0, ge=0)  # weight of |features(fake) - features(real)| [none]
-    gamma: float = Field(default=1e-5, ge=0)  # of R1
-    smoothness: float = Field(default=0.0, ge=0)  # weight of approximate R1 and R2 around D's input [none]
-    perturbation: float = Field(default=0.1, gt=0)  # its noise, in latent units
+    feature_matching: float = Field(default=0.0, ge=0)
+    """Weight of |features(fake) - features(real)| [none]."""
+    gamma: float = Field(default=1e-5, ge=0)
+    """Of R1."""
+    smoothness: float = Field(default=0.0, ge=0)
+    """Weight of approximate R1 and R2 around D's input [none]."""
+    perturbation: float = Field(default=0.1, gt=0)
+    """Its noise, in latent units."""
     head_width: int = 96
-    sample_every: int = Field(default=0, ge=0)  # steps between samples of the averaged student; 0 for none
-    samples: int = Field(default=16, gt=2)  # clips of a sample
-    keep: Literal["last", "best"] = "last"  # what the run ends with; best by the samples' Frechet distance and motion
-    blend: float = Field(default=1.0, gt=0, le=1)  # the end: teacher + blend * (average - teacher), WiSE-FT 2109.01903
-    head_start: int = 80  # steps in which only the heads learn
-    ema: float = 0.99  # [0.95]
+    sample_every: int = Field(default=0, ge=0)
+    """Steps between samples of the averaged student; 0 for none."""
+    samples: int = Field(default=16, gt=2)
+    """Clips of a sample."""
+    keep: Literal["last", "best"] = "last"
+    """What the run ends with; best by the samples' Frechet distance and motion."""
+    blend: float = Field(default=1.0, gt=0, le=1)
+    """The end: teacher + blend * (average - teacher), WiSE-FT 2109.01903."""
+    head_start: int = 80
+    """Steps in which only the heads learn."""
+    ema: float = 0.99
+    """[0.95]."""
 
     @model_validator(mode="after")
     def _agree(self) -> "StudentTraining":
@@ -252,13 +365,19 @@ class StudentTraining(ClipTraining):
 class ConsistencyTraining(ClipTraining):
     """Consistency distillation as AnimateLCM does it. The paper's values are in brackets where ours differ."""
 
-    lr: float = 1e-5  # Adam [1e-6]
-    levels: int = Field(default=40, gt=1)  # of the Karras grid between sigma_min and sigma_max
-    guidance: tuple[float, float] = (1.0, 3.0)  # of the teacher's step, as above, drawn evenly for each clip
+    lr: float = 1e-5
+    """Adam [1e-6]."""
+    levels: int = Field(default=40, gt=1)
+    """Of the Karras grid between sigma_min and sigma_max."""
+    guidance: tuple[float, float] = (1.0, 3.0)
+    """Of the teacher's step, as above, drawn evenly for each clip."""
     huber_c: float = 1e-3
-    recompute: bool = False  # activation checkpointing of whole residual blocks and transformers
-    target_ema: float = Field(default=0.95, ge=0, lt=1)  # of the network whose answer is the target
-    blend: float = Field(default=1.0, gt=0, le=1)  # the end: teacher + blend * (average - teacher)
+    recompute: bool = False
+    """Activation checkpointing of whole residual blocks and transformers."""
+    target_ema: float = Field(default=0.95, ge=0, lt=1)
+    """Of the network whose answer is the target."""
+    blend: float = Field(default=1.0, gt=0, le=1)
+    """The end: teacher + blend * (average - teacher)."""
     ema: float = 0.995
 
     @model_validator(mode="after")
@@ -271,17 +390,27 @@ class ConsistencyTraining(ClipTraining):
 class DistributionTraining(ClipTraining):
     """Distribution matching distillation (DMD; DMD2's updates). Papers' values are in brackets where ours differ."""
 
-    lr: float = 1e-4  # of the student, Adam
-    lr_fake: float = 2e-4  # of the copy that follows the student's clips
-    fake_updates: int = Field(default=2, gt=0)  # of that copy to each of the student's [5]
-    head_start: int = Field(default=20, ge=0)  # steps before the matching begins; in the last 40 the copy learns
-    pairs: int = Field(default=0, ge=0)  # of noise and the teacher's endpoint, which the student regresses to; 0: none
-    pair_steps: int = Field(default=12, gt=0)  # of the teacher to an endpoint
-    regression: float = Field(default=0.5, ge=0)  # weight of the squared distance to it [0.25, of LPIPS]
-    guidance: float = Field(default=1.5, ge=1)  # of the teacher, over frames as when it generates
-    p_mean: float = 0.8  # of ln sigma at which both look
+    lr: float = 1e-4
+    """Of the student, Adam."""
+    lr_fake: float = 2e-4
+    """Of the copy that follows the student's clips."""
+    fake_updates: int = Field(default=2, gt=0)
+    """Of that copy to each of the student's [5]."""
+    head_start: int = Field(default=20, ge=0)
+    """Steps before the matching begins; in the last 40 the copy learns."""
+    pairs: int = Field(default=0, ge=0)
+    """Of noise and the teacher's endpoint, which the student regresses to; 0: none."""
+    pair_steps: int = Field(default=12, gt=0)
+    """Of the teacher to an endpoint."""
+    regression: float = Field(default=0.5, ge=0)
+    """Weight of the squared distance to it [0.25, of LPIPS]."""
+    guidance: float = Field(default=1.5, ge=1)
+    """Of the teacher, over frames as when it generates."""
+    p_mean: float = 0.8
+    """Of ln sigma at which both look."""
     p_std: float = 1.2
-    max_weight: float = 100.0  # cap of the copy's loss weight (1 + sigma^2) / sigma^2
+    max_weight: float = 100.0
+    """Cap of the copy's loss weight (1 + sigma^2) / sigma^2."""
     ema: float = 0.98
 
 

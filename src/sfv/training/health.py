@@ -43,7 +43,7 @@ class Rule:
 
 
 TOO_STRONG = "its gradient no longer teaches: halve lr_heads, set head_updates=1, or raise gamma or smoothness"
-STUDENT_RULES = (
+STUDENT_RULES: tuple[Rule, ...] = (
     Rule("discriminator too strong", "d_accuracy", 0.0, 0.95, 3, TOO_STRONG),
     Rule("discriminator too strong", "d_ranked", 0.0, 0.97, 3, TOO_STRONG),
     Rule(
@@ -82,7 +82,7 @@ STUDENT_RULES = (
 )
 
 
-CONDITION_RULES = (
+CONDITION_RULES: tuple[Rule, ...] = (
     Rule(
         "picture ignored",
         "picture_spread",

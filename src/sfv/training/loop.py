@@ -18,7 +18,7 @@ from sfv.training import checkpoint
 from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
-from sfv.training.health import Health
+from sfv.training.health import Health, Rule
 from sfv.training.logs import Logs
 from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks
 from sfv.training.seeds import Seeds
@@ -34,6 +34,10 @@ class Task(Protocol):
     modules: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
     averages: dict[str, EMA]
+    rules: tuple[Rule, ...]
+    """What is called unhealthy."""
+    quiet_until: int
+    """Steps before anything is."""
 
     def step(self, step: int, seeds: Seeds) -> Logs: ...
 
@@ -68,7 +72,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
         **_named("ema", task.averages),
         "calm": backoff,  # its name in checkpoints
     }
-    health = Health(getattr(task, "rules", ()), run_dir if world.main else None, getattr(task, "quiet_until", 0))
+    health = Health(task.rules, run_dir if world.main else None, task.quiet_until)
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
 
     # Load latest

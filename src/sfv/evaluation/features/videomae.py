@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.families.diffusers_needed import needs_diffusers
 from sfv.types import Frames
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -16,7 +17,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def open_videomae(folder: Path) -> Callable[[Frames], Float[Tensor, " n"]]:
     """From a transformers folder (config.json, model.safetensors)."""
-    from transformers import VideoMAEModel
+    with needs_diffusers("VideoMAE"):
+        from transformers import VideoMAEModel
 
     try:
         network = VideoMAEModel.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.motion.folder import export, load, save, save_denoiser, weights_hash
 from sfv.families.motion.graphs import graphs
 from sfv.families.motion.rewrites import for_gpu, rewritten, staged, staged_pictures
@@ -31,6 +32,7 @@ __all__ = [
 
 def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":
     """The peer over the same weights; its imports, diffusers' pipelines among them, are heavy and seldom needed."""
-    from sfv.families.motion import stock_pipeline
+    with needs_diffusers("diffusers' own pipeline"):
+        from sfv.families.motion import stock_pipeline
 
     return stock_pipeline.open_stock(folder, unet, device)

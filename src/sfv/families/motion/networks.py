@@ -1,4 +1,4 @@
-"""Models whose latents hold what changes: SVD's UNet over the motion codec's latents, told the picture by a tower.
+"""Models whose latents hold what changes: SVD's UNet over the motion codec's latents; a tower describes the picture.
 
 The denoiser is SVD's own class (families/svd/networks.py): the tower's features stand where SVD's raw picture latents
 stand, and its token where CLIP's does. Clips are whole loops; the first frame is the picture, so its latents are zero.
@@ -116,7 +116,7 @@ def unpacked(packed: Tensor) -> Decoded:
 
 
 class TowerConfig(BaseModel):
-    """Sizes of the network that tells the picture."""
+    """Sizes of the network that describes the picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -178,7 +178,7 @@ class MotionConditioner(Conditioner):
         features, token = self._seen(picture)
         return {"image_latents": features, "image_embeds": token[:, None], "added_time_ids": ids}
 
-    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+    def with_knobs(self, cond: Cond, **knobs: Any) -> Cond:
         """Other ids."""
         ids = cond["added_time_ids"]
         return cond | {"added_time_ids": self._ids(len(ids), ids.device, knobs)}

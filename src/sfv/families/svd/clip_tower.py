@@ -3,7 +3,6 @@
 Numbers, names of weights and fields of config.json are transformers' CLIPVisionModelWithProjection's.
 """
 
-from importlib.metadata import version
 from typing import Any, Literal
 
 import torch
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from sfv.families.svd.network import Network, NetworkConfig
+from sfv.families.svd.network import TRANSFORMERS, Network, NetworkConfig
 
 
 class TowerConfig(NetworkConfig):
@@ -157,7 +156,7 @@ class ClipTower(Network):
             **self.config.model_dump(mode="json"),
             "dtype": str(dtype).removeprefix("torch."),
             "model_type": "clip_vision_model",
-            "transformers_version": version("transformers"),
+            "transformers_version": TRANSFORMERS,
         }
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sfv.families.base import VideoModel
+from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.svd.folder import export, load, save, save_denoiser, shapes, weights_hash
 from sfv.families.svd.graphs import graphs
 from sfv.families.svd.rewrites.exact import rewritten, staged
@@ -39,6 +40,7 @@ def for_gpu(model: VideoModel) -> VideoModel:
 
 def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":
     """The peer over the same weights; its imports, diffusers' pipelines among them, are heavy and seldom needed."""
-    from sfv.families.svd import stock_pipeline
+    with needs_diffusers("diffusers' own pipeline"):
+        from sfv.families.svd import stock_pipeline
 
     return stock_pipeline.open_stock(folder, unet, device)

@@ -6,7 +6,6 @@ UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are e
 """
 
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.clip_tower import ClipTower
-from sfv.families.svd.network import read_json, weight_files, write_json
+from sfv.families.svd.network import DIFFUSERS, read_json, weight_files, write_json
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
@@ -104,7 +103,7 @@ def save_around(folder: Path, sigma_min: float, sigma_max: float) -> None:
     write_json(folder / "feature_extractor" / "preprocessor_config.json", _PREPROCESSOR)
     sigmas = {"sigma_min": sigma_min, "sigma_max": sigma_max}
     write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER | sigmas)
-    write_json(folder / "model_index.json", _INDEX | {"_diffusers_version": version("diffusers")})
+    write_json(folder / "model_index.json", _INDEX | {"_diffusers_version": DIFFUSERS})
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:

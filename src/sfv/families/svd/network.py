@@ -6,7 +6,6 @@ theirs, and tests/families/svd/ holds every number to theirs.
 """
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from sfv.errors import SfvError
 from sfv.media import replacing
 
+DIFFUSERS, TRANSFORMERS = "0.42.1", "5.23.0"
+"""Whose layouts are written; their older and newer versions open them too."""
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
 VARIANTS = ("fp16", "bf16")
 """Of weights, where there are no plain ones; the first that is there is opened."""
@@ -90,7 +91,7 @@ class Network(nn.Module):
         """config.json, for weights of this precision."""
         return {
             "_class_name": self.theirs(),
-            "_diffusers_version": version("diffusers"),
+            "_diffusers_version": DIFFUSERS,
             **self.config.model_dump(mode="json"),
         }
 

@@ -260,7 +260,7 @@ class SVDConditioner(Conditioner):
             "added_time_ids": torch.stack([fps - 1, motion, noise_aug], 1),
         }
 
-    def retold(self, cond: Cond, **knobs: Any) -> Cond:
+    def with_knobs(self, cond: Cond, **knobs: Any) -> Cond:
         """Other time ids; knobs as `forward`'s, all three of them."""
         ids = time_ids(knobs["fps"], knobs["motion"], knobs["noise_aug"])
         return cond | {"added_time_ids": ids.to(cond["added_time_ids"]).expand_as(cond["added_time_ids"])}
@@ -277,7 +277,7 @@ class SVDConditioner(Conditioner):
 
 
 def time_ids(fps: float, motion: float, noise_aug: float) -> Float[Tensor, "1 3"]:
-    """What SVD is told in numbers; frames per second less one, as in its training."""
+    """SVD's condition in numbers; frames per second less one, as in its training."""
     return torch.tensor([[fps - 1, motion, noise_aug]], dtype=torch.float32)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sfv.families.base import VideoModel
+from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.svd.autoencoder import DOWN_ENCODER, Autoencoder, AutoencoderConfig
 from sfv.families.svd.clip_tower import ClipTower, TowerConfig
 from sfv.families.svd.networks import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
@@ -22,14 +23,18 @@ LAST_NORM_CONSTANT = 4.0
 class Blueprint:
     """Sizes of one SVD-architecture model."""
 
-    size: int  # pixels, square
+    size: int
+    """Pixels, square."""
     frames: int
     codec_channels: tuple[int, ...]
     latent_channels: int
     unet_channels: tuple[int, ...]
-    head: int  # channels per attention head
-    embed: int  # channels of the picture's embedding
-    time_embed: int  # channels per added time id
+    head: int
+    """Channels per attention head."""
+    embed: int
+    """Channels of the picture's embedding."""
+    time_embed: int
+    """Channels per added time id."""
     vision_width: int
     vision_layers: int
     vision_patch: int
@@ -207,15 +212,18 @@ class Shapes:
 
     def stock_unet(self) -> Any:
         """diffusers' UNet on the meta device."""
-        from sfv.families.svd.stock_networks import stock_on_meta
-
-        return stock_on_meta("UNetSpatioTemporalConditionModel", self.unet)
+        return _stock("UNetSpatioTemporalConditionModel", self.unet)
 
     def stock_vae(self) -> Any:
         """diffusers' autoencoder on the meta device (SVD's: 97.7 million weights)."""
+        return _stock("AutoencoderKLTemporalDecoder", self.vae)
+
+
+def _stock(cls: str, config: Mapping[str, Any]) -> Any:
+    with needs_diffusers("counting diffusers' own networks"):
         from sfv.families.svd.stock_networks import stock_on_meta
 
-        return stock_on_meta("AutoencoderKLTemporalDecoder", self.vae)
+    return stock_on_meta(cls, config)
 
 
 def shapes(plan: Blueprint) -> Shapes:

@@ -62,8 +62,8 @@ class StudentTask:
         noise: NoiseRange,
         world: World = ALONE,
     ) -> None:
-        self.config, self.batches, self.world = config, batches, world
-        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        self.config, self.world = config, world
+        self.batches = batches.limited(config.motion_id, config.motion_most)
         torch.manual_seed(config.seed)
         self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
         if config.precision == "bf16" and batches.device.type == "cuda":

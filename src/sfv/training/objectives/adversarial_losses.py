@@ -27,12 +27,16 @@ from sfv.types import Cond, Features, Latents, Sigma
 class NoiseDraw:
     """Everything random in one step; the step itself is a function of its arguments."""
 
-    sigma: Sigma  # what G starts from
+    sigma: Sigma
+    """What G starts from."""
     n: Latents
-    sigma_d: Sigma  # what D sees
+    sigma_d: Sigma
+    """What D sees."""
     n_d: Latents
-    n_near: Latents  # perturbs D's input for the smoothness penalty
-    closeness: Tensor | None = None  # factor of the reconstruction for each clip, by its sigma
+    n_near: Latents
+    """Perturbs D's input for the smoothness penalty."""
+    closeness: Tensor | None = None
+    """Factor of the reconstruction for each clip, by its sigma."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,11 @@ class CriticFeatures:
     """One G forward and one frozen pass over fake and real; `near` holds features of perturbed inputs if asked."""
 
     x0_hat: Latents
-    fake: list[Features]  # carry G's gradient
+    fake: list[Features]
+    """Carry G's gradient."""
     real: list[Features]
-    near: tuple[list[Features], list[Features]] | None = None  # real, fake
+    near: tuple[list[Features], list[Features]] | None = None
+    """Real, fake."""
 
 
 def judge(

@@ -10,6 +10,7 @@ from sfv.data.stickers import ClipStore, by_family, draw, over_background, rando
 from sfv.families.base import FrameCodec
 from sfv.training.config import CodecTraining, PixelTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.optimizers import Muon
@@ -56,6 +57,9 @@ def pixel_loss(error: Tensor, config: PixelTraining) -> tuple[Tensor, Logs]:
 
 class CodecTask:
     """One optimiser over encoder and decoder."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, codec: FrameCodec, store: ClipStore, config: CodecTraining) -> None:
         self.codec, self.store, self.config = codec.train(), store, config

@@ -18,6 +18,7 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
@@ -41,6 +42,9 @@ def step_down(
 class ConsistencyTask:
     """One optimiser; the target network is a slow copy of the student that is never trained."""
 
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
+
     def __init__(
         self,
         teacher: Denoiser,
@@ -49,8 +53,8 @@ class ConsistencyTask:
         noise: NoiseRange,
         world: World = ALONE,
     ) -> None:
-        self.teacher, self.batches, self.config, self.world = teacher.requires_grad_(False), batches, config, world
-        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        self.teacher, self.config, self.world = teacher.requires_grad_(False), config, world
+        self.batches = batches.limited(config.motion_id, config.motion_most)
         self.G = copy.deepcopy(teacher).train().requires_grad_(True)
         if config.recompute:
             self.G.recompute()

@@ -19,6 +19,7 @@ from sfv.media.pixels import to_frames
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining, Stages
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.codec import draw_clips, pixel_loss
@@ -34,6 +35,9 @@ SURE, FAR = 0.15, 20.0
 
 class DrawTask(ABC):
     """One optimiser over the small decoder; the model stands still."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, decoder: SmallDecoder, model: VideoModel, config: DecoderTraining) -> None:
         self.decoder, self.model, self.config = decoder.train(), model, config

@@ -40,9 +40,8 @@ class TeacherTask:
         sigmas: tuple[float, float],
         world: World = ALONE,
     ) -> None:
-        self.D, self.batches, self.config, self.sigmas = D.train(), batches, config, sigmas
-        self.world = world
-        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        self.D, self.config, self.sigmas, self.world = D.train(), config, sigmas, world
+        self.batches = batches.limited(config.motion_id, config.motion_most)
         shard(D.blocks(), world)
         self.modules: dict[str, nn.Module] = {"denoiser": D}
         self.params = D.learnable()

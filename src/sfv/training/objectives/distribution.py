@@ -20,6 +20,7 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import DistributionTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.denoising import denoising_loss
@@ -42,6 +43,9 @@ def matching_gradient(generated: Latents, teachers: Latents, fakes: Latents) -> 
 class DistributionTask:
     """Two optimisers: the student, and the copy of the teacher that follows the student's clips."""
 
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
+
     def __init__(
         self,
         teacher: Denoiser,
@@ -53,8 +57,8 @@ class DistributionTask:
     ) -> None:
         self.endpoints = endpoints
         self.teacher = teacher.eval().requires_grad_(False)
-        self.batches, self.config, self.world = batches, config, world
-        batches.motion_id, batches.motion_most = config.motion_id, config.motion_most
+        self.config, self.world = config, world
+        self.batches = batches.limited(config.motion_id, config.motion_most)
         self.low, self.high = noise[:2]
         self.G, self.fake = (copy.deepcopy(teacher).train().requires_grad_(True) for _ in range(2))
         for network in (self.G, self.fake, teacher):

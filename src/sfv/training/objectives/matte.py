@@ -12,6 +12,7 @@ from sfv.decoding.matte import Matte
 from sfv.families.base import VideoModel
 from sfv.training.config import MatteTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.optimizers import Muon
@@ -21,6 +22,9 @@ from sfv.types import Pixels
 
 class MatteTask:
     """One optimiser over the matte; the model stands still."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, matte: Matte, model: VideoModel, store: ClipStore, config: MatteTraining) -> None:
         self.matte, self.model, self.store, self.config = matte.train(), model, store, config

@@ -12,6 +12,7 @@ from sfv.data.stickers import Clip, ClipStore, by_family, draw, over_background,
 from sfv.families.base import Conditioner
 from sfv.training.config import PictureEncoderTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.seeds import Seeds
@@ -51,6 +52,9 @@ def contrastive_loss(a: Tensor, b: Tensor, same: Tensor, temperature: float) -> 
 
 class PictureEncoderTask:
     """Both towers under one optimiser; only the picture tower is kept."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, conditioner: Conditioner, store: ClipStore, config: PictureEncoderTraining) -> None:
         self.conditioner, self.store, self.config = conditioner, store, config

@@ -16,6 +16,7 @@ from sfv.measures.recogniser import ROW, Recogniser, prepare
 from sfv.media.pixels import to_frames
 from sfv.training.config import RecogniserTraining
 from sfv.training.ema import EMA
+from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.optimizers import Muon
@@ -25,6 +26,9 @@ from sfv.types import Frames
 
 class RecogniserTask:
     """The network and a family classifier, which is thrown away."""
+
+    rules: tuple[Rule, ...] = ()
+    quiet_until = 0
 
     def __init__(self, store: ClipStore, config: RecogniserTraining) -> None:
         self.store, self.config = store, config
