@@ -119,9 +119,10 @@ class PackedAttention(Attention):
         weights = [layer.weight.detach() for layer in (self.to_q, self.to_k, self.to_v)]
         self.register_buffer("packed", torch.cat(weights), persistent=False)
 
-    def parts(self, tokens: Tensor) -> tuple[Tensor, ...]:
+    def parts(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, s, c) -> queries, keys and values of that shape."""
-        return F.linear(tokens, self.packed).chunk(3, -1)
+        q, k, v = F.linear(tokens, self.packed).chunk(3, -1)
+        return q, k, v
 
     def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
         """(n, s, c) -> (n, s, c)."""
