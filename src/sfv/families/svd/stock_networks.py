@@ -24,12 +24,15 @@ def stock_on_meta(cls: str, config: Mapping[str, Any]) -> Any:
 def stock_twin(network: Network) -> Any:
     """Their class with the very same weights."""
     config = network.config.model_dump()
-    with torch.device(network.device), quiet():
+    with torch.device("meta"), quiet():  # no second copy of the weights
         if isinstance(network, ClipTower):
             twin = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
         else:
             twin = getattr(diffusers, network.theirs())(**config)
     twin.load_state_dict(network.state_dict(), assign=True)
+    if isinstance(network, ClipTower):
+        patches = twin.vision_model.embeddings
+        patches.position_ids = torch.arange(patches.num_positions, device=network.device)[None]
     return twin.eval().requires_grad_(False)
 
 
