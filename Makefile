@@ -21,7 +21,7 @@ $(VENV)/.ready: $(VENV)/.core
 	@touch $@
 
 demo: $(VENV)/.core
-	@$(BIN)/sfv compare --out out/demo
+	@$(BIN)/sfv compare --out out/demo --overwrite
 
 # Two processes of one thread each; a file is the work of one of them.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder

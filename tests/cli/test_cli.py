@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -229,3 +230,45 @@ def test_set_may_be_given_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run("train", "codec", tmp_path, tmp_path / "m", *flags, *asked) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ('"steps": 7', '"lr": 0.25', '"seed": 3'))
+
+
+def test_a_film_beside_its_picture_is_kept(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A phone's motion photo; the clip takes another name and says so, and is made again under it."""
+    png(tmp_path / "IMG_0001.png")
+    film = tmp_path / "IMG_0001.mp4"
+    film.write_bytes(b"a film")
+    for _ in range(2):
+        assert run("generate", tmp_path, "--model", tiny_folder, "--steps", 1) == 0
+        assert f"{film} was not written by sfv and is left as it is" in capsys.readouterr().out
+        assert film.read_bytes() == b"a film" and json.loads(read_note(tmp_path / "IMG_0001-2.mp4"))["sfv"]
+        assert len(list(tmp_path.iterdir())) == 3
+    assert run("generate", tmp_path / "IMG_0001.png", "--model", tiny_folder, "--steps", 1, "--overwrite") == 0
+    assert json.loads(read_note(film))["sfv"]
+
+
+def test_a_model_that_sfv_did_not_write_is_kept(tiny_folder: Path, tmp_path: Path) -> None:
+    """Training and export name a new folder, or stop before anything is written."""
+    theirs = tmp_path / "svd"
+    shutil.copytree(tiny_folder, theirs)
+    for name in ("unet", "teacher"):
+        (theirs / name / "sfv.json").unlink(missing_ok=True)
+    before = {p: p.read_bytes() for p in theirs.rglob("*") if p.is_file()}
+    for words in (("export", tiny_folder, theirs), ("train", "student", tmp_path, theirs, "--preset", "debug")):
+        assert run(*words) == 1
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(b"mine")
+    assert run("export", tiny_folder, file, "--to", "single-file") == 1
+    assert {p: p.read_bytes() for p in theirs.rglob("*") if p.is_file()} == before and file.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("way", ["-o", "svg"])
+def test_a_benchs_result_replaces_nothing(
+    tiny_folder: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / ("notes.json" if way == "-o" else "notes.svg")
+    mine.write_text("[]")
+    words = ("bench", png(tmp_path / "cat.png"), "-o", tmp_path / "notes.json", "--models", f"{tiny_folder}:1")
+    assert run(*words) == 1 and "was not written by sfv" in capsys.readouterr().err
+    assert mine.read_text() == "[]"

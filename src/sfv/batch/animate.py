@@ -34,15 +34,16 @@ def animate_files(
     speed: Speed | None = None,
     resume: bool = False,
     keep_still: Path | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
     A clip is written while the next one is made. With `resume`, a manifest is kept beside the clips, and what it says
     is done and whole is left as it is. `keep_still` is a mask, a picture of the pictures' shape that is white where
-    nothing may move.
+    nothing may move. Files that sfv did not write are replaced with `overwrite` alone.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
-    pairs = plan(images, settings, out, format)
+    pairs = plan(images, settings, out, format, overwrite)
     mask = None if keep_still is None else read_picture(keep_still, "black")
     book = Manifest(folder_of(pairs), digest(model, settings, speed, keep_still)) if resume else None
     left = book.left(pairs) if book else pairs
@@ -52,7 +53,7 @@ def animate_files(
     loaded = open_model(model, device, speed, len(left))
     seconds = {"load": time.perf_counter() - start}
     with tqdm(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as bar:
-        for report in animate_pairs(loaded, left, settings, seconds, mask):
+        for report in animate_pairs(loaded, left, settings, seconds, mask, overwrite):
             bar.update()
             if book:
                 book.add(report)
@@ -78,6 +79,7 @@ def animate_pairs(
     settings: Settings,
     before: dict[str, float] | None = None,
     mask: Uint8Picture | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Report]:
     """A loaded model's clip of each picture, in order; a clip is written while the next one is made."""
     seconds = before or {}
@@ -87,7 +89,7 @@ def animate_pairs(
             finished = _tried(picture, partial(make, model, picture, settings, seconds, mask))
             if waiting is not None:
                 yield waiting.result()
-            waiting = writer.submit(_tried, picture, partial(write_finished, model, finished, target))
+            waiting = writer.submit(_tried, picture, partial(write_finished, model, finished, target, overwrite))
             seconds = {}
         if waiting is not None:
             yield waiting.result()

@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 import sfv
+from sfv.batch.naming import is_own, keep_others
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
@@ -20,12 +21,19 @@ Finished = tuple[Path, Clip, dict[str, float]]
 """A picture's file, its clip and the seconds so far."""
 
 
-def write_finished(model: VideoModel, finished: Finished | Report, target: Path) -> Report:
-    """Write what was made; a report of an earlier error stays one."""
+def write_finished(model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False) -> Report:
+    """Write what was made; a report of an earlier error stays one.
+
+    SfvError if a file has come there meanwhile that sfv did not write. The report says "kept" if such a file has the
+    name that the clip would have had.
+    """
     if isinstance(finished, dict):
         return finished
     picture, clip, seconds = finished
-    return write(model, clip, target, seconds) | {"image": str(picture)}
+    keep_others(target, overwrite)
+    usual = target.with_name(picture.stem + target.suffix)
+    kept = {} if usual == target or not usual.exists() or is_own(usual) else {"kept": str(usual)}
+    return write(model, clip, target, seconds) | {"image": str(picture)} | kept
 
 
 def animate_file(

@@ -1,12 +1,14 @@
 """One picture through several models, side by side."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import sfv
 from sfv.batch.clip_file import write
-from sfv.batch.naming import check_writable
+from sfv.batch.naming import check_writable, keep_others
 from sfv.errors import SfvError
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
@@ -16,6 +18,8 @@ from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
 from sfv.types import Frames
 
+COMPARISON = ("side-by-side.mp4", "side-by-side.webp", "frames.png")
+
 
 def compare(
     image: Path | None,
@@ -24,16 +28,20 @@ def compare(
     out: Path,
     device: str = "auto",
     speed: Speed | None = None,
+    overwrite: bool = False,
 ) -> Iterator[str]:
     """One picture through several models: a clip each, a side-by-side and a contact sheet; yields lines to print.
 
-    Every model is run once to warm up, then timed.
+    Every model is run once to warm up, then timed. SfvError if a file is in the way that sfv did not write, unless
+    `overwrite`.
     """
     if settings.transparent:
         raise SfvError("clips are compared over white; leave transparent out")
     picture = read_picture(image or example(), settings.background)
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out)
+    for path in (*(out / f"{Path(name).name}.mp4" for name in models), *(out / name for name in COMPARISON)):
+        keep_others(path, overwrite)
     columns: list[tuple[str, Frames]] = []
     first: Clip | None = None
     for name in models:
@@ -57,9 +65,11 @@ def compare(
 def _write_comparison(columns: list[tuple[str, Frames]], first: Clip | None, out: Path) -> Iterator[str]:
     assert first is not None
     row = side_by_side(columns)
-    for ending in ("mp4", "webp"):
-        write_clip(row, out / f"side-by-side.{ending}", first.fps)
-    write_picture(contact_sheet(columns[1:]), out / "frames.png")
+    note = json.dumps({"sfv": sfv.__version__, "compares": [text for text, _ in columns]})
+    *clips, sheet = (out / name for name in COMPARISON)
+    for path in clips:
+        write_clip(row, path, first.fps, note)
+    write_picture(contact_sheet(columns[1:]), sheet, note)
     yield f"{out / 'side-by-side.mp4'}: still, " + ", ".join(text for text, _ in columns[1:])
 
 

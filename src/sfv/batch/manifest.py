@@ -78,6 +78,21 @@ class Manifest:
             raise SfvError(f"{self.path} cannot be written ({error.strerror}); the clips so far are whole") from error
 
 
+def was_cut_short(clip: Path) -> bool:
+    """Whether a manifest beside or above a clip lists it with more bytes than it has."""
+    for folder in clip.absolute().parents:
+        path = folder / NAME
+        try:
+            lines = path.read_text().splitlines() if path.is_file() else []
+        except (OSError, UnicodeDecodeError):
+            continue
+        name = os.path.relpath(clip.absolute(), folder)
+        listed = [d["bytes"] for line in lines if isinstance(d := _parsed(line), dict) and d.get("out") == name]
+        if listed:
+            return clip.stat().st_size < max(listed)
+    return False
+
+
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)

@@ -5,21 +5,34 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from sfv import media
+from sfv.batch.manifest import was_cut_short
 from sfv.errors import SfvError
 from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through, colour
 from sfv.settings import FORMATS, Settings
 
 FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{format}" for format in FORMATS}
 """Endings of files that are read but not written."""
+LONGEST = 255
+"""Bytes that a file's name may have."""
 Pairs = Sequence[tuple[Path, Path]]
 """Picture files and the clip files to be made of them."""
 
 
-def plan(images: Sequence[Path], settings: Settings, out: Path | None = None, format: str | None = None) -> Pairs:
-    """What would be made of what; SfvError if there is nothing to do or it could not be written."""
+def plan(
+    images: Sequence[Path],
+    settings: Settings,
+    out: Path | None = None,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> Pairs:
+    """What would be made of what; SfvError if there is nothing to do or it could not be written.
+
+    A file that sfv did not write is not replaced, unless `overwrite`: the clip takes another name.
+    """
     colour(settings.background)
     pictures = expand(images)
-    targets = name_outputs(pictures, out, format, "webp" if settings.transparent else "mp4")
+    targets = name_outputs(pictures, out, format, "webp" if settings.transparent else "mp4", overwrite)
     if settings.transparent:
         check_see_through(targets[0])
     return list(zip(pictures, targets, strict=True))
@@ -35,7 +48,7 @@ def expand(images: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in images:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_ENDINGS)
+            inside = sorted(p for p in path.iterdir() if _is_picture(p))
             if not inside:
                 raise SfvError(f"{path} holds no pictures; supported endings: {', '.join(sorted(PICTURE_ENDINGS))}")
             found += inside
@@ -48,8 +61,19 @@ def expand(images: Sequence[Path]) -> list[Path]:
     return found
 
 
-def name_outputs(pictures: list[Path], out: Path | None, format: str | None, usual: str = "mp4") -> list[Path]:
-    """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written."""
+def _is_picture(path: Path) -> bool:
+    """A file of a folder that may be a picture: none that is hidden (as macOS' `._cat.png`), none that sfv wrote."""
+    seems = path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    return seems and not (path.suffix.lower().lstrip(".") in FORMATS and media.is_ours(path))
+
+
+def name_outputs(
+    pictures: list[Path], out: Path | None, format: str | None, usual: str = "mp4", overwrite: bool = False
+) -> list[Path]:
+    """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written.
+
+    None is a file that sfv did not write, unless `overwrite`.
+    """
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
     single = out is not None and out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
@@ -59,8 +83,9 @@ def name_outputs(pictures: list[Path], out: Path | None, format: str | None, usu
         if format and out.suffix.lower() != f".{format}":
             raise SfvError(f"--format {format} contradicts --out {out}; give one of them")
         targets = [out]
+        keep_others(out, overwrite)
     else:
-        targets = _distinct(pictures, out, format or usual)
+        targets = _distinct(pictures, out, format or usual, overwrite)
     there = {t.resolve() for t in targets if t.exists()}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
@@ -69,15 +94,45 @@ def name_outputs(pictures: list[Path], out: Path | None, format: str | None, usu
     return targets
 
 
-def _distinct(pictures: list[Path], out: Path | None, format: str) -> list[Path]:
-    """cat.png and cat.jpg become cat.mp4 and cat-2.mp4."""
-    targets: dict[Path, None] = {}
+def is_own(target: Path) -> bool:
+    """Whether sfv wrote what is there: by the note inside, or, of a clip that was cut short, by the manifest."""
+    return media.is_ours(target) or (was_cut_short(target) and not media.is_whole(target))
+
+
+def keep_others(target: Path, overwrite: bool) -> None:
+    """SfvError if a file is there that sfv did not write."""
+    if not overwrite and target.exists() and not is_own(target):
+        raise SfvError(f"{target} is there and was not written by sfv; choose another --out, or give --overwrite")
+
+
+def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool) -> list[Path]:
+    """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
+
+    Cat.png and cat.png are one name on macOS and Windows, so they are told apart everywhere.
+    """
+    targets: dict[str, Path] = {}
+    sources = {p.absolute() for p in pictures}
     for picture in pictures:
         folder, stem, count = out or picture.parent, picture.stem, 1
-        while (target := folder / f"{stem}{f'-{count}' if count > 1 else ''}.{format}") in targets:
+        while not _is_free(target := folder / _named(stem, count, format), targets, sources, overwrite):
             count += 1
-        targets[target] = None
-    return list(targets)
+        targets[str(target).lower()] = target
+    return list(targets.values())
+
+
+def _is_free(target: Path, targets: dict[str, Path], sources: set[Path], overwrite: bool) -> bool:
+    """Whether a name is neither taken, nor somebody else's file. A source is left to `name_outputs`' own sentence."""
+    if str(target).lower() in targets:
+        return False
+    return overwrite or not target.exists() or target.absolute() in sources or is_own(target)
+
+
+def _named(stem: str, count: int, format: str) -> str:
+    """The count-th name of a clip, of at most 255 bytes."""
+    end = f"-{count}.{format}" if count > 1 else f".{format}"
+    while len(os.fsencode(stem + end)) > LONGEST:
+        stem = stem[:-1]
+    return stem + end
 
 
 def check_writable(folder: Path) -> None:

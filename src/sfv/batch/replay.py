@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sfv.batch.clip_file import Report, write
-from sfv.batch.naming import check_writable
+from sfv.batch.naming import check_writable, keep_others
 from sfv.errors import SfvError
 from sfv.families.load import EMBEDDED, load
 from sfv.generation.generate import generate
@@ -17,7 +17,9 @@ from sfv.speed.optimize import open_model
 from sfv.system.device import pick_device
 
 
-def replay(file: Path, out: Path | None = None, model: str | None = None, device: str = "auto") -> Report:
+def replay(
+    file: Path, out: Path | None = None, model: str | None = None, device: str = "auto", overwrite: bool = False
+) -> Report:
     """Make a clip again from its own note; SfvError if the model's weights are not the ones that made it.
 
     With another `model`, what only the first one knows (its decoder, its noise on the picture) is left to that model.
@@ -32,6 +34,7 @@ def replay(file: Path, out: Path | None = None, model: str | None = None, device
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
+    keep_others(target, overwrite)
     check_writable(target.parent)
     start = time.perf_counter()
     loaded = open_model(name, device, speed) if speed else load(name, pick_device(device))

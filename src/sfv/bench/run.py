@@ -20,6 +20,7 @@ from sfv.bench.systems import STAGES, Contestant, contestant
 from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
 from sfv.settings import Settings, Speed
+from sfv.system.files import not_in_the_way
 from sfv.system.memory import peak_resident, reset_peak
 
 
@@ -39,6 +40,8 @@ def bench(
     The first model is the subject: "times" is the median over rounds of another model's seconds over the subject's
     in the same round. `against` is an earlier JSON of the same picture and settings.
     """
+    if out:
+        not_in_the_way(out, {"asked", "machine"}, [out.with_suffix(".svg")])
     if rounds < 1:
         raise SfvError(f"{rounds} rounds measure nothing; use at least 1")
     asked = {"picture": hashlib.sha256(read_picture(image).numpy().tobytes()).hexdigest()[:16]}

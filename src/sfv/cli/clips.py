@@ -32,6 +32,8 @@ class Generate(Flags, Settings, Speed, Spread):
     """Print one JSON object per clip instead of text."""
     resume: bool = False
     """Keep manifest.jsonl beside the clips, and skip what it lists as done."""
+    overwrite: bool = False
+    """Replace files that sfv did not write, too; without it such a file is kept and the clip takes another name."""
     ray: bool = False
     """Spread many pictures over processes and machines with Ray Data; always resumes (docs/scale.md)."""
 
@@ -52,16 +54,18 @@ class Generate(Flags, Settings, Speed, Spread):
         speed = self.fill(Speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
-        plan(self.images, settings, self.out, self.format)  # wrong files are reported before torch is imported
+        plan(
+            self.images, settings, self.out, self.format, self.overwrite
+        )  # wrong files are reported before torch is imported
         if not self.ray:
             from sfv.batch.animate import animate_files
 
-            return animate_files(*asked, self.resume, self.keep_still)
+            return animate_files(*asked, self.resume, self.keep_still, self.overwrite)
         if self.keep_still is not None:
             raise SfvError("--keep-still goes with one machine: leave it or --ray out")
         from sfv.ray.folder import animate_folder
 
-        return animate_folder(*asked, spread)
+        return animate_folder(*asked, spread, self.overwrite)
 
 
 class Replay(Flags):
@@ -75,12 +79,14 @@ class Replay(Flags):
     """Another model than the one that made it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    overwrite: bool = False
+    """Replace a file that sfv did not write, too."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.batch.replay import replay
 
-        say(replay(self.file, self.out, self.model, self.device), False)
+        say(replay(self.file, self.out, self.model, self.device, self.overwrite), False)
         return 0
 
 
@@ -95,6 +101,8 @@ class Compare(Flags, Settings, Speed):
     """Models, the first named is the subject."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    overwrite: bool = False
+    """Replace files of the folder that sfv did not write, too."""
 
     def run(self) -> int:
         """Exit code."""
@@ -102,6 +110,6 @@ class Compare(Flags, Settings, Speed):
 
         settings = self.fill(Settings)
         speed = self.fill(Speed)
-        for line in compare(self.image, self.models, settings, self.out, self.device, speed):
+        for line in compare(self.image, self.models, settings, self.out, self.device, speed, self.overwrite):
             print(line)
         return 0

@@ -52,5 +52,7 @@ def say(report: dict[str, Any], as_json: bool) -> None:
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+        if "kept" in report:
+            print(f"  {report['kept']} was not written by sfv and is left as it is", flush=True)
         if report["speed"]:
             print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)

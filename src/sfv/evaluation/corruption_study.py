@@ -18,6 +18,7 @@ from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.distances import frechet_distance
 from sfv.media import replacing
+from sfv.system.files import not_in_the_way
 from sfv.types import Frames
 
 DEGREES = (0.25, 0.5, 0.75, 1.0)
@@ -28,6 +29,9 @@ Table = dict[str, dict[str, list[float]]]
 
 def study(data: Path, settings: StudySettings) -> str:
     """Measure every fault at every degree; writes study.json, study.md and study.svg; returns the markdown."""
+    not_in_the_way(
+        settings.out / "study.json", {"protocol", "seen_by"}, [settings.out / f"study.{e}" for e in ("md", "svg")]
+    )
     shared = settings.model_dump(include={"protocol", "limit", "weights", "workers"})
     reference = open_reference(data, EvaluateSettings(**shared))
     floors = reference.half_to_half()

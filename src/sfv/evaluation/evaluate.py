@@ -24,8 +24,13 @@ from sfv.families.load import load
 from sfv.measures.distances import Resampled, Rows, frechet_distance, kernel_distance, paired_ratio, resample
 from sfv.settings import Speed, split_row, split_speed
 from sfv.system.device import pick_device
+from sfv.system.files import not_in_the_way
 from sfv.types import Frames
 
+RESULT = "table.json"
+"""Written first."""
+WRITTEN = ("table.md", "table.tex", "contact-sheet.png", "index.html", "blind.html", "blind-key.json")
+"""What is written beside it."""
 NOTHING = 1e-6
 """A distance below it is rounding: the row is the real clips, and a ratio to it means nothing."""
 
@@ -38,6 +43,7 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     """
     for row in settings.models:
         split_row(row)
+    not_in_the_way(settings.out / RESULT, {"protocol", "rows"}, [settings.out / name for name in WRITTEN])
     earlier = read_result(settings.against) if settings.against else None
     reference = open_reference(data, settings)
     if earlier and settings.against:
@@ -53,10 +59,10 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     table = [_row(s, rows[s.name], draws[s.name], latents.get(s.name), seen, first, reference) for s in everyone]
     pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
     result = Result(reference.identity() | _notes(reference, settings), table, pairs)
+    publish(result, everyone, reference, seen, settings.out, earlier)
     write_pictures(reference, settings.out / "pictures")
     if len(subjects) > 1:
         write_blind(subjects[0], subjects[-1], reference, settings.out)
-    publish(result, everyone, reference, seen, settings.out, earlier)
     return result
 
 

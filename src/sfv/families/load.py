@@ -48,8 +48,21 @@ def load(
     return loaded
 
 
+def keep_models(folder: Path, cure: str) -> None:
+    """SfvError if a folder is there that sfv did not write; `cure` ends the sentence.
+
+    sfv's model folders hold its defaults (`unet/sfv.json`, `teacher/sfv.json`) or its training runs.
+    """
+    inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    own = inside <= {"runs", "decoder"} or any((folder / u / "sfv.json").exists() for u in ("unet", "teacher"))
+    if folder.is_file() or (inside and not own and "runs" not in inside):
+        raise SfvError(f"{folder} is there and was not written by sfv; {cure}")
+
+
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
-    """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none."""
+    """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none, or `out` holds
+    what sfv did not write."""
+    keep_models(out, "name a new folder")
     family(_family(folder)).export(folder, out, dtype)
 
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sfv.errors import DamagedVideo
-    from sfv.media.clips import has_encoder, read_clip, read_note, read_video_bytes, webp_bytes, write_clip
+    from sfv.media.clips import has_encoder, read_clip, read_video_bytes, webp_bytes, write_clip
     from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
     from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through
     from sfv.media.motion import flow, flow_fields, flow_to
+    from sfv.media.notes import is_ours, is_whole, read_note
     from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, to_note
     from sfv.media.sheets import contact_sheet, side_by_side, write_picture
     from sfv.media.videos import at_rate, stream_video
@@ -30,10 +31,12 @@ _HOMES = {
     "flow_to": "sfv.media.motion",
     "from_note": "sfv.media.pictures",
     "has_encoder": "sfv.media.clips",
+    "is_ours": "sfv.media.notes",
+    "is_whole": "sfv.media.notes",
     "keep_still": "sfv.media.edits",
     "over_white": "sfv.media.pictures",
     "read_clip": "sfv.media.clips",
-    "read_note": "sfv.media.clips",
+    "read_note": "sfv.media.notes",
     "read_picture": "sfv.media.pictures",
     "read_sticker": "sfv.media.pictures",
     "read_video_bytes": "sfv.media.clips",
@@ -64,6 +67,8 @@ __all__ = [
     "flow_to",
     "from_note",
     "has_encoder",
+    "is_ours",
+    "is_whole",
     "keep_still",
     "over_white",
     "read_clip",

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from sfv.errors import SfvError
@@ -108,32 +108,6 @@ def _shared_palette(pictures: list[Image.Image], colours: int) -> list[Image.Ima
     strip = Image.fromarray(np.concatenate([np.asarray(p) for p in opaque]))
     palette = strip.quantize(colours, Image.Quantize.MEDIANCUT)
     return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in opaque]
-
-
-def read_note(path: Path) -> str:
-    """The parameters that `write_clip` kept inside `path`; SfvError if there are none."""
-    try:
-        note = _note_of_video(path) if path.suffix.lower() == ".mp4" else _note_of_picture(path)
-    except FileNotFoundError as error:
-        raise SfvError(f"{path} does not exist; check the path") from error
-    except (OSError, av.error.FFmpegError, UnidentifiedImageError, UnicodeDecodeError) as error:
-        raise SfvError(f"{path} cannot be read ({error}); give a clip that sfv wrote") from error
-    if not note:
-        raise SfvError(f"{path} holds no sfv parameters; only clips that sfv wrote can be replayed")
-    return note
-
-
-def _note_of_video(path: Path) -> str:
-    with av.open(str(path)) as container:
-        return str(container.metadata.get("comment", ""))
-
-
-def _note_of_picture(path: Path) -> str:
-    with Image.open(path) as picture:
-        if isinstance(picture, PngImagePlugin.PngImageFile):
-            return str(picture.text.get("sfv", ""))
-        raw = picture.info.get("comment", picture.info.get("xmp", b""))
-    return bytes(raw).decode()
 
 
 def read_video_bytes(data: bytes) -> Frames:

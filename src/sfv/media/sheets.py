@@ -1,12 +1,13 @@
 """Pictures of clips for people: contact sheets and labelled side-by-sides."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from sfv.media.pictures import Uint8Picture
@@ -18,10 +19,14 @@ CAPTION = 22
 INK, PAPER = (34, 34, 38), (255, 255, 255)
 
 
-def write_picture(picture: Uint8Picture, path: Path) -> None:
-    """Save as the path's ending says."""
+def write_picture(picture: Uint8Picture, path: Path, note: str = "") -> None:
+    """Save as the path's ending says; `note` is kept inside a png."""
+    kept: dict[str, Any] = {}
+    if note and path.suffix.lower() == ".png":
+        kept["pnginfo"] = PngImagePlugin.PngInfo()
+        kept["pnginfo"].add_itxt("sfv", note)
     with replacing(path) as beside:
-        Image.fromarray(picture.numpy()).save(beside)
+        Image.fromarray(picture.numpy()).save(beside, **kept)
 
 
 def _caption(text: str, width: int) -> Uint8Picture:

@@ -36,6 +36,7 @@ def animate_folder(
     device: str = "auto",
     speed: Speed | None = None,
     spread: Spread | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Report]:
     """As `animate_files` with `resume`, by Ray Data's actors, each with a model of its own; order is free.
 
@@ -44,7 +45,7 @@ def animate_folder(
     """
     if ":" in device:
         raise SfvError(f"--device {device}: with --ray, cards are given out by Ray; use --device cuda")
-    pairs = plan(images, settings, out, format)
+    pairs = plan(images, settings, out, format, overwrite)
     book = Manifest(folder_of(pairs), digest(model, settings, speed))
     left = book.left(pairs)
     if not left:
@@ -52,6 +53,7 @@ def animate_folder(
     folder = Path(model).expanduser()
     place = str(folder.absolute()) if folder.is_dir() else model
     task = {"model": model, "place": place, "settings": settings, "speed": speed or Speed(), "device": device}
+    task["overwrite"] = overwrite
     bar = tqdm(total=len(pairs), initial=len(pairs) - len(left), desc="animate", unit="clip", smoothing=0)
     with cluster(spread or Spread()) as ray, bar:
         for report in _reports(ray, left, task, spread or Spread()):
@@ -117,6 +119,7 @@ class Animator:
         settings: Settings,
         speed: Speed,
         device: str,
+        overwrite: bool,
     ) -> None:
         """`names` holds one reference to all (picture, clip) names, kept once on every machine; `place` the model.
 
@@ -131,6 +134,7 @@ class Animator:
         keep_memory()
         torch.set_num_threads(threads)
         self.get, self.names, self.watch, self.settings = ray.get, ray.get(names[0]), watch[0], settings
+        self.overwrite = overwrite
         self.model = replace(open_model(place, device, speed), name=model)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
@@ -147,6 +151,6 @@ class Animator:
     def animate(self, picture: Path, target: Path) -> Report:
         """A report, whatever goes wrong with this picture."""
         try:
-            return next(animate_pairs(self.model, [(picture, target)], self.settings))
+            return next(animate_pairs(self.model, [(picture, target)], self.settings, overwrite=self.overwrite))
         except Exception as error:  # one of a hundred thousand must not end the others
             return {"image": str(picture), "error": f"{picture}: unexpected {type(error).__name__}: {error}"}

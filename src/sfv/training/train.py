@@ -6,6 +6,7 @@ import torch
 
 from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
+from sfv.families.load import keep_models
 from sfv.families.svd.sizes import STICKER, TINY
 from sfv.system.device import pick_device
 from sfv.training import sticker_parts
@@ -24,6 +25,7 @@ def train(request: TrainRequest) -> str:
     """
     part, folder, init, device = request.part, request.model, request.init, request.device
     plan = stages(request.preset, part, request.set_)
+    keep_models(folder, "name a new folder, and begin with a model that is there by --init")
     if request.threads:
         torch.set_num_threads(request.threads)
     world = join(request.parallel)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from sfv.decoding.decoder import load_decoder, save_decoder
@@ -120,6 +121,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> None:
     """Write a folder as one safetensors file in the original SVD layout, with the licence notice inside."""
     if out.suffix != ".safetensors":
         raise SfvError(f"{out} must end in .safetensors: it is one file")
+    _keep_others(out)
     model = load(folder, "unet", torch.float32, str(folder))
     parts = (model.denoiser.unet, model.codec.vae, model.conditioner.image_encoder)
     tensors = {k: v.to(dtype) for k, v in to_single(*parts).items()}
@@ -133,9 +135,23 @@ def export_lora(folder: Path, out: Path) -> None:
     source = folder / "runs" / "student" / "lora.safetensors"
     if not source.exists():
         raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
+    _keep_others(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as beside:
         save_file(load_file(source), beside, {"notice": NOTICE, "format": "pt"})
+
+
+def _keep_others(out: Path) -> None:
+    """SfvError if a file is there that does not hold the notice of an export."""
+    if not out.exists():
+        return
+    try:
+        with safe_open(out, "pt") as opened:
+            own = (opened.metadata() or {}).get("notice") == NOTICE
+    except (SafetensorError, OSError):
+        own = False
+    if not own:
+        raise SfvError(f"{out} is there and was not written by sfv; name another file")
 
 
 def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:

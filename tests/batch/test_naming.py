@@ -1,0 +1,103 @@
+"""What clips are called: no two pictures one clip, and no file that sfv did not write is replaced."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sfv.batch.naming import LONGEST, expand, name_outputs, plan
+from sfv.errors import SfvError
+from sfv.media import is_ours, write_clip
+from sfv.settings import Settings
+
+NOTE = '{"sfv": "0.1.0", "settings": {}}'
+
+
+def png(path: Path) -> Path:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    return path
+
+
+def ours(path: Path) -> Path:
+    write_clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), path, 8, NOTE)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["mp4", "gif", "webp", "png"])
+def test_own_files_are_known_by_what_is_inside(tmp_path: Path, ending: str) -> None:
+    assert is_ours(ours(tmp_path / f"clip.{ending}"))
+    write_clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), tmp_path / f"other.{ending}", 8, "a holiday")
+    assert not is_ours(tmp_path / f"other.{ending}")
+    (tmp_path / f"broken.{ending}").write_bytes((tmp_path / f"clip.{ending}").read_bytes()[:40])
+    (tmp_path / f"empty.{ending}").touch()
+    assert not is_ours(tmp_path / f"broken.{ending}") and not is_ours(tmp_path / f"empty.{ending}")
+
+
+def test_a_video_beside_its_picture_is_kept(tmp_path: Path) -> None:
+    """A phone's motion photo: IMG_0001.png beside IMG_0001.mp4."""
+    picture, film = png(tmp_path / "IMG_0001.png"), tmp_path / "IMG_0001.mp4"
+    film.write_bytes(b"a film")
+    assert name_outputs([picture], None, None) == [tmp_path / "IMG_0001-2.mp4"]
+    assert name_outputs([picture], None, None, overwrite=True) == [film]
+    ours(tmp_path / "IMG_0001-2.mp4")
+    assert name_outputs([picture], None, None) == [tmp_path / "IMG_0001-2.mp4"]
+    with pytest.raises(SfvError, match="was not written by sfv; choose another --out, or give --overwrite"):
+        name_outputs([picture], film, None)
+    assert name_outputs([picture], film, None, overwrite=True) == [film]
+
+
+def test_own_clips_in_a_folder_are_no_sources(tmp_path: Path) -> None:
+    """`--resume --format webp` in the pictures' own folder, twice."""
+    png(tmp_path / "a.png")
+    png(tmp_path / "b.png")
+    for _ in range(2):
+        pairs = plan([tmp_path], Settings(), format="webp")
+        assert [t.name for _, t in pairs] == ["a.webp", "b.webp"]
+        for _, target in pairs:
+            ours(target)
+
+
+def test_what_only_looks_like_a_picture_is_left_out(tmp_path: Path) -> None:
+    png(tmp_path / "cat.png")
+    (tmp_path / "._cat.png").write_bytes(b"a resource fork")
+    (tmp_path / "folder.png").mkdir()
+    assert expand([tmp_path]) == [tmp_path / "cat.png"]
+
+
+def test_names_that_some_systems_take_for_one_are_told_apart(tmp_path: Path) -> None:
+    pictures = [tmp_path / "in" / n for n in ("Cat.png", "cat.png", "CAT.jpg")]
+    assert [t.name for t in name_outputs(pictures, tmp_path, None)] == ["Cat.mp4", "cat-2.mp4", "CAT-3.mp4"]
+
+
+def test_the_longest_names(tmp_path: Path) -> None:
+    """A stem of 250 bytes has a clip, and so has its neighbour of another ending; both can be written."""
+    stem = "é" * 125
+    targets = name_outputs([tmp_path / f"{stem}.png", tmp_path / f"{stem}.jpg"], None, "webp")
+    assert len(set(targets)) == 2 and all(len(os.fsencode(t.name)) <= LONGEST for t in targets)
+    for target in targets:
+        assert is_ours(ours(target))
+    assert not list(tmp_path.glob(".sfv-*"))
+
+
+STEMS = st.text(st.sampled_from("abAB-2é."), min_size=1, max_size=4).filter(lambda s: s.strip("."))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(STEMS, st.sampled_from(["png", "jpg", "webp"])), min_size=1, max_size=6, unique=True),
+    st.lists(STEMS, max_size=4),
+)
+def test_no_two_pictures_one_clip_and_nothing_is_replaced(pictures: list[tuple[str, str]], there: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for stem in there:
+            (folder / f"{stem}.mp4").write_bytes(b"somebody else's")
+        targets = name_outputs([folder / f"{s}.{e}" for s, e in pictures], None, "mp4")
+        assert len({str(t).lower() for t in targets}) == len(pictures)
+        assert not any(t.exists() for t in targets)
