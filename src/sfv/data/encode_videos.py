@@ -5,10 +5,9 @@ never done again. The index is made from the notes alone, so it does not depend 
 """
 
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sfv.data.processes import DIED, done_by_processes
 from sfv.data.scenes import Left, Window, duplicates, windows
 from sfv.data.settings import ClipPlan, EncodeSettings
 from sfv.data.shards import Entry, close_index, write_clips
@@ -38,6 +38,17 @@ class Job:
     number: int
     sources: tuple[Source, ...]
     out: Path
+    left_out: tuple[str, ...] = ()
+    """Sources that killed the process that read them."""
+
+    @property
+    def mark(self) -> Path:
+        """Holds the source that is being read."""
+        return self.out / f".job-{self.number:05d}.reading"
+
+    def without(self, part: str) -> "Job":
+        """The same with a source left out."""
+        return replace(self, left_out=(*self.left_out, part))
 
     @property
     def note(self) -> Path:
@@ -107,10 +118,8 @@ def _work(
         for job in jobs:
             yield job, do_job(job, loaded, plan)
         return
-    context = multiprocessing.get_context("spawn")
     share = max(1, (os.cpu_count() or 1) // workers)
-    with context.Pool(workers, _start_worker, (model, plan, device, share)) as pool:
-        yield from pool.imap_unordered(_do_in_worker, jobs)
+    yield from done_by_processes(_do_in_worker, jobs, workers, _start_worker, (model, plan, device, share))
 
 
 _worker: dict[str, Any] = {}
@@ -121,8 +130,8 @@ def _start_worker(model: str, plan: ClipPlan, device: str, threads: int) -> None
     _worker.update(model=load(model, pick_device(device)), plan=plan)
 
 
-def _do_in_worker(job: Job) -> tuple[Job, int]:
-    return job, do_job(job, _worker["model"], _worker["plan"])
+def _do_in_worker(job: Job) -> int:
+    return do_job(job, _worker["model"], _worker["plan"])
 
 
 def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
@@ -131,6 +140,10 @@ def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
     rejected: list[Note] = []
     waiting: dict[torch.Size, list[Encoded]] = {}
     for source in job.sources:
+        if source.id in job.left_out:
+            rejected.append({"source": source.id, "first": -1, "why": DIED})
+            continue
+        job.mark.write_text(source.id)
         for found in _read(source, plan):
             if isinstance(found, Left):
                 rejected.append({"source": source.id, "first": found.first, "why": found.why})
@@ -143,6 +156,7 @@ def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
         clips += _write(job, some, len(clips))
     with replacing(job.note) as path:
         path.write_text(json.dumps({"clips": clips, "rejected": rejected}))
+    job.mark.unlink(missing_ok=True)
     return len(clips)
 
 
