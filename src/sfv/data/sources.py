@@ -3,10 +3,12 @@
 import csv
 import glob
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from sfv.errors import SfvError
 from sfv.media import VIDEO_ENDINGS
@@ -54,7 +56,7 @@ def find(places: Sequence[str]) -> list[Source]:
 def _in_place(place: str) -> Iterator[Source]:
     path = Path(place)
     if path.is_dir():
-        yield from (_file(p) for p in sorted(path.rglob("*")) if _is_video(p))
+        yield from (_file(p) for p in sorted(_walked(path)) if _is_video(p))
     elif not path.exists():
         matches = [Path(p) for p in sorted(glob.glob(place, recursive=True))]
         if not matches:
@@ -69,6 +71,17 @@ def _in_place(place: str) -> Iterator[Source]:
         yield _file(path)
 
 
+def _walked(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, through links too, each real folder once; nothing that is hidden."""
+    seen: set[str] = set()
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        inside[:] = [] if real in seen else sorted(n for n in inside if not n.startswith("."))
+        if real not in seen:
+            yield from (Path(place) / n for n in names if not n.startswith("."))
+        seen.add(real)
+
+
 def _is_video(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in VIDEO_ENDINGS
 
@@ -79,14 +92,25 @@ def _file(path: Path) -> Source:
 
 def _in_manifest(path: Path) -> Iterator[Source]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = csv.DictReader(file) if path.suffix.lower() == ".csv" else map(json.loads, filter(str.strip, file))
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
+            lines = _rows(file) if path.suffix.lower() == ".csv" else map(json.loads, filter(str.strip, file))
             for number, row in enumerate(lines, 1):
                 if not isinstance(row, dict) or not row.get("path"):
-                    raise SfvError(f'{path}, entry {number}, has no "path"; every entry needs one')
-                yield _file(path.parent / str(row["path"]))
+                    columns = f" (columns: {', '.join(map(str, row))})" if isinstance(row, dict) else ""
+                    raise SfvError(f'{path}, entry {number}, has no "path"{columns}; every entry needs one')
+                yield _file(path.parent / str(row["path"]).strip())
     except (OSError, ValueError, csv.Error) as error:
         raise SfvError(f"{path} cannot be read as a manifest ({error})") from error
+
+
+def _rows(file: TextIO) -> Iterator[dict[str, str]]:
+    """A CSV as people write them: commas, semicolons or tabs; a head in any case."""
+    head = file.readline()
+    comma = max(",;\t", key=head.count)
+    names = [name.strip().lower() for name in next(csv.reader([head], delimiter=comma), [])]
+    for row in csv.reader(file, delimiter=comma):
+        if any(cell.strip() for cell in row):
+            yield dict(zip(names, row, strict=False))
 
 
 def _in_tar(path: Path) -> Iterator[Source]:

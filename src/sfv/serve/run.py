@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import sys
 from types import FrameType
 
@@ -45,6 +46,15 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0.5)  # for the answers that the last clips set free
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say the address once it is listened on."""
+        await super().startup(sockets)
+        if self.started:
+            where = f"http://{self.config.host}:{self.config.port}"
+            print(
+                f"sfv: {where} (description at /docs); Ctrl-C finishes what runs and stops", file=sys.stderr, flush=True
+            )
+
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or bool(self.app.service.supervisor.broken)
 
@@ -56,7 +66,6 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     app = create_app(settings, opener)
     options = {"access_log": False, "log_level": "warning", "timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
     config = uvicorn.Config(app, host, port, limit_concurrency=CONNECTIONS, server_header=False, **options)  # type: ignore[arg-type]
-    print(f"sfv: http://{host}:{port} (description at /docs); Ctrl-C finishes what runs and stops", file=sys.stderr)
     try:
         _Server(config, app).run()
     except SystemExit as error:  # the port is taken; uvicorn has printed it
