@@ -3,6 +3,7 @@
 import base64
 import binascii
 import io
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sfv.errors import SfvError
@@ -25,6 +26,21 @@ Fitted = UInt8[Tensor, "height width 3"]
 FittedSticker = UInt8[Tensor, "height width 4"]
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
+
+
+ORIENTATION = 0x112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes a picture upright."""
+DAMAGED = (SyntaxError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, struct.error)
+"""What Pillow raises for headers that contradict themselves."""
 
 
 def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> Uint8Picture:
@@ -49,10 +65,10 @@ def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]
     _admit_heif()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of large pictures, and of what is odd in their headers
             with Image.open(source) as picture:
                 _check_size(picture, name)
-                return take(ImageOps.exif_transpose(picture))
+                return take(_in_srgb(_upright(picture)))
     except FileNotFoundError as error:
         raise SfvError(f"{name} does not exist; check the path") from error
     except IsADirectoryError as error:
@@ -61,8 +77,36 @@ def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]
         raise SfvError(f"{name} is not a picture that Pillow reads; convert it to PNG or JPEG") from error
     except Image.DecompressionBombError as error:
         raise SfvError(f"{name} is larger than {MAX_PIXELS:,} pixels; scale it down first") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise SfvError(f"{name} cannot be decoded ({error}); it may be cut short, save it again") from error
+    except (OSError, EOFError, RuntimeError, *DAMAGED) as error:
+        reason = str(error) or type(error).__name__
+        raise SfvError(f"{name} cannot be decoded ({reason}); it may be cut short, save it again") from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; damaged EXIF says nothing, and what can be read of it counts."""
+    try:
+        turn = TURNS.get(picture.getexif().get(ORIENTATION, 1))
+    except DAMAGED:
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _in_srgb(picture: Image.Image) -> Image.Image:
+    """From its own profile (such as Display P3) to sRGB; a profile that cannot be read is passed over."""
+    profile = picture.info.get("icc_profile")
+    if profile and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # the clear colour is one of the profile's, too
+    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
+        return picture
+    try:
+        own = ImageCms.getOpenProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(own):
+            return picture
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        turned = ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    return turned or picture
 
 
 def _check_size(picture: Image.Image, name: str) -> None:
