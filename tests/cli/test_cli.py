@@ -272,3 +272,18 @@ def test_a_benchs_result_replaces_nothing(
     words = ("bench", png(tmp_path / "cat.png"), "-o", tmp_path / "notes.json", "--models", f"{tiny_folder}:1")
     assert run(*words) == 1 and "was not written by sfv" in capsys.readouterr().err
     assert mine.read_text() == "[]"
+
+
+def test_a_name_that_is_no_text_ends_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    """A strict terminal, as under en_US.UTF-8: the bytes of such a name cannot be printed as they are."""
+    odd = os.fsdecode(b"\xff-cat.png")
+    for name in (odd, "a.png"):
+        png(tmp_path / name)
+    (tmp_path / os.fsdecode(b"bad\xfe.png")).write_bytes(b"not a picture")
+    words = ["generate", tmp_path, "-o", tmp_path / "out", "--model", tiny_folder, "--steps", "1"]
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "sfv", *map(str, words)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.mp4", odd.replace(".png", ".mp4")}
+    assert "\\udcfe" in done.stderr and "\\udcff" in done.stdout

@@ -13,6 +13,7 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
 from sfv.media import read_picture, read_sticker, to_note, write_clip
+from sfv.media.clips import GIF_RATE, gif_times
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings
 
@@ -63,6 +64,7 @@ def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]
     seconds = seconds | {"write": time.perf_counter() - start}
     return {
         "out": str(target),
+        **_fewer(target, clip),
         "model": model.name,
         "hash": model.hash,
         "speed": model.speed,
@@ -70,6 +72,14 @@ def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]
         "seconds": {k: round(v, 4) for k, v in seconds.items()},
         "settings": clip.settings.model_dump(),
     }
+
+
+def _fewer(target: Path, clip: Clip) -> dict[str, str]:
+    """What a format cannot show."""
+    if target.suffix.lower() != ".gif" or clip.fps <= GIF_RATE:
+        return {}
+    count = len(clip.frames)
+    return {"fewer": f"a gif shows {GIF_RATE} frames a second at most: {len(gif_times(count, clip.fps)[0])} of {count}"}
 
 
 def note(model: VideoModel, clip: Clip) -> str:

@@ -54,5 +54,7 @@ def say(report: dict[str, Any], as_json: bool) -> None:
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
         if "kept" in report:
             print(f"  {report['kept']} was not written by sfv and is left as it is", flush=True)
+        if "fewer" in report:
+            print(f"  {report['fewer']}", flush=True)
         if report["speed"]:
             print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)

@@ -1,5 +1,6 @@
 """Flags and exit codes; no tensors. Every command is a pydantic model, so help, checks and Python share one schema."""
 
+import io
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -65,7 +66,10 @@ def _gathered(words: list[str]) -> list[str]:
 
 
 def entry() -> NoReturn:
-    """Console script."""
+    """Console script. Names of files that the terminal cannot show are shown escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 
