@@ -1,5 +1,7 @@
 """Videos of every bad and odd kind, and resampling by hand."""
 
+import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sfv.errors import SfvError
 from sfv.media import DamagedVideo, at_rate, stream_video
@@ -154,3 +157,104 @@ def test_phones_videos_stand_upright(tmp_path: Path, degrees: int, corner: tuple
     four = {(y, x): int(frames[0][y * 8 if y else 4, x * 8 if x else 4, 0]) for y in (0, -1) for x in (0, -1)}
     assert max(four, key=lambda k: four[k]) == corner and four[corner] > 200
     assert sum(v > 100 for v in four.values()) == 1
+
+
+def film(path: Path, pictures: list[np.ndarray], aspect: Fraction | None = None, format: str | None = None) -> Path:
+    """A small video of these pictures."""
+    with av.open(str(path), "w", format=format) as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        stream.options = {"crf": "5"}
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def quarters() -> np.ndarray:
+    """Four greys, one in each quarter."""
+    return np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((16, 32), np.uint8))[..., None].repeat(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d"),
+    [
+        (1, 0, 0, 1),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (-1, 0, 0, -1),
+        (0, 1, -1, 0),
+        (0, -1, 1, 0),
+        (0, 1, 1, 0),
+        (0, -1, -1, 0),
+    ],
+)
+def test_all_eight_display_matrices(tmp_path: Path, a: int, b: int, c: int, d: int) -> None:
+    """A stored point (x, y) is shown at (a x + c y, b x + d y); front cameras mirror (ISO 14496-12, 8.3.2)."""
+    path = film(tmp_path / "turned.mp4", [quarters()] * 3)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = (a * 65536, b * 65536, 0, c * 65536, d * 65536, 0, 0, 0, 1 << 30)
+    data[at : at + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in matrix)
+    path.write_bytes(data)
+    places = {(x, y): (a * x + c * y, b * x + d * y) for x in (0, 1) for y in (0, 1)}
+    left, top = (min(p[k] for p in places.values()) for k in (0, 1))
+    shown = list(stream_video(path))[0][1]
+    h, w = shown.shape[:2]
+    for (x, y), (to_x, to_y) in places.items():
+        got = int(shown[h // 4 + (to_y - top) * h // 2, w // 4 + (to_x - left) * w // 2, 0])
+        assert abs(got - int(quarters()[8 + 16 * y, 16 + 32 * x, 0])) < 12
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [(Fraction(2, 1), (32, 128)), (Fraction(1, 2), (64, 64)), (None, (32, 64))]
+)
+def test_pixels_become_square(tmp_path: Path, aspect: Fraction | None, size: tuple[int, int]) -> None:
+    shown = list(stream_video(film(tmp_path / "wide.mp4", [quarters()] * 3, aspect)))[0][1]
+    assert tuple(shown.shape[:2]) == size
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def with_cover(path: Path) -> Path:
+    """An mp4's cover (iTunes' covr), before its tracks, so that it becomes the first stream."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(picture, "JPEG")
+    handler = box(b"hdlr", b"\0" * 8 + b"mdirappl" + b"\0" * 9)
+    items = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0) + picture.getvalue())))
+    cover = box(b"udta", box(b"meta", b"\0" * 4 + handler + items))
+    data = path.read_bytes()
+    start = data.rindex(b"moov") - 4
+    size, head = (int.from_bytes(data[at : at + 4], "big") for at in (start, start + 8))
+    assert start + size == len(data)  # so nothing that offsets point to moves
+    split = start + 8 + head
+    path.write_bytes(
+        data[:start] + struct.pack(">I", size + len(cover)) + data[start + 4 : split] + cover + data[split:]
+    )
+    return path
+
+
+def test_a_cover_is_no_film(tmp_path: Path) -> None:
+    """A picture that downloaders attach is passed over, though it is the first stream."""
+    path = with_cover(film(tmp_path / "covered.mp4", [quarters()] * 5))
+    with av.open(str(path)) as container:
+        kinds = [av.stream.Disposition.attached_pic in s.disposition for s in container.streams.video]
+    assert kinds == [True, False]
+    frames = [f for _, f in stream_video(path)]
+    assert len(frames) == 5 and frames[0].shape == (32, 64, 3)
+
+
+def test_a_size_that_changes_ends_the_film_with_a_reason(tmp_path: Path) -> None:
+    """Two parts of unlike size joined, as cameras and broadcasts do; the frames before it are good."""
+    parts = [film(tmp_path / "a.ts", [quarters()] * 6, format="mpegts")]
+    parts.append(film(tmp_path / "b.ts", [np.kron(quarters(), np.ones((2, 2, 1), np.uint8))] * 6, format="mpegts"))
+    (tmp_path / "joined.ts").write_bytes(b"".join(p.read_bytes() for p in parts))
+    seen = []
+    with pytest.raises(DamagedVideo, match="changes its size from 64x32 to 128x64 after 6 frames"):
+        for _, picture in stream_video(tmp_path / "joined.ts"):
+            seen.append(picture)
+    assert len(seen) == 6

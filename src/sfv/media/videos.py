@@ -2,11 +2,14 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
+from av.sidedata.sidedata import Type
 
 from sfv.errors import DamagedVideo, SfvError
 from sfv.media.pictures import Uint8Picture
@@ -38,21 +41,30 @@ def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Time
 
 def _frames(container: av.container.InputContainer, called: str) -> Iterator[Timed]:
     """Frames of an opened file; one that is out of order in time is left out."""
-    if not container.streams.video:
-        raise SfvError(f"{called} holds no video (only sound?)")
-    stream = container.streams.video[0]
+    films = [s for s in container.streams.video if av.stream.Disposition.attached_pic not in s.disposition]
+    if not films:
+        raise SfvError(f"{called} holds no video (only sound, or a cover?)")
+    stream = films[0]
     stream.thread_type = "SLICE"
-    if stream.width * stream.height > MAX_PIXELS:
-        raise SfvError(f"{called} is {stream.width}x{stream.height}; at most {MAX_PIXELS} pixels are taken")
+    width, height = _shown(stream.width, stream.height, stream.sample_aspect_ratio)
+    if max(stream.width * stream.height, width * height) > MAX_PIXELS:
+        raise SfvError(f"{called} is {width}x{height}; at most {MAX_PIXELS} pixels are taken")
     count, start, last = 0, 0.0, -1.0
+    size = stream.width, stream.height
     try:
         for frame in container.decode(stream):
             seconds = frame.time if frame.time is not None else count / float(stream.average_rate or 25)
             start = seconds if count == 0 else start
+            if (frame.width, frame.height) != size and count:
+                raise DamagedVideo(
+                    f"{called} changes its size from {size[0]}x{size[1]} to {frame.width}x{frame.height} after {count} "
+                    "frames; split it there"
+                )
+            size = frame.width, frame.height
             count += 1
             if seconds - start > last:
                 last = seconds - start
-                yield last, _upright(frame)
+                yield last, _upright(frame, stream.sample_aspect_ratio)
     except (OSError, av.error.FFmpegError) as error:
         if count == 0:
             raise SfvError(f"{called} is damaged: no frame can be decoded ({error})") from error
@@ -61,10 +73,32 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
         raise SfvError(f"{called} holds no frames")
 
 
-def _upright(frame: av.VideoFrame) -> Uint8Picture:
-    """RGB, turned as the file says a player must."""
-    rgb = frame.to_ndarray(format="rgb24")
-    return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, k=round(frame.rotation / 90) % 4)))
+def _shown(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Sides with square pixels: `aspect` is a pixel's width over its height. The longer side is stretched."""
+    ratio = float(aspect) if aspect else 1.0
+    return (round(width * ratio), height) if ratio >= 1 else (width, round(height / ratio))
+
+
+def _upright(frame: av.VideoFrame, aspect: Fraction | None) -> Uint8Picture:
+    """RGB with square pixels, turned and mirrored as the file says a player must."""
+    width, height = _shown(frame.width, frame.height, aspect)
+    rgb = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    right, down, aside, below = _matrix(frame)
+    if abs(right) + abs(below) < abs(down) + abs(aside):
+        rgb, right, below = rgb.transpose(1, 0, 2), aside, down
+    rgb = rgb[:, ::-1] if right < 0 else rgb
+    rgb = rgb[::-1] if below < 0 else rgb
+    return torch.from_numpy(np.ascontiguousarray(rgb))
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """The display matrix: where a stored step to the right goes (x, y), and one down (x, y)."""
+    every: Any = frame.side_data
+    for data in every:
+        if data.type == Type.DISPLAYMATRIX:
+            m = np.frombuffer(bytes(data), np.int32)
+            return int(m[0]), int(m[1]), int(m[3]), int(m[4])
+    return 1, 0, 0, 1
 
 
 def at_rate(frames: Iterable[Timed], fps: float) -> Iterator[Uint8Picture]:
