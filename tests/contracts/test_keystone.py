@@ -106,7 +106,9 @@ def test_one_step_is_the_formula(tiny: VideoModel) -> None:
         raw = tiny.denoiser.network(scheduler.scale_model_input(x, t), t[None], cond)
         out = scheduler.step(raw, t, x)
         got = tiny.denoiser(x, torch.tensor([700.0]), cond)
-    assert (got - out.pred_original_sample).norm() / got.norm() <= 1e-6
+    assert (
+        got - out.pred_original_sample
+    ).norm() / got.norm() <= 3e-6  # float32; 1.2e-6 on a processor with AVX2 alone
     torch.testing.assert_close(got, out.prev_sample, atol=1e-3, rtol=1e-3)
 
 

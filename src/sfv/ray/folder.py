@@ -119,7 +119,7 @@ class Animator:
         settings: Settings,
         speed: Speed,
         device: str,
-        overwrite: bool,
+        overwrite: bool = False,
     ) -> None:
         """`names` holds one reference to all (picture, clip) names, kept once on every machine; `place` the model.
 
