@@ -163,7 +163,7 @@ def test_what_is_unexpected_is_a_report(
     (first,) = animator({"item": np.arange(1)})
     assert "does not exist" in json.loads(first["report"][0])["error"]
 
-    def fails(*_: Any) -> Iterator[Any]:
+    def fails(*_: Any, **__: Any) -> Iterator[Any]:
         raise RuntimeError("odd")
 
     monkeypatch.setattr("sfv.ray.folder.animate_pairs", fails)
