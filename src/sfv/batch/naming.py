@@ -108,7 +108,7 @@ def keep_others(target: Path, overwrite: bool) -> None:
 def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
 
-    Cat.png and cat.png are one name on macOS and Windows, so they are told apart everywhere.
+    Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere.
     """
     targets: dict[str, Path] = {}
     sources = {p.absolute() for p in pictures}
