@@ -54,9 +54,8 @@ class Generate(Flags, Settings, Speed, Spread):
         speed = self.fill(Speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
-        plan(
-            self.images, settings, self.out, self.format, self.overwrite
-        )  # wrong files are reported before torch is imported
+        # wrong files are reported before torch is imported
+        plan(self.images, settings, self.out, self.format, self.overwrite)
         if not self.ray:
             from sfv.batch.animate import animate_files
 

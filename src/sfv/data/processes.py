@@ -41,7 +41,6 @@ def done_by_processes(
         job.mark.unlink(missing_ok=True)
     left = list(jobs)
     while left:
-        begun = []
         for job, done in _until_one_dies(do, left, workers, start, given):
             left.remove(job)
             yield job, done

@@ -188,46 +188,40 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, channels: int, heads: int, context: int) -> None:
         super().__init__()
+        self.begin(channels)
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = Attention(channels, heads)
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = Attention(channels, heads, context)
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
+
+    def begin(self, channels: int) -> None:
+        """Layers before the others: names of weights have an order."""
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """(n, s, c), (b, m, e), each for n / b of them, -> (n, s, c)."""
-        return _transformed(self, tokens, context)
+        tokens = self.attn1(self.norm1(tokens)) + tokens
+        tokens = self.attn2(self.norm2(tokens), context) + tokens
+        out: Tensor = self.ff(self.norm3(tokens)) + tokens
+        return out
 
 
-class TemporalTransformerBlock(nn.Module):
+class TemporalTransformerBlock(TransformerBlock):
     """The same over the frames of each position, after a feed-forward of its own."""
 
-    def __init__(self, channels: int, heads: int, context: int) -> None:
-        super().__init__()
+    def begin(self, channels: int) -> None:
+        """The feed-forward of its own."""
         self.norm_in = nn.LayerNorm(channels)
         self.ff_in = FeedForward(channels)
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn1 = Attention(channels, heads)
-        self.norm2 = nn.LayerNorm(channels)
-        self.attn2 = Attention(channels, heads, context)
-        self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels)
 
     def forward(self, tokens: Tensor, context: Tensor) -> Tensor:
         """(b * f, s, c), (b, m, e) -> (b * f, s, c)."""
         (n, s, c), b = tokens.shape, len(context)
         rows = tokens.view(b, n // b, s, c).transpose(1, 2).reshape(b * s, n // b, c)
         rows = self.ff_in(self.norm_in(rows)) + rows
-        rows = _transformed(self, rows, context)
+        rows = super().forward(rows, context)
         return rows.view(b, s, n // b, c).transpose(1, 2).reshape(n, s, c)
-
-
-def _transformed(block: TransformerBlock | TemporalTransformerBlock, tokens: Tensor, context: Tensor) -> Tensor:
-    tokens = block.attn1(block.norm1(tokens)) + tokens
-    tokens = block.attn2(block.norm2(tokens), context) + tokens
-    out: Tensor = block.ff(block.norm3(tokens)) + tokens
-    return out
 
 
 class SpatioTemporalTransformer(nn.Module):

@@ -75,8 +75,8 @@ class Network(nn.Module):
         for name, value in state.items():
             if not bool(torch.isfinite(value).all()):
                 raise SfvError(f"{folder} holds weights that are not finite numbers ({name}); fetch or train it again")
-        network.load_state_dict(state, strict=False, assign=True)
-        return network.eval().requires_grad_(False)
+        network.load_state_dict(state, assign=True)
+        return network
 
     def store(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and weights, in another precision if asked."""
