@@ -121,3 +121,16 @@ def test_names_of_very_many_pictures_are_made_in_time(tmp_path: Path) -> None:
     given = [tmp_path / f"{i}.{kind}" for i in range(20_000) for kind in ("png", "jpg")]
     targets = name_outputs(given, tmp_path / "out", "mp4")
     assert len(set(targets)) == 40_000 and targets[:2] == [tmp_path / "out" / "0.mp4", tmp_path / "out" / "0-2.mp4"]
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}\n', "my list of goods", "1\n2\n"])
+def test_a_list_of_somebody_elses_is_kept(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.jsonl").write_text(text)
+    with pytest.raises(SfvError, match="was not written by sfv; move it, or choose another --out"):
+        Manifest(tmp_path, "0" * 16)
+    assert (tmp_path / "manifest.jsonl").read_text() == text
+
+
+def test_a_first_line_that_was_cut_short_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text('{"image": "b.png", "ou')
+    assert Manifest(tmp_path, "0" * 16).done == {}

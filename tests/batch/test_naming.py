@@ -101,3 +101,8 @@ def test_no_two_pictures_one_clip_and_nothing_is_replaced(pictures: list[tuple[s
         targets = name_outputs([folder / f"{s}.{e}" for s, e in pictures], None, "mp4")
         assert len({str(t).lower() for t in targets}) == len(pictures)
         assert not any(t.exists() for t in targets)
+
+
+def test_a_link_to_nothing_is_kept(tmp_path: Path) -> None:
+    os.symlink("nowhere.mp4", tmp_path / "a.mp4")
+    assert name_outputs([png(tmp_path / "a.png")], None, None) == [tmp_path / "a-2.mp4"]

@@ -35,7 +35,11 @@ class Manifest:
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise SfvError(f"{self.path} cannot be read ({error}); move it away to start again") from error
-        return [found for line in text.splitlines() if isinstance(found := _parsed(line), dict)]
+        found = [entry for line in text.splitlines() if isinstance(entry := _parsed(line), dict)]
+        begun = text.startswith('{"image": ')  # a first line of ours that a kill cut short
+        if text.strip() and not begun and not any({"image", "digest"} <= entry.keys() for entry in found):
+            raise SfvError(f"{self.path} is there and was not written by sfv; move it, or choose another --out")
+        return found
 
     def left(self, pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
         """Those of (picture, clip) that are still to be made."""

@@ -101,7 +101,7 @@ def is_own(target: Path) -> bool:
 
 def keep_others(target: Path, overwrite: bool) -> None:
     """SfvError if a file is there that sfv did not write."""
-    if not overwrite and target.exists() and not is_own(target):
+    if not overwrite and os.path.lexists(target) and not is_own(target):
         raise SfvError(f"{target} is there and was not written by sfv; choose another --out, or give --overwrite")
 
 
@@ -124,7 +124,7 @@ def _is_free(target: Path, targets: dict[str, Path], sources: set[Path], overwri
     """Whether a name is neither taken, nor somebody else's file. A source is left to `name_outputs`' own sentence."""
     if str(target).lower() in targets:
         return False
-    return overwrite or not target.exists() or target.absolute() in sources or is_own(target)
+    return overwrite or not os.path.lexists(target) or target.absolute() in sources or is_own(target)
 
 
 def _named(stem: str, count: int, format: str) -> str:
