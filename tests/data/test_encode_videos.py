@@ -68,6 +68,19 @@ def test_every_rejected_file_is_listed_with_its_reason(videos: Path, tiny_folder
         assert any(n == name and reason in w for n, w in why), (name, reason, why)
 
 
+def test_a_joined_video_is_cut_where_its_clock_starts_again(tiny_folder: Path, tmp_path: Path) -> None:
+    """Every frame is used, no clip spans the seam, and the report names it."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    parts = [video(folder / "part.ts", seed, 8).read_bytes() for seed in (1, 2)]
+    (folder / "part.ts").write_bytes(b"".join(parts))
+    encode_videos([str(folder)], str(tiny_folder), tmp_path / "out", SETTINGS)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert [c["id"].rpartition("@")[2] for c in index["clips"]] == ["0", "4", "8", "12"]
+    (row,) = (json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines())
+    assert row["first"] == 8 and "clock jumps" in row["why"]
+
+
 def test_a_killed_run_goes_on_and_ends_the_same(
     videos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

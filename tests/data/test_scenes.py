@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfv.data.scenes import Left, Window, clips_of_scenes, difference_hash, duplicates, nearest, windows
+from sfv.data.scenes import Left, Look, Window, alike, clips_of_scenes, duplicates, look, nearest, windows
 from sfv.data.settings import ClipPlan
 from sfv.data.sources import find
 from sfv.errors import SfvError
+from sfv.media import read_clip, write_clip
 
 
 def scene(seed: int, count: int, speed: float = 1.0, size: tuple[int, int] = (64, 96)) -> list[torch.Tensor]:
@@ -77,20 +79,68 @@ def test_the_nearest_bucket_is_by_shape() -> None:
         ClipPlan(fps=7, frames=4, sizes=("big",)).buckets()
 
 
-def test_copies_are_found_across_sizes_and_noise() -> None:
-    def mark(frames: list[torch.Tensor]) -> int:
-        return difference_hash(torch.stack(frames))
+def levels(frames: torch.Tensor) -> torch.Tensor:
+    return frames.round().clamp(0, 255).to(torch.uint8)
 
-    first, other = scene(5, 4), scene(6, 4)
-    smaller = [
-        torch.nn.functional.interpolate(p.permute(2, 0, 1)[None].float(), (48, 72), mode="area")[0]
-        .to(torch.uint8)
-        .permute(1, 2, 0)
-        for p in first
+
+def test_copies_are_found_across_sizes_noise_grades_and_codecs(tmp_path: Path) -> None:
+    first, other = (torch.stack(scene(seed, 4, 2.0)) for seed in (5, 6))
+    smaller = torch.nn.functional.interpolate(first.permute(0, 3, 1, 2).float(), (48, 72), mode="area")
+    write_clip(first, tmp_path / "c.mp4", 7)
+    copies = [
+        levels(smaller.permute(0, 2, 3, 1)),
+        levels(first.float() + torch.randn(first.shape)),
+        levels(0.8 * first.float() + 30),
+        levels(first.float() * torch.tensor([1.05, 1.0, 0.9])),
+        read_clip(tmp_path / "c.mp4"),
     ]
-    noisy = [(p.float() + torch.randn(p.shape)).clamp(0, 255).to(torch.uint8) for p in first]
-    marks = [mark(v) for v in (first, other, smaller, noisy)]
-    assert duplicates(marks) == {2: 0, 3: 0}
+    assert duplicates([look(c) for c in (first, other, *copies)]) == dict.fromkeys(range(2, 7), 0)
+
+
+Y, X = torch.meshgrid(torch.arange(128.0), torch.arange(192.0), indexing="ij")
+
+
+def drawn(paint: Callable[[int], torch.Tensor], colour: tuple[float, float, float]) -> torch.Tensor:
+    return levels(torch.stack([paint(i)[..., None] * torch.tensor(colour) for i in range(14)]))
+
+
+PLAIN = {
+    "rows grow brighter, a bright line sinks": drawn(lambda i: 40 + Y + 180 * ((Y - 30 - i).abs() < 3), (0.3, 0.6, 1)),
+    "light above, dark below": drawn(lambda i: torch.where(Y < 60 + i, 190.0, 60.0), (0.4, 0.9, 0.5)),
+    "a red light pulses": drawn(lambda i: torch.full_like(Y, 20 + 15.0 * i), (1, 0.1, 0.1)),
+    "a blue light pulses": drawn(lambda i: torch.full_like(Y, 230 - 15.0 * i), (0.1, 0.1, 1)),
+    "a star rises": drawn(lambda i: 255.0 * ((Y - 100 + 5 * i) ** 2 + (X - 96) ** 2 < 9), (1, 1, 1)),
+    "lamps blink": drawn(lambda i: 255.0 * (i % 2) * ((Y - 64) ** 2 + (X - 30) ** 2 < 9), (1, 0.9, 0.6)),
+    "a fade from black": drawn(lambda i: torch.zeros_like(Y) if i < 10 else X, (1, 1, 1)),
+    "a dim ramp sinks": drawn(lambda i: 8 * X / 192 + (Y < 10 * i), (1, 1, 1)),
+}
+
+
+def test_dim_and_plain_clips_are_no_copies() -> None:
+    assert duplicates([look(c) for c in PLAIN.values()]) == {}
+
+
+def test_one_stage_and_other_events_are_no_copies() -> None:
+    """The same fixed camera: a ball falls, rises, rolls; the same picture under another light curve."""
+    ground = torch.stack([scene(7, 1)[0]] * 14).float()
+    y, x = Y[:64, :96], X[:64, :96]
+
+    def ball(at: Callable[[int], tuple[float, float]]) -> torch.Tensor:
+        inside = torch.stack([(y - at(i)[0]) ** 2 + (x - at(i)[1]) ** 2 < 64 for i in range(14)])
+        return levels(torch.where(inside[..., None], 255.0, ground))
+
+    falls, rises, rolls = ball(lambda i: (8 + 3 * i, 48)), ball(lambda i: (50 - 3 * i, 48)), ball(lambda i: (50, 6 * i))
+    fades = levels(ground * torch.linspace(0.3, 1, 14)[:, None, None, None])
+    brightens = levels(ground * torch.linspace(1, 0.3, 14)[:, None, None, None])
+    assert duplicates([look(c) for c in (falls, rises, rolls, fades, brightens, falls)]) == {5: 0}
+
+
+def test_a_ramp_and_another_ramp_are_no_copies() -> None:
+    """Every bit agrees; the pictures do not."""
+    ramp, steps = drawn(lambda i: X + i, (1, 1, 1)), drawn(lambda i: 20 * (X // 24) ** 1.3 + X / 24 + 0.3 * Y * i / 14, (1, 1, 1))
+    marks = [look(ramp), look(steps)]
+    assert marks[0].bits == marks[1].bits and not alike(marks[0].grid, marks[1].grid)
+    assert duplicates(marks) == {}
 
 
 @given(st.lists(st.integers(0, 2**192 - 1), max_size=30), st.integers(0, 11), st.randoms(use_true_random=False))
@@ -105,7 +155,7 @@ def test_search_for_copies_equals_brute_force(marks: list[int], most: int, rando
             want[i] = twins[0]
         else:
             kept.append(i)
-    assert duplicates(marks, most) == want
+    assert duplicates([Look(m, bytes(3 * 16 * 16)) for m in marks], most) == want
 
 
 def test_sources_of_every_kind(tmp_path: Path) -> None:

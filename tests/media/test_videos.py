@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sfv.errors import SfvError
-from sfv.media import DamagedVideo, at_rate, stream_video
+from sfv.media import DamagedVideo, Jump, at_rate, stream_video
+from sfv.media.videos import LONGEST
 
 
 def grey(value: int) -> torch.Tensor:
@@ -65,6 +67,69 @@ def test_resampling_keeps_time(gaps: list[float], fps: float) -> None:
         assert times[value] <= k / fps + 1e-5
         assert value + 1 == len(times) or times[value + 1] >= k / fps - 1e-5
     assert abs(len(got) - fps * (times[-1] + gaps[-1])) <= 1.01
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 640), max_size=6), min_size=1, max_size=5),
+    st.lists(st.integers(-9999, 10**7).filter(lambda jump: not 0 <= jump <= 640), min_size=5, max_size=5),
+    st.floats(0.5, 30),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_jump_of_the_clock_drops_and_invents_nothing(runs: list[list[int]], jumps: list[int], fps: float) -> None:
+    """Joined runs, each with a clock of its own, are what every run alone is, with a Jump between. Times in 1/64 s."""
+    joined: list[tuple[float, torch.Tensor]] = []
+    apart: list[int | str] = []
+    clock = 0
+    for gaps, jump in zip(runs, jumps, strict=False):
+        times = [int(t) for t in np.cumsum([0, *gaps])]
+        some = [(t, grey(len(joined) + i)) for i, t in enumerate(times)]
+        joined += [((clock + t) / 64, p) for t, p in some]
+        apart += [*values(at_rate([(t / 64, p) for t, p in some], fps)), "jump"]
+        clock += times[-1] + jump
+    got = ["jump" if isinstance(p, Jump) else int(p[0, 0, 0]) for p in at_rate(joined, fps)]
+    assert LONGEST == 640 / 64 and [*got, "jump"] == apart
+
+
+def pieces(folder: Path) -> tuple[bytes, bytes]:
+    """Two MPEG-TS of ten frames at 10 a second, each from 0."""
+    parts = []
+    for low in (0, 100):
+        with av.open(str(folder / "part.ts"), "w", format="mpegts") as container:
+            stream = container.add_stream("libx264", rate=10)
+            stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+            stream.options = {"crf": "0", "tune": "zerolatency"}
+            for i in range(10):
+                picture = np.full((32, 48, 3), low + 10 * i, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append((folder / "part.ts").read_bytes())
+    return parts[0], parts[1]
+
+
+def tens(pictures: Iterable[object]) -> list[object]:
+    """Grey in tens, and "jump"."""
+    return ["jump" if isinstance(p, Jump) else round(int(p[3, 3, 1]) / 10) for p in pictures]  # type: ignore[index]
+
+
+def test_joined_files_keep_every_frame(tmp_path: Path) -> None:
+    """cat a.ts b.ts: the clock starts again."""
+    first, second = pieces(tmp_path)
+    (tmp_path / "joined.ts").write_bytes(first + second + first)
+    got = tens(at_rate(stream_video(tmp_path / "joined.ts"), 10))
+    assert got == [*range(10), "jump", *range(10, 20), "jump", *range(10)]
+
+
+@pytest.mark.parametrize("jump", [60.0, 86_400.0])
+def test_a_lost_signal_invents_no_frames(jump: float, tmp_path: Path) -> None:
+    times = [i / 10 + (jump if i > 4 else 0) for i in range(10)]
+    got = tens(at_rate(stream_video(make(tmp_path / "v.mkv", times)), 10))
+    assert got == [*range(5), "jump", *range(5, 10)]
+
+
+def test_a_long_wait_is_no_jump(tmp_path: Path) -> None:
+    """A slide show with a picture every eight seconds."""
+    got = tens(at_rate(stream_video(make(tmp_path / "v.mkv", [0, 8, 16])), 1))
+    assert got == [0] * 8 + [1] * 8 + [2] * 8
 
 
 def test_times_are_the_files_own(tmp_path: Path) -> None:

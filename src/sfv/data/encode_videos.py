@@ -6,6 +6,7 @@ never done again. The index is made from the notes alone, so it does not depend 
 
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sfv.data.processes import DIED, done_by_processes
-from sfv.data.scenes import Left, Window, duplicates, windows
+from sfv.data.scenes import Left, Look, Window, duplicates, windows
 from sfv.data.settings import ClipPlan, EncodeSettings
 from sfv.data.shards import Entry, close_index, write_clips
 from sfv.data.sources import Source, find
@@ -63,7 +64,7 @@ class Encoded:
     source: Source
     first: int
     motion: float
-    mark: int
+    look: Look
     latents: Tensor
     embed: Tensor
     picture: Uint8Picture
@@ -173,7 +174,7 @@ def _encode(model: VideoModel, source: Source, window: Window) -> Encoded:
     pixels = window.frames.permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     latents = model.codec.encode(pixels[None])[0].half().cpu()
     embed = model.conditioner.embed(pixels[:1])[0].half().cpu()
-    return Encoded(source, window.first, window.motion, window.mark, latents, embed, window.frames[0].clone())
+    return Encoded(source, window.first, window.motion, window.look, latents, embed, window.frames[0].clone())
 
 
 def _write(job: Job, some: list[Encoded], before: int) -> list[Note]:
@@ -185,7 +186,16 @@ def _write(job: Job, some: list[Encoded], before: int) -> list[Note]:
     entries = [
         Entry(shard, i * count, count, f"{c.source.id}@{c.first}", c.source.id, 0, c.motion) for i, c in enumerate(some)
     ]
-    return [asdict(e) | {"mark": f"{c.mark:048x}"} for e, c in zip(entries, some, strict=True)]
+    return [asdict(e) | _look_note(c.look) for e, c in zip(entries, some, strict=True)]
+
+
+def _look_note(look: Look) -> Note:
+    return {"mark": f"{look.bits:048x}", "grid": b64encode(look.grid).decode()}
+
+
+def _noted_look(note: Note) -> Look:
+    """The look in a clip's note; notes of sfv 0.1 without a grid are compared with none."""
+    return Look(int(note["mark"], 16), b64decode(note.get("grid", "")))
 
 
 def _index(jobs: list[Job], out: Path, meta: dict[str, Any], plan: ClipPlan) -> str:
@@ -193,11 +203,11 @@ def _index(jobs: list[Job], out: Path, meta: dict[str, Any], plan: ClipPlan) -> 
     notes: list[Note] = [json.loads(job.note.read_text()) for job in jobs]
     clips = [c for note in notes for c in note["clips"]]
     rejected = [r for note in notes for r in note["rejected"]]
-    twins = {} if plan.keep_copies else duplicates([int(c["mark"], 16) for c in clips])
+    twins = {} if plan.keep_copies else duplicates([_noted_look(c) for c in clips])
     rejected += [
         {"source": clips[i]["id"], "first": -1, "why": f"looks like {clips[j]['id']}"} for i, j in twins.items()
     ]
-    kept = [{k: v for k, v in c.items() if k != "mark"} for i, c in enumerate(clips) if i not in twins]
+    kept = [{k: v for k, v in c.items() if k not in ("mark", "grid")} for i, c in enumerate(clips) if i not in twins]
     with replacing(out / "rejected.jsonl") as path:
         path.write_text("".join(json.dumps(r) + "\n" for r in rejected))
     if not kept:

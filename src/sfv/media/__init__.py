@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from sfv.media.notes import is_ours, is_whole, read_note
     from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, to_note
     from sfv.media.sheets import contact_sheet, side_by_side, write_picture
-    from sfv.media.videos import at_rate, stream_video
+    from sfv.media.videos import Jump, at_rate, stream_video
     from sfv.system.files import cache_folder, replacing
 
 _HOMES = {
     "DamagedVideo": "sfv.media.videos",
+    "Jump": "sfv.media.videos",
     "PICTURE_ENDINGS": "sfv.media.formats",
     "VIDEO_ENDINGS": "sfv.media.formats",
     "at_rate": "sfv.media.videos",
@@ -53,6 +54,7 @@ _HOMES = {
 
 __all__ = [
     "DamagedVideo",
+    "Jump",
     "PICTURE_ENDINGS",
     "VIDEO_ENDINGS",
     "at_rate",

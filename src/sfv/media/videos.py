@@ -1,7 +1,10 @@
 """Videos of any make as timed RGB frames, one at a time, and at the rate that is wanted."""
 
 import io
+import itertools
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,27 @@ from sfv.media.pictures import Uint8Picture
 
 MAX_PIXELS = 8192 * 4320
 EARLY = 1e-6  # seconds by which a frame may come late and still count as on time
+LONGEST = 10.0
+"""Seconds that a frame may be shown; a longer wait is a jump of the clock (FFmpeg's dts_delta_threshold)."""
 
 Timed = tuple[float, Uint8Picture]
 
 
-def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Timed]:
-    """Yield (seconds, RGB) of every frame in display order, upright, decoding as it goes.
+@dataclass(frozen=True)
+class Jump:
+    """Where a video's clock goes back, or forward by more than LONGEST: files joined end to end, a lost signal."""
 
-    Seconds are the file's own, from 0. Raises SfvError at once for what is no video, DamagedVideo where decoding
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return f"the clock jumps from {self.before:.2f} to {self.after:.2f} seconds: a scene ends here"
+
+
+def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Timed]:
+    """Yield (seconds, RGB) of every frame as it is decoded, upright.
+
+    Seconds are the file's own, less the first frame's; in a file of joined parts they may go back. Raises SfvError at once for what is no video, DamagedVideo where decoding
     stops early.
     """
     called = name or (str(source) if isinstance(source, Path) else "the video")
@@ -40,7 +56,7 @@ def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Time
 
 
 def _frames(container: av.container.InputContainer, called: str) -> Iterator[Timed]:
-    """Frames of an opened file; one that is out of order in time is left out."""
+    """Frames of an opened file."""
     films = [s for s in container.streams.video if av.stream.Disposition.attached_pic not in s.disposition]
     if not films:
         raise SfvError(f"{called} holds no video (only sound, or a cover?)")
@@ -49,7 +65,7 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
     width, height = _shown(stream.width, stream.height, stream.sample_aspect_ratio)
     if max(stream.width * stream.height, width * height) > MAX_PIXELS:
         raise SfvError(f"{called} is {width}x{height}; at most {MAX_PIXELS} pixels are taken")
-    count, start, last = 0, 0.0, -1.0
+    count, start = 0, 0.0
     size = stream.width, stream.height
     try:
         for frame in container.decode(stream):
@@ -62,9 +78,7 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
                 )
             size = frame.width, frame.height
             count += 1
-            if seconds - start > last:
-                last = seconds - start
-                yield last, _upright(frame, stream.sample_aspect_ratio)
+            yield seconds - start, _upright(frame, stream.sample_aspect_ratio)
     except (OSError, av.error.FFmpegError) as error:
         if count == 0:
             raise SfvError(f"{called} is damaged: no frame can be decoded ({error})") from error
@@ -101,19 +115,29 @@ def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return 1, 0, 0, 1
 
 
-def at_rate(frames: Iterable[Timed], fps: float) -> Iterator[Uint8Picture]:
+def at_rate(frames: Iterable[Timed], fps: float) -> Iterator[Uint8Picture | Jump]:
     """What a player shows at 0, 1/fps, 2/fps, ... seconds, whether the source's rate is steady or not.
 
-    Never blends; the last frame is shown for as long as the one before it.
+    Never blends; the last frame is shown for as long as the one before it. After a Jump the clock starts from 0 again.
     """
     held: Uint8Picture | None = None
-    shown, last, gap = 0, 0.0, 0.0
+    shown, start, last, gap = 0, 0.0, 0.0, 0.0
     for seconds, picture in frames:
-        while held is not None and shown / fps < seconds - EARLY:
-            yield held
-            shown += 1
-        gap = seconds - last if held is not None else 0.0
+        if held is not None and not last <= seconds <= last + LONGEST:
+            yield from itertools.repeat(held, _due(shown, last + gap - start, fps))
+            yield Jump(last, seconds)
+            held = None
+        if held is None:
+            shown, start, gap = 0, seconds, 2 * EARLY  # a lone frame is shown once
+        else:
+            due = _due(shown, seconds - start, fps)
+            yield from itertools.repeat(held, due)
+            shown, gap = shown + due, (seconds - last) or gap
         held, last = picture, seconds
-    while held is not None and (shown == 0 or shown / fps < last + gap - EARLY):
-        yield held
-        shown += 1
+    if held is not None:
+        yield from itertools.repeat(held, _due(shown, last + gap - start, fps))
+
+
+def _due(shown: int, until: float, fps: float) -> int:
+    """How many of the times i / fps seconds, the first `shown` of them left out, lie before `until`."""
+    return max(0, math.ceil((until - EARLY) * fps) - shown)
