@@ -137,7 +137,10 @@ def test_one_stage_and_other_events_are_no_copies() -> None:
 
 def test_a_ramp_and_another_ramp_are_no_copies() -> None:
     """Every bit agrees; the pictures do not."""
-    ramp, steps = drawn(lambda i: X + i, (1, 1, 1)), drawn(lambda i: 20 * (X // 24) ** 1.3 + X / 24 + 0.3 * Y * i / 14, (1, 1, 1))
+    ramp, steps = (
+        drawn(lambda i: X + i, (1, 1, 1)),
+        drawn(lambda i: 20 * (X // 24) ** 1.3 + X / 24 + 0.3 * Y * i / 14, (1, 1, 1)),
+    )
     marks = [look(ramp), look(steps)]
     assert marks[0].bits == marks[1].bits and not alike(marks[0].grid, marks[1].grid)
     assert duplicates(marks) == {}

@@ -94,13 +94,13 @@ def clips_of_scenes(
     held: list[Uint8Picture] = []
     count, pace = 0, Pace(plan.cut)
     for picture in pictures:
-        jump = picture if isinstance(picture, Jump) else None
-        if (jump or pace.cuts(picture)) and held:
+        ends = isinstance(picture, Jump) or pace.cuts(picture)
+        if held and ends:
             yield count - len(held), held
             held = []
-        if jump:
+        if isinstance(picture, Jump):
             pace = Pace(plan.cut)
-            yield count, jump
+            yield count, picture
             continue
         held.append(picture)
         count += 1

@@ -14,7 +14,7 @@ from sfv.data.sources import Source, find
 from sfv.data.stickers import Clip, ClipStore, over_background
 from sfv.errors import SfvError
 from sfv.evaluation.protocol import Protocol
-from sfv.media import VIDEO_ENDINGS, at_rate, fit, stream_video
+from sfv.media import VIDEO_ENDINGS, Jump, at_rate, fit, stream_video
 from sfv.media.pictures import Fitted, Uint8Picture, stretch
 from sfv.media.pixels import to_frames
 from sfv.types import Frames
@@ -154,11 +154,20 @@ def _of_videos(data: Path, protocol: Protocol) -> tuple[list[RealClip], list[str
 
 
 def video_frames(source: Source, protocol: Protocol) -> Frames:
-    """What a player shows at 0, 1/fps, ... seconds, at the protocol's size; SfvError if it is too short."""
-    shown = at_rate(stream_video(source.open(), source.id), protocol.fps)
-    frames = list(itertools.islice(shown, protocol.frames))
+    """What a player shows at 0, 1/fps, ... seconds, at the protocol's size; SfvError if it is too short.
+
+    A jump of the file's clock is its end.
+    """
+    frames: list[Uint8Picture] = []
+    for shown in itertools.islice(at_rate(stream_video(source.open(), source.id), protocol.fps), protocol.frames):
+        if isinstance(shown, Jump):
+            break
+        frames.append(shown)
     if len(frames) < protocol.frames:
-        raise SfvError(f"{source.id} is too short: {len(frames)} frames at {protocol.fps:g} fps of {protocol.frames}")
+        raise SfvError(
+            f"{source.id} is too short: {len(frames)} frames at {protocol.fps:g} fps of {protocol.frames} before its end "
+            "or a jump of its clock"
+        )
     return torch.stack([resized(f, protocol.height, protocol.width, protocol.fit) for f in frames])
 
 

@@ -16,6 +16,7 @@ from av.sidedata.sidedata import Type
 
 from sfv.errors import DamagedVideo, SfvError
 from sfv.media.pictures import Uint8Picture
+from sfv.media.video_colours import levels
 
 MAX_PIXELS = 8192 * 4320
 EARLY = 1e-6  # seconds by which a frame may come late and still count as on time
@@ -39,8 +40,8 @@ class Jump:
 def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Timed]:
     """Yield (seconds, RGB) of every frame as it is decoded, upright.
 
-    Seconds are the file's own, less the first frame's; in a file of joined parts they may go back. Raises SfvError at once for what is no video, DamagedVideo where decoding
-    stops early.
+    Seconds are the file's own, less the first frame's; in a file of joined parts they may go back. Raises SfvError at
+    once for what is no video or has colours that are not read, DamagedVideo where decoding stops early.
     """
     called = name or (str(source) if isinstance(source, Path) else "the video")
     if isinstance(source, Path) and not source.exists():
@@ -78,7 +79,7 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
                 )
             size = frame.width, frame.height
             count += 1
-            yield seconds - start, _upright(frame, stream.sample_aspect_ratio)
+            yield seconds - start, _upright(frame, called, stream.sample_aspect_ratio)
     except (OSError, av.error.FFmpegError) as error:
         if count == 0:
             raise SfvError(f"{called} is damaged: no frame can be decoded ({error})") from error
@@ -93,10 +94,10 @@ def _shown(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
     return (round(width * ratio), height) if ratio >= 1 else (width, round(height / ratio))
 
 
-def _upright(frame: av.VideoFrame, aspect: Fraction | None) -> Uint8Picture:
+def _upright(frame: av.VideoFrame, called: str, aspect: Fraction | None) -> Uint8Picture:
     """RGB with square pixels, turned and mirrored as the file says a player must."""
     width, height = _shown(frame.width, frame.height, aspect)
-    rgb = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    rgb = levels(frame, called, width, height)
     right, down, aside, below = _matrix(frame)
     if abs(right) + abs(below) < abs(down) + abs(aside):
         rgb, right, below = rgb.transpose(1, 0, 2), aside, down
