@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfv.media import write_clip
+from sfv.media import read_clip, write_clip
 from sfv.media.clips import gif_times
+
+
+NOTE = '{"sfv": "0", "settings": {"fps": RATE}}'
 
 
 @given(st.integers(1, 200), st.floats(1, 240))
@@ -21,6 +24,17 @@ def test_times_add_up_and_none_is_too_short(count: int, fps: float) -> None:
     assert abs(sum(times) - 1000 * count / fps) < 20  # a lone frame at 240 a second gets 20 ms for its 4
     if fps <= 50:
         assert len(kept) == count
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "mp4"])
+@pytest.mark.parametrize(("note", "fps"), [(NOTE, 7.0), (NOTE, 12.0), (NOTE, 30.0), ("", 7.0), ("", 12.0), ("", 25.0)])
+def test_equal_frames_are_read_back_as_many(ending: str, note: str, fps: float, tmp_path: Path) -> None:
+    """A clip that stands still for a while, at its beginning, in the middle and at its end."""
+    levels = [0, 0, 0, 60, 120, 180, 180, 60, 60, 60, 60, 0, 240, 240]
+    frames = torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 16, 16, 3).contiguous()
+    write_clip(frames, tmp_path / f"c.{ending}", fps, note.replace("RATE", str(fps)))
+    got = read_clip(tmp_path / f"c.{ending}")[:, 8, 8, 1].tolist()
+    assert len(got) == 14 and all(abs(a - b) <= 4 for a, b in zip(got, levels, strict=True))
 
 
 @pytest.mark.parametrize(("fps", "count"), [(60, 48), (12, 57), (30, 57)])

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,25 @@ def test_srgbs_own_profile_and_damaged_ones_change_nothing(tmp_path: Path) -> No
     for name, icc in (("srgb", own), ("cut", own[:100]), ("noise", b"not a profile")):
         corner().save(tmp_path / f"{name}.png", icc_profile=icc)
         assert torch.equal(read_picture(tmp_path / f"{name}.png"), plain)
+
+
+def deep_grey(path: Path, clear: int | None) -> Path:
+    """16-bit grey: a dark disc on a level that may be transparent."""
+    y, x = np.mgrid[0:64, 0:64]
+    grey = np.where((x - 32) ** 2 + (y - 32) ** 2 < 400, 20_000, 65_535).astype(np.uint16)
+    Image.fromarray(grey).save(path)
+    if clear is not None:
+        data = path.read_bytes()
+        chunk = b"tRNS" + struct.pack(">H", clear)
+        at = data.index(b"IDAT") - 4
+        path.write_bytes(data[:at] + struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:])
+    return path
+
+
+def test_deep_grey_with_a_transparent_level(tmp_path: Path) -> None:
+    sticker = read_sticker(deep_grey(tmp_path / "a.png", 65_535))
+    assert sticker[32, 32].tolist() == [78, 78, 78, 255] and sticker[0, 0, 3] == 0
+    assert read_picture(tmp_path / "a.png", "red")[0, 0].tolist() == [255, 0, 0]
+    assert read_picture(deep_grey(tmp_path / "b.png", None), "red")[0, 0].tolist() == [255, 255, 255]
+    with pytest.raises(SfvError, match="not transparent anywhere"):
+        read_sticker(tmp_path / "b.png")

@@ -1,6 +1,7 @@
 """uint8 clips <-> mp4, gif, webp and animated png, with a note of parameters inside every file."""
 
 import io
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media.formats import check_see_through
+from sfv.media.notes import is_ours, read_note
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
 from sfv.settings import FORMATS
 from sfv.system.files import replacing
@@ -138,16 +140,41 @@ def read_video_bytes(data: bytes) -> Frames:
 
 
 def read_clip(path: Path) -> Frames:
-    """Decode every frame of a clip file (mp4, gif, webp, animated png) to RGB."""
+    """Decode every frame of a clip file (mp4, gif, webp, animated png) to RGB.
+
+    Pictures that are equal and follow each other are stored as one that is shown for longer; it is given as often as it
+    fills the file's rate: what its note says, or that of the shortest picture.
+    """
     if path.suffix.lower() in (".webp", ".png", ".gif"):
         with Image.open(path) as picture:
             count = getattr(picture, "n_frames", 1)
-            frames = []
+            frames, times = [], [0.0]
             for i in range(count):
                 picture.seek(i)
                 frames.append(np.array(picture.convert("RGB")))
-        return torch.from_numpy(np.stack(frames))
+                times.append(times[-1] + picture.info.get("duration", 0) / 1000)
+        return torch.from_numpy(np.stack(frames)).repeat_interleave(torch.tensor(_shares(times, _rate(path))), 0)
     return _decode(str(path), str(path))
+
+
+def _rate(path: Path) -> float | None:
+    """Frames per second by the note of one of our clips; None without."""
+    if not is_ours(path):
+        return None
+    settings = json.loads(read_note(path)).get("settings", {})
+    rate = settings.get("play_fps") or settings.get("fps")
+    return min(rate, GIF_RATE) if rate and path.suffix.lower() == ".gif" else rate
+
+
+def _shares(times: list[float], rate: float | None) -> list[int]:
+    """How many frames each picture is, by the seconds at which pictures change; one each where no time is given."""
+    lengths = [b - a for a, b in zip(times, times[1:], strict=False)]
+    if min(lengths) <= 0:
+        return [1] * len(lengths)
+    if rate is None:
+        return [round(length / min(lengths)) for length in lengths]
+    ends = [round(t * rate) for t in times]
+    return [max(1, b - a) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 def _decode(source: Any, name: str) -> Frames:

@@ -118,8 +118,7 @@ def _check_size(picture: Image.Image, name: str) -> None:
 
 
 def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
-    if picture.mode.startswith(("I", "F")):
-        picture = _sixteen_bit(picture)
+    picture = _eight_bit(picture)
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         top = picture.convert("RGBA")
         base = Image.new("RGBA", top.size, colour(background))
@@ -128,7 +127,18 @@ def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
 
 
 def _rgba(picture: Image.Image) -> Uint8Sticker:
-    return torch.from_numpy(np.array(picture.convert("RGBA")))
+    return torch.from_numpy(np.array(_eight_bit(picture).convert("RGBA")))
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Deep grey in 8 bits, its one transparent level as alpha; anything else as it is."""
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    grey, level = _sixteen_bit(picture), picture.info.get("transparency")
+    if not isinstance(level, int):
+        return grey
+    clear = Image.fromarray(np.uint8(255) * (np.asarray(picture) != level))
+    return Image.merge("LA", (grey, clear))
 
 
 def _sixteen_bit(picture: Image.Image) -> Image.Image:
