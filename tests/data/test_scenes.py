@@ -70,6 +70,12 @@ def test_what_is_left_out_says_why() -> None:
     assert isinstance(many[0], Window) and isinstance(many[1], Left) and len(many) == 2
 
 
+def test_a_ribbon_is_left_out() -> None:
+    plan = ClipPlan(fps=7, frames=4, sizes=("32x48",))
+    (left,) = windows(scene(1, 4, 1.0, (4, 96)), plan)
+    assert isinstance(left, Left) and "96x4 is more than 16 times" in left.why
+
+
 def test_the_nearest_bucket_is_by_shape() -> None:
     buckets = ClipPlan(fps=7, frames=4, sizes=("576x1024", "1024x576", "768x768")).buckets()
     assert nearest(buckets, 1080, 1920) == (576, 1024)

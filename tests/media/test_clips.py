@@ -12,7 +12,6 @@ from PIL import Image
 from sfv.media import read_clip, write_clip
 from sfv.media.clips import gif_times
 
-
 NOTE = '{"sfv": "0", "settings": {"fps": RATE}}'
 
 

@@ -323,3 +323,32 @@ def test_a_size_that_changes_ends_the_film_with_a_reason(tmp_path: Path) -> None
         for _, picture in stream_video(tmp_path / "joined.ts"):
             seen.append(picture)
     assert len(seen) == 6
+
+
+def tagged(path: Path, old: bytes, new: bytes) -> Path:
+    """A video in whose bytes something stands instead of something else."""
+    make(path, [i / 10 for i in range(6)])
+    data = path.read_bytes()
+    assert data.count(old) == 1 and len(old) == len(new)
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+def test_a_title_that_is_not_utf8_stops_nothing(tmp_path: Path) -> None:
+    assert len(list(stream_video(tagged(tmp_path / "v.mp4", b"VideoHandler", b"Vid\xe9oHandler")))) == 6
+
+
+def test_an_unknown_codec_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="v.mkv is of a codec that FFmpeg does not know"):
+        list(stream_video(tagged(tmp_path / "v.mkv", b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISX/AVC")))
+
+
+def test_an_impossible_pixel_is_taken_as_square(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(200, 1)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    assert next(stream_video(path))[1].shape == (32, 48, 3)

@@ -22,6 +22,8 @@ FLOW_SIDE = 256
 """Short side at which motion is measured, so that scores compare across resolutions."""
 
 
+NARROWEST = 16
+"""How many times a clip's longer side may be the shorter one."""
 ENOUGH = 32
 """Of 192 pairs of neighbours, how many must differ by 2 levels for two clips to be compared: a dark, plain or evenly
 lit clip has no look."""
@@ -74,7 +76,10 @@ def windows(pictures: Iterable[Uint8Picture | Jump], plan: ClipPlan) -> Iterator
         if count == plan.max_clips:
             yield Left(first, f"more than {plan.max_clips} clips in one video")
             return
-        height, width = nearest(plan.buckets(), *scene[0].shape[:2])
+        if max(shape := scene[0].shape[:2]) > NARROWEST * min(shape):
+            yield Left(first, f"{shape[1]}x{shape[0]} is more than {NARROWEST} times as long as it is wide")
+            continue
+        height, width = nearest(plan.buckets(), *shape)
         motion = motion_score(torch.stack(scene))
         if not plan.min_motion <= motion <= plan.max_motion:
             yield Left(first, f"motion {motion:.2f} is outside {plan.min_motion:g} to {plan.max_motion:g}")

@@ -165,8 +165,8 @@ def video_frames(source: Source, protocol: Protocol) -> Frames:
         frames.append(shown)
     if len(frames) < protocol.frames:
         raise SfvError(
-            f"{source.id} is too short: {len(frames)} frames at {protocol.fps:g} fps of {protocol.frames} before it ends "
-            "or its clock jumps"
+            f"{source.id} is too short: {len(frames)} frames at {protocol.fps:g} fps of {protocol.frames} before it "
+            "ends or its clock jumps"
         )
     return torch.stack([resized(f, protocol.height, protocol.width, protocol.fit) for f in frames])
 

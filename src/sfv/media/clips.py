@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media.formats import check_see_through
-from sfv.media.notes import is_ours, read_note
+from sfv.media.notes import LENIENT, is_ours, read_note
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
 from sfv.settings import FORMATS
 from sfv.system.files import replacing
@@ -179,7 +179,7 @@ def _shares(times: list[float], rate: float | None) -> list[int]:
 
 def _decode(source: Any, name: str) -> Frames:
     try:
-        with av.open(source) as container:
+        with av.open(source, **LENIENT) as container:
             frames = [levels(f, name) for f in container.decode(video=0)]
     except (OSError, av.error.FFmpegError, IndexError) as error:
         raise SfvError(f"{name} is not a readable video ({error})") from error

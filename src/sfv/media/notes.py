@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -11,6 +12,9 @@ from sfv.errors import SfvError
 
 BROKEN = (SyntaxError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow also raises for damaged headers."""
+
+LENIENT: dict[str, Any] = {"metadata_errors": "replace"}
+"""How videos are opened: titles that are not UTF-8 stop nothing."""
 
 
 def read_note(path: Path) -> str:
@@ -39,7 +43,7 @@ def is_whole(path: Path) -> bool:
     """Whether every frame of a clip can be decoded: one that was cut short cannot."""
     try:
         if path.suffix.lower() == ".mp4":
-            with av.open(str(path)) as container:
+            with av.open(str(path), **LENIENT) as container:
                 return sum(1 for _ in container.decode(video=0)) > 0
         with Image.open(path) as picture:
             for frame in range(getattr(picture, "n_frames", 1)):
@@ -51,7 +55,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _note_of_video(path: Path) -> str:
-    with av.open(str(path)) as container:
+    with av.open(str(path), **LENIENT) as container:
         return str(container.metadata.get("comment", ""))
 
 

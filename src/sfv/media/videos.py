@@ -15,6 +15,7 @@ import torch
 from av.sidedata.sidedata import Type
 
 from sfv.errors import DamagedVideo, SfvError
+from sfv.media.notes import LENIENT
 from sfv.media.pictures import Uint8Picture
 from sfv.media.video_colours import levels
 
@@ -49,7 +50,7 @@ def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Time
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise SfvError(f"{called} is empty (0 bytes)")
     try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r")
+        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r", **LENIENT)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{called} is not a readable video ({error})") from error
     with container:
@@ -62,6 +63,8 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
     if not films:
         raise SfvError(f"{called} holds no video (only sound, or a cover?)")
     stream = films[0]
+    if stream.codec_context is None:
+        raise SfvError(f"{called} is of a codec that FFmpeg does not know, or its header is damaged; convert it first")
     stream.thread_type = "SLICE"
     width, height = _shown(stream.width, stream.height, stream.sample_aspect_ratio)
     if max(stream.width * stream.height, width * height) > MAX_PIXELS:
@@ -89,8 +92,11 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
 
 
 def _shown(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Sides with square pixels: `aspect` is a pixel's width over its height. The longer side is stretched."""
-    ratio = float(aspect) if aspect else 1.0
+    """Sides with square pixels: `aspect` is a pixel's width over its height. The longer side is stretched.
+
+    An aspect that no camera or disc has (beyond 8 to 1) is damage, and passed over.
+    """
+    ratio = float(aspect) if aspect and 1 / 8 <= aspect <= 8 else 1.0
     return (round(width * ratio), height) if ratio >= 1 else (width, round(height / ratio))
 
 
