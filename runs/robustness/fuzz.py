@@ -2,7 +2,7 @@
 
     python runs/robustness/fuzz.py --mutations 20000 --out docs/results/fuzz.json
 
-Each kind of file is read in a process of its own, which is killed after 10 seconds without an answer and goes on after
+Each kind of file is read in a process of its own, which is killed after --seconds without an answer and goes on after
 what stopped it. A mutation is known by its kind and number: `--only png --first 17 --mutations 1` makes it again, and
 `--keep FOLDER` keeps the files that failed. Exit code 1 if anything failed.
 """
@@ -30,7 +30,7 @@ from PIL import Image
 
 from sfv.errors import SfvError
 
-SECONDS, MEGABYTES = 10.0, 2048
+MEGABYTES = 2048
 KINDS = ["png", "jpg", "gif", "webp", "avif", "tiff", "bmp", "mp4", "mkv", "ts", "clip.mp4", "clip.gif", "clip.webp"]
 KINDS += ["clip.png", "manifest.jsonl", "list.csv", "list.jsonl", "tar", "shards", "model", "body"]
 Reader = Callable[[Path], object]
@@ -291,7 +291,7 @@ def work(kind: str, first: int, end: int, pipe: Connection) -> None:
             pipe.send((number, said, why, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
 
 
-def fuzz(kind: str, first: int, count: int) -> dict[str, Any]:
+def fuzz(kind: str, first: int, count: int, seconds: float) -> dict[str, Any]:
     """All mutations of one kind; what hangs or dies is noted and passed over."""
     result: dict[str, Any] = {"tried": 0, "taken": 0, "refused": 0, "traceback": 0, "changed": 0, "hang": 0, "died": 0}
     result |= {"slowest_s": 0.0, "most_mb": 0, "failed": []}
@@ -301,12 +301,12 @@ def fuzz(kind: str, first: int, count: int) -> dict[str, Any]:
         process = multiprocessing.get_context("spawn").Process(target=work, args=(kind, number, end, there))
         process.start()
         there.close()
-        number = _watch(here, process, number, end, result)
+        number = _watch(here, process, number, end, result, seconds)
         process.join()
     return result
 
 
-def _watch(here: Connection, process: Any, number: int, end: int, result: dict[str, Any]) -> int:
+def _watch(here: Connection, process: Any, number: int, end: int, result: dict[str, Any], seconds: float) -> int:
     """Count what a worker says until it ends or hangs; the number after the last."""
     began, started, wait = time.perf_counter(), False, 120.0  # it imports and makes good files first
     while number < end:
@@ -322,7 +322,7 @@ def _watch(here: Connection, process: Any, number: int, end: int, result: dict[s
                 process.join()
                 said, why = "died", f"exit code {process.exitcode}"
         if not said:
-            began, started, wait = time.perf_counter(), True, SECONDS
+            began, started, wait = time.perf_counter(), True, seconds
             continue
         if said in ("hang", "died") and not started:
             raise SystemExit(f"the worker never began: {why}")
@@ -354,13 +354,14 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=20_000, help="in all")
     parser.add_argument("--only", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation of each kind")
+    parser.add_argument("--seconds", type=float, default=10.0, help="without an answer: a hang")
     parser.add_argument("--out", type=Path, help="JSON of the counts")
     parser.add_argument("--keep", type=Path, help="folder for the files that failed")
     args = parser.parse_args()
     table = {}
     for place, kind in enumerate(args.only):
         share = args.mutations // len(args.only) + (place < args.mutations % len(args.only))
-        table[kind] = fuzz(kind, args.first, share)
+        table[kind] = fuzz(kind, args.first, share, args.seconds)
         print(kind, {k: v for k, v in table[kind].items() if k != "failed"}, *table[kind]["failed"][:5], flush=True)
         if args.keep and table[kind]["failed"]:
             keep(kind, table[kind]["failed"], args.keep)
