@@ -106,3 +106,14 @@ def test_no_two_pictures_one_clip_and_nothing_is_replaced(pictures: list[tuple[s
 def test_a_link_to_nothing_is_kept(tmp_path: Path) -> None:
     os.symlink("nowhere.mp4", tmp_path / "a.mp4")
     assert name_outputs([png(tmp_path / "a.png")], None, None) == [tmp_path / "a-2.mp4"]
+
+
+def test_a_source_is_never_a_target(tmp_path: Path) -> None:
+    """A folder of PNGs becomes PNGs beside them; one that is named twice is refused."""
+    for name in ("a.png", "a-2.png", "b.png"):
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    pictures = expand([tmp_path])
+    targets = name_outputs(pictures, None, "png", overwrite=True)
+    assert {t.name for t in targets} == {"a-3.png", "a-2-2.png", "b-2.png"}
+    with pytest.raises(SfvError, match="is a source picture and would be overwritten"):
+        name_outputs([tmp_path / "a.png"], tmp_path / "a.png", None, overwrite=True)

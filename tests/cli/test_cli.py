@@ -131,7 +131,6 @@ BAD: list[tuple[list[str], str]] = [
     (["generate", "PNG", "--model", "martian"], "neither a folder"),
     (["generate", "PNG", "--format", "gif", "-o", "x.mp4"], "contradicts"),
     (["generate", "PNG", "PNG", "-o", "one.mp4"], "names one file"),
-    (["generate", "PNG", "--format", "png"], "overwritten"),
     (["generate", "PNG", "-o", "PNG/sub"], "cannot be written"),
     (["generate", "PNG", "--model", "TINY", "--height", "33"], "multiples of 2"),
     (["generate", "PNG", "--model", "TINY", "--device", "cuda:99"], "cannot be used"),

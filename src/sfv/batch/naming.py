@@ -121,10 +121,10 @@ def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bo
 
 
 def _is_free(target: Path, targets: dict[str, Path], sources: set[Path], overwrite: bool) -> bool:
-    """Whether a name is neither taken, nor somebody else's file. A source is left to `name_outputs`' own sentence."""
-    if str(target).lower() in targets:
+    """Whether a name is neither taken, nor a source, nor somebody else's file."""
+    if str(target).lower() in targets or target.absolute() in sources:
         return False
-    return overwrite or not os.path.lexists(target) or target.absolute() in sources or is_own(target)
+    return overwrite or not os.path.lexists(target) or is_own(target)
 
 
 def _named(stem: str, count: int, format: str) -> str:
