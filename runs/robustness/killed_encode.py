@@ -1,5 +1,7 @@
 """30 good and 20 bad videos, encoded in one go, and with the process killed at random ten times: the same files?
 
+A run that ends before its kill is followed by another in a new folder, until ten kills have hit.
+
     python runs/robustness/killed_encode.py --out docs/results/killed-encode.json
 
 `--workers 2` kills worker processes along with it. Exit code 1 if a byte differs, or a bad file has no reason.
@@ -84,35 +86,35 @@ def main() -> int:
     args = parser.parse_args()
     dice = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        videos, whole, cut = (Path(scratch) / n for n in ("videos", "whole", "cut"))
+        videos, whole = Path(scratch) / "videos", Path(scratch) / "whole"
         make(videos)
         before = prints(videos)
         began = time.perf_counter()
         if encode(videos, whole, args).wait() != 0:
             raise SystemExit("the run without a kill failed")
         seconds = time.perf_counter() - began
-        waits = [round(dice.uniform(0.2, 0.8) * seconds, 2) for _ in range(args.kills)]
-        kept = []
-        for wait in waits:
-            process = encode(videos, cut, args)
+        then: list[str] = []
+        ends: list[int] = []
+        folders = [Path(scratch) / "cut-0"]
+        while len(then) < args.kills or len(ends) < len(folders):
+            process = encode(videos, folders[-1], args)
+            wait = round(dice.uniform(0.05, 0.35) * seconds, 2) if len(then) < args.kills else None
             try:
-                process.wait(wait)
-                kept.append("it was done before")
+                ends.append(process.wait(wait))
+                if len(then) < args.kills:
+                    folders.append(Path(scratch) / f"cut-{len(folders)}")
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                kept.append(f"{len(list(cut.glob('job-*.json')))} jobs done")
-        last = encode(videos, cut, args).wait()
+                done = len(list(folders[-1].glob("job-*.json")))
+                then.append(f"run {len(folders)}: {done} of 4 jobs done after {wait} s")
+        cut = folders[0]
         rows = [json.loads(line) for line in (cut / "rejected.jsonl").read_text().splitlines()]
         named = {Path(r["source"]).name for r in rows if r["why"]}
         bad = {p.name for p in videos.iterdir() if "good" not in p.name}
-        result: dict[str, Any] = {
-            "command": sys.argv,
-            "seconds": round(seconds, 1),
-            "killed after": waits,
-            "then": kept,
-        }
-        result |= {"exit code": last, "files": len(prints(whole)), "same": prints(whole) == prints(cut)}
+        result: dict[str, Any] = {"command": sys.argv, "seconds": round(seconds, 1), "kills": then}
+        result |= {"exit codes": ends, "files": len(prints(whole))}
+        result |= {"same": all(prints(whole) == prints(cut) for cut in folders)}
         result |= {
             "bad": len(bad),
             "without a reason": sorted(bad - named),
@@ -121,7 +123,7 @@ def main() -> int:
     print(json.dumps(result, indent=1))
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
-    return int(not (result["same"] and result["videos unchanged"]) or bool(result["without a reason"]) or last != 0)
+    return int(not (result["same"] and result["videos unchanged"]) or bool(result["without a reason"]) or any(ends))
 
 
 if __name__ == "__main__":

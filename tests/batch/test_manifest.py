@@ -123,6 +123,13 @@ def test_names_of_very_many_pictures_are_made_in_time(tmp_path: Path) -> None:
     assert len(set(targets)) == 40_000 and targets[:2] == [tmp_path / "out" / "0.mp4", tmp_path / "out" / "0-2.mp4"]
 
 
+def test_lines_with_holes_are_passed_over(tmp_path: Path) -> None:
+    lines = [{"digest": "d", "out": "a.mp4"}, {"digest": "d", "out": ["a"]}, {"image": "a.png", "digest": "d"}]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pairs = [(tmp_path / "a.png", tmp_path / "a.mp4")]
+    assert Manifest(tmp_path, "d").left(pairs) == pairs
+
+
 @pytest.mark.parametrize("text", ['{"mine": 1}\n', "my list of goods", "1\n2\n"])
 def test_a_list_of_somebody_elses_is_kept(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.jsonl").write_text(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toys import SETTINGS, video
 
 from sfv.data import encode_videos as prepare
@@ -131,6 +131,29 @@ def test_nothing_usable_is_an_error(tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "zero.mp4").write_bytes(b"")
     with pytest.raises(SfvError, match="no clip could be made"):
         encode_videos([str(tmp_path / "in")], str(tiny_folder), tmp_path / "out", SETTINGS)
+
+
+def test_an_index_that_lies_is_named(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A clip without its family, of no frames, or past the end of its shard; a shard without embeddings."""
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    index = json.loads((tmp_path / "index.json").read_text())
+
+    def lie(**changes: object) -> ClipShards:
+        first = {k: v for k, v in (index["clips"][0] | changes).items() if v is not None}
+        (tmp_path / "index.json").write_text(json.dumps(index | {"clips": [first, *index["clips"][1:]]}))
+        return ClipShards(tmp_path)
+
+    with pytest.raises(SfvError, match=r"clips\.0\.family: Field required"):
+        lie(family=None)
+    with pytest.raises(SfvError, match=r"clips\.0\.count: Input should be a valid integer"):
+        lie(count="four")
+    for changes in ({"count": 0}, {"start": 4000}):
+        with pytest.raises(SfvError, match="is damaged"):
+            lie(**changes).clip(0)
+    shard = tmp_path / f"{index['clips'][0]['shard']}.safetensors"
+    save_file({k: v for k, v in load_file(shard).items() if k != "embeds"}, shard)
+    with pytest.raises(SfvError, match="is damaged"):
+        lie().clip(0)
 
 
 def test_damaged_and_foreign_shards_are_named(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ class Manifest:
         self.path = self.folder / NAME
         self.done: dict[str, dict[str, Any]] = {}
         for line in self._lines():
-            if line.get("digest") == digest and "out" in line:
-                self.done[line["out"]] = line
+            if line.get("digest") == digest and isinstance(out := line.get("out"), str):
+                self.done[out] = line
 
     def _lines(self) -> list[dict[str, Any]]:
         try:
@@ -48,7 +48,7 @@ class Manifest:
     def holds(self, picture: Path, target: Path) -> bool:
         """Whether the clip was made of this very picture, and is there as it was written."""
         line = self.done.get(self._named(target))
-        if line is None or line["image"] != self._named(picture):
+        if line is None or line.get("image") != self._named(picture):
             return False
         try:
             return _marks(picture, target) == {k: line.get(k) for k in ("bytes", "image_bytes", "image_time")}

@@ -7,11 +7,14 @@ how it was drawn.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -51,16 +54,24 @@ def read_index(folder: Path, codec_hash: str | None = None) -> tuple[dict[str, A
     """What made a shard folder, and its clips; SfvError if it is not finished, damaged, or of another codec."""
     try:
         meta = json.loads((folder / "index.json").read_text())
-        entries = [Entry(**e) for e in meta.pop("clips")]
+        entries = TypeAdapter(list[Entry]).validate_python(meta.pop("clips"))
         rate, codec = float(meta["fps"]), str(meta["codec"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SfvError(f"{folder} holds no finished shards ({error}); make them with `sfv encode`") from error
+        meta["frames"] = int(meta.get("frames", 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = _first(error) if isinstance(error, ValidationError) else error
+        raise SfvError(f"{folder} holds no finished shards ({why}); make them with `sfv encode`") from error
     if codec_hash and codec != codec_hash:
         raise SfvError(f"{folder} was encoded by another codec; encode again with this model")
     missing = next((e.shard for e in entries if not (folder / f"{e.shard}.safetensors").exists()), None)
     if not entries or missing:
         raise SfvError(f"{folder} holds {f'no {missing}.safetensors' if missing else 'no clips'}; encode again")
     return meta | {"fps": rate}, entries
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong with which entry of an index."""
+    first = error.errors()[0]
+    return f"clips.{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 class ShardWriter:
@@ -98,9 +109,14 @@ class Shards:
     def __init__(self, folder: Path, codec_hash: str | None = None) -> None:
         meta, self.entries = read_index(folder, codec_hash)
         self.fps = float(meta["fps"])
-        files = {e.shard: load_file(folder / f"{e.shard}.safetensors") for e in self.entries}
-        self.latents = {k: v["latents"] for k, v in files.items()}
-        self.embeds = {k: v["embeds"] for k, v in files.items()}
+        try:
+            files = {e.shard: load_file(folder / f"{e.shard}.safetensors") for e in self.entries}
+            self.latents = {k: v["latents"] for k, v in files.items()}
+            self.embeds = {k: v["embeds"] for k, v in files.items()}
+        except (SafetensorError, OSError, KeyError) as error:
+            raise SfvError(
+                f"a shard of {folder} is damaged ({error}); delete it with its note, then encode again"
+            ) from error
 
     def window(self, e: Entry, first: int, frames: int, stride: int) -> Tensor:
         """(frames, c, h, w) fp32 latents from kept frame `first` on; loops around."""
@@ -120,24 +136,26 @@ class ClipShards:
         meta, self.entries = read_index(folder, codec_hash)
         if meta.get("kind") != "videos":
             raise SfvError(f"{folder} holds shards of stickers, not of videos; make them with `sfv encode`")
-        self.fps, self.frames = float(meta["fps"]), int(meta["frames"])
+        self.fps, self.frames = meta["fps"], meta["frames"]
         self.sizes: dict[tuple[int, ...], list[int]] = {}
         for shard in sorted({e.shard for e in self.entries}):
             with self._open(shard) as file:
                 shape = tuple(file.get_slice("latents").get_shape()[1:])
             self.sizes.setdefault(shape, []).extend(i for i, e in enumerate(self.entries) if e.shard == shard)
 
-    def _open(self, shard: str) -> Any:
+    @contextmanager
+    def _open(self, shard: str) -> Iterator[Any]:
         path = self.folder / f"{shard}.safetensors"
         try:
-            return safe_open(path, "pt")
-        except (SafetensorError, OSError) as error:
+            with safe_open(path, "pt") as file:
+                yield file
+        except (SafetensorError, OSError, IndexError, ZeroDivisionError) as error:
             raise SfvError(f"{path} is damaged ({error}); delete it and its job's note, then encode again") from error
 
     def clip(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (f, c, y, x) and embedding (tokens, e) in fp32, first frame (3, h, w) in [-1, 1]."""
         e = self.entries[index]
-        at = e.start // e.count
         with self._open(e.shard) as file:
+            at = e.start // e.count
             latents, embeds, picture = (file.get_slice(k)[at] for k in ("latents", "embeds", "pictures"))
         return latents.float(), embeds.float(), picture.float() / 127.5 - 1
