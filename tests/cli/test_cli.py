@@ -262,6 +262,14 @@ def test_a_model_that_sfv_did_not_write_is_kept(tiny_folder: Path, tmp_path: Pat
     assert {p: p.read_bytes() for p in theirs.rglob("*") if p.is_file()} == before and file.read_bytes() == b"mine"
 
 
+@pytest.mark.weights
+def test_export_takes_an_embedded_models_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "sticker", tmp_path / "mine") == 0
+    assert (tmp_path / "mine" / "unet").is_dir()
+    assert run("export", "stickr", tmp_path / "other") == 1
+    assert "stickr is not a model folder (no model_index.json inside)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("way", ["-o", "svg"])
 def test_a_benchs_result_replaces_nothing(
     tiny_folder: Path, tmp_path: Path, way: str, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-import sfv
 from sfv.batch.animate import animate_files
 from sfv.batch.replay import replay
 from sfv.bench.systems import contestant
@@ -225,8 +224,12 @@ def test_onnx_runs_alike(tmp_path: Path) -> None:
 
     from sfv.families.load import rewritten
 
-    folder = Path(sfv.__file__).parent / "weights" / "sticker"
-    assert main(["export", str(folder), str(tmp_path / "out"), "--to", "onnx"]) == 0
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "unet.onnx").write_bytes(b"theirs")
+    assert main(["export", "sticker", str(tmp_path / "theirs"), "--to", "onnx"]) == 1
+    assert (tmp_path / "theirs" / "unet.onnx").read_bytes() == b"theirs"
+    assert main(["export", "sticker", str(tmp_path / "out"), "--to", "onnx"]) == 0
+    assert "unet.onnx" in json.loads((tmp_path / "out" / "onnx.json").read_text())["inputs"]
     model = rewritten(load("sticker", dtype=torch.float32))
     for name, (network, inputs) in graphs(model).items():
         session = onnxruntime.InferenceSession(tmp_path / "out" / name, providers=["CPUExecutionProvider"])

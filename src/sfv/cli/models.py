@@ -124,7 +124,7 @@ class Export(Flags):
     """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
 
     model: Positional[Path]
-    """A model folder."""
+    """A model folder, or an embedded model (sticker)."""
     out: Positional[Path]
     """The folder to write; a .safetensors file for single-file and lora."""
     to: Literal["diffusers", "single-file", "lora", "onnx"] = "diffusers"
@@ -137,23 +137,24 @@ class Export(Flags):
         """Exit code."""
         import torch
 
-        from sfv.families.load import export, is_svd
+        from sfv.families.load import export, is_svd, model_folder
         from sfv.families.svd import folder as svd_folder
 
         dtype = getattr(torch, self.precision)
-        svd = is_svd(self.model)
+        folder = model_folder(self.model)
+        svd = is_svd(folder)
         if self.to in ("single-file", "lora") and not svd:
             raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
         if self.to == "diffusers":
-            export(self.model, self.out, dtype)
+            export(folder, self.out, dtype)
         elif self.to == "single-file":
-            svd_folder.export_single(self.model, self.out, dtype)
+            svd_folder.export_single(folder, self.out, dtype)
         elif self.to == "lora":
-            svd_folder.export_lora(self.model, self.out)
+            svd_folder.export_lora(folder, self.out)
         else:
             from sfv.speed.onnx import export_onnx
 
-            export_onnx(self.model, self.out)
+            export_onnx(folder, self.out)
         kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
         files = [self.out] if self.out.is_file() else kept
         notice = f" {svd_folder.NOTICE}" if svd else ""

@@ -171,6 +171,16 @@ def _place(name: str, wanted: list[str] = WANTED) -> tuple[Path, str]:
     return (_weights() / "sticker", EMBEDDED[name]) if name in EMBEDDED else (_folder(name, wanted), "unet")
 
 
+def model_folder(model: str | Path) -> Path:
+    """The folder of an embedded model by its name, or the folder itself; SfvError if there is none."""
+    folder = _weights() / "sticker" if str(model) in EMBEDDED else Path(model).expanduser()
+    if not (folder / "model_index.json").is_file():
+        raise SfvError(
+            f"{model} is not a model folder (no model_index.json inside); name one, or {' or '.join(EMBEDDED)}"
+        )
+    return folder
+
+
 def _weights() -> Path:
     return Path(str(files("sfv"))) / "weights"
 
