@@ -40,7 +40,7 @@ class Defaults(BaseModel):
 class Settings(BaseModel):
     """How to animate a picture. What is not given follows the model's own defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     steps: int | None = Field(default=None, gt=0, le=1000)
     """Network calls; 1 is what a student is made for, a teacher wants 25."""

@@ -170,7 +170,16 @@ def test_bad_input_is_one_sentence_and_exit_one(
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != "o") == before
 
 
-@pytest.mark.parametrize("flags", [["--steps", "0"], ["--frames", "1"], ["--seed", "-1"]])
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    """`sfv account svd | head -1`."""
+    command = [sys.executable, "-m", "sfv", "account", "svd"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None and started.stderr is not None
+        started.stdout.close()
+        assert (started.stderr.read(), started.wait()) == ("", 141)
+
+
+@pytest.mark.parametrize("flags", [["--steps", "0"], ["--frames", "1"], ["--seed", "-1"], ["--motion", "nan"]])
 def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
     assert run("generate", png(tmp_path / "p.png"), *flags) == 2
     err = capsys.readouterr().err

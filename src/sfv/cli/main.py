@@ -1,6 +1,7 @@
 """Flags and exit codes; no tensors. Every command is a pydantic model, so help, checks and Python share one schema."""
 
 import io
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -51,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sfv: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read what is printed has gone, as `| head` does
+        return 141
 
 
 def _gathered(words: list[str]) -> list[str]:
@@ -70,7 +73,13 @@ def entry() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(main())
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says so once more as it ends
+        code = 141
+    sys.exit(code)
 
 
 DESCRIPTION = "One forward pass from a still to a moving picture."

@@ -8,7 +8,7 @@ from sfv.settings import Defaults, Fit, split_size
 class ClipRules(BaseModel):
     """What is made of a video, whatever the model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fit: Fit = "crop"
     """How a video of another aspect is fitted: crop or pad, never stretched."""
