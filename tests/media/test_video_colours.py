@@ -26,7 +26,7 @@ def middles(frame: np.ndarray) -> np.ndarray:
 
 
 def video(path: Path, rgb: np.ndarray, matrix: int, tags: dict[str, int], pixels: str = "yuv444p") -> Path:
-    """One frame, converted by `matrix`, tagged as told."""
+    """One frame, converted by `matrix`, with these tags."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.height, stream.width, stream.pix_fmt = *rgb.shape[:2], pixels
@@ -41,7 +41,7 @@ def video(path: Path, rgb: np.ndarray, matrix: int, tags: dict[str, int], pixels
 
 
 def test_a_clip_says_what_its_numbers_mean(tmp_path: Path) -> None:
-    """Whatever a player believes of untagged files, it is told: BT.709; and by BT.709 the colours are right."""
+    """Whatever a player believes of untagged files, this one says BT.709; and by BT.709 the colours are right."""
     write_clip(torch.from_numpy(bars())[None].repeat(2, 1, 1, 1), tmp_path / "c.mp4", 10)
     with av.open(str(tmp_path / "c.mp4")) as container:
         frame = next(container.decode(video=0))
