@@ -20,8 +20,6 @@ from sfv.types import Frames
 
 FLOW_SIDE = 256
 """Short side at which motion is measured, so that scores compare across resolutions."""
-
-
 NARROWEST = 16
 """How many times a clip's longer side may be the shorter one."""
 ENOUGH = 32
@@ -162,7 +160,10 @@ def look(frames: Frames) -> Look:
 
 
 def alike(one: bytes, other: bytes) -> bool:
-    """Whether two clips' grids show the same, in any grade: the same picture, and the same changes in it."""
+    """Whether two clips' grids show the same, in any grade: the same picture, and the same changes in it.
+
+    Changes are the same if they differ, on average, by at most a level, or by half of what the two change themselves.
+    """
     a, b = (np.frombuffer(g, np.uint8).reshape(3, -1).astype(np.float64) for g in (one, other))
     gain = float(((a - a.mean()) * (b - b.mean())).mean() / max(a.var(), 1e-6))
     if np.sqrt(np.mean((gain * (a - a.mean()) - (b - b.mean())) ** 2)) > APART:
