@@ -76,3 +76,8 @@ class StoreError(SfvError):
     def __init__(self, sentence: str, full: bool = False) -> None:
         super().__init__(sentence)
         self.full = full
+
+
+def reason(error: Exception) -> str:
+    """What an error says, without its number and the name of the file, which our sentence gives."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,5 +1,6 @@
 """What clips are called: no two pictures one clip, and no file that sfv did not write is replaced."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfv.batch.naming import LONGEST, expand, name_outputs, plan
+from sfv.batch.naming import LONGEST, expand, name_outputs, plan, source
 from sfv.errors import SfvError
 from sfv.media import is_ours, write_clip
 from sfv.settings import Settings
@@ -24,8 +25,8 @@ def png(path: Path) -> Path:
     return path
 
 
-def ours(path: Path) -> Path:
-    write_clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), path, 8, NOTE)
+def ours(path: Path, note: str = NOTE) -> Path:
+    write_clip(torch.zeros(3, 16, 16, 3, dtype=torch.uint8), path, 8, note)
     return path
 
 
@@ -73,6 +74,27 @@ def test_what_only_looks_like_a_picture_is_left_out(tmp_path: Path) -> None:
 def test_names_that_some_systems_take_for_one_are_told_apart(tmp_path: Path) -> None:
     pictures = [tmp_path / "in" / n for n in ("Cat.png", "cat.png", "CAT.jpg")]
     assert [t.name for t in name_outputs(pictures, tmp_path, None)] == ["Cat.mp4", "cat-2.mp4", "CAT-3.mp4"]
+
+
+def test_pictures_of_one_name_keep_their_clips_in_later_runs(tmp_path: Path) -> None:
+    """Alone, in the other order, and once more together: a clip is never replaced by that of another picture."""
+    out, pictures = tmp_path / "out", []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        pictures.append(png(tmp_path / folder / "cat.png"))
+    out.mkdir()
+    first, second = out / "cat.mp4", out / "cat-2.mp4"
+    for run in (pictures[:1], pictures[1:], pictures[::-1], pictures):
+        for picture, target in zip(run, name_outputs(run, out, None), strict=True):
+            assert target == (first if picture == pictures[0] else second)
+            ours(target, json.dumps({"sfv": "0.1.0", "source": source(picture, target)}))
+    assert name_outputs(pictures[1:], out, None, overwrite=True) == [first]
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("a", "b", "out"):
+        (tmp_path / name).rename(moved / name)
+    pairs = plan([moved / "b" / "cat.png"], Settings(), moved / "out")
+    assert pairs[0][1] == moved / "out" / "cat-2.mp4", "folders that move together"
 
 
 def test_the_longest_names(tmp_path: Path) -> None:

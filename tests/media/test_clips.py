@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sfv.errors import SfvError
 from sfv.media import read_clip, write_clip
 from sfv.media.clips import gif_times
 
@@ -57,3 +58,14 @@ def test_the_same_frames_are_the_same_file(tmp_path: Path) -> None:
         files.add((tmp_path / "c.mp4").read_bytes())
         del other
     assert len(files) == 1
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "mp4"])
+@pytest.mark.parametrize("left", [0, 60, 700])
+def test_a_clip_that_is_cut_short_is_one_sentence(ending: str, left: int, tmp_path: Path) -> None:
+    path = tmp_path / f"c.{ending}"
+    write_clip(torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8), path, 8, NOTE.replace("RATE", "8"))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(SfvError, match=rf"c.{ending} is not a readable") as raised:
+        read_clip(path)
+    assert "Errno" not in str(raised.value)

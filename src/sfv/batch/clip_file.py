@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 import sfv
-from sfv.batch.naming import is_own, keep_others
+from sfv.batch.naming import is_clip_of, is_own, keep_others, source
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
@@ -25,16 +25,23 @@ Finished = tuple[Path, Clip, dict[str, float]]
 def write_finished(model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False) -> Report:
     """Write what was made; a report of an earlier error stays one.
 
-    SfvError if a file has come there meanwhile that sfv did not write. The report says "kept" if such a file has the
-    name that the clip would have had.
+    SfvError if a file has come there meanwhile that sfv did not write. The report says "kept" if such a file, or
+    another picture's clip, has the name that the clip would have had.
     """
     if isinstance(finished, dict):
         return finished
     picture, clip, seconds = finished
     keep_others(target, overwrite)
     usual = target.with_name(picture.stem + target.suffix)
-    kept = {} if usual == target or not usual.exists() or is_own(usual) else {"kept": str(usual)}
-    return write(model, clip, target, seconds) | {"image": str(picture)} | kept
+    kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
+    return write(model, clip, target, seconds, picture) | {"image": str(picture)} | kept
+
+
+def _kept(usual: Path, picture: Path) -> Report:
+    """Why a clip did not get its usual name."""
+    if not is_own(usual):
+        return {"kept": f"{usual} was not written by sfv and is left as it is"}
+    return {} if is_clip_of(usual, picture) else {"kept": f"{usual} is another picture's clip and is left as it is"}
 
 
 def animate_file(
@@ -57,10 +64,13 @@ def make(
     return picture, clip, before | {"read": read} | clip.seconds
 
 
-def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]) -> Report:
+def write(
+    model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float], picture: Path | None = None
+) -> Report:
     """Write a clip's file; the report names it, its model, its settings and the seconds of every stage."""
     start = time.perf_counter()
-    write_clip(clip.frames if clip.alpha is None else clip.stickers(), target, clip.fps, note(model, clip))
+    kept = {} if picture is None else {"source": source(picture, target)}
+    write_clip(clip.frames if clip.alpha is None else clip.stickers(), target, clip.fps, note(model, clip, **kept))
     seconds = seconds | {"write": time.perf_counter() - start}
     return {
         "out": str(target),
@@ -82,9 +92,10 @@ def _fewer(target: Path, clip: Clip) -> dict[str, str]:
     return {"fewer": f"a gif shows {GIF_RATE} frames a second at most: {len(gif_times(count, clip.fps)[0])} of {count}"}
 
 
-def note(model: VideoModel, clip: Clip) -> str:
+def note(model: VideoModel, clip: Clip, **kept: str) -> str:
     """The parameters kept inside every output: enough to make it again."""
-    kept = {} if clip.mask is None else {"keep_still": to_note(clip.mask[..., None].expand(-1, -1, 3))}
+    if clip.mask is not None:
+        kept["keep_still"] = to_note(clip.mask[..., None].expand(-1, -1, 3))
     return json.dumps(
         {
             "sfv": sfv.__version__,

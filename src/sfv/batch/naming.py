@@ -99,6 +99,17 @@ def is_own(target: Path) -> bool:
     return media.is_ours(target) or (was_cut_short(target) and not media.is_whole(target))
 
 
+def is_clip_of(target: Path, picture: Path) -> bool:
+    """Whether sfv wrote what is there, and of this picture as far as its note says."""
+    return is_own(target) and media.own_note(target).get("source") in (None, source(picture, target))
+
+
+def source(picture: Path, target: Path) -> str:
+    """16 hex digits for the way from a clip to its picture, kept inside the clip instead of the names of folders."""
+    way = os.path.relpath(picture.absolute(), target.absolute().parent)
+    return hashlib.sha256(os.fsencode(way)).hexdigest()[:16]
+
+
 def keep_others(target: Path, overwrite: bool) -> None:
     """SfvError if a file is there that sfv did not write."""
     if not overwrite and os.path.lexists(target) and not is_own(target):
@@ -108,23 +119,24 @@ def keep_others(target: Path, overwrite: bool) -> None:
 def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
 
-    Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere.
+    Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere. So are a/cat.png and
+    b/cat.png, in later runs too.
     """
     targets: dict[str, Path] = {}
     sources = {p.absolute() for p in pictures}
     for picture in pictures:
         folder, stem, count = out or picture.parent, picture.stem, 1
-        while not _is_free(target := folder / _named(stem, count, format), targets, sources, overwrite):
+        while not _is_free(target := folder / _named(stem, count, format), targets, sources) or not (
+            overwrite or not os.path.lexists(target) or is_clip_of(target, picture)
+        ):
             count += 1
         targets[str(target).lower()] = target
     return list(targets.values())
 
 
-def _is_free(target: Path, targets: dict[str, Path], sources: set[Path], overwrite: bool) -> bool:
-    """Whether a name is neither taken, nor a source, nor somebody else's file."""
-    if str(target).lower() in targets or target.absolute() in sources:
-        return False
-    return overwrite or not os.path.lexists(target) or is_own(target)
+def _is_free(target: Path, targets: dict[str, Path], sources: set[Path]) -> bool:
+    """Whether a name is neither taken nor a source."""
+    return str(target).lower() not in targets and target.absolute() not in sources
 
 
 def _named(stem: str, count: int, format: str) -> str:

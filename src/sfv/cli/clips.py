@@ -40,31 +40,34 @@ class Generate(Flags, Settings, Speed, Spread):
     def run(self) -> int:
         """Exit code: 0, or 1 if any picture failed."""
         made = failed = 0
-        for report in self._reports():
+        asked, reports = self._reports()
+        for report in reports:
             bad = "error" in report
-            made, failed = made + (not bad), failed + bad
             if bad or self.json_ or not self.ray:
-                say(report, self.json_)
-        if (self.ray or self.resume) and not self.json_:
-            print(f"{made} made, {failed} failed; the others were there already")
+                say(report, self.json_, first=not made)
+            made, failed = made + (not bad), failed + bad
+        if asked > 1 and not self.json_:
+            there = asked - made - failed
+            print(f"{made} made, {failed} failed" + f", {there} there already" * (there > 0))
         return int(failed > 0)
 
-    def _reports(self) -> Iterator[dict[str, Any]]:
+    def _reports(self) -> tuple[int, Iterator[dict[str, Any]]]:
+        """How many clips are asked for, and a report of each that has to be made."""
         settings = self.fill(Settings)
         speed = self.fill(Speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
         # wrong files are reported before torch is imported
-        plan(self.images, settings, self.out, self.format, self.overwrite)
+        count = len(plan(self.images, settings, self.out, self.format, self.overwrite))
         if not self.ray:
             from sfv.batch.animate import animate_files
 
-            return animate_files(*asked, self.resume, self.keep_still, self.overwrite)
+            return count, animate_files(*asked, self.resume, self.keep_still, self.overwrite)
         if self.keep_still is not None:
             raise SfvError("--keep-still goes with one machine: leave it or --ray out")
         from sfv.ray.folder import animate_folder
 
-        return animate_folder(*asked, spread, self.overwrite)
+        return count, animate_folder(*asked, spread, self.overwrite)
 
 
 class Replay(Flags):

@@ -43,8 +43,11 @@ def ray_spread(command: Flags, ray: bool) -> Spread:
     return spread
 
 
-def say(report: dict[str, Any], as_json: bool) -> None:
-    """One clip's report: JSON on stdout, or a line for people; failures go to stderr in words."""
+def say(report: dict[str, Any], as_json: bool, first: bool = True) -> None:
+    """One clip's report: JSON on stdout, or a line for people; failures go to stderr in words.
+
+    How the model is run is said with the `first` alone.
+    """
     if as_json:
         print(json.dumps(report), flush=True)
     elif "error" in report:
@@ -53,8 +56,8 @@ def say(report: dict[str, Any], as_json: bool) -> None:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
         if "kept" in report:
-            print(f"  {report['kept']} was not written by sfv and is left as it is", flush=True)
+            print(f"  {report['kept']}", flush=True)
         if "fewer" in report:
             print(f"  {report['fewer']}", flush=True)
-        if report["speed"]:
+        if report["speed"] and first:
             print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)

@@ -185,7 +185,7 @@ def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
         ends = (by["picture encoder"] + by["encode"]) / enter + by["decode"] / leave
         for name, work in (("1 step", by["unet"]), ("25 guided steps", 25 * by["unet, guided"])):
             seconds = (ends + work / middle) * H100 / CARDS[card][0]
-            figures = {"seconds": round(seconds, 3), "dollars_per_1000": round(seconds / 3.6 * price, 3)}
+            figures = {"seconds": _rounded(seconds, 3), "dollars_per_1000": _rounded(seconds / 3.6 * price, 3)}
             ways.append(Way(name=f"{name}, {way}", **figures))
     return ways
 
@@ -201,12 +201,12 @@ def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Ru
     return Run(
         preset=preset,
         cards=ranks,
-        peak_gb=round(counted.peak / GB, 2),
+        peak_gb=_rounded(counted.peak / GB, 2),
         fits=counted.peak <= memory * GB,
-        tflop_per_sample=round(counted.flops / TERA / (config.accumulate * config.clips), 1),
+        tflop_per_sample=_rounded(counted.flops / TERA / (config.accumulate * config.clips), 1),
         samples=ranks * samples,
-        hours=(round(low, 1), round(high, 1)),
-        dollars=(round(ranks * price * low), round(ranks * price * high)),
+        hours=(_rounded(low, 1), _rounded(high, 1)),
+        dollars=(_rounded(ranks * price * low, 0), _rounded(ranks * price * high, 0)),
     )
 
 
@@ -219,6 +219,16 @@ def counted_stage(preset: str) -> StudentTraining | TeacherTraining:
     if not isinstance(stages[-1], StudentTraining | TeacherTraining):
         raise SfvError(f"preset {preset!r} is a {type(stages[-1]).__name__}, which is not counted; choose another")
     return stages[-1]
+
+
+def _rounded(value: float, places: int) -> float:
+    """To so many places, but at least to two digits that are not 0: small models have small figures."""
+    return max(round(value, places), float(f"{value:.2g}")) if value < 10 ** (1 - places) else round(value, places)
+
+
+def _shown(value: float, places: int) -> str:
+    """As `_rounded`, with zeros at the end."""
+    return f"{value:.{places}f}" if value >= 10 ** (1 - places) else f"{value:.2g}"
 
 
 def _text(size: tuple[int, int]) -> str:
@@ -277,13 +287,13 @@ def _parts_table(parts: Sequence[Part]) -> list[str]:
     head = "part", "million weights", "GB", "TFLOP", "rewritten", "working GB"
     rows = []
     for p in parts:
-        figures = [f"{v:.2f}" for v in (p.tflop, p.tflop_rewritten, p.working_gb)]
-        rows.append([p.name, f"{p.parameters / 1e6:.1f}", f"{p.weights_gb:.2f}", *figures])
+        figures = [_shown(v, 2) for v in (p.weights_gb, p.tflop, p.tflop_rewritten, p.working_gb)]
+        rows.append([p.name, _shown(p.parameters / 1e6, 1), *figures])
     return _table(head, rows)
 
 
 def _way_row(path: Way) -> tuple[str, str, str]:
-    return path.name, f"{path.seconds:.2f}", f"{path.dollars_per_1000:.2f}"
+    return path.name, _shown(path.seconds, 2), _shown(path.dollars_per_1000, 2)
 
 
 def _runs_table(runs: Sequence[Run], size: tuple[int, int]) -> list[str]:
@@ -292,7 +302,7 @@ def _runs_table(runs: Sequence[Run], size: tuple[int, int]) -> list[str]:
     head = f"training at {_text(size)}", "cards", "GB each", "TFLOP/clip", "clips", "hours", "$"
     rows = []
     for r in runs:
-        memory = f"{r.peak_gb:.1f}" + ("" if r.fits else " (too much)")
+        memory = _shown(r.peak_gb, 1) + ("" if r.fits else " (too much)")
         spans = [f"{low:g} to {high:g}" for low, high in (r.hours, r.dollars)]
-        rows.append([r.preset, str(r.cards), memory, f"{r.tflop_per_sample:.1f}", f"{r.samples:,}", *spans])
+        rows.append([r.preset, str(r.cards), memory, _shown(r.tflop_per_sample, 1), f"{r.samples:,}", *spans])
     return ["", *_table(head, rows)]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
     from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through
     from sfv.media.motion import flow, flow_fields, flow_to
-    from sfv.media.notes import is_ours, is_whole, read_note
+    from sfv.media.notes import is_ours, is_whole, own_note, read_note
     from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, to_note
     from sfv.media.sheets import contact_sheet, side_by_side, write_picture
     from sfv.media.videos import Jump, at_rate, stream_video
@@ -33,6 +33,7 @@ _HOMES = {
     "from_note": "sfv.media.pictures",
     "has_encoder": "sfv.media.clips",
     "is_ours": "sfv.media.notes",
+    "own_note": "sfv.media.notes",
     "is_whole": "sfv.media.notes",
     "keep_still": "sfv.media.edits",
     "over_white": "sfv.media.pictures",
@@ -70,6 +71,7 @@ __all__ = [
     "from_note",
     "has_encoder",
     "is_ours",
+    "own_note",
     "is_whole",
     "keep_still",
     "over_white",

@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from sfv.errors import SfvError
+from sfv.errors import SfvError, reason
 from sfv.media.formats import check_see_through
-from sfv.media.notes import LENIENT, is_ours, read_note
+from sfv.media.notes import BROKEN, LENIENT, is_ours, read_note
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
 from sfv.settings import FORMATS
 from sfv.system.files import replacing
@@ -51,7 +51,7 @@ def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: st
                 frames, beside, fps, note, format
             )
     except (OSError, av.error.FFmpegError) as error:
-        raise SfvError(f"{path} cannot be written ({error}); choose another folder with -o") from error
+        raise SfvError(f"{path} cannot be written ({reason(error)}); choose another folder with -o") from error
 
 
 def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:
@@ -146,15 +146,23 @@ def read_clip(path: Path) -> Frames:
     fills the file's rate: what its note says, or that of the shortest picture.
     """
     if path.suffix.lower() in (".webp", ".png", ".gif"):
-        with Image.open(path) as picture:
-            count = getattr(picture, "n_frames", 1)
-            frames, times = [], [0.0]
-            for i in range(count):
-                picture.seek(i)
-                frames.append(np.array(picture.convert("RGB")))
-                times.append(times[-1] + picture.info.get("duration", 0) / 1000)
+        try:
+            frames, times = _pictures(path)
+        except (OSError, ValueError, *BROKEN) as error:
+            raise SfvError(f"{path} is not a readable clip ({reason(error)}); make it again") from error
         return torch.from_numpy(np.stack(frames)).repeat_interleave(torch.tensor(_shares(times, _rate(path))), 0)
     return _decode(str(path), str(path))
+
+
+def _pictures(path: Path) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[float]]:
+    """The pictures of an animation, and the seconds at which they change, its end included."""
+    with Image.open(path) as picture:
+        frames, times = [], [0.0]
+        for i in range(getattr(picture, "n_frames", 1)):
+            picture.seek(i)
+            frames.append(np.array(picture.convert("RGB")))
+            times.append(times[-1] + picture.info.get("duration", 0) / 1000)
+    return frames, times
 
 
 def _rate(path: Path) -> float | None:
@@ -182,7 +190,7 @@ def _decode(source: Any, name: str) -> Frames:
         with av.open(source, **LENIENT) as container:
             frames = [levels(f, name) for f in container.decode(video=0)]
     except (OSError, av.error.FFmpegError, IndexError) as error:
-        raise SfvError(f"{name} is not a readable video ({error})") from error
+        raise SfvError(f"{name} is not a readable video ({reason(error)})") from error
     if not frames:
         raise SfvError(f"{name} holds no frames")
     return torch.from_numpy(np.stack(frames))

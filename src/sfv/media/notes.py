@@ -8,7 +8,7 @@ from typing import Any
 import av
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from sfv.errors import SfvError
+from sfv.errors import SfvError, reason
 
 BROKEN = (SyntaxError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow also raises for damaged headers."""
@@ -24,7 +24,7 @@ def read_note(path: Path) -> str:
     except FileNotFoundError as error:
         raise SfvError(f"{path} does not exist; check the path") from error
     except (OSError, av.error.FFmpegError, UnidentifiedImageError, UnicodeDecodeError) as error:
-        raise SfvError(f"{path} cannot be read ({error}); give a clip that sfv wrote") from error
+        raise SfvError(f"{path} cannot be read ({reason(error)}); give a clip that sfv wrote") from error
     if not note:
         raise SfvError(f"{path} holds no sfv parameters; only clips that sfv wrote can be replayed")
     return note
@@ -32,11 +32,16 @@ def read_note(path: Path) -> str:
 
 def is_ours(path: Path) -> bool:
     """Whether a file that is there was written by sfv: it holds a note that says so. Nothing is decoded."""
+    return bool(own_note(path))
+
+
+def own_note(path: Path) -> dict[str, Any]:
+    """What `write_clip` kept inside a file that is there; empty if sfv did not write it. Nothing is decoded."""
     try:
         note = _note_of_video(path) if path.suffix.lower() == ".mp4" else _note_of_picture(path)
-        return isinstance(kept := json.loads(note or "null"), dict) and "sfv" in kept
+        return kept if isinstance(kept := json.loads(note or "null"), dict) and "sfv" in kept else {}
     except (OSError, ValueError, av.error.FFmpegError, UnidentifiedImageError, *BROKEN):
-        return False
+        return {}
 
 
 def is_whole(path: Path) -> bool:

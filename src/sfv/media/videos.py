@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from av.sidedata.sidedata import Type
 
-from sfv.errors import DamagedVideo, SfvError
+from sfv.errors import DamagedVideo, SfvError, reason
 from sfv.media.notes import LENIENT
 from sfv.media.pictures import Uint8Picture
 from sfv.media.video_colours import levels
@@ -52,7 +52,7 @@ def stream_video(source: Path | bytes, name: str | None = None) -> Iterator[Time
     try:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r", **LENIENT)
     except (OSError, av.error.FFmpegError) as error:
-        raise SfvError(f"{called} is not a readable video ({error})") from error
+        raise SfvError(f"{called} is not a readable video ({reason(error)})") from error
     with container:
         yield from _frames(container, called)
 
@@ -85,8 +85,8 @@ def _frames(container: av.container.InputContainer, called: str) -> Iterator[Tim
             yield seconds - start, _upright(frame, called, stream.sample_aspect_ratio)
     except (OSError, av.error.FFmpegError) as error:
         if count == 0:
-            raise SfvError(f"{called} is damaged: no frame can be decoded ({error})") from error
-        raise DamagedVideo(f"{called} is damaged or cut off after {count} frames ({error})") from error
+            raise SfvError(f"{called} is damaged: no frame can be decoded ({reason(error)})") from error
+        raise DamagedVideo(f"{called} is damaged or cut off after {count} frames ({reason(error)})") from error
     if count == 0:
         raise SfvError(f"{called} holds no frames")
 
