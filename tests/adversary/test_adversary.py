@@ -12,6 +12,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.families.base import VideoModel
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial_losses import NoiseDraw, discriminator_loss, generator_losses, judge
+from sfv.training.presets import PRESETS
 from sfv.types import Cond
 
 
@@ -59,6 +60,27 @@ def test_pseudo_huber_by_hand() -> None:
     x = torch.zeros(2, 1, 1, 1, 2)
     y = torch.tensor([3.0, 0.0]).expand(2, 1, 1, 1, 2)
     assert pseudo_huber(x, y, 4.0).tolist() == pytest.approx([0.5, 0.5])
+    both = torch.tensor([3.0, 4.0]).expand(2, 1, 1, 1, 2)
+    assert pseudo_huber(x, both, 12.0, "clip").tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_the_papers_norm_pulls_as_many_times_more_as_the_root_of_a_clips_numbers() -> None:
+    """SF-V's Eq. 9 at sticker size, 14 x 4 x 16 x 16: 120 times the gradient of the element-wise mean."""
+    shape = (1, 14, 4, 16, 16)
+    size = []
+    for over in ("clip", "element"):
+        x = torch.zeros(shape, requires_grad=True)
+        pseudo_huber(x, torch.randn(shape, generator=torch.Generator().manual_seed(0)), 1e-3, over).sum().backward()
+        assert x.grad is not None
+        size.append(float(x.grad.norm()))
+    assert size[0] == pytest.approx(1, rel=1e-3)
+    assert size[0] / size[1] == pytest.approx((14 * 4 * 16 * 16) ** 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("preset", ["sfv-cpu", "svd-paper"])
+def test_presets_that_bear_the_papers_name_take_its_norm(preset: str) -> None:
+    stage = PRESETS[preset]["student"][-1]
+    assert isinstance(stage, StudentTraining) and stage.huber == "clip" and stage.reconstruction == 0.1
 
 
 def test_r1_by_hand() -> None:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from ranks import Run, train
+from safetensors.torch import load_file
 
 from sfv.training.seeds import Seeds
 
@@ -45,8 +47,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Run(f"{folder}/fsdp", **two),  # type: ignore[arg-type]
         Run(f"{folder}/sm3", **two, steps=3, optimizer="sm3"),  # type: ignore[arg-type]
         Run(f"{folder}/cut", **two, steps=2),  # type: ignore[arg-type]
+        Run(f"{folder}/judge", **two, backbone_lora=4),  # type: ignore[arg-type]
     )
     train(Run(f"{folder}/one"))
+    train(Run(f"{folder}/one-judge", backbone_lora=4))
     train(Run(f"{folder}/one-sm3", steps=3, optimizer="sm3"))
     return folder
 
@@ -90,6 +94,21 @@ def test_two_ranks_are_one(mode: str, trained: Path) -> None:
 def test_two_shards_are_one_under_sm3(trained: Path) -> None:
     """The paper's optimiser, sharded: rows lie on their ranks, columns are of all of them."""
     alike(trained / "one-sm3", trained / "sm3")
+
+
+@pytest.mark.long
+def test_a_sharded_backbone_learns_by_its_adapters(trained: Path) -> None:
+    """As on one rank; before, its adapters were taken before sharding and none of them moved."""
+    alike(trained / "one-judge", trained / "judge")
+    backbones = []
+    for name in ("one-judge", "judge"):
+        state = load_file(trained / name / "state.safetensors")
+        backbones.append({k: v for k, v in state.items() if k.startswith("backbone") and "lora_B" in k})
+    assert backbones[0].keys() == backbones[1].keys()
+    moved = [[k for k, v in b.items() if float(v.abs().max()) > 0] for b in backbones]
+    assert moved[0] == moved[1] and len(moved[0]) >= 8, "those of the encoder: it alone judges"
+    for name, v in backbones[0].items():
+        torch.testing.assert_close(backbones[1][name], v, atol=1e-5, rtol=1e-3)
 
 
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:

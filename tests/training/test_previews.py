@@ -58,7 +58,7 @@ def test_a_still_pays_for_its_motion() -> None:
 def test_the_best_is_remembered_over_a_resume(tmp_path: Path) -> None:
     best = Best(tmp_path)
     for step, (frechet, beaten) in enumerate([(3.0, True), (4.0, False), (2.0, True)]):
-        assert best.beaten_by(step, {"sample_frechet": frechet, "sample_motion": 1.0}, main=True) is beaten
+        assert best.beaten_by(step, {"sample_frechet": frechet, "sample_motion": 1.0}) is beaten
     again = Best(tmp_path)
     assert again.score == 2.0 and json.loads(again.path.read_text())["step"] == 2
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
@@ -22,7 +23,7 @@ from sfv.families.svd.sizes import TINY, new_codec
 from sfv.training import checkpoint
 from sfv.training.config import CodecTraining, Schedule
 from sfv.training.loop import rate, run
-from sfv.training.optimizers import Muon, orthogonalise
+from sfv.training.optimizers import SM3, Muon, orthogonalise
 from sfv.training.presets import stages
 from sfv.training.seeds import Seeds, generator
 from sfv.training.sticker_parts import sticker_batches
@@ -75,9 +76,9 @@ def test_resume_after_sigterm_is_bit_exact(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_belongs_to_one_configuration(tmp_path: Path) -> None:
-    run(Toy(), Schedule(steps=2), tmp_path, {"lr": 1})
-    with pytest.raises(SfvError, match="differs"):
-        run(Toy(), Schedule(steps=2), tmp_path, {"lr": 2})
+    run(Toy(), Schedule(steps=2), tmp_path, {"codec": "a"})
+    with pytest.raises(SfvError, match='codec was "a" and is now "b"'):
+        run(Toy(), Schedule(steps=2), tmp_path, {"codec": "b"})
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -132,6 +133,42 @@ def test_muon_solves_a_matrix_problem() -> None:
         muon.step()
         muon.zero_grad()
     assert float(loss.detach()) < 0.02
+
+
+@pytest.mark.parametrize(("momentum", "beta"), [(0.5, 0.999), (0.0, 0.0), (0.9, 0.5)])
+@pytest.mark.parametrize("shape", [(), (5,), (4, 6), (3, 4, 2, 2)])
+def test_sm3_is_its_formula(shape: tuple[int, ...], momentum: float, beta: float) -> None:
+    """PyTorch-SM3's update, weight by weight in float64: accumulators of each axis, which never fall."""
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=shape)
+    weight = nn.Parameter(torch.tensor(start))
+    optimizer = SM3([weight], 0.1, momentum, beta)
+    sums = [np.zeros(n) for n in shape] or [np.zeros(())]
+    want, moving = start.copy(), np.zeros(shape)
+    for step in range(12):
+        g = rng.normal(size=shape) * (1.0 if step < 6 else 0.1)
+        weight.grad = torch.tensor(g)
+        optimizer.step()
+        after = [s.copy() for s in sums]
+        for place in np.ndindex(*shape):
+            mine = [(sums[0], ())] if not shape else [(s, (i,)) for s, i in zip(sums, place, strict=True)]
+            low = min(float(s[i]) for s, i in mine)
+            v = beta * low + (1 - beta) * g[place] ** 2 if beta else low + g[place] ** 2
+            for k, (_, i) in enumerate(mine):
+                after[k][i] = max(after[k][i], v)
+            moving[place] = momentum * moving[place] + (1 - momentum) * g[place] / (v + 1e-30) ** 0.5
+            want[place] -= 0.1 * moving[place]
+        assert all((b >= a).all() for a, b in zip(sums, after, strict=True))
+        sums = after
+    np.testing.assert_allclose(weight.detach().numpy(), want, rtol=1e-9, atol=1e-12)
+
+
+def test_the_papers_sm3_begins_with_a_large_step() -> None:
+    """(1 - momentum) / sqrt(1 - beta) times lr, whatever the gradient: why a warm-up helps."""
+    weight = nn.Parameter(torch.zeros(3, 4))
+    weight.grad = 0.01 * torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).sign()
+    SM3([weight], 1.0).step()
+    torch.testing.assert_close(weight.detach().abs(), torch.full((3, 4), 15.811), atol=1e-3, rtol=0)
 
 
 def test_normalising_latents_keeps_the_pictures(store: Path) -> None:

@@ -118,7 +118,8 @@ class Discriminator(nn.Module):
     """Frozen backbone, trained heads. `backbone` is any Denoiser; its weights never change nor are saved here.
 
     `kinds` names the heads of every tap: s(patial), t(emporal), c(lip). With `differences` (the latents' channels)
-    a last tap shows the heads how the noised latents change from frame to frame. A generator that learns by adapters
+    a last tap shows the heads how the clean latents change from frame to frame, in units of `difference_scale`, so that
+    they see by how much. A generator that learns by adapters
     (added afterwards) may be its own backbone: features are taken without them. With `rank` the backbone, a network
     of its own, learns by adapters too.
     """
@@ -134,23 +135,35 @@ class Discriminator(nn.Module):
         self.heads = nn.ModuleDict({name: KINDS[k](channels[i], width, conditioning) for name, k, i in places})
         self.taps = {name: i for name, _, i in places}
         """Head -> the map that it looks at."""
-        self.adapters = backbone.adapt(rank) if rank else []
+        self.learns = rank > 0
+        """Whether the backbone itself learns, by adapters: then features carry their gradient."""
+        if rank:
+            backbone.adapt(rank)
+        self.difference_scale: Tensor
+        """(c,): spread of each latent channel's change from frame to frame in real clips; set by whoever trains."""
+        self.register_buffer("difference_scale", torch.ones(differences), persistent=False)
 
     @property
-    def learns(self) -> bool:
-        """Whether the backbone itself learns, by adapters: then features carry their gradient."""
-        return bool(self.adapters)
+    def adapters(self) -> list[nn.Parameter]:
+        """The backbone's own, as they are now: sharding puts others in their place."""
+        return [p for p in self.backbone.parameters() if p.requires_grad] if self.learns else []
 
     @property
     def backbone(self) -> Denoiser:
         """The frozen denoiser."""
         return self._backbone[0]
 
-    def features(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Features]:
-        """Backbone features of noised latents; gradients flow to x, never to the backbone's own weights."""
+    def features(self, x: Latents, sigma: Sigma, cond: Cond, clean: Latents | None = None) -> list[Features]:
+        """Backbone features of noised latents x, then the differences of `clean` (of x where it is not given).
+
+        Gradients flow to x and `clean`, never to the backbone's own weights.
+        """
         with nullcontext() if self.learns else self.backbone.plain():
-            maps = self.backbone.features(x, sigma, cond)
-        return [standardised(h.float()) for h in (*maps, *([x[:, 1:] - x[:, :-1]] if self.differences else []))]
+            maps = [standardised(h.float()) for h in self.backbone.features(x, sigma, cond)]
+        if not self.differences:
+            return maps
+        shown = x if clean is None else clean
+        return [*maps, (shown[:, 1:] - shown[:, :-1]).float() / self.difference_scale[:, None, None]]
 
     def logits(self, features: list[Features], sigma: Sigma, cond: Cond) -> list[Logits]:
         """One tensor per head, in the order of `heads`."""
@@ -159,6 +172,6 @@ class Discriminator(nn.Module):
         conditioning = level if embedding is None else torch.cat([F.normalize(embedding, dim=-1), level], 1)
         return [head(features[self.taps[name]], conditioning) for name, head in self.heads.items()]
 
-    def forward(self, x: Latents, sigma: Sigma, cond: Cond) -> list[Logits]:
+    def forward(self, x: Latents, sigma: Sigma, cond: Cond, clean: Latents | None = None) -> list[Logits]:
         """Logits of noised latents."""
-        return self.logits(self.features(x, sigma, cond), sigma, cond)
+        return self.logits(self.features(x, sigma, cond, clean), sigma, cond)

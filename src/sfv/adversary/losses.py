@@ -1,11 +1,11 @@
 """The adversary's losses as functions of tensors; logits are high for real.
 
-SF-V (2406.04324) Eq. 8-11 writes the discriminator low for real; the usual sign is used here, so each
+SF-V (2406.04324) Eq. 8, 10 and 11 write the discriminator low for real; the usual sign is used here, so each
 equation's D is the negative of ours.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +22,17 @@ def over_heads(each: list[Tensor], weight: Tensor | None = None) -> Tensor:
 
 
 def hinge_real(logits: list[Logits]) -> Tensor:
-    """E[max(0, 1 - D(real))] (Eq. 8, first term)."""
+    """E[max(0, 1 - D(real))] (Eq. 11, first term)."""
     return over_heads([(1 - v).relu() for v in logits])
 
 
 def hinge_fake(logits: list[Logits]) -> Tensor:
-    """E[max(0, 1 + D(fake))] (Eq. 8, second term)."""
+    """E[max(0, 1 + D(fake))] (Eq. 11, second term)."""
     return over_heads([(1 + v).relu() for v in logits])
 
 
 def adversarial(logits: list[Logits], weight: Tensor | None = None) -> Tensor:
-    """-E[D(fake)], what the generator lowers (Eq. 10)."""
+    """-E[D(fake)], what the generator lowers (Eq. 8)."""
     return over_heads([-v for v in logits], weight)
 
 
@@ -81,9 +81,16 @@ def feature_matching(fake: list[Features], real: list[Features]) -> Tensor:
     return torch.stack(each).mean(0)
 
 
-def pseudo_huber(x0_hat: Latents, x0: Latents, c: float) -> Tensor:
-    """Element-wise sqrt(d^2 + c^2) - c, averaged per clip, (b,) (Eq. 11; the paper leaves c and the norm open)."""
-    return (((x0_hat - x0) ** 2 + c**2).sqrt() - c).mean((1, 2, 3, 4))
+def pseudo_huber(x0_hat: Latents, x0: Latents, c: float, over: Literal["clip", "element"] = "element") -> Tensor:
+    """Per clip, (b,). clip: sqrt(|d|^2 + c^2) - c with the L2 norm of the whole clip's d (Eq. 9; the paper leaves c
+    open). element: the same of every number by itself, averaged, as OSV (2409.11367) and AnimateLCM do.
+
+    Of n numbers a clip, the first one's gradient is sqrt(n) times the other's where |d| is well above c.
+    """
+    square = (x0_hat - x0) ** 2
+    if over == "clip":
+        return (square.sum((1, 2, 3, 4)) + c**2).sqrt() - c
+    return ((square + c**2).sqrt() - c).mean((1, 2, 3, 4))
 
 
 def r1(logits: list[Logits], features: list[Tensor]) -> Tensor:

@@ -35,7 +35,7 @@ def add_noise(x0: Latents, sigma: Sigma, n: Latents) -> Latents:
 
 
 def karras_grid(sigma_min: float, sigma_max: float, count: int, rho: float = 7.0) -> Tensor:
-    """`count` noise levels from sigma_min up to sigma_max, float64 (SF-V Eq. 3; EDM Eq. 5 ascending)."""
+    """`count` noise levels from sigma_min up to sigma_max, float64 (EDM Eq. 5, ascending; SF-V Eq. 5)."""
     t = torch.linspace(0, 1, count, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return (low + t * (high - low)) ** rho

@@ -1,7 +1,7 @@
 """Typed configurations of every training task, and what `sfv train` is asked; knows pydantic alone."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,6 +33,8 @@ class Schedule(BaseModel):
     """How long and how often; shared by every training task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    kept: ClassVar[frozenset[str]] = frozenset({"seed"})
+    """Fields that cannot change within a run: they say what data, networks and optimisers it has."""
 
     steps: int = Field(gt=0)
     """Optimiser updates of the main network."""
@@ -135,6 +137,8 @@ class MotionCodecTraining(Schedule):
 class MotionDecoderTraining(MotionCodecTraining):
     """Its decoder alone, on what the teacher makes of noised latents."""
 
+    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "programmed"})
+
     clips: int = Field(default=2, gt=0)
     """In a batch on one rank."""
     frames: int = Field(default=4, gt=0)
@@ -161,6 +165,8 @@ class MotionDecoderTraining(MotionCodecTraining):
 
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec, guided by the picture."""
+
+    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "joined", "guided"})
 
     guided: bool = True
     """Without, the guide is left out: single frames and crops teach it nothing."""
@@ -239,8 +245,14 @@ class RecogniserTraining(Schedule):
     """Weight of the family's cross-entropy."""
 
 
+DATA = frozenset({"seed", "motion_most", "motion_id", "programmed", "pool"})
+"""Fields of ClipTraining that say which clips are drawn."""
+
+
 class ClipTraining(Schedule):
     """What training on latent clips shares. The paper's values are in brackets where ours differ."""
+
+    kept: ClassVar[frozenset[str]] = DATA
 
     clips: int = Field(gt=0)
     """Clips in a batch on one rank [4]."""
@@ -258,6 +270,8 @@ class ClipTraining(Schedule):
 
 class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {"frames"}
 
     frames: int | None = Field(default=None, gt=1)
     """In a clip; None for the model's own number."""
@@ -277,6 +291,16 @@ class TeacherTraining(ClipTraining):
 
 class StudentTraining(ClipTraining):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {
+        "optimizer",
+        "head_optimizer",
+        "lora",
+        "heads",
+        "head_width",
+        "differences",
+        "backbone_lora",
+    }
 
     lr: float = 1e-4
     """Of G [1e-5 at 1.5B parameters, SM3]."""
@@ -324,7 +348,10 @@ class StudentTraining(ClipTraining):
     """At the last frame; of loops at every one."""
     condition_growth: float = Field(default=0.0, ge=0)
     """Ln of condition noise at G's highest level over the lowest."""
+    huber: Literal["clip", "element"] = "element"
+    """What the reconstruction's norm is taken of: the whole clip [clip], or every number, averaged."""
     huber_c: float = 1e-3
+    """[not given]."""
     feature_matching: float = Field(default=0.0, ge=0)
     """Weight of |features(fake) - features(real)| [none]."""
     gamma: float = Field(default=1e-5, ge=0)
@@ -389,6 +416,8 @@ class ConsistencyTraining(ClipTraining):
 
 class DistributionTraining(ClipTraining):
     """Distribution matching distillation (DMD; DMD2's updates). Papers' values are in brackets where ours differ."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance"}
 
     lr: float = 1e-4
     """Of the student, Adam."""

@@ -117,6 +117,16 @@ class Health:
                 file.write("".join(json.dumps(asdict(a)) + "\n" for a in new))
         return new
 
+    def state_dict(self) -> dict[str, Any]:
+        """What stands and what was seen, so that a sick run is still sick when it resumes."""
+        return {"raised": {k: asdict(a) for k, a in self.raised.items()}, "rows": list(self.rows)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.raised = {k: Alarm(**a) for k, a in state["raised"].items()}
+        self.rows.clear()
+        self.rows.extend(state["rows"])
+
     @property
     def healthy(self) -> bool:
         """No alarm stands."""

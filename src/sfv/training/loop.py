@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from sfv.errors import SfvError
-from sfv.training import checkpoint
+from sfv.training import checkpoint, history
 from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
@@ -49,9 +49,17 @@ class Looking(Protocol):
     def look(self, step: int, run_dir: Path) -> Logs: ...
 
 
-def rate(step: int, s: Schedule) -> float:
-    """Learning-rate factor: linear warm-up, flat, then cosine to 2 %."""
-    warm = min(1.0, (step + 1) / max(1, s.warmup))
+@runtime_checkable
+class Staggered(Protocol):
+    """A task whose optimisers do not all begin at once."""
+
+    begins: dict[str, int]
+    """Optimiser -> the step of its first update: its warm-up is counted from there. 0 if not named."""
+
+
+def rate(step: int, s: Schedule, begin: int = 0) -> float:
+    """Learning-rate factor: linear warm-up of an optimiser that begins at step `begin`, flat, then cosine to 2 %."""
+    warm = min(1.0, max(0, step - begin + 1) / max(1, s.warmup))
     late = max(0.0, step / s.steps - s.decay_from) / max(1e-9, 1 - s.decay_from)
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
@@ -59,12 +67,12 @@ def rate(step: int, s: Schedule) -> float:
 def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: World = ALONE) -> None:
     """Train `task` for `s.steps`; the same call resumes from `run_dir`.
 
-    Writes config.json, log.jsonl, alarms.jsonl and state.safetensors. SIGTERM and Ctrl-C save, then stop.
+    Writes config.json, history.jsonl, log.jsonl, alarms.jsonl and state.safetensors. SIGTERM and Ctrl-C save, then
+    stop. A resumed run may be longer, or have other rates: what changed, and when, is kept (history.py).
     """
     # Initialise
     run_dir.mkdir(parents=True, exist_ok=True)
-    if world.main:
-        _remember(run_dir / "config.json", config)
+    changed = history.changes(run_dir, config, s)
     backoff = LearningRateBackoff()
     parts: dict[str, Stateful] = {
         **{k: checkpoint.Learned(m) for k, m in task.modules.items()},
@@ -73,10 +81,17 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
         "calm": backoff,  # its name in checkpoints
     }
     health = Health(task.rules, run_dir if world.main else None, task.quiet_until)
+    parts["health"] = health
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
+    begins = task.begins if isinstance(task, Staggered) else {}
 
     # Load latest
     step = checkpoint.load_latest(run_dir, parts)
+    if step > s.steps:
+        raise SfvError(f"{run_dir} has made {step} steps already, more than steps={s.steps}; give more")
+    world.wait()
+    if world.main:
+        history.remember(run_dir, config, changed, step)
     board = TensorBoard(run_dir / "tensorboard", step) if s.tensorboard and world.main else no_tensorboard
     seen: Logs = {}
     saved, logs, since = time.monotonic(), [], time.monotonic()
@@ -95,9 +110,9 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
                 break
 
             # NoiseDraw, update
-            for optimizer in task.optimizers.values():
+            for name, optimizer in task.optimizers.items():
                 for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
-                    group["lr"] = lr * rate(step, s) * backoff.factor
+                    group["lr"] = lr * rate(step, s, begins.get(name, 0)) * backoff.factor
             logs.append(task.step(step, Seeds(s.seed, step, world.rank)))
             for average in task.averages.values():
                 average.update()
@@ -201,14 +216,6 @@ def summary(logs: list[Logs]) -> Logs:
 
 def _named(prefix: str, parts: Any) -> dict[str, Stateful]:
     return {f"{prefix}.{k}": v for k, v in parts.items()}
-
-
-def _remember(path: Path, config: dict[str, Any]) -> None:
-    """Store the resolved config; refuse to resume a run under another one."""
-    text = json.dumps(config, indent=1, sort_keys=True, default=str)
-    if path.exists() and path.read_text() != text:
-        raise SfvError(f"{path} differs from this run's configuration; use another run folder or delete it")
-    path.write_text(text)
 
 
 def _check(row: Logs) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sfv.data.loops import Loop, LoopSource, random_look
+from sfv.errors import SfvError
 from sfv.families.base import Conditioner, MovingCodec, fingerprint
 from sfv.media import replacing
 from sfv.training.batches import PICTURE, ClipSampler, frame_difference, replaced
@@ -67,6 +68,8 @@ class LoopBatches(ClipSampler):
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""
+        if louder is not None:
+            raise SfvError("condition_growth: a whole loop's picture has no noise that could grow; leave it at 0")
         loops = [self._calm(rng) for rng in rngs.each]
         x0, cond = self._conditioned(loops)
         self.picture_spread = self.conditioner.spread(cond)

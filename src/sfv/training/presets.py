@@ -162,7 +162,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     # recipes side by side on two CPU cores, equal budgets, each at the better of two rates (docs/paper.md):
     # `runs/paper/paper_tables.py` trains and measures them
-    "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0)),)},
+    "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0), huber="clip"),)},
     "sfv-plus-cpu": {"student": (_plus(),)},
     "ladd-cpu": {
         "student": (
@@ -197,6 +197,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
                 warmup=0,
                 decay_from=1.0,
                 ema=0.95,
+                huber="clip",
             ),
         ),
     },

@@ -31,13 +31,20 @@ class Samples:
     """`count` clips with their noise, drawn once; real features and pictures are kept."""
 
     def __init__(
-        self, backbone: Denoiser, batches: ClipSampler, count: int, sigma: float, seen_at: float = 0.3
+        self,
+        backbone: Denoiser,
+        batches: ClipSampler,
+        count: int,
+        sigma: float,
+        louder: float = 1.0,
+        seen_at: float = 0.3,
     ) -> None:
+        """`louder` is the factor of condition noise at `sigma` in training."""
         self.backbone, self.batches, self.sigma, self.seen_at = backbone, batches, sigma, seen_at
         self.clips: list[tuple[Latents, Cond, Latents]] = []
         for i in range(count):
             rngs = Seeds(SEED, i).clips(1)
-            x0, cond = batches.draw(rngs)
+            x0, cond = batches.draw(rngs, louder=None if louder == 1 else torch.full((1,), louder))
             self.clips.append((x0, cond, rngs.normal(*x0.shape[1:]).to(x0.device)))
         rows = torch.stack([self._row(x0, cond, n) for x0, cond, n in self.clips])
         self.basis = Basis(rows, min(DIMS, count - 1))
@@ -89,18 +96,17 @@ def score(logs: Logs) -> float:
 
 
 class Best:
-    """The best samples of a run so far; survives a resume. All ranks keep the same."""
+    """The best samples of a run so far; survives a resume. One rank asks, and tells the others."""
 
     def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "best.json"
         self.score = float(json.loads(self.path.read_text())["score"]) if self.path.exists() else math.inf
 
-    def beaten_by(self, step: int, logs: Logs, main: bool) -> bool:
-        """Whether these samples beat all before them; one rank writes them down if so."""
+    def beaten_by(self, step: int, logs: Logs) -> bool:
+        """Whether these samples beat all before them; they are written down if so."""
         if score(logs) >= self.score:
             return False
         self.score = score(logs)
-        if main:
-            with replacing(self.path) as beside:
-                beside.write_text(json.dumps({"step": step, "score": self.score, **logs}, indent=1) + "\n")
+        with replacing(self.path) as beside:
+            beside.write_text(json.dumps({"step": step, "score": self.score, **logs}, indent=1) + "\n")
         return True

@@ -10,6 +10,7 @@ from typing import Any
 from sfv.errors import SfvError
 from sfv.media import replacing
 from sfv.training.health import CONDITION_RULES, STUDENT_RULES, read_alarms
+from sfv.training.history import read_history
 
 WIDTH, HEIGHT, EDGE = 420, 150, 34
 FIRST = (
@@ -48,7 +49,7 @@ def write_report(run_dir: Path, against: Path | None = None) -> Path:
     body = [f"<h1>{html.escape(run_dir.name)}: step {rows[-1]['step']:g}</h1>", _alarms(run_dir)]
     body += ["<h2>Curves</h2>", *(_figure(name, rows, other) for name in _order(rows))]
     body += ["<h2>Samples</h2>", *_samples(run_dir)]
-    body += ["<h2>Configuration</h2>", f"<pre>{html.escape(config)}</pre>"]
+    body += ["<h2>Configuration</h2>", *_changes(run_dir), f"<pre>{html.escape(config)}</pre>"]
     page = f"<!doctype html><meta charset=utf-8><title>sfv run</title><style>{STYLE}</style>{''.join(body)}\n"
     with replacing(run_dir / "report.html") as path:
         path.write_text(page)
@@ -74,6 +75,15 @@ def _alarms(run_dir: Path) -> str:
         f"Advice: {html.escape(a['advice'])}.</p>"
         for a in alarms
     )
+
+
+def _changes(run_dir: Path) -> list[str]:
+    """What was changed while the run went on."""
+    said = [
+        (line["step"], "; ".join(f"{k} from {a} to {b}" for k, (a, b) in line["changed"].items()))
+        for line in read_history(run_dir)
+    ]
+    return [f"<p>Step {step}: {html.escape(text)}.</p>" for step, text in said]
 
 
 def _order(rows: list[dict[str, Any]]) -> list[str]:

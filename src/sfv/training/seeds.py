@@ -1,6 +1,7 @@
 """Randomness that depends on the run's seed, the step and a clip's place in the global batch, and on nothing else.
 
-So a run resumes to the bit, and one process draws what two draw together.
+So a run resumes to the bit, and one process draws the clips that two draw together. What all clips of a part share
+(`Rngs.shared`: the size of videos) is drawn anew for each accumulated part, so there two parts are not two ranks.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,14 @@
 """The student's task: shared and unshared steps agree, and every option does what its line says."""
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import wiggle
 from ranks import Noise
+from safetensors.torch import load_file
 from students import NOISE_RANGE, PLAIN, Recorded, task
 from toys import PerfectFlow
 
@@ -15,9 +17,13 @@ from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.sizes import TINY, new_model
+from sfv.settings import Defaults
 from sfv.training.config import StudentTraining
+from sfv.training.objectives import adversarial
 from sfv.training.objectives.adversarial import StudentTask, train_student
 from sfv.training.objectives.adversarial_losses import endpoint
+from sfv.training.objectives.distil import called_once
+from sfv.training.parallel import World
 from sfv.training.presets import stages
 from sfv.training.seeds import Seeds
 
@@ -64,15 +70,31 @@ def test_a_clip_head_gives_one_logit_and_sees_every_frame(tiny: VideoModel) -> N
     assert (seen[0] > 0).all() and (seen[1] == 0).all()
 
 
-def test_the_difference_tap_ignores_what_does_not_move(tiny: VideoModel) -> None:
+def test_the_difference_tap_sees_how_much_moves_and_nothing_else(tiny: VideoModel) -> None:
+    """Neither what stands still nor the judge's noise; three times the motion is three times the map."""
     torch.manual_seed(0)
     flow = PerfectFlow(torch.zeros(1, 4, 4, 16, 16))
     D = Discriminator(flow, differences=4)
+    D.difference_scale.fill_(0.5)
     cond = tiny.conditioner(torch.zeros(1, 3, 32, 32), fps=7)
-    x, picture = torch.randn(1, 4, 4, 16, 16), torch.randn(1, 1, 4, 16, 16)
-    last = [D.features(v, torch.tensor([0.3]), cond)[-1] for v in (x, x + picture)]
-    assert last[0].shape == (1, 3, 4, 16, 16)
-    torch.testing.assert_close(last[0], last[1], atol=1e-4, rtol=1e-4)
+    x, picture, noise = torch.randn(1, 4, 4, 16, 16), torch.randn(1, 1, 4, 16, 16), torch.randn(1, 4, 4, 16, 16)
+
+    def last(clean: torch.Tensor) -> torch.Tensor:
+        return D.features(clean + noise, torch.tensor([1.0]), cond, clean)[-1]
+
+    assert last(x).shape == (1, 3, 4, 16, 16)
+    torch.testing.assert_close(last(x), 2 * (x[:, 1:] - x[:, :-1]))
+    torch.testing.assert_close(last(x), last(x + picture), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(last(3 * x), 3 * last(x))
+
+
+def test_differences_are_judged_in_units_of_real_ones() -> None:
+    """Mean square 1 over real clips, channel by channel."""
+    made = task(differences=True, clips=2)
+    real = [made.batches.draw(Seeds(0, i).clips(1))[0] for i in range(16)]
+    square = torch.stack([(x[:, 1:] - x[:, :-1]).square().mean((0, 1, 3, 4)) for x in real]).mean(0)
+    torch.testing.assert_close(made.D.difference_scale, square.sqrt())
+    assert float(made.D.difference_scale.min()) > 1, "clips of noise differ by the root of 2"
 
 
 def test_reconstruction_can_be_weighed_by_level() -> None:
@@ -93,6 +115,53 @@ def test_condition_noise_grows_with_sigma() -> None:
             told.append(made.batches.told[-1])  # type: ignore[attr-defined]
     torch.testing.assert_close(told[2], told[0])
     torch.testing.assert_close(told[3], told[1] * torch.tensor(2.0).exp())
+
+
+def test_one_level_is_sigma_max_alone() -> None:
+    """Its condition noise is the highest level's; before, it was not a number."""
+    made = task(Recorded, levels=2, level_weights=(1.0,), condition_growth=2.0)
+    top = task(Recorded, level_weights=(0.0, 0.0, 1.0), condition_growth=2.0)
+    logs = [t.step(0, Seeds(0, 0)) for t in (made, top)]
+    assert all(math.isfinite(v) for v in logs[0].values()) and logs[0] == logs[1]
+    torch.testing.assert_close(made.batches.told[-1], top.batches.told[-1])  # type: ignore[attr-defined]
+
+
+def test_a_student_of_grown_condition_noise_is_called_with_as_much() -> None:
+    before = Defaults(frames=4, height=32, width=32, noise_aug=0.02)
+    plain, grown = (called_once(before, StudentTraining(**(PLAIN | c))) for c in ({}, {"condition_growth": 1.5}))  # type: ignore[arg-type]
+    assert plain.noise_aug == 0.02 and grown.noise_aug == pytest.approx(0.02 * math.exp(1.5))
+
+
+def test_adapters_are_added_to_whole_weights_not_to_halved_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the frozen network is bfloat16 while it trains."""
+    monkeypatch.setattr(adversarial, "halves", lambda config, device: True)
+    model = wiggle(new_model(TINY, 0))
+    before = {n: p.detach().clone() for n, p in model.denoiser.named_parameters()}
+    how = StudentTraining(**(PLAIN | {"lora": 4, "lr": 1e-2, "precision": "bf16"}))  # type: ignore[arg-type]
+    student = train_student(model.denoiser, Noise(model), how, NOISE_RANGE, tmp_path)
+    added = load_file(tmp_path / "lora.safetensors")
+    moved = 0
+    for name, p in student.named_parameters():
+        assert p.dtype == torch.float32
+        key = name.removesuffix(".weight")
+        want = before[name]
+        if f"{key}.lora_A.weight" in added:
+            want = want + added[f"{key}.lora_B.weight"] @ added[f"{key}.lora_A.weight"]
+            moved += float((want - before[name]).abs().max()) > 0
+        torch.testing.assert_close(p.detach(), want, atol=1e-6, rtol=1e-6)
+    assert moved > 10
+
+
+def test_one_rank_alone_decides_which_samples_are_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks may see figures that differ in the last digit; all save, or none."""
+    asked: list[list[bool]] = []
+    monkeypatch.setattr(adversarial, "any_rank", lambda flags, world: asked.append(flags) or [False])
+    made = task(sample_every=1, samples=3)
+    made.world = World(rank=1, size=2)
+    made.look(1, tmp_path)
+    assert asked == [[False]] and not (tmp_path / "best.json").exists() and not (tmp_path / "best.safetensors").exists()
 
 
 def test_the_endpoint_is_where_the_sampler_goes(tiny: VideoModel) -> None:

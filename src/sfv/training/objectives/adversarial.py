@@ -1,6 +1,7 @@
 """The one-step student: SF-V's adversarial fine-tuning of a teacher (2406.04324)."""
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +32,7 @@ from sfv.training.objectives.adversarial_losses import (
     look_at,
 )
 from sfv.training.optimizers import SM3, Muon
-from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
+from sfv.training.parallel import ALONE, World, any_rank, mean_of, shard, split_groups, update
 from sfv.training.previews import Best, Samples
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
@@ -66,10 +67,13 @@ class StudentTask:
         self.batches = batches.limited(config.motion_id, config.motion_most)
         torch.manual_seed(config.seed)
         self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
-        if config.precision == "bf16" and batches.device.type == "cuda":
+        if halves(config, batches.device):
             teacher.to(torch.bfloat16)  # frozen: what learns stays in fp32
         self.D = discriminator(teacher, batches, config)
-        adapters = teacher.adapt(config.lora) if config.lora else []
+        if config.differences:
+            self.D.difference_scale.copy_(difference_scale(self.batches))
+        if config.lora:
+            teacher.adapt(config.lora)
         for network in {id(n): n for n in (self.G, teacher)}.values():
             if config.recompute:
                 network.recompute()
@@ -79,8 +83,10 @@ class StudentTask:
         self.g_levels, self.g_below = grid[1:], grid[:-1].float()
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_weights = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
-        judges = [*self.D.heads.parameters(), *self.D.adapters]
-        self.params = {"generator": adapters or self.G.learnable(), "heads": judges}
+        # taken after sharding, which puts other parameters in their place
+        learning = [p for p in self.G.parameters() if p.requires_grad] if config.lora else self.G.learnable()
+        self.params = {"generator": learning, "heads": [*self.D.heads.parameters(), *self.D.adapters]}
+        self.begins = {"generator": config.head_start}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
         if self.D.learns:
             self.modules["backbone"] = teacher
@@ -89,15 +95,17 @@ class StudentTask:
             "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
-        self.samples = Samples(teacher, batches, config.samples, high) if config.sample_every else None
+        louder = math.exp(config.condition_growth)
+        self.samples = Samples(teacher, batches, config.samples, high, louder) if config.sample_every else None
         self.best: Best | None = None
         self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """Heads first, then the generator (after the heads' head start).
 
-        One batch: the generator is judged by the heads as they are after their update. Several: each batch is judged
-        by the heads as they were, and both are updated at the end.
+        One batch: the generator is judged by the heads as they are after their update. Several (`accumulate`): each
+        batch is judged by the heads as they were before this step's last update of them, and both are updated at the
+        end; so it is not the same step as one larger batch, though the data are.
         """
         ahead, parts = step < self.config.head_start, self.config.accumulate
         rngs = [seeds.clips(self.config.clips, i, parts) for i in range(parts)]
@@ -129,7 +137,7 @@ class StudentTask:
         half = self.config.precision == "bf16"
         with average.applied(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
             logs = self.samples.look(self.G, run_dir / "samples" / f"step-{step:06d}.png" if main else None)
-        if self.best.beaten_by(step, logs, main):
+        if any_rank([main and self.best.beaten_by(step, logs)], self.world)[0]:  # one rank decides for all
             checkpoint.save(run_dir, step, {"generator": average}, main, file=checkpoint.BEST)
         return logs
 
@@ -137,8 +145,7 @@ class StudentTask:
         """A fresh batch, generated and seen by the backbone; with gradients as the learner needs them."""
         config, levels = self.config, self.g_levels
         sigma = discrete(levels, torch.tensor(config.level_weights), rngs.uniform())
-        share = (sigma / levels[0]).log() / (levels[-1] / levels[0]).log()
-        x0, cond = self.batches.draw(rngs, louder=(config.condition_growth * share.float()).exp())
+        x0, cond = self.batches.draw(rngs, louder=self._louder(sigma))
         draw = self._draw(x0, sigma, rngs)
         generates, judges = learner != "heads", learner != "heads" or self.D.learns
         near = config.perturbation if config.smoothness else 0.0
@@ -153,6 +160,15 @@ class StudentTask:
             if config.target == "teacher" and generates:
                 target = self._endpoint(x, draw.sigma, cond)
         return TrainingBatch(judged, x0, target, cond, draw)
+
+    def _louder(self, sigma: Tensor) -> Tensor | None:
+        """How much more noise each clip's condition gets: 1 at the lowest of G's levels, e^condition_growth at the
+        highest, where generation starts (a single level is that one)."""
+        growth, (low, high) = self.config.condition_growth, (self.g_levels[0], self.g_levels[-1])
+        if growth == 0:
+            return None
+        share = (sigma / low).log() / (high / low).log() if high > low else torch.ones_like(sigma)
+        return (growth * share.float()).exp()
 
     def _taught(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
         """What the teacher makes of the same conditions from fresh noise."""
@@ -201,6 +217,22 @@ class StudentTask:
         return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
 
 
+def halves(config: StudentTraining, device: torch.device) -> bool:
+    """Whether the frozen network is kept in bfloat16."""
+    return config.precision == "bf16" and device.type == "cuda"
+
+
+MEASURED = 16
+"""Clips over which the spread of differences is taken."""
+
+
+def difference_scale(batches: ClipSampler) -> Tensor:
+    """(c,): root mean square of each latent channel's change from frame to frame, over a few fixed clips."""
+    clips = (batches.draw(Seeds(0, i).clips(1))[0] for i in range(MEASURED))
+    square = torch.stack([(x[:, 1:] - x[:, :-1]).square().mean((0, 1, 3, 4)) for x in clips]).mean(0)
+    return square.sqrt().clamp(min=1e-6)
+
+
 def discriminator(teacher: Denoiser, batches: ClipSampler, config: StudentTraining) -> Discriminator:
     """What `config` asks for, over `teacher`, for the latents of the batches' codec."""
     channels = batches.codec.latent_shape(1, 512, 512)[1] if config.differences else 0
@@ -241,6 +273,7 @@ def train_student(
     if config.lora and config.blend < 1:
         raise SfvError("blend is for training in full; with lora it must be 1")
     blank = teacher if config.lora else copy.deepcopy(teacher)
+    whole = _weights(teacher) if config.lora and halves(config, batches.device) else {}
     task = StudentTask(teacher, batches, config, noise, world)
     run(task, config, run_dir, {"task": "student", "sigmas": noise, **config.model_dump(exclude=ENDING)}, world)
     if config.keep == "best":
@@ -249,5 +282,13 @@ def train_student(
     if config.lora and world.main:
         with replacing(run_dir / "lora.safetensors") as path:
             save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)
+    for name, p in blank.named_parameters():
+        if name in whole:  # adapters are added to weights in full precision, not to the halved ones
+            p.data = whole[name].to(p.device)
     blank.merge()
     return blank.eval()
+
+
+def _weights(network: Denoiser) -> dict[str, Tensor]:
+    """Copies on the CPU, in the precision that they have."""
+    return {n: p.detach().to("cpu", copy=True) for n, p in network.named_parameters()}

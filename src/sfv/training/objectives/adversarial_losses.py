@@ -2,8 +2,9 @@
 
 G: x0_hat = G(x0 + sigma n; sigma, cond), sigma from a few levels of which the last is where inference starts.
 D sees x0 + sigma' n' and x0_hat + sigma' n', sigma' from a discretised log-normal law (Eq. 7), through the frozen
-encoder; only its heads learn. Both share sigma', n' and one frozen pass; the heads learn first, on detached
-features, then G is judged by the heads as they are now.
+encoder; only its heads learn. Real and fake share sigma' and n', and one frozen pass serves both losses: the heads
+learn on detached features, then G is judged by the heads, as they are after that where a step has one batch, and as
+they were before where it has several (adversarial.StudentTask.step).
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from sfv.edm.sampling import euler, karras_sigmas
 from sfv.training.config import StudentTraining
 from sfv.training.logs import Logs
 from sfv.types import Cond, Features, Latents, Sigma
-
-"""sigma_min, sigma_max, rho of a model's noise levels."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +63,22 @@ def look_at(
 ) -> CriticFeatures:
     """Noise real and fake alike, and take the backbone's features; the real ones' without gradient."""
     shown = [add_noise(x, draw.sigma_d, draw.n_d) for x in (x0, x0_hat)]
-    fake = D.features(shown[1], draw.sigma_d, cond)
+    fake = D.features(shown[1], draw.sigma_d, cond, x0_hat)
     with torch.set_grad_enabled(D.learns and torch.is_grad_enabled()):
-        real = D.features(shown[0], draw.sigma_d, cond)
+        real = D.features(shown[0], draw.sigma_d, cond, x0)
     if perturbation == 0:
         return CriticFeatures(x0_hat, fake, real)
     with torch.no_grad():
-        moved = [D.features(x + perturbation * draw.n_near, draw.sigma_d, cond) for x in shown]
+        by = perturbation * draw.n_near
+        pairs = zip(shown, (x0, x0_hat), strict=True)
+        moved = [D.features(x + by, draw.sigma_d, cond, clean + by) for x, clean in pairs]
     return CriticFeatures(x0_hat, fake, real, (moved[0], moved[1]))
 
 
 def discriminator_loss(
     D: Discriminator, seen: CriticFeatures, cond: Cond, draw: NoiseDraw, config: StudentTraining
 ) -> tuple[Tensor, Logs]:
-    """The adversarial loss of D + gamma * R1 (Eq. 8, usual sign), or the smoothness penalty in R1's place."""
+    """The adversarial loss of D + gamma * R1 (Eq. 11, usual sign), or the smoothness penalty in R1's place."""
     real_in = seen.real if D.learns else [h.detach().requires_grad_(config.gamma > 0) for h in seen.real]
     real = D.logits(real_in, draw.sigma_d, cond)
     fake = D.logits(seen.fake if D.learns else [h.detach() for h in seen.fake], draw.sigma_d, cond)
@@ -103,9 +104,9 @@ def discriminator_loss(
 def generator_losses(
     D: Discriminator, seen: CriticFeatures, x0: Latents, cond: Cond, draw: NoiseDraw, config: StudentTraining
 ) -> tuple[Tensor, Tensor, Logs]:
-    """What D thinks of it (Eq. 10, + feature matching if asked), and lambda * pseudo-Huber to `x0` (Eq. 11).
+    """What D thinks of it (Eq. 8, + feature matching if asked), and lambda * pseudo-Huber to `x0` (Eq. 9).
 
-    G lowers their sum. `x0` is the real clip, or what a teacher makes of the same noise.
+    G lowers their sum (Eq. 10). `x0` is the real clip, or what a teacher makes of the same noise.
     """
     terms = generator_terms(D, seen, x0, cond, draw, config)
     judged = terms["g_adv"] + config.feature_matching * terms["features"]
@@ -119,7 +120,7 @@ def generator_terms(
     with torch.no_grad():
         real = D.logits(seen.real, draw.sigma_d, cond)
     judged = LOSSES[config.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
-    distance = pseudo_huber(seen.x0_hat, x0, config.huber_c)
+    distance = pseudo_huber(seen.x0_hat, x0, config.huber_c, config.huber)
     distance = distance if draw.closeness is None else distance * draw.closeness
     return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()}
 

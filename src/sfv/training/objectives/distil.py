@@ -1,5 +1,6 @@
 """Which objective a student is trained with: its configuration's type decides. One file each, one shape of call."""
 
+import math
 from pathlib import Path
 
 from sfv.edm.denoiser import Denoiser
@@ -33,6 +34,11 @@ def train_any(
 
 
 def called_once(defaults: Defaults, stage: Schedule) -> Defaults:
-    """A student is called once without guidance; more calls are sampled as it was trained."""
+    """A student is called once without guidance; more calls are sampled as it was trained.
+
+    Where condition noise grew with sigma, a picture gets as much more of it as in training.
+    """
+    louder = math.exp(getattr(stage, "condition_growth", 0.0))
+    noise_aug = min(1.0, defaults.noise_aug * louder)
     sampler = "consistency" if isinstance(stage, ConsistencyTraining) else "euler"
-    return Defaults(**defaults.model_dump() | {"steps": 1, "guidance": 1.0, "sampler": sampler})
+    return Defaults(**defaults.model_dump() | {"steps": 1, "guidance": 1.0, "sampler": sampler, "noise_aug": noise_aug})

@@ -1,0 +1,58 @@
+"""What a run was asked for, and what was changed since it began: config.json and history.jsonl of a run folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sfv.errors import SfvError
+from sfv.media import replacing
+from sfv.training.config import Schedule
+
+CONFIG, HISTORY = "config.json", "history.jsonl"
+Changes = dict[str, list[Any]]
+"""Field -> what it was and what it is."""
+
+
+def changes(run_dir: Path, config: dict[str, Any], schedule: Schedule) -> Changes:
+    """What differs from the run as it was last asked for; empty for a new one.
+
+    SfvError names a field that cannot change within a run: all that is none of the schedule's, and `schedule.kept`
+    (data, networks, optimisers, seeds).
+    """
+    path = run_dir / CONFIG
+    if not path.exists():
+        return {}
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SfvError(f"{path} is damaged ({error}); delete it to go on with the settings given now") from error
+    found = {k: [before.get(k), v] for k, v in _plain(config).items() if before.get(k) != v}
+    free = set(type(schedule).model_fields) - schedule.kept
+    for name, (old, new) in found.items():
+        if name not in free:
+            raise SfvError(
+                f"{path}: {name} was {json.dumps(old)} and is now {json.dumps(new)}, which cannot change within a run; "
+                "use another run folder or delete this one"
+            )
+    return found
+
+
+def remember(run_dir: Path, config: dict[str, Any], changed: Changes, step: int) -> None:
+    """Keep the settings, and, if any were changed, with which step."""
+    if changed:
+        with open(run_dir / HISTORY, "a") as file:
+            file.write(json.dumps({"step": step, "changed": changed}) + "\n")
+    with replacing(run_dir / CONFIG) as beside:
+        beside.write_text(json.dumps(_plain(config), indent=1, sort_keys=True))
+
+
+def read_history(run_dir: Path) -> list[dict[str, Any]]:
+    """The changes of a run, oldest first."""
+    path = run_dir / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back."""
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return plain
