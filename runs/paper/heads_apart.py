@@ -1,12 +1,12 @@
-"""What each head of the discriminator can tell apart: real clips from stills, half the motion, shuffled and torn ones.
+"""What each head of the discriminator can tell apart: real clips from stills, less motion, shuffled and torn ones.
 
     python runs/paper/heads_apart.py STORE MODEL OUT.json [--updates 200] [--clips 6] [--kinds stc]
 
 MODEL is a folder of a model of whole loops with a teacher (sfv train teacher). Every head learns by itself, by hinge
 loss, on pairs of a real clip's latents and the same latents with one fault, both noised alike as in training of a
 student. Then it sees 96 new pairs: the figure is the share in which the real clip's mean logit is above the other's
-(0.5 is a guess). Faults: still (the first frame throughout), half (half the way from the first frame), shuffled
-(frames in another order), torn (the lower half a quarter of a round late).
+(0.5 is a guess). Faults: still (the first frame throughout), half and calm (0.5 and 0.8 of the way from the first
+frame), shuffled (frames in another order), torn and slipped (the lower half a quarter of a round, and one frame, late).
 """
 
 import argparse
@@ -37,8 +37,12 @@ def still(x: Tensor, order: Tensor) -> Tensor:
     return x[:, :1].expand_as(x)
 
 
-def half(x: Tensor, order: Tensor) -> Tensor:
-    return x[:, :1] + 0.5 * (x - x[:, :1])
+def half(x: Tensor, order: Tensor, share: float = 0.5) -> Tensor:
+    return x[:, :1] + share * (x - x[:, :1])
+
+
+def calm(x: Tensor, order: Tensor) -> Tensor:
+    return half(x, order, 0.8)
 
 
 def shuffled(x: Tensor, order: Tensor) -> Tensor:
@@ -46,12 +50,21 @@ def shuffled(x: Tensor, order: Tensor) -> Tensor:
 
 
 def torn(x: Tensor, order: Tensor) -> Tensor:
-    late = x.roll(x.shape[1] // 4, 1)
+    return late(x, x.shape[1] // 4)
+
+
+def slipped(x: Tensor, order: Tensor) -> Tensor:
+    return late(x, 1)
+
+
+def late(x: Tensor, frames: int) -> Tensor:
     rows = x.shape[-2] // 2
-    return torch.cat([x[..., :rows, :], late[..., rows:, :]], -2)
+    return torch.cat([x[..., :rows, :], x.roll(frames, 1)[..., rows:, :]], -2)
 
 
-FAULTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {f.__name__: f for f in (still, half, shuffled, torn)}
+FAULTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    f.__name__: f for f in (still, half, calm, shuffled, torn, slipped)
+}
 
 
 def main() -> None:

@@ -89,6 +89,22 @@ def test_r1_by_hand() -> None:
     assert float(r1([(3 * h).sum(2).reshape(1, -1)], [h])) == pytest.approx(18)
 
 
+def test_r1_acts_at_its_usual_weight(tiny: VideoModel) -> None:
+    """Fresh heads, whose logits are small: between a thousandth and one time the adversarial gradient. It then grows."""
+    torch.manual_seed(0)
+    D, how = Discriminator(tiny.denoiser), StudentTraining(steps=1, clips=2)
+    cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)
+    sigma = torch.tensor([0.2, 0.9])
+    real, fake = (D.features(x, sigma, cond) for x in torch.randn(2, 2, 4, 4, 16, 16))
+    inputs = [h.detach().requires_grad_() for h in real]
+    good, bad = D.logits(inputs, sigma, cond), D.logits(fake, sigma, cond)
+    sizes = []
+    for loss in (hinge_real(good) + hinge_fake(bad), how.gamma * r1(good, inputs)):
+        grads = torch.autograd.grad(loss, list(D.heads.parameters()), retain_graph=True, allow_unused=True)
+        sizes.append(float(torch.stack([g.square().sum() for g in grads if g is not None]).sum().sqrt()))
+    assert 0.001 < sizes[1] / sizes[0] < 1
+
+
 def backbones(tiny: VideoModel) -> list[tuple[Denoiser, Cond, torch.Tensor]]:
     cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)
     flow = PerfectFlow(torch.randn(2, 4, 4, 16, 16))

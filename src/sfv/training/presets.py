@@ -63,8 +63,26 @@ def _loop_teacher(**changes: Any) -> TeacherTraining:
     return TeacherTraining(**(shared | {"programmed": 0.2, "pool": 8000} | changes))
 
 
+PAPER: dict[str, Any] = {
+    "optimizer": "sm3",
+    "head_optimizer": "sm3",
+    "lr": 1e-5,
+    "lr_heads": 1e-4,
+    "head_updates": 1,
+    "head_start": 0,
+    "warmup": 0,
+    "decay_from": 1.0,
+    "ema": 0.95,
+    "level_weights": (1.0, 1.0, 1.0),
+    "huber": "clip",
+    "reconstruction": 0.1,
+}
+"""What SF-V says of its training (2406.04324, Sec. 3 and 4): SM3 with momentum 0.5 and beta 0.999 for both, constant
+rates, one update of the heads to one of the generator, EMA 0.95, levels drawn evenly, the whole clip's norm. It leaves R1's weight and place, c, the heads' widths and gradient clipping open (docs/student.md)."""
+
+
 def _rival(**changes: Any) -> StudentTraining:
-    """What the adversarial recipes that are compared share: one budget, one discriminator, nothing beside the paper."""
+    """What rivals of SF-V share here: its discriminator, by optimisers that learn sooner than the paper's."""
     shared = {"steps": 160, "clips": 2, "lr": 2e-5, "lr_heads": 3e-3, "head_start": 40}
     shared |= {"warmup": 0, "decay_from": 0.4, "ema": 0.99}
     return StudentTraining(**(shared | changes))
@@ -160,9 +178,9 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
         "matte": (MatteTraining(steps=6000, clips=24),),
     },
-    # recipes side by side on two CPU cores, equal budgets, each at the better of two rates (docs/paper.md):
+    # recipes side by side on two CPU cores, as many clips for each, at the better of two rates (docs/paper.md):
     # `runs/paper/paper_tables.py` trains and measures them
-    "sfv-cpu": {"student": (_rival(level_weights=(1.0, 1.0, 1.0), huber="clip"),)},
+    "sfv-cpu": {"student": (StudentTraining(**(PAPER | {"steps": 320, "clips": 2, "lr": 2e-5, "lr_heads": 2e-4})),)},
     "sfv-plus-cpu": {"student": (_plus(),)},
     "ladd-cpu": {
         "student": (
@@ -183,23 +201,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     "dmd-cpu": {"student": (DistributionTraining(steps=1000, clips=4, warmup=10, decay_from=0.5),)},
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
     "svd-paper": {
-        "student": (
-            _svd(
-                steps=12500,
-                accumulate=4,
-                motion_id=127,
-                lr=1e-5,
-                lr_heads=1e-4,
-                optimizer="sm3",
-                head_optimizer="sm3",
-                level_weights=(1.0, 1.0, 1.0),
-                head_start=0,
-                warmup=0,
-                decay_from=1.0,
-                ema=0.95,
-                huber="clip",
-            ),
-        ),
+        "student": (_svd(**(PAPER | {"steps": 12500, "accumulate": 4, "motion_id": 127})),),
     },
     # one 80 GB card, every weight
     "svd-80gb": {"student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3"),), "decoder": SVD_DECODER},
