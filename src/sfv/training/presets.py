@@ -78,7 +78,8 @@ PAPER: dict[str, Any] = {
     "reconstruction": 0.1,
 }
 """What SF-V says of its training (2406.04324, Sec. 3 and 4): SM3 with momentum 0.5 and beta 0.999 for both, constant
-rates, one update of the heads to one of the generator, EMA 0.95, levels drawn evenly, the whole clip's norm. It leaves R1's weight and place, c, the heads' widths and gradient clipping open (docs/student.md)."""
+rates, one update of the heads to one of the generator, EMA 0.95, levels drawn evenly, the whole clip's norm. It leaves
+R1's weight and place, c, the heads' widths and gradient clipping open (docs/student.md)."""
 
 
 def _rival(**changes: Any) -> StudentTraining:
