@@ -81,3 +81,9 @@ class StoreError(SfvError):
 def reason(error: Exception) -> str:
     """What an error says, without its number and the name of the file, which our sentence gives."""
     return getattr(error, "strerror", None) or str(error)
+
+
+UNGUARDED = (
+    "worker processes ended before they began; a script that uses workers must be a file and start its work under "
+    'if __name__ == "__main__":'
+)

@@ -60,6 +60,83 @@ def test_resume_makes_what_is_missing_changed_or_cut_short(
     assert "5 made" in capsys.readouterr().out
 
 
+def rgba(folder: Path, count: int) -> Path:
+    """Discs on nothing."""
+    folder.mkdir()
+    y, x = np.mgrid[0:32, 0:32]
+    for i in range(count):
+        pixels = np.random.default_rng(i).integers(0, 256, (32, 32, 4), np.uint8)
+        pixels[..., 3] = 255 * ((y - 16) ** 2 + (x - 16) ** 2 < 100)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return folder
+
+
+def held(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file but the manifest: when it was written, and its bytes."""
+    return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir() if p.suffix != ".jsonl"}
+
+
+CLEAR = pytest.mark.weights  # the small models of the tests cannot cut out
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (("--format", "webp"), ["0.webp", "1.webp"]),
+        (("--format", "gif"), ["0.gif", "1.gif"]),
+        (("--format", "png"), ["0-2.png", "1-2.png"]),
+        (("--format", "mp4"), ["0.mp4", "1.mp4"]),
+        pytest.param(("--transparent",), ["0.webp", "1.webp"], marks=CLEAR),
+        pytest.param(("--transparent", "--format", "gif"), ["0.gif", "1.gif"], marks=CLEAR),
+        pytest.param(("--transparent", "--format", "png"), ["0-2.png", "1-2.png"], marks=CLEAR),
+    ],
+)
+def test_clips_beside_their_pictures_are_known_and_left_alone(
+    tiny_folder: Path, tmp_path: Path, flags: tuple[str, ...], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sfv generate FOLDER --resume` twice, without --out; then once without --resume."""
+    folder = rgba(tmp_path / "in", 2)
+    sources = held(folder)
+    model = "sticker" if "--transparent" in flags else tiny_folder
+    same = ("generate", folder, "--model", model, "--steps", 1, *flags)
+    assert run(*same, "--resume") == 0
+    first = held(folder)
+    assert sorted(first) == sorted([*sources, *names]) and sources.items() <= first.items()
+    capsys.readouterr()
+    assert run(*same, "--resume") == 0
+    assert "0 made, 0 failed, 2 there already\n" in capsys.readouterr().out and held(folder) == first
+    assert run(*same) == 0
+    again = held(folder)
+    assert {n: data for n, (_, data) in again.items()} == {n: data for n, (_, data) in first.items()}
+    assert sources.items() <= again.items() and all(again[n][0] > first[n][0] for n in names), "made again, not copied"
+
+
+def test_another_format_makes_other_clips_of_the_same_pictures(tiny_folder: Path, tmp_path: Path) -> None:
+    """In the pictures' own folder, and back: no clip is taken for a picture, and none is made twice."""
+    folder = rgba(tmp_path / "in", 2)
+    there = held(folder)
+    same = ("generate", folder, "--model", tiny_folder, "--steps", 1, "--resume", "--format")
+    for format, new in (("webp", {"0.webp", "1.webp"}), ("png", {"0-2.png", "1-2.png"}), ("gif", {"0.gif", "1.gif"})):
+        assert run(*same, format) == 0
+        now = held(folder)
+        assert set(now) == set(there) | new and there.items() <= now.items()
+        there = now
+    for format in ("webp", "png", "gif"):
+        assert run(*same, format) == 0
+    assert held(folder) == there
+
+
+def test_somebody_elses_animation_among_the_pictures_is_one_of_them(tiny_folder: Path, tmp_path: Path) -> None:
+    """A webp that sfv did not write is a picture, kept as it is; its clip takes another name, both times."""
+    folder = rgba(tmp_path / "in", 1)
+    Image.open(folder / "0.png").save(folder / "theirs.webp", lossless=True)
+    before = held(folder)
+    for _ in range(2):
+        assert run("generate", folder, "--model", tiny_folder, "--steps", 1, "--resume", "--format", "webp") == 0
+        assert set(held(folder)) == {"0.png", "theirs.webp", "0.webp", "theirs-2.webp"}
+        assert before.items() <= held(folder).items()
+
+
 def test_without_resume_no_manifest_is_kept(tiny_folder: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "in", 2)
     assert run("generate", folder, "-o", tmp_path / "out", "--model", tiny_folder, "--steps", 1) == 0

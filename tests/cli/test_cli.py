@@ -38,6 +38,27 @@ def test_a_picture_becomes_a_clip(tiny_folder: Path, tmp_path: Path, capsys: pyt
     assert note["settings"]["steps"] == 1 and note["hash"] == report["hash"]
 
 
+@pytest.mark.parametrize(
+    ("format", "fps", "count", "said"),
+    [
+        ("gif", 60, 5, "a gif shows 50 frames a second at most: 5 of 6"),
+        ("gif", 50, 6, ""),
+        ("webp", 60, 6, ""),
+        ("png", 60, 6, ""),
+        ("mp4", 60, 6, ""),
+    ],
+)
+def test_what_a_format_cannot_show_is_said(
+    tiny_folder: Path, tmp_path: Path, format: str, fps: int, count: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Browsers show a gif's frame of less than 20 ms for 100."""
+    flags = ("--model", tiny_folder, "--steps", 1, "--frames", 6, "--fps", fps, "--format", format)
+    assert run("generate", png(tmp_path / "cat.png"), *flags, "-o", tmp_path / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in lines if "at most" in line] == [said][: len(said)]
+    assert len(read_clip(tmp_path / "out" / f"cat.{format}")) == count
+
+
 @pytest.mark.parametrize("ending", ["mp4", "gif", "webp", "png"])
 def test_replay_makes_the_same_frames(tiny_folder: Path, tmp_path: Path, ending: str) -> None:
     first, again = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"

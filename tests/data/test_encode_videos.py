@@ -1,7 +1,10 @@
 """Videos -> shards: what comes out, what is refused, who did it and when must not matter."""
 
 import json
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from toys import SETTINGS, video
 
+from sfv.cli.main import main
 from sfv.data import encode_videos as prepare
 from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
@@ -115,6 +119,42 @@ def test_workers_do_not_change_the_result(
     assert (tmp_path / "one" / "index.json").read_text() == (tmp_path / "two" / "index.json").read_text()
     a, b = shards(tmp_path / "one"), shards(tmp_path / "two")
     assert all(torch.allclose(a[k].float(), b[k].float(), atol=1e-2) for k in a)
+
+
+def mortal(job: prepare.Job) -> int:
+    """A worker's job; a file with "poison" in its name kills the process that reads it."""
+    read = prepare._read
+
+    def deadly(source: prepare.Source, plan: prepare.ClipPlan) -> Iterator[object]:
+        if "poison" in source.id:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(source, plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "_read", deadly)
+        return prepare.do_job(job, prepare._worker["model"], prepare._worker["plan"])
+
+
+@pytest.mark.long
+def test_files_that_kill_their_workers_are_reported_and_the_others_made(
+    videos: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sfv encode --workers 2` goes on and reports them, and the same command once more has nothing left to do."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, source in (("a", "a"), ("b-poison", "a"), ("c", "b"), ("d-poison", "a")):
+        shutil.copy(videos / f"{source}.mp4", folder / f"{name}.mp4")
+    monkeypatch.setattr(prepare, "PER_JOB", 2)
+    monkeypatch.setattr(prepare, "_do_in_worker", mortal)
+    flags = ["--fps", SETTINGS.fps, "--frames", SETTINGS.frames, "--sizes", *SETTINGS.sizes, "--workers", 2]
+    command = [str(word) for word in ("encode", folder, "-o", out, "--model", tiny_folder, *flags)]
+    for _ in range(2):
+        assert main(command) == 0
+        assert capsys.readouterr().out.startswith(f"{out}: 4 clips of 4 frames; 3 left out")
+        rows = [json.loads(line) for line in (out / "rejected.jsonl").read_text().splitlines()]
+        dead = [Path(row["source"]).name for row in rows if "died twice" in row["why"]]
+        assert dead == ["b-poison.mp4", "d-poison.mp4"]
+        assert [Path(e.family).name for e in ClipShards(out).entries] == ["a.mp4", "a.mp4", "c.mp4", "c.mp4"]
 
 
 def test_a_folder_belongs_to_one_plan(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The page's server in one process, with a tiny model: messages, refusals, the newest wish, recipes, ports."""
 
+import contextlib
 import io
 import json
 import shlex
+import socket
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
@@ -26,6 +28,7 @@ from sfv.errors import SfvError
 from sfv.generation.generate import generate
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.web.ports import take
 
 Told = tuple[dict[str, Any], bytes]
 
@@ -241,6 +244,45 @@ def test_the_next_free_port_is_taken() -> None:
             assert port < second.getsockname()[1] < port + 50
     with pytest.raises(SfvError, match="--port"):
         listen("192.0.2.1", 7860)
+
+
+@pytest.mark.parametrize("port", ["0", "taken"])
+def test_the_address_that_is_said_has_the_real_port(
+    port: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any free port, and of the next one where the one asked for is taken."""
+    real: list[int] = []
+
+    def begin(server: object, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            real.append(one.getsockname()[1])
+            one.close()
+
+    monkeypatch.setattr("uvicorn.Server.run", begin)
+    with listen("127.0.0.1", 0) as first:
+        asked = first.getsockname()[1] if port == "taken" else 0
+        assert main(["demo", "--no-open", "--port", str(asked)]) == 0
+    assert real[0] not in (0, asked)
+    assert capsys.readouterr().out.startswith(f"http://127.0.0.1:{real[0]}  (loading")
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("192.0.2.1", 7860), ("no such host", 7860), ("2001:db8::1", 0), ("127.0.0.1", 65535)],
+    ids=["another machine", "no host", "another IPv6 machine", "the last port, taken"],
+)
+def test_an_address_that_cannot_be_had_is_one_sentence_and_never_said(
+    host: str, port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: pytest.fail("it was begun"))
+    with contextlib.ExitStack() as held:
+        if port == 65535:
+            with contextlib.suppress(OSError):  # somebody else holds it
+                held.enter_context(take(host, port))
+        assert main(["demo", "--no-open", "--host", host, "--port", str(port)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and said.err.endswith("; name another with --port or --host\n")
+    assert said.err.startswith(f"sfv: no port from {port} on can be used at {host} (")
 
 
 def test_only_loopback_is_private() -> None:

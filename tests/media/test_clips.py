@@ -1,5 +1,6 @@
-"""Times of frames in gifs: they add up, and no browser slows them down. The same frames are the same file."""
+"""Times of frames in animations: they add up, and no browser slows them down. The same frames are the same file."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,38 @@ from PIL import Image
 
 from sfv.errors import SfvError
 from sfv.media import read_clip, write_clip
-from sfv.media.clips import gif_times
+from sfv.media.clips import FASTEST, frame_times, webp_bytes
 
 NOTE = '{"sfv": "0", "settings": {"fps": RATE}}'
 
 
-@given(st.integers(1, 200), st.floats(1, 240))
-def test_times_add_up_and_none_is_too_short(count: int, fps: float) -> None:
-    kept, times = gif_times(count, fps)
+SHORTEST = {"gif": 20, "webp": 11, "png": 11}
+"""Milliseconds; browsers show what is given 10 or less for 100."""
+
+
+def shown(file: Path | io.BytesIO) -> list[int]:
+    """Milliseconds of every picture of an animation."""
+    with Image.open(file) as picture:
+        times = []
+        for i in range(picture.n_frames):  # type: ignore[attr-defined]
+            picture.seek(i)
+            picture.load()
+            times.append(round(picture.info["duration"]))
+    return times
+
+
+def noise(count: int) -> torch.Tensor:
+    """Frames of which no two are alike."""
+    return torch.randint(0, 256, (count, 16, 16, 3), dtype=torch.uint8)
+
+
+@given(st.integers(1, 200), st.floats(1, 240), st.sampled_from(["gif", "webp", "png"]))
+def test_times_add_up_and_none_is_too_short(count: int, fps: float, format: str) -> None:
+    kept, times = frame_times(count, fps, format)
     assert len(kept) == len(times) and kept == sorted(set(kept)) and kept[0] == 0 and kept[-1] < count
-    assert all(t >= 20 for t in times)
+    assert all(t >= SHORTEST[format] for t in times)
     assert abs(sum(times) - 1000 * count / fps) < 20  # a lone frame at 240 a second gets 20 ms for its 4
-    if fps <= 50:
+    if fps <= FASTEST[format]:
         assert len(kept) == count
 
 
@@ -37,14 +58,47 @@ def test_equal_frames_are_read_back_as_many(ending: str, note: str, fps: float, 
     assert len(got) == 14 and all(abs(a - b) <= 4 for a, b in zip(got, levels, strict=True))
 
 
-@pytest.mark.parametrize(("fps", "count"), [(60, 48), (12, 57), (30, 57)])
-def test_a_gifs_length_is_the_clips(fps: int, count: int, tmp_path: Path) -> None:
-    frames = torch.randint(0, 256, (57, 16, 16, 3), dtype=torch.uint8)
-    write_clip(frames, tmp_path / "c.gif", fps)
-    with Image.open(tmp_path / "c.gif") as gif:
-        assert gif.n_frames == count  # type: ignore[attr-defined]
-        times = [gif.seek(i) or gif.info["duration"] for i in range(count)]  # type: ignore[func-returns-value]
-    assert min(times) >= 20 and abs(sum(times) - 1000 * 57 / fps) <= 15
+@pytest.mark.parametrize(
+    ("format", "fps", "count"),
+    [
+        ("gif", 12, 57),
+        ("gif", 30, 57),
+        ("gif", 100 / 3, 57),
+        ("gif", 60, 48),
+        ("gif", 120, 24),
+        ("webp", 24, 57),
+        ("webp", 60, 57),
+        ("webp", 120, 43),
+        ("png", 24, 57),
+        ("png", 60, 57),
+        ("png", 120, 43),
+    ],
+)
+def test_an_animations_length_is_the_clips(format: str, fps: float, count: int, tmp_path: Path) -> None:
+    write_clip(noise(57), tmp_path / f"c.{format}", fps)
+    times = shown(tmp_path / f"c.{format}")
+    assert len(times) == count and min(times) >= SHORTEST[format]
+    assert abs(sum(times) - 1000 * 57 / fps) <= (15 if format == "gif" else 6)
+
+
+@pytest.mark.parametrize("format", ["gif", "webp", "png"])
+@pytest.mark.parametrize(("fps", "each"), [(50, 20), (25, 40), (10, 100)])
+def test_a_rate_that_a_format_can_hold_is_held_exactly(format: str, fps: int, each: int, tmp_path: Path) -> None:
+    write_clip(noise(9), tmp_path / f"c.{format}", fps)
+    assert shown(tmp_path / f"c.{format}") == [each] * 9
+
+
+@pytest.mark.parametrize("fps", [24, 60, 120])
+def test_a_pages_animation_lasts_as_long_as_its_clip(fps: int) -> None:
+    times = shown(io.BytesIO(webp_bytes(noise(57), fps)))
+    assert min(times) >= SHORTEST["webp"] and abs(sum(times) - 1000 * 57 / fps) <= 6
+
+
+@pytest.mark.parametrize("ending", ["webp", "png", "mp4"])
+@pytest.mark.parametrize("fps", [24, 60])
+def test_a_long_quick_clip_is_read_back_frame_by_frame(ending: str, fps: int, tmp_path: Path) -> None:
+    write_clip(noise(150), tmp_path / f"c.{ending}", fps, NOTE.replace("RATE", str(fps)))
+    assert len(read_clip(tmp_path / f"c.{ending}")) == 150
 
 
 def test_the_same_frames_are_the_same_file(tmp_path: Path) -> None:

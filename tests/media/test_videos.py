@@ -285,32 +285,92 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + kind + content
 
 
-def with_cover(path: Path) -> Path:
-    """An mp4's cover (iTunes' covr), before its tracks, so that it becomes the first stream."""
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 64), (0, 200, 0)).save(picture, "JPEG")
+def jpeg(shade: int = 200) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), (0, shade, 0)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def with_cover(path: Path, covers: int = 1, after: int = 0) -> Path:
+    """An mp4 with covers (iTunes' covr) as streams after its first `after` tracks."""
     handler = box(b"hdlr", b"\0" * 8 + b"mdirappl" + b"\0" * 9)
-    items = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0) + picture.getvalue())))
-    cover = box(b"udta", box(b"meta", b"\0" * 4 + handler + items))
+    pictures = [box(b"data", struct.pack(">II", 13, 0) + jpeg(200 - 50 * i)) for i in range(covers)]
+    cover = box(b"udta", box(b"meta", b"\0" * 4 + handler + box(b"ilst", box(b"covr", b"".join(pictures)))))
     data = path.read_bytes()
     start = data.rindex(b"moov") - 4
-    size, head = (int.from_bytes(data[at : at + 4], "big") for at in (start, start + 8))
+    size = int.from_bytes(data[start : start + 4], "big")
     assert start + size == len(data)  # so nothing that offsets point to moves
-    split = start + 8 + head
+    split = start + 8
+    for _ in range(1 + after):  # the movie's header, and tracks
+        split += int.from_bytes(data[split : split + 4], "big")
     path.write_bytes(
         data[:start] + struct.pack(">I", size + len(cover)) + data[start + 4 : split] + cover + data[split:]
     )
     return path
 
 
-def test_a_cover_is_no_film(tmp_path: Path) -> None:
-    """A picture that downloaders attach is passed over, though it is the first stream."""
-    path = with_cover(film(tmp_path / "covered.mp4", [quarters()] * 5))
+def tracks(path: Path, order: str, covers: int = 0) -> Path:
+    """A file of half a second: its tracks in this order, "a" for sound and "v" for five pictures; then attachments."""
+    with av.open(str(path), "w") as container:
+        for i in range(covers):
+            container.add_attachment(f"cover{i}.jpg", "image/jpeg", jpeg(200 - 50 * i))
+        made: list[tuple[object, av.VideoFrame | av.AudioFrame]] = []
+        for kind in order:
+            if kind == "a":
+                sound = container.add_stream("aac", rate=8000, layout="mono")
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.float32), "fltp", "mono")
+                silence.sample_rate = 8000
+                made.append((sound, silence))
+            else:
+                stream = container.add_stream("libx264", rate=10)
+                stream.height, stream.width, stream.pix_fmt = 32, 64, "yuv420p"
+                made += [(stream, av.VideoFrame.from_ndarray(quarters(), format="rgb24")) for _ in range(5)]
+        for to, frame in made:
+            container.mux(to.encode(frame))  # type: ignore[attr-defined]
+        for to in dict.fromkeys(to for to, _ in made):
+            container.mux(to.encode())  # type: ignore[attr-defined]
+    return path
+
+
+def streams(path: Path) -> str:
+    """a: sound, v: pictures, c: a cover; in their order."""
     with av.open(str(path)) as container:
-        kinds = [av.stream.Disposition.attached_pic in s.disposition for s in container.streams.video]
-    assert kinds == [True, False]
+        covers = [getattr(s, "disposition", 0) & av.stream.Disposition.attached_pic for s in container.streams]
+        return "".join("c" if c else s.type[0] for s, c in zip(container.streams, covers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "covers", "after", "found"),
+    [
+        ("v.mp4", "v", 1, 0, "cv"),
+        ("v.mov", "v", 1, 0, "cv"),
+        ("v.mp4", "v", 2, 0, "ccv"),
+        ("v.mp4", "av", 1, 1, "acv"),
+        ("v.mp4", "va", 1, 2, "vac"),
+        ("v.mkv", "v", 1, None, "vc"),
+        ("v.mkv", "av", 2, None, "avcc"),
+    ],
+)
+def test_a_cover_is_no_film(tmp_path: Path, name: str, order: str, covers: int, after: int | None, found: str) -> None:
+    """Pictures that shops and downloaders attach are passed over, wherever they are among the streams."""
+    path = tracks(tmp_path / name, order, covers if after is None else 0)
+    if after is not None:
+        with_cover(path, covers, after)
+    assert streams(path) == found
     frames = [f for _, f in stream_video(path)]
-    assert len(frames) == 5 and frames[0].shape == (32, 64, 3)
+    assert len(frames) == 5 and {f.shape for f in frames} == {(32, 64, 3)}
+    assert abs(int(frames[0][8, 16, 0]) - 20) < 12, "the film's dark quarter, not the cover's green"
+
+
+@pytest.mark.parametrize(("name", "covers"), [("song.m4a", 1), ("song.mp4", 2), ("song.mkv", 1), ("song.m4a", 0)])
+def test_a_song_with_a_cover_holds_no_video(tmp_path: Path, name: str, covers: int) -> None:
+    matroska = name.endswith("mkv")
+    path = tracks(tmp_path / name, "a", covers if matroska else 0)
+    if covers and not matroska:
+        with_cover(path, covers)
+    assert sorted(streams(path)) == ["a"] + ["c"] * covers
+    with pytest.raises(SfvError, match=rf"^\S+{name} holds no video \(only sound, or a cover\?\)"):
+        next(stream_video(path))
 
 
 def test_a_size_that_changes_ends_the_film_with_a_reason(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
 from sfv.media import read_picture, read_sticker, to_note, write_clip
-from sfv.media.clips import GIF_RATE, gif_times
+from sfv.media.clips import FASTEST, frame_times
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings
 
@@ -86,10 +86,12 @@ def write(
 
 def _fewer(target: Path, clip: Clip) -> dict[str, str]:
     """What a format cannot show."""
-    if target.suffix.lower() != ".gif" or clip.fps <= GIF_RATE:
+    format = target.suffix.lower().lstrip(".")
+    if clip.fps <= (most := FASTEST.get(format, clip.fps)):
         return {}
     count = len(clip.frames)
-    return {"fewer": f"a gif shows {GIF_RATE} frames a second at most: {len(gif_times(count, clip.fps)[0])} of {count}"}
+    shown = len(frame_times(count, clip.fps, format)[0])
+    return {"fewer": f"a {format} shows {most} frames a second at most: {shown} of {count}"}
 
 
 def note(model: VideoModel, clip: Clip, **kept: str) -> str:

@@ -1,5 +1,6 @@
 """Where videos come from: folders, globs, manifests, WebDataset tars. Finds and names; decodes nothing."""
 
+import codecs
 import csv
 import glob
 import json
@@ -8,9 +9,9 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from sfv.errors import SfvError
+from sfv.errors import SfvError, reason
 from sfv.media import VIDEO_ENDINGS
 
 MAX_MEMBER = 2 << 30
@@ -92,25 +93,45 @@ def _file(path: Path) -> Source:
 
 def _in_manifest(path: Path) -> Iterator[Source]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte-order mark
-            lines = _rows(file) if path.suffix.lower() == ".csv" else map(json.loads, filter(str.strip, file))
+        with open(path, newline="", encoding=_encoding(path)) as file:
+            lines = _rows(file) if path.suffix.lower() == ".csv" else _objects(file)
             for number, row in enumerate(lines, 1):
                 if not isinstance(row, dict) or not row.get("path"):
                     columns = f" (columns: {', '.join(map(str, row))})" if isinstance(row, dict) else ""
                     raise SfvError(f'{path}, entry {number}, has no "path"{columns}; every entry needs one')
                 yield _file(path.parent / str(row["path"]).strip())
+    except UnicodeDecodeError as error:
+        raise SfvError(f"{path} is not text in UTF-8; save it once more as UTF-8 (in Excel: CSV UTF-8)") from error
     except (OSError, ValueError, csv.Error) as error:
-        raise SfvError(f"{path} cannot be read as a manifest ({error})") from error
+        raise SfvError(f"{path} cannot be read as a manifest ({reason(error)})") from error
+
+
+def _encoding(path: Path) -> str:
+    """UTF-16 if it says so, as Excel's "Unicode Text" does, else UTF-8, with a byte-order mark or without."""
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _rows(file: TextIO) -> Iterator[dict[str, str]]:
-    """A CSV as people write them: commas, semicolons or tabs; a head in any case."""
-    head = file.readline()
+    """A CSV as people write them: commas, semicolons or tabs; a head in any case, perhaps after empty lines."""
+    head = next(filter(str.strip, file), "")
     comma = max(",;\t", key=head.count)
-    names = [name.strip().lower() for name in next(csv.reader([head], delimiter=comma), [])]
-    for row in csv.reader(file, delimiter=comma):
+    if comma not in head:  # one column: commas belong to the paths
+        comma = "\x1f"
+    names = [name.strip().lower() for name in next(csv.reader([head], delimiter=comma, skipinitialspace=True), [])]
+    for row in csv.reader(file, delimiter=comma, skipinitialspace=True):
         if any(cell.strip() for cell in row):
             yield dict(zip(names, row, strict=False))
+
+
+def _objects(file: TextIO) -> Iterator[Any]:
+    """A JSONL's lines; ValueError names one that is no JSON."""
+    for number, line in enumerate(file, 1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number} is not JSON: {error.msg.lower()}") from error
 
 
 def _in_tar(path: Path) -> Iterator[Source]:

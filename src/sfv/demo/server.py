@@ -1,5 +1,6 @@
 """`sfv demo`: the page on a port of this machine, opened in its browser."""
 
+import errno
 import ipaddress
 import socket
 import webbrowser
@@ -8,8 +9,9 @@ import uvicorn
 
 from sfv.demo.app import MODELS, create_demo
 from sfv.demo.session import Studio, row_of
-from sfv.errors import SfvError
+from sfv.errors import SfvError, reason
 from sfv.settings import Speed
+from sfv.web.ports import take, url
 
 PORTS = 50
 """Ports that are tried, from the one asked for."""
@@ -26,37 +28,33 @@ def run_demo(
     """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
     rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is refused before a port is taken
     listener = listen(host, port)
-    url = f"http://{_named(host)}:{listener.getsockname()[1]}"
+    where = url("localhost" if host in ("0.0.0.0", "::") else host, listener)
     hosts = ("localhost", "127.0.0.1", host) if is_loopback(host) else ("*",)
 
     def ready(studio: Studio) -> None:
         print(f"sfv: {studio.trouble}" if studio.trouble else f"ready after {studio.took:.1f} s", flush=True)
         if browser and not studio.trouble:
-            webbrowser.open(url)
+            webbrowser.open(where)
 
     app = create_demo(models, device, speed, hosts, ready)
     if not is_loopback(host):
         print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
-    print(f"{url}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
+    print(f"{where}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to the port, or the next free one of the 50 after it."""
-    reason = ""
+    why = ""
     for at in range(port, min(port + PORTS, 65536)) if port else (0,):
         try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            found = socket.socket(family, socket.SOCK_STREAM)
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, at))
-            found.listen(128)
-            return found
+            return take(host, at)
         except OSError as error:
-            found.close()
-            reason = error.strerror or str(error)
-    raise SfvError(f"no port from {port} on can be used at {host} ({reason}); name another with --port or --host")
+            why = reason(error)
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # no other port would do
+                break
+    raise SfvError(f"no port from {port} on can be used at {host} ({why}); name another with --port or --host")
 
 
 def is_loopback(host: str) -> bool:
@@ -65,7 +63,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _named(host: str) -> str:
-    return f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "::") else host

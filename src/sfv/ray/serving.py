@@ -19,6 +19,7 @@ from sfv.ray.settings import Spread
 from sfv.serve.jobs import sqlite_url
 from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
+from sfv.web.ports import surely
 
 NAME = "sfv"
 WANTED = 2
@@ -26,8 +27,11 @@ WANTED = 2
 
 
 def serve_on_ray(settings: ServeSettings, host: str, port: int, spread: Spread | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C. SfvError if no Ray answers, or the application cannot start."""
-    with cluster(spread or Spread()) as ray, deployed(ray, settings, host, port, spread or Spread()):
+    """Serve until SIGTERM or Ctrl-C. SfvError if the port is taken, no Ray answers or the application cannot start."""
+    spread = spread or Spread()
+    if spread.ray_address is None:  # else it is a port of other machines
+        surely(host, port).close()
+    with cluster(spread) as ray, deployed(ray, settings, host, port, spread):
         stopped = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         print(f"sfv: http://{host}:{port} (description at /docs), by Ray; Ctrl-C stops", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ import logging
 import socket
 import sys
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -12,6 +13,7 @@ from sfv.errors import SfvError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
+from sfv.web.ports import surely, url
 
 CONNECTIONS = 2000
 """Open connections, beyond which the server answers 503 without looking."""
@@ -21,9 +23,9 @@ class _Server(uvicorn.Server):
     """Uvicorn that answers while it drains: on the first signal no jobs are taken on, what runs is finished, then it
     stops; on the second it stops at once."""
 
-    def __init__(self, config: uvicorn.Config, app: App) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, where: str) -> None:
         super().__init__(config)
-        self.app = app
+        self.app, self.where = app, where
         self.task: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -47,30 +49,33 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say the address once it is listened on."""
+        """Say the address once it is answered."""
         await super().startup(sockets)
         if self.started:
-            where = f"http://{self.config.host}:{self.config.port}"
-            print(
-                f"sfv: {where} (description at /docs); Ctrl-C finishes what runs and stops", file=sys.stderr, flush=True
-            )
+            said = f"sfv: {self.where} (description at /docs); Ctrl-C finishes what runs and stops"
+            print(said, file=sys.stderr, flush=True)
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or bool(self.app.service.supervisor.broken)
 
 
 def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_animator) -> None:
-    """Serve until SIGTERM or Ctrl-C. SfvError if the service cannot start, or its model cannot be opened."""
+    """Serve until SIGTERM or Ctrl-C; port 0 is any that is free.
+
+    SfvError if the port cannot be had, the service cannot start, or its model cannot be opened.
+    """
     logging.basicConfig(level=logging.INFO, format="sfv: %(message)s", stream=sys.stderr)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
-    app = create_app(settings, opener)
-    options = {"access_log": False, "log_level": "warning", "timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
-    config = uvicorn.Config(app, host, port, limit_concurrency=CONNECTIONS, server_header=False, **options)  # type: ignore[arg-type]
-    try:
-        _Server(config, app).run()
-    except SystemExit as error:  # the port is taken; uvicorn has printed it
-        raise SfvError(f"{host}:{port} cannot be listened on; name another --port") from error
-    finally:
-        app.service.lock.release()
+    with surely(host, port) as listener:
+        app = create_app(settings, opener)
+        limits: dict[str, Any] = {"timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
+        limits |= {"limit_concurrency": CONNECTIONS, "log_level": "warning"}
+        config = uvicorn.Config(app, access_log=False, server_header=False, **limits)
+        try:
+            _Server(config, app, url(host, listener)).run([listener])
+        except SystemExit as error:  # uvicorn has printed why
+            raise SfvError("the service cannot start; the lines above say why") from error
+        finally:
+            app.service.lock.release()
     if app.service.supervisor.broken:
         raise SfvError(app.service.supervisor.broken)

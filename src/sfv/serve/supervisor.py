@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from sfv.errors import DatabaseError
+from sfv.errors import UNGUARDED, DatabaseError
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
@@ -20,7 +20,7 @@ from sfv.system.threads import wait_politely
 SLOWEST = 10.0
 """Longest pause before a worker that keeps dying is started again, seconds."""
 Listener = Callable[[str, Any], None]
-"""Called as (event, payload) from other threads: started, progress, made, finished, failed, trouble, died."""
+"""Called as (event, payload) from other threads: begun, started, progress, made, finished, failed, trouble, died."""
 
 
 class Supervisor:
@@ -92,7 +92,7 @@ class _Slot:
         self.supervisor, self.index, self.device = supervisor, index, device
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
-        self.ready = self.busy = False
+        self.begun = self.ready = self.busy = False
         self.last_message = 0.0
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"sfv-worker-{index}", daemon=True)
@@ -125,7 +125,11 @@ class _Slot:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(duty, theirs), name=name, daemon=True)
-        process.start()
+        try:
+            process.start()
+        except RuntimeError:  # this process is a worker itself, and runs its script once more
+            self.supervisor.broken = UNGUARDED
+            return False
         theirs.close()
         with self.lock:
             self.process, self.pipe = process, ours
@@ -133,6 +137,8 @@ class _Slot:
             self.send("stop", None)
         self._listen(ours, process)
         process.join()
+        if not self.begun and process.exitcode and process.exitcode > 0:
+            self.supervisor.broken = UNGUARDED
         lived, self.ready, self.busy = self.ready, False, False
         with self.lock:
             self.pipe = None
@@ -156,6 +162,7 @@ class _Slot:
                 return
 
     def _receive(self, event: str, payload: Any) -> None:
+        self.begun = True
         self.last_message, self.busy = time.monotonic(), event == "started" or (self.busy and event != "turned")
         if event == "ready":
             self.supervisor.model_info, self.ready = payload, True

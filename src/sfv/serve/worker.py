@@ -59,6 +59,7 @@ def work(duty: Duty, pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server alone decides
         signal.signal(number, signal.SIG_IGN)
     keep_memory()
+    pipe.send(("begun", None))
     try:
         animator = duty.opener(duty.settings, duty.device)
         store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)

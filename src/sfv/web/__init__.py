@@ -1,1 +1,1 @@
-"""What every web application of this package needs: upload checks and middleware."""
+"""What every web application of this package needs: upload checks, middleware and ports."""
