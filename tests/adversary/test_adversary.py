@@ -90,7 +90,7 @@ def test_r1_by_hand() -> None:
 
 
 def test_r1_acts_at_its_usual_weight(tiny: VideoModel) -> None:
-    """Fresh heads, whose logits are small: between a thousandth and one time the adversarial gradient. It then grows."""
+    """Fresh heads, whose logits are small: a thousandth to one time the adversarial gradient. It then grows."""
     torch.manual_seed(0)
     D, how = Discriminator(tiny.denoiser), StudentTraining(steps=1, clips=2)
     cond = tiny.conditioner(torch.rand(2, 3, 32, 32) * 2 - 1, fps=7)

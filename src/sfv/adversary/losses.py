@@ -93,6 +93,13 @@ def pseudo_huber(x0_hat: Latents, x0: Latents, c: float, over: Literal["clip", "
     return ((square + c**2).sqrt() - c).mean((1, 2, 3, 4))
 
 
+def stillness(x0_hat: Latents, x0: Latents) -> Tensor:
+    """How much less a clip changes over time than its pair, (b,): max(0, ln v(x0) - ln v(x0_hat))^2, v the variance of
+    every latent number over frames, averaged. Nothing for one that moves more."""
+    ours, real = (x.var(1).mean((1, 2, 3)).clamp(min=1e-6).log() for x in (x0_hat, x0))
+    return (real.detach() - ours).relu() ** 2
+
+
 def r1(logits: list[Logits], features: list[Tensor]) -> Tensor:
     """Squared gradient of the real logits at the head inputs, per clip and position (ADD 2311.17042, Eq. 3).
 

@@ -80,8 +80,9 @@ def account(shapes: Shapes, config: StudentTraining | TeacherTraining) -> Accoun
 
 def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config: StudentTraining) -> Account:
     G = teacher if config.lora else shapes.denoiser()
+    backbone = shapes.denoiser() if config.lora and config.backbone_lora else teacher
     D = Discriminator(
-        teacher,
+        backbone,
         config.head_width,
         kinds=config.heads,
         differences=x0.shape[2] if config.differences else 0,
@@ -102,7 +103,7 @@ def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config:
 
         return Step(loss, heads)
 
-    networks = list({id(m): m for m in (G, teacher)}.values())
+    networks = list({id(m): m for m in (G, backbone)}.values())
     if config.recompute:
         for m in networks:
             m.recompute()

@@ -267,6 +267,11 @@ class ClipTraining(Schedule):
     pool: int = Field(default=0, ge=0)
     """Whole loops: so many are encoded once and kept; 0: afresh for every draw."""
 
+    @property
+    def clips_drawn(self) -> int:
+        """Clips that one rank draws in the whole run: what recipes are given alike."""
+        return self.steps * self.accumulate * self.clips
+
 
 class TeacherTraining(ClipTraining):
     """SVD's denoising objective."""
@@ -333,7 +338,7 @@ class StudentTraining(ClipTraining):
     differences: bool = False
     """Heads on how noised latents change from frame to frame, too [none]."""
     backbone_lora: int = Field(default=0, ge=0)
-    """Rank of adapters with which D's backbone learns; needs shared=False."""
+    """Rank of adapters with which D's backbone learns; needs shared=False. With lora, on a copy of its own."""
     shared: bool = True
     """One G forward and one backbone pass serve both updates; the same gradients without."""
     reconstruction: float = Field(default=0.1, ge=0)
@@ -352,6 +357,8 @@ class StudentTraining(ClipTraining):
     """What the reconstruction's norm is taken of: the whole clip [clip], or every number, averaged."""
     huber_c: float = 1e-3
     """[not given]."""
+    motion_floor: float = Field(default=0.0, ge=0)
+    """Weight of moving less than the real clip: squared, what its log variance over time lacks [none]."""
     feature_matching: float = Field(default=0.0, ge=0)
     """Weight of |features(fake) - features(real)| [none]."""
     gamma: float = Field(default=1e-2, ge=0)
@@ -375,6 +382,11 @@ class StudentTraining(ClipTraining):
     ema: float = 0.99
     """[0.95]."""
 
+    @property
+    def clips_drawn(self) -> int:
+        """The heads' further updates draw clips of their own."""
+        return super().clips_drawn * self.head_updates
+
     @model_validator(mode="after")
     def _agree(self) -> "StudentTraining":
         for name in ("level_weights", "reconstruction_levels"):
@@ -385,8 +397,8 @@ class StudentTraining(ClipTraining):
             raise ValueError(f"heads={self.heads} names one kind twice")
         if self.keep == "best" and not self.sample_every:
             raise ValueError("keep=best needs sample_every: the best is chosen by samples")
-        if self.backbone_lora and (self.shared or self.lora):
-            raise ValueError("backbone_lora needs shared=False and lora=0: the backbone is then a network of its own")
+        if self.backbone_lora and self.shared:
+            raise ValueError("backbone_lora needs shared=False: features then carry the backbone's gradient")
         return self
 
 
@@ -442,6 +454,49 @@ class DistributionTraining(ClipTraining):
     max_weight: float = 100.0
     """Cap of the copy's loss weight (1 + sigma^2) / sigma^2."""
     ema: float = 0.98
+
+
+class PairTraining(ClipTraining):
+    """Regression to where the guided teacher ends from the same noise: a warm start."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance", "lora"}
+
+    lr: float = 1e-4
+    """Adam."""
+    pairs: int = Field(default=2000, gt=0)
+    """Of noise and endpoint, made when first drawn and kept in the run folder."""
+    pair_steps: int = Field(default=25, gt=0)
+    """Of the teacher to an endpoint."""
+    guidance: float = Field(default=1.5, ge=1)
+    """Of the teacher, over frames as when it generates."""
+    differences: float = Field(default=1.0, ge=0)
+    """Weight of the error of changes from frame to frame beside the latents' own."""
+    lora: int = Field(default=0, ge=0)
+    """Rank of adapters; 0 trains every weight."""
+    recompute: bool = False
+    """Activation checkpointing of whole residual blocks and transformers."""
+    ema: float = 0.995
+
+
+class DriftingTraining(ClipTraining):
+    """Drifting in the frozen teacher's features (2602.04770, 2605.07327), without a discriminator."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {"lora"}
+
+    lr: float = 1e-4
+    """Adam."""
+    noises: int = Field(default=2, gt=1)
+    """Clips generated of each drawn condition: they push each other apart."""
+    temperatures: tuple[float, ...] = Field(default=(0.05, 0.2, 1.0), min_length=1)
+    """Of the kernel, in units of the mean distance."""
+    p_mean: float = -1.5
+    """Of ln sigma' at which features are taken."""
+    p_std: float = 0.5
+    lora: int = Field(default=0, ge=0)
+    """Rank of adapters; 0 trains every weight."""
+    recompute: bool = False
+    """Activation checkpointing of whole residual blocks and transformers."""
+    ema: float = 0.995
 
 
 Stages = tuple[Schedule, ...]

@@ -14,7 +14,7 @@ from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditi
 from sfv.training.config import MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.objectives.denoising import train_teacher
-from sfv.training.objectives.distil import called_once, train_any
+from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.objectives.motion_codec import train_motion_codec
 from sfv.training.objectives.motion_decoder import train_motion_decoder
 from sfv.training.objectives.perceptual import Perceptual
@@ -113,7 +113,7 @@ def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, wo
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> VideoModel:
     batches = _batches(model, clips, plan[-1], folder, False, world)
-    G = train_any(model.denoiser, batches, plan[-1], model.noise_range, folder / "runs" / "student", world)
+    G = train_chain(model.denoiser, batches, plan, model.noise_range, folder / "runs" / "student", world)
     return replace(model, denoiser=G, defaults=called_once(model.defaults, plan[-1]))
 
 

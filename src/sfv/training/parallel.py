@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -68,6 +68,8 @@ def shard(blocks: Iterable[nn.Module], world: World) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mesh = init_device_mesh(device, (world.size,))
     for block in blocks:
+        if isinstance(block, FSDPModule):  # by a stage before
+            continue
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
 
 

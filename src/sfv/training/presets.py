@@ -11,9 +11,11 @@ from sfv.training.config import (
     ConsistencyTraining,
     DecoderTraining,
     DistributionTraining,
+    DriftingTraining,
     MatteTraining,
     MotionCodecTraining,
     MotionDecoderTraining,
+    PairTraining,
     PictureEncoderTraining,
     RecogniserTraining,
     Schedule,
@@ -197,7 +199,29 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     "ufogen-cpu": {"student": (_rival(d_noise="next", reconstruction=1.0, level_weights=(1.0, 1.0, 1.0)),)},
     "consistency-cpu": {
-        "student": (ConsistencyTraining(steps=160, clips=2, lr=1e-4, warmup=0, decay_from=0.4, ema=0.99),)
+        "student": (ConsistencyTraining(steps=320, clips=2, lr=1e-4, warmup=0, decay_from=0.4, ema=0.99),)
+    },
+    "pairs-cpu": {"student": (PairTraining(steps=320, clips=2, warmup=20, decay_from=0.4, ema=0.99),)},
+    "drifting-cpu": {"student": (DriftingTraining(steps=320, clips=2, warmup=20, decay_from=0.4, ema=0.99),)},
+    # a warm start on the teacher's own ends, then the adversary with adapters on generator and judge
+    "warm-cpu": {
+        "student": (
+            PairTraining(steps=1500, clips=4, warmup=50, decay_from=0.5, programmed=0.2, pool=8000),
+            _plus(
+                steps=1000,
+                ema=0.995,
+                motion_most=255,
+                programmed=0.2,
+                pool=8000,
+                heads="stc",
+                backbone_lora=8,
+                shared=False,
+                smoothness=1.0,
+                gamma=0.0,
+                motion_floor=0.02,
+                reconstruction=0.0,
+            ),
+        )
     },
     "dmd-cpu": {"student": (DistributionTraining(steps=1000, clips=4, warmup=10, decay_from=0.5),)},
     # SF-V's own recipe: 8 cards of 80 GB, 14 x 448 x 768, batch 8 x 4 (torchrun --nproc-per-node 8, fsdp)
@@ -209,6 +233,14 @@ PRESETS: dict[str, dict[str, Stages]] = {
     # one 24 GB card: adapters on the one frozen network, which also judges
     "svd-24gb": {
         "student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),),
+        "decoder": SVD_DECODER,
+    },
+    # the same card, begun on the teacher's own ends: 50 calls of the teacher for each of 2,000 pairs, once
+    "svd-24gb-warm": {
+        "student": (
+            PairTraining(steps=2000, clips=1, accumulate=4, lr=5e-5, lora=64, recompute=True, guidance=3),
+            _svd(steps=6000, accumulate=4, lr=5e-5, lora=64, head_width=128),
+        ),
         "decoder": SVD_DECODER,
     },
     # seconds, for tests: proves the path, teaches nothing

@@ -20,7 +20,7 @@ from sfv.training.config import CodecTraining, MatteTraining, RecogniserTraining
 from sfv.training.objectives.codec import train_codec
 from sfv.training.objectives.decoder import train_decoders
 from sfv.training.objectives.denoising import train_teacher
-from sfv.training.objectives.distil import called_once, train_any
+from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.objectives.matte import train_matte
 from sfv.training.objectives.picture_encoder import train_picture_encoder
 from sfv.training.objectives.recogniser import train_recogniser
@@ -90,7 +90,7 @@ def _teacher(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) ->
 
 def _student(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path) -> None:
     batches, run_dir = sticker_batches(model, clips, folder), folder / "runs" / "student"
-    G = train_any(model.denoiser, batches, plan[-1], model.noise_range, run_dir)
+    G = train_chain(model.denoiser, batches, plan, model.noise_range, run_dir)
     one = called_once(model.defaults, plan[-1])
     save_denoiser(replace(model, denoiser=G, defaults=one), folder, "unet")
     finish(folder, "student")

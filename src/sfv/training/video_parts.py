@@ -17,7 +17,7 @@ from sfv.training.batches import VideoBatches
 from sfv.training.config import Stages, TeacherTraining
 from sfv.training.objectives.decoder import train_decoders
 from sfv.training.objectives.denoising import train_teacher
-from sfv.training.objectives.distil import called_once, train_any
+from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.parallel import World
 
 
@@ -50,7 +50,7 @@ def train_on_videos(
         return save_decoder(train_decoders(model, batches, plan, run_dir), folder / SMALL)
     defaults = model.defaults
     if part == "student":
-        trained = train_any(model.denoiser, batches, stage, model.noise_range, run_dir, world)
+        trained = train_chain(model.denoiser, batches, plan, model.noise_range, run_dir, world)
         defaults = called_once(defaults, stage)
     elif isinstance(stage, TeacherTraining):
         D = model.denoiser.requires_grad_(True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -15,7 +14,6 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise, discrete, discretised_log_normal, karras_grid
 from sfv.errors import SfvError
-from sfv.media import replacing
 from sfv.training import checkpoint
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import StudentTraining
@@ -31,6 +29,7 @@ from sfv.training.objectives.adversarial_losses import (
     generator_losses,
     look_at,
 )
+from sfv.training.objectives.learner import Learner, halves
 from sfv.training.optimizers import SM3, Muon
 from sfv.training.parallel import ALONE, World, any_rank, mean_of, shard, split_groups, update
 from sfv.training.previews import Best, Samples
@@ -62,19 +61,26 @@ class StudentTask:
         config: StudentTraining,
         noise: NoiseRange,
         world: World = ALONE,
+        start: Denoiser | None = None,
     ) -> None:
+        """`start` is where the generator begins, the teacher if not given; the discriminator looks through the teacher.
+
+        With adapters on both, the teacher is copied: one learns to generate, the other to judge.
+        """
         self.config, self.world = config, world
         self.batches = batches.limited(config.motion_id, config.motion_most)
         torch.manual_seed(config.seed)
-        self.G = teacher if config.lora else copy.deepcopy(teacher).train().requires_grad_(True)
-        if halves(config, batches.device):
-            teacher.to(torch.bfloat16)  # frozen: what learns stays in fp32
-        self.D = discriminator(teacher, batches, config)
+        half, begin = halves(config.precision, batches.device), start or teacher
+        judge = copy.deepcopy(teacher) if config.lora and config.backbone_lora and begin is teacher else teacher
+        self.learner = Learner(begin, config.lora, half, world)
+        self.G = self.learner.network
+        if half:
+            judge.to(torch.bfloat16)  # frozen: what learns stays in fp32
+        self.D = discriminator(judge, batches, config)
         if config.differences:
             self.D.difference_scale.copy_(difference_scale(self.batches))
-        if config.lora:
-            teacher.adapt(config.lora)
-        for network in {id(n): n for n in (self.G, teacher)}.values():
+        self.learner.adapt()
+        for network in {id(n): n for n in (self.G, judge)}.values():
             if config.recompute:
                 network.recompute()
             shard(network.blocks(), world)
@@ -83,20 +89,18 @@ class StudentTask:
         self.g_levels, self.g_below = grid[1:], grid[:-1].float()
         self.d_grid = karras_grid(low, high, 1000, rho)
         self.d_weights = discretised_log_normal(self.d_grid, config.p_mean, config.p_std)
-        # taken after sharding, which puts other parameters in their place
-        learning = [p for p in self.G.parameters() if p.requires_grad] if config.lora else self.G.learnable()
-        self.params = {"generator": learning, "heads": [*self.D.heads.parameters(), *self.D.adapters]}
+        self.params = {"generator": self.learner.params, "heads": [*self.D.heads.parameters(), *self.D.adapters]}
         self.begins = {"generator": config.head_start}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "heads": self.D.heads}
         if self.D.learns:
-            self.modules["backbone"] = teacher
+            self.modules["backbone"] = judge
         self.optimizers: dict[str, Optimizer] = {
             "generator": optimizer(config.optimizer, self.params["generator"], config.lr),
             "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
         }
         self.averages = {"generator": EMA(self.G, config.ema)}
         louder = math.exp(config.condition_growth)
-        self.samples = Samples(teacher, batches, config.samples, high, louder) if config.sample_every else None
+        self.samples = Samples(judge, batches, config.samples, high, louder) if config.sample_every else None
         self.best: Best | None = None
         self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
 
@@ -217,11 +221,6 @@ class StudentTask:
         return update(self.params[name], self.optimizers[name], self.world, self.config.clip)
 
 
-def halves(config: StudentTraining, device: torch.device) -> bool:
-    """Whether the frozen network is kept in bfloat16."""
-    return config.precision == "bf16" and device.type == "cuda"
-
-
 MEASURED = 16
 """Clips over which the spread of differences is taken."""
 
@@ -262,33 +261,18 @@ def train_student(
     noise: NoiseRange,
     run_dir: Path,
     world: World = ALONE,
+    start: Denoiser | None = None,
 ) -> Denoiser:
-    """Train (or resume) a copy of `teacher` and return the averaged one-step student, blended with the teacher.
+    """Train (or resume) a copy of `start` (the teacher if not given) and return the averaged one-step student, blended
+    with where it began.
 
     A finished run may be ended again: with another share of blending, with its best or its last student.
     `noise` is the range of levels that the teacher was trained under.
     """
-    if config.lora and world.size > 1 and world.mode == "fsdp":
-        raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
     if config.lora and config.blend < 1:
         raise SfvError("blend is for training in full; with lora it must be 1")
-    blank = teacher if config.lora else copy.deepcopy(teacher)
-    whole = _weights(teacher) if config.lora and halves(config, batches.device) else {}
-    task = StudentTask(teacher, batches, config, noise, world)
+    task = StudentTask(teacher, batches, config, noise, world, start)
     run(task, config, run_dir, {"task": "student", "sigmas": noise, **config.model_dump(exclude=ENDING)}, world)
     if config.keep == "best":
         checkpoint.load_latest(run_dir, {"generator": task.averages["generator"]}, checkpoint.BEST)
-    task.averages["generator"].into(blank, config.blend)
-    if config.lora and world.main:
-        with replacing(run_dir / "lora.safetensors") as path:
-            save_file({k: v.contiguous() for k, v in blank.adapter_state().items()}, path)
-    for name, p in blank.named_parameters():
-        if name in whole:  # adapters are added to weights in full precision, not to the halved ones
-            p.data = whole[name].to(p.device)
-    blank.merge()
-    return blank.eval()
-
-
-def _weights(network: Denoiser) -> dict[str, Tensor]:
-    """Copies on the CPU, in the precision that they have."""
-    return {n: p.detach().to("cpu", copy=True) for n, p in network.named_parameters()}
+    return task.learner.ended(task.averages["generator"], config.blend, run_dir, world)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sfv.adversary.discriminator import Discriminator
-from sfv.adversary.losses import LOSSES, feature_matching, pseudo_huber, r1, smoothness
+from sfv.adversary.losses import LOSSES, feature_matching, pseudo_huber, r1, smoothness, stillness
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise
 from sfv.edm.sampling import euler, karras_sigmas
@@ -109,7 +109,7 @@ def generator_losses(
     G lowers their sum (Eq. 10). `x0` is the real clip, or what a teacher makes of the same noise.
     """
     terms = generator_terms(D, seen, x0, cond, draw, config)
-    judged = terms["g_adv"] + config.feature_matching * terms["features"]
+    judged = terms["g_adv"] + config.feature_matching * terms["features"] + config.motion_floor * terms["stillness"]
     return judged, config.reconstruction * terms["huber"], {k: float(v.detach()) for k, v in terms.items()}
 
 
@@ -122,7 +122,9 @@ def generator_terms(
     judged = LOSSES[config.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
     distance = pseudo_huber(seen.x0_hat, x0, config.huber_c, config.huber)
     distance = distance if draw.closeness is None else distance * draw.closeness
-    return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()}
+    return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()} | {
+        "stillness": stillness(seen.x0_hat, x0).mean()
+    }
 
 
 @torch.no_grad()

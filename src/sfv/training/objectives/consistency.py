@@ -52,10 +52,11 @@ class ConsistencyTask:
         config: ConsistencyTraining,
         noise: NoiseRange,
         world: World = ALONE,
+        start: Denoiser | None = None,
     ) -> None:
         self.teacher, self.config, self.world = teacher.requires_grad_(False), config, world
         self.batches = batches.limited(config.motion_id, config.motion_most)
-        self.G = copy.deepcopy(teacher).train().requires_grad_(True)
+        self.G = copy.deepcopy(start or teacher).train().requires_grad_(True)
         if config.recompute:
             self.G.recompute()
         for network in (self.G, teacher):
@@ -105,10 +106,11 @@ def train_consistency(
     noise: NoiseRange,
     run_dir: Path,
     world: World = ALONE,
+    start: Denoiser | None = None,
 ) -> Denoiser:
-    """Train (or resume) a copy of `teacher`; returns the averaged student, blended with the teacher."""
-    blank = copy.deepcopy(teacher)
-    task = ConsistencyTask(teacher, batches, config, noise, world)
+    """Train (or resume) a copy of `start` (the teacher if not given); returns its average, blended with its start."""
+    blank = copy.deepcopy(start or teacher)
+    task = ConsistencyTask(teacher, batches, config, noise, world, start)
     kept = config.model_dump(exclude={"blend"})
     run(task, config, run_dir, {"task": "consistency", "sigmas": noise, **kept}, world)
     task.averages["generator"].into(blank, config.blend)

@@ -1,6 +1,8 @@
-"""Which objective a student is trained with: its configuration's type decides. One file each, one shape of call."""
+"""Which objectives a student is trained with, one after the other: a configuration's type decides. One file each."""
 
+import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from sfv.edm.denoiser import Denoiser
@@ -8,29 +10,52 @@ from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.settings import Defaults
 from sfv.training.batches import ClipSampler
-from sfv.training.config import ConsistencyTraining, DistributionTraining, Schedule, StudentTraining
+from sfv.training.config import (
+    ConsistencyTraining,
+    DistributionTraining,
+    DriftingTraining,
+    PairTraining,
+    Schedule,
+    Stages,
+    StudentTraining,
+)
 from sfv.training.objectives.adversarial import train_student
 from sfv.training.objectives.consistency import train_consistency
 from sfv.training.objectives.distribution import train_distribution
+from sfv.training.objectives.drifting import train_drifting
+from sfv.training.objectives.pairs import train_pairs
 from sfv.training.parallel import ALONE, World
 
+OBJECTIVES: tuple[tuple[type[Schedule], Callable[..., Denoiser]], ...] = (
+    (StudentTraining, train_student),
+    (ConsistencyTraining, train_consistency),
+    (DistributionTraining, train_distribution),
+    (PairTraining, train_pairs),
+    (DriftingTraining, train_drifting),
+)
 
-def train_any(
+
+def train_chain(
     teacher: Denoiser,
     batches: ClipSampler,
-    stage: Schedule,
+    stages: Stages,
     noise: NoiseRange,
     run_dir: Path,
     world: World = ALONE,
 ) -> Denoiser:
-    """The student that `stage` asks for: adversarial, by consistency, or by distribution matching."""
-    if isinstance(stage, ConsistencyTraining):
-        return train_consistency(teacher, batches, stage, noise, run_dir, world)
-    if isinstance(stage, DistributionTraining):
-        return train_distribution(teacher, batches, stage, noise, run_dir, world)
-    if isinstance(stage, StudentTraining):
-        return train_student(teacher, batches, stage, noise, run_dir, world)
-    raise SfvError(f"{type(stage).__name__} does not configure a student")
+    """The student that comes of all stages, each begun with the one before it; every stage's teacher is `teacher`.
+
+    One stage keeps its run in `run_dir`, several in folders by number inside it.
+    """
+    start = copy.deepcopy(teacher) if len(stages) > 1 else None  # a stage may change where it begins in place
+    for i, stage in enumerate(stages):
+        train = next((f for kind, f in OBJECTIVES if isinstance(stage, kind)), None)
+        if train is None:
+            raise SfvError(f"{type(stage).__name__} does not configure a student")
+        folder = run_dir / str(i) if len(stages) > 1 else run_dir
+        start = train(teacher, batches, stage, noise, folder, world, start)
+    assert start is not None
+    return start
 
 
 def called_once(defaults: Defaults, stage: Schedule) -> Defaults:

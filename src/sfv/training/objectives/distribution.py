@@ -54,13 +54,14 @@ class DistributionTask:
         noise: NoiseRange,
         world: World = ALONE,
         endpoints: Endpoints | None = None,
+        start: Denoiser | None = None,
     ) -> None:
         self.endpoints = endpoints
         self.teacher = teacher.eval().requires_grad_(False)
         self.config, self.world = config, world
         self.batches = batches.limited(config.motion_id, config.motion_most)
         self.low, self.high = noise[:2]
-        self.G, self.fake = (copy.deepcopy(teacher).train().requires_grad_(True) for _ in range(2))
+        self.G, self.fake = (copy.deepcopy(n).train().requires_grad_(True) for n in (start or teacher, teacher))
         for network in (self.G, self.fake, teacher):
             shard(network.blocks(), world)
         self.params = {"generator": self.G.learnable(), "fake": self.fake.learnable()}
@@ -155,12 +156,13 @@ def train_distribution(
     noise: NoiseRange,
     run_dir: Path,
     world: World = ALONE,
+    start: Denoiser | None = None,
 ) -> Denoiser:
-    """Train (or resume) a copy of `teacher`; returns the averaged student."""
-    blank = copy.deepcopy(teacher)
+    """Train (or resume) a copy of `start` (the teacher if not given); returns the averaged student."""
+    blank = copy.deepcopy(start or teacher)
     pairs = config.pairs, config.pair_steps, config.guidance
     ends = Endpoints(run_dir / "endpoints", teacher, batches, noise, *pairs) if config.pairs else None
-    task = DistributionTask(teacher, batches, config, noise, world, ends)
+    task = DistributionTask(teacher, batches, config, noise, world, ends, start)
     run(task, config, run_dir, {"task": "distribution", "sigmas": noise, **config.model_dump()}, world)
     task.averages["generator"].into(blank)
     return blank.eval()

@@ -79,4 +79,5 @@ class Endpoints:
             conditioner = self.batches.conditioner
             scale = conditioner.guidance_over_frames(self.guidance, n.shape[1]).to(n.device)
             guidance = conditioner.unconditional(cond), scale
-        return euler(self.teacher, x, self.sigmas, cond, *guidance).float()
+        with self.teacher.plain():  # it may be the student too, by adapters
+            return euler(self.teacher, x, self.sigmas, cond, *guidance).float()
