@@ -117,7 +117,7 @@ def main() -> None:
                     won = float((r.mean(1) > f.mean(1)).float().sum()) / TEST
                     right[name][head] = right[name].get(head, 0.0) + won
     heads = {head: {name: round(right[name][head], 3) for name in FAULTS} for head in next(iter(right.values()))}
-    result = {"model": str(asked.model), "updates": asked.updates, "clips": asked.clips, "pairs": TEST, "heads": heads}
+    result = {"model": model.hash, "updates": asked.updates, "clips": asked.clips, "pairs": TEST, "heads": heads}
     with replacing(asked.out) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")
     print("head   " + "".join(f"{name:>10}" for name in FAULTS))
