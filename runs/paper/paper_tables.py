@@ -1,17 +1,21 @@
-"""The paper's tables at sticker scale: same teacher, clips, batch and budget for every row.
+"""The paper's tables at sticker scale: same teacher, clips and decoder for every row, as many clips drawn by each.
 
-    python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [SEEDS] [UPDATES] [AT_ONCE]
+    python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640] [--protocol loops-report]
+        [--motion M] [--at-once 2] [--set FIELD=VALUE ...]
 
-TABLE is 1 (SF-V, SF-V+, LADD, UFOGen, consistency, the teacher at 25 to 1 steps), 2 (heads: both, spatial, temporal),
-3 (P_mean, P_std of what D sees), upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two
-learning rates). MODEL is a folder with the teacher that
-every student starts from (`src/sfv/weights/sticker` is the shipped one). Each row is trained SEEDS times (default 3),
-AT_ONCE (default 2) at a time on one thread each, and measured by the protocol "sticker"; OUT/table-N.json, .md
-and .svg hold the mean over seeds with the smallest and the largest. Interrupt and repeat at will.
+TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, drifting, the teacher at 25 to 1 steps), 2
+(heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), upgrades (each change to SF-V by itself) or rates
+(every recipe of table 1 at two learning rates). MODEL is a folder with the teacher that every student starts from: of
+whole loops, or of clips (then the protocol is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on
+one thread each, until it has drawn CLIPS clips (0: the preset's number), and measured beside the still and the best
+sway and squash; OUT/table-N.json, .md and .svg hold the mean over seeds with the smallest and the largest, each row's
+budget, and the first seed's ratios to every other row, paired over clips. Interrupt and repeat at will.
 """
 
+import argparse
 import html
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,12 +30,21 @@ from sfv.evaluation.evaluate import evaluate
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.media import replacing
 from sfv.system.memory import keep_memory
+from sfv.training.config import (
+    ClipTraining,
+    ConsistencyTraining,
+    DriftingTraining,
+    PairTraining,
+    Schedule,
+    StudentTraining,
+)
+from sfv.training.presets import stages
 
 Row = tuple[str, tuple[str, ...]]
 """A preset and its changes."""
 SFV: Row = ("sfv-cpu", ())
 RATES = (2e-5, 1e-4)
-RECIPES = ("sfv", "sfv-plus", "ladd", "ufogen", "consistency")
+RECIPES = ("sfv", "sfv-plus", "ladd", "ufogen", "consistency", "pairs", "drifting")
 TABLES: dict[str, dict[str, Row]] = {
     "1": {n: (f"{n}-cpu", ()) for n in RECIPES},
     "2": {"sfv": SFV, "spatial": ("sfv-cpu", ("heads=s",)), "temporal": ("sfv-cpu", ("heads=t",))},
@@ -41,7 +54,9 @@ TABLES: dict[str, dict[str, Row]] = {
         name: ("sfv-cpu", tuple(changes.split()))
         for name, changes in {
             "start-level": "level_weights=[0.05,0.1,0.85]",
-            "condition-noise": "condition_growth=1.5",
+            "huber-element": "huber=element",
+            "clip-head": "heads=stc",
+            "motion-floor": "motion_floor=0.05",
             "endpoint": "target=teacher reconstruction=3",
             "differences": "differences=true",
             "smoothness": "smoothness=1",
@@ -49,6 +64,7 @@ TABLES: dict[str, dict[str, Row]] = {
             "feature-matching": "feature_matching=1",
             "backbone-lora": "backbone_lora=8 shared=false",
             "lora": "lora=32 lr=0.0002",
+            "both-adapters": "lora=32 lr=0.0002 backbone_lora=8 shared=false",
             "calm-clips": "motion_most=140",
             "blend": "blend=0.75",
         }.items()
@@ -64,39 +80,90 @@ FEW = (1, 2, 4, 8)
 """Calls at which a consistency model is sampled."""
 
 
-def students(table: str, store: Path, model: Path, out: Path, seeds: int, updates: int, at_once: int) -> list[str]:
+def students(table: str, asked: argparse.Namespace) -> list[str]:
     """Train what is not trained yet; the rows to measure."""
     rows, todo = [], []
-    for seed in range(seeds):
+    for seed in range(asked.seeds):
         for name, (recipe, fields) in TABLES[table].items():
-            folder = out / f"{name}-{seed}"
-            changes = (*fields, f"seed={seed}", *([f"steps={updates}"] if updates else []))
-            share_latents(folder, out / "shards")
+            folder = asked.out / f"{name}-{seed}"
+            changes = (*fields, *asked.set, f"seed={seed}", *steps_for(asked.clips, recipe, (*fields, *asked.set)))
+            share_latents(folder, asked.out / "shards", stages(recipe, "student", changes)[-1])
             if not (folder / "runs" / "student" / "done").exists():
-                todo.append(partial(train, store, model, folder, recipe, changes))
+                todo.append(partial(train, asked.store, asked.model, folder, recipe, changes, asked.motion))
             rows += [f"{folder}:{n}" for n in (FEW if recipe.startswith("consistency") else (1,))]
-    if todo and not (out / "shards" / "index.json").exists():
+    if todo and not any((asked.out / "shards").glob("*/*")):
         todo.pop(0)()  # makes the latents that the others share
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(asked.at_once) as pool:
         list(tqdm(pool.map(lambda run: run(), todo), total=len(todo), desc=f"table {table}", unit="student"))
     return rows
 
 
-def train(store: Path, model: Path, folder: Path, recipe: str, changes: tuple[str, ...]) -> None:
+def steps_for(clips: int, recipe: str, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """As many steps as draw so many clips; as the preset has them for 0."""
+    stage = stages(recipe, "student", fields)[-1]
+    assert isinstance(stage, ClipTraining)
+    return (f"steps={max(1, round(stage.steps * clips / stage.clips_drawn))}",) if clips else ()
+
+
+def budget(stage: Schedule) -> dict[str, int]:
+    """What a row was given: updates of the generator, clips drawn, and network calls.
+
+    A call is one pass of the whole network for one clip; a backward pass counts as two, the encoder alone as half.
+    """
+    assert isinstance(stage, ClipTraining)
+    made = stage.steps * stage.accumulate * stage.clips  # clips that the generator learns from
+    if isinstance(stage, StudentTraining):
+        teacher = stage.target_steps * (1 + (stage.target_guidance > 1))
+        asks = (stage.real == "teacher") + (stage.target == "teacher")
+        each = 3 + 0.5 + 1.5 + asks * teacher  # generator, real, fake with the way back
+        calls = made * (each + (stage.head_updates - stage.shared) * (2 + (stage.real == "teacher") * teacher))
+        updates = max(0, stage.steps - stage.head_start)
+    elif isinstance(stage, ConsistencyTraining):
+        calls, updates = made * (2 + 1 + 3), stage.steps
+    elif isinstance(stage, PairTraining):
+        calls, updates = made * 3 + min(made, stage.pairs) * stage.pair_steps * (1 + (stage.guidance > 1)), stage.steps
+    else:
+        assert isinstance(stage, DriftingTraining)
+        calls, updates = made * (stage.noises * (3 + 1.5) + 0.5), stage.steps
+    return {"updates": updates, "clips": stage.clips_drawn, "network_calls": round(calls)}
+
+
+def train(store: Path, model: Path, folder: Path, recipe: str, changes: tuple[str, ...], motion: float | None) -> None:
     """In a process of its own, on one thread; what it says goes into the folder's train.log."""
     what = ["student", str(store), str(folder), "--init", str(model), "--preset", recipe, "--threads", "1"]
     with (folder / "train.log").open("a") as log:
         command = [sys.executable, "-m", "sfv", "train", *what, "--set", *changes]
         if subprocess.run(command, stdout=log, stderr=log, check=False).returncode:
             raise SystemExit(f"{folder} was not trained; {folder / 'train.log'} says why")
+    called_with(folder / "unet", motion)
 
 
-def share_latents(folder: Path, shards: Path) -> None:
+def called_with(unet: Path, motion: float | None) -> None:
+    """The same motion for every row, where one is asked for."""
+    if motion is None:
+        return
+    known = json.loads((unet / "sfv.json").read_text())
+    with replacing(unet / "sfv.json") as beside:
+        beside.write_text(json.dumps(known | {"motion": motion}, indent=1) + "\n")
+
+
+def teacher_alone(model: Path, out: Path, motion: float | None) -> Path:
+    """MODEL with its teacher as the network that is called."""
+    if not out.exists():
+        shutil.copytree(model, out, ignore=shutil.ignore_patterns("unet", "runs"))
+        (out / "teacher").rename(out / "unet")
+        called_with(out / "unet", motion)
+    return out
+
+
+def share_latents(folder: Path, shared: Path, stage: Schedule) -> None:
     """Every recipe trains on the same encoded clips, which the first run makes."""
-    shards.mkdir(parents=True, exist_ok=True)
+    pool = getattr(stage, "pool", 0)
+    name = f"pool-{getattr(stage, 'programmed', 0.0):g}-{pool}" if pool else "shards"
+    (shared / name).mkdir(parents=True, exist_ok=True)
     (folder / "runs").mkdir(parents=True, exist_ok=True)
-    if not (folder / "runs" / "shards").exists():
-        (folder / "runs" / "shards").symlink_to(shards.absolute())
+    if not (folder / "runs" / name).exists():
+        (folder / "runs" / name).symlink_to((shared / name).absolute())
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -104,29 +171,38 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "low": min(values), "high": max(values)}
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Recipe and calls -> spread over seeds of every figure that decides."""
+def summarise(rows: list[dict[str, Any]], budgets: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
+    """Recipe and calls -> spread over seeds of every figure that decides, and the recipe's budget."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        name, _, steps = row["name"].partition(":")
-        groups.setdefault(f"{name.rpartition('-')[0] or name}:{steps}", []).append(row)
+        name, colon, steps = row["name"].partition(":")
+        groups.setdefault(f"{name.rpartition('-')[0]}:{steps}" if colon and "-" in name else row["name"], []).append(
+            row
+        )
     return {
         name: {"seeds": len(some)}
         | {k: spread([r["frechet"][k]["value"] for r in some]) for k in some[0]["frechet"]}
         | {k: spread([r[k] for r in some]) for k in ("motion_to_real", "motion_to_teacher", "sharpness")}
+        | {k: spread([r[k] for r in some]) for k in ("latents_to_still",) if some[0].get(k) is not None}
+        | budgets.get(name.partition(":")[0], {})
         for name, some in groups.items()
-        if ":" in name and not name.startswith(":")
     }
 
 
 def markdown(found: dict[str, dict[str, Any]]) -> str:
     """Mean over seeds, smallest to largest."""
-    keys = [k for k in next(iter(found.values())) if k != "seeds"]
+    keys = list(dict.fromkeys(k for row in found.values() for k in row if k not in ("seeds", "ratios")))
     lines = ["| recipe:calls | seeds | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
     for name, row in found.items():
-        cells = [f"{row[k]['mean']:.3g} ({row[k]['low']:.3g} - {row[k]['high']:.3g})" for k in keys]
-        lines.append(f"| {name} | {row['seeds']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {row['seeds']} | " + " | ".join(cell(row.get(k)) for k in keys) + " |")
     return "\n".join(lines)
+
+
+def cell(value: dict[str, float] | int | None) -> str:
+    """A spread, a count, or nothing."""
+    if isinstance(value, dict):
+        return f"{value['mean']:.3g} ({value['low']:.3g} - {value['high']:.3g})"
+    return "-" if value is None else f"{value:,}"
 
 
 def drawing(found: dict[str, dict[str, Any]]) -> str:
@@ -150,19 +226,43 @@ def drawing(found: dict[str, dict[str, Any]]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{"".join(parts)}</svg>'
 
 
-def main(table: str, store: Path, model: Path, weights: Path, out: Path, *numbers: int) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=list(TABLES))
+    for name in ("store", "model", "weights", "out"):
+        parser.add_argument(name, type=Path)
+    for name, usual in (("seeds", 3), ("clips", 640), ("at-once", 2)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--protocol", default="loops-report")
+    parser.add_argument("--limit", type=int, default=0, help="clips to measure, to try it quickly")
+    parser.add_argument("--motion", type=float)
+    parser.add_argument("--set", nargs="*", default=[], help="for every row, such as pool=8000 programmed=0.2")
+    asked = parser.parse_args()
     keep_memory()
-    seeds, updates, at_once = (*numbers, *(3, 0, 2)[len(numbers) :])
-    rows = students(table, store, model, out, seeds, updates, at_once)
-    teacher = tuple(f"sticker-teacher:{n}" for n in TEACHER[table])
-    how = EvaluateSettings(models=(*teacher, *rows), weights=weights, out=out / "evaluation")
-    found = summarise([r for r in evaluate(store, how).as_dict()["rows"] if ":" in r["name"]])
+    rows, table = students(asked.table, asked), asked.table
+    teacher = teacher_alone(asked.model, asked.out / "teacher", asked.motion)
+    names = tuple(f"{teacher}:{n}" for n in TEACHER[table])
+    how = EvaluateSettings(
+        models=(*names, *rows),
+        weights=asked.weights,
+        protocol=asked.protocol,
+        limit=asked.limit,
+        out=asked.out / "evaluation",
+    )
+    budgets = {}
+    for name, (recipe, fields) in TABLES[table].items():
+        changes = (*fields, *asked.set)
+        budgets[name] = budget(stages(recipe, "student", (*changes, *steps_for(asked.clips, recipe, changes)))[-1])
+    result = evaluate(asked.store, how).as_dict()
+    found = summarise([r for r in result["rows"] if r["name"] != "real clips"], budgets)
+    for name, row in found.items():
+        first = name.replace(":", "-0:", 1) if name.partition(":")[0] in TABLES[table] else name
+        row["ratios"] = {p["other"]: [p["ratio"], p["low"], p["high"]] for p in result["pairs"] if p["row"] == first}
     for kind, text in (("json", json.dumps(found, indent=1)), ("md", markdown(found)), ("svg", drawing(found))):
-        with replacing(out / f"table-{table}.{kind}") as beside:
+        with replacing(asked.out / f"table-{table}.{kind}") as beside:
             beside.write_text(text + "\n")
     print(markdown(found))
 
 
 if __name__ == "__main__":
-    store_, model_, weights_, out_ = map(Path, sys.argv[2:6])
-    main(sys.argv[1], store_, model_, weights_, out_, *map(int, sys.argv[6:]))
+    main()
