@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from students import PLAIN
 from toys import Toy
 
@@ -114,6 +116,19 @@ def test_a_sick_run_is_still_sick_when_it_resumes(tmp_path: Path) -> None:
     again = plan.model_copy(update={"on_alarm": "warn", "steps": 9})
     run(Sick(), again, tmp_path, settings(again))
     assert (tmp_path / "healthy.safetensors").read_bytes() == healthy
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """It kept no health, and its configuration knows fewer fields."""
+    go(tmp_path)
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        tensors, meta = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()
+    plain = {k: v for k, v in json.loads(meta["plain"]).items() if not k.startswith("health")}
+    assert len(plain) < len(json.loads(meta["plain"]))
+    save_file(tensors, tmp_path / "state.safetensors", meta | {"plain": json.dumps(plain)})
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "clip"}))
+    assert len(go(tmp_path, steps=6).losses) == 2
 
 
 def test_health_comes_back_as_it_was() -> None:

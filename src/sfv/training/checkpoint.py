@@ -16,6 +16,8 @@ from sfv.errors import SfvError
 from sfv.media import replacing
 from sfv.training.parallel import full, like, load_full
 
+LATER = {"health"}
+"""Parts that runs of earlier versions did not keep."""
 STATE, HEALTHY, BEST = "state.safetensors", "healthy.safetensors", "best.safetensors"
 
 
@@ -120,6 +122,8 @@ def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) ->
         raise SfvError(f"{path} is damaged ({error}); delete it to start the run again") from error
     state = _unflatten(tensors, json.loads(meta["plain"]))
     for name, part in parts.items():
+        if name not in state and name in LATER:
+            continue
         try:
             part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError) as error:
