@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+from pydantic import Field
 from tyro.conf import Positional, arg
 
 from sfv.batch.naming import plan
@@ -99,7 +100,7 @@ class Compare(Flags, Settings, Speed):
     """A picture; the bundled example if not given."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")] = Path("out")
     """Folder for the clips."""
-    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    models: tuple[str, ...] = Field(default=("sticker", "sticker-teacher"), min_length=1)
     """Models, the first named is the subject."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""

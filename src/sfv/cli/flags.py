@@ -27,6 +27,10 @@ class Flags(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "too_short":
+                raise FlagError(
+                    f"--{str(first['loc'][0]).replace('_', '-')} names nothing; give at least one"
+                ) from error
             where = [f"--{str(name).rstrip('_').replace('_', '-')} {first['input']}: " for name in first["loc"][:1]]
             raise FlagError("".join(where) + message[0].lower() + message[1:]) from error
 

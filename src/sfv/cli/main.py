@@ -3,15 +3,16 @@
 import io
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
-import tyro
 from tyro.conf import subcommand
 
 from sfv.cli.clips import Compare, Generate, Replay
 from sfv.cli.data import Encode, Pack
 from sfv.cli.measure import Bench, Doctor, Evaluate, Study
 from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
+from sfv.cli.parsing import parsed
 from sfv.cli.servers import Demo, Serve
 from sfv.errors import FlagError, SfvError
 from sfv.system.memory import keep_memory
@@ -44,8 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         wait_politely()
         keep_memory()
         words = _gathered(sys.argv[1:] if argv is None else argv)
-        command: Any = tyro.cli(Command, prog="sfv", args=words, description=DESCRIPTION)  # type: ignore[call-overload]
-        return int(command.run())
+        if words[:1] == ["--version"]:
+            print(f"sfv {version('sfv')}")
+            return 0
+        return int(parsed(Command, words, DESCRIPTION).run())
     except SfvError as error:
         print(f"sfv: {error}", file=sys.stderr)
         return 2 if isinstance(error, FlagError) else 1

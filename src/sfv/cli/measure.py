@@ -18,7 +18,7 @@ class Bench(Flags, Settings, Speed):
 
     image: Annotated[Positional[Path | None], arg(metavar="IMAGE")] = None
     """A picture; the bundled example if not given."""
-    models: tuple[str, ...] = ("sticker", "sticker-teacher")
+    models: tuple[str, ...] = Field(default=("sticker", "sticker-teacher"), min_length=1)
     """MODEL[@PROFILE[/BACKEND]][:STEPS]; diffusers=MODEL[:STEPS] is diffusers' own. Told in the first's seconds."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips of each model that are timed."""

@@ -22,7 +22,7 @@ class Optimize(Flags):
     """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
     profile: Profile = "fast"
     """exact or fast, as in `sfv generate`."""
-    backends: tuple[str, ...] = ("eager", "compile", "openvino")
+    backends: tuple[str, ...] = Field(default=("eager", "compile", "openvino"), min_length=1)
     """Those to try; what is not installed is named and left out."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips that are timed."""
