@@ -26,7 +26,7 @@ Layers = Float[Tensor, "k 4 h w"]
 Theta = Float[Tensor, "k 2 3"]
 """Affine maps from places in a frame to places in the still, both in [-1, 1] (y grows downward)."""
 PROGRAMS = ("real", "sway", "nod", "bounce", "pulse", "spin", "squash")
-"""Kinds of motion by their id; 0 is an animation that somebody drew."""
+"""Kinds of motion by their id; 0 is an animation that somebody drew. People ask for them by `move` (settings.py)."""
 STILLS = "stills.u8"
 STILL_SIDE = 256
 PROGRAM_SECONDS = 3.0

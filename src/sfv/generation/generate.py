@@ -11,7 +11,7 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve, whole
-from sfv.generation.sampling import Peek, Watch, condition, sample
+from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -59,7 +59,7 @@ def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: C
     with clocked_stage(seconds, "encode", model.device):
         if known is None:
             return condition(model, first_pixels(model, start.still), want)
-        return model.conditioner.with_knobs(known, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
+        return model.conditioner.with_knobs(known, **knobs(want))
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karra
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.fitting import whole
-from sfv.settings import Settings
+from sfv.settings import MOVES, Settings
 from sfv.types import AnyFirst, Cond, Latents
 
 Watch = Callable[[int, int], None]
@@ -25,9 +25,15 @@ NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency 
 def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequence[int] = ()) -> Cond:
     """The fitted pictures and the knobs as a condition; `seeds` where there are several."""
     if not want.noise_aug:
-        return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug)
+        return model.conditioner(first, **knobs(want))
     noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)
-    return model.conditioner(first, fps=want.fps, motion=want.motion, noise_aug=want.noise_aug, noise=noise)
+    return model.conditioner(first, **knobs(want), noise=noise)
+
+
+def knobs(want: Settings) -> dict[str, float | None]:
+    """What a conditioner is told beside the picture; the word for motion only where there is one."""
+    told = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
+    return told | ({} if want.move == "free" else {"program": float(MOVES[want.move])})
 
 
 def sample(

@@ -21,7 +21,9 @@ from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
 from sfv.generation.finishing import around
+from sfv.generation.generate import begin, encoded, finish
 from sfv.media.pixels import as_layers, laid_over, opacity
+from sfv.settings import MOVES
 from sfv.speed.onnx import graphs
 from sfv.speed.optimize import optimize
 from sfv.training.health import read_alarms
@@ -169,6 +171,26 @@ def test_a_round_is_played_at_any_rate(model: VideoModel) -> None:
 def test_only_rounds_are_played_at_another_rate(tiny: VideoModel) -> None:
     with pytest.raises(SfvError, match="play_fps 24: .* makes no whole loops"):
         sfv.generate(tiny, torch.zeros(32, 32, 3, dtype=torch.uint8), play_fps=24)
+
+
+def test_a_word_for_motion_is_the_programs_id(model: VideoModel) -> None:
+    """By Python, and where a picture was encoded before; without a word the id is 0."""
+    assert {w: PROGRAMS[i] for w, i in MOVES.items() if i} == {w: w for w in MOVES if w != "free"}
+    picture = sticker()[..., :3]
+    clips = {w: sfv.generate(model, picture, steps=1, guidance=1, move=w) for w in MOVES}
+    assert len({clip.latents.sum().item() for clip in clips.values()}) == len(MOVES)
+    start = begin(model, picture, {"steps": 1, "guidance": 1, "move": "bounce"})
+    seconds: dict[str, float] = {}
+    known = encoded(model, start, seconds)
+    assert known["added_time_ids"][0, 2] == 3
+    again = encoded(model, replace(start, want=start.want.model_copy(update={"move": "free"})), seconds, known)
+    assert again["added_time_ids"][0, 2] == 0
+    torch.testing.assert_close(finish(model, start, known, seconds).frames, clips["bounce"].frames)
+
+
+def test_only_models_of_rounds_know_words(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="move sway: .* knows no words for motion; leave it out"):
+        sfv.generate(tiny, torch.zeros(32, 32, 3, dtype=torch.uint8), move="sway")
 
 
 def test_a_picture_that_cannot_be_noised_says_so(model: VideoModel) -> None:
