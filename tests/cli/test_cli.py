@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sfv.cli.main import main
+from sfv.cli.main import entry, main
 from sfv.media import read_clip, read_note
 from sfv.system.threads import SPINS
 
@@ -324,3 +324,15 @@ def test_a_name_that_is_no_text_ends_nothing(tiny_folder: Path, tmp_path: Path) 
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"a.mp4", odd.replace(".png", ".mp4")}
     assert "\\udcfe" in done.stderr and "\\udcff" in done.stdout
+
+
+def test_bars_are_rare_where_errors_go_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tqdm reads the seconds between two lines as it is imported."""
+    for given, seconds in ((None, "10"), ("3", "3")):
+        monkeypatch.setenv("TQDM_MININTERVAL", given or "")
+        if given is None:
+            monkeypatch.delenv("TQDM_MININTERVAL")
+        monkeypatch.setattr(sys, "argv", ["sfv", "--version"])
+        with pytest.raises(SystemExit):
+            entry()
+        assert os.environ["TQDM_MININTERVAL"] == seconds

@@ -72,10 +72,14 @@ def _gathered(words: list[str]) -> list[str]:
 
 
 def entry() -> NoReturn:
-    """Console script. Names of files that the terminal cannot show are shown escaped."""
+    """Console script. Names of files that the terminal cannot show are shown escaped; bars are rare in a log."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is None or not sys.stderr.isatty():
+        os.environ.setdefault(
+            "TQDM_MININTERVAL", "10"
+        )  # a bar in a log is a line now and then; read as tqdm is imported
     code = main()
     try:
         sys.stdout.flush()
