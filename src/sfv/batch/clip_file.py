@@ -34,7 +34,7 @@ def write_finished(model: VideoModel, finished: Finished | Report, target: Path,
     keep_others(target, overwrite)
     usual = target.with_name(picture.stem + target.suffix)
     kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
-    return write(model, clip, target, seconds, picture) | {"image": str(picture)} | kept
+    return write(model, clip, target, seconds, source(picture, target)) | {"image": str(picture)} | kept
 
 
 def _kept(usual: Path, picture: Path) -> Report:
@@ -64,12 +64,13 @@ def make(
     return picture, clip, before | {"read": read} | clip.seconds
 
 
-def write(
-    model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float], picture: Path | None = None
-) -> Report:
-    """Write a clip's file; the report names it, its model, its settings and the seconds of every stage."""
+def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float], mark: str | None = None) -> Report:
+    """Write a clip's file; the report names it, its model, its settings and the seconds of every stage.
+
+    `mark` says of which picture the clip is (naming.source).
+    """
     start = time.perf_counter()
-    kept = {} if picture is None else {"source": source(picture, target)}
+    kept = {} if mark is None else {"source": mark}
     write_clip(clip.frames if clip.alpha is None else clip.stickers(), target, clip.fps, note(model, clip, **kept))
     seconds = seconds | {"write": time.perf_counter() - start}
     return {

@@ -41,10 +41,10 @@ def replay(
     if loaded.hash != digest:
         if model is None:
             raise SfvError(_gone(file, name, digest, loaded.hash, kept.get("sfv", "an older version")))
-        settings = settings.model_copy(update={"decoder": None, "noise_aug": None})
+        settings = settings.model_copy(update={"decoder": None, "noise_aug": None, "move": "free"})
     seconds = {"load": time.perf_counter() - start}
     clip = generate(loaded, picture, settings, keep_still=mask)
-    return write(loaded, clip, target, seconds | clip.seconds)
+    return write(loaded, clip, target, seconds | clip.seconds, kept.get("source"))
 
 
 def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:
