@@ -94,9 +94,9 @@ def test_recomputing_changes_no_gradient(
 
 
 def test_sm3_by_hand() -> None:
-    """Two steps on a 2 x 2 matrix, no momentum, no forgetting (beta = 1): the paper's Algorithm SM3-II."""
+    """Two steps on a 2 x 2 matrix, no momentum, no average (beta = 0): the paper's Algorithm SM3-II."""
     w = nn.Parameter(torch.zeros(2, 2))
-    opt = SM3([w], lr=1.0, momentum=0.0, beta=1.0)
+    opt = SM3([w], lr=1.0, momentum=0.0, beta=0.0)
     g1, g2 = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[2.0, 1.0], [1.0, 1.0]])
     w.grad = g1.clone()
     opt.step()
