@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from sfv.errors import SfvError
-from sfv.settings import Decoder, Defaults, Settings
+from sfv.settings import LONGEST, Decoder, Defaults, Settings
 
+SIDE = 2048
+"""Pixels that `size` may ask for."""
 MAX_WORK = 200 * 1024 * 2048
 """Frames x height x width that one clip may have."""
 
@@ -47,6 +49,13 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"transparent: {model.name} has no matte, so its clips are opaque; leave it out, or train one")
     if full.enlarge > 1 and decoder not in model.enlarging:
         raise SfvError(f"enlarge {full.enlarge}: only a decoder that moves the picture can do that; leave it out")
+    moves = decoder in model.enlarging
+    if (full.fit == "own" or full.size is not None) and not moves:
+        raise SfvError("size and fit own: only a decoder that moves the picture can do that; leave them out")
+    if full.fit is None:
+        given = settings.height is not None or settings.width is not None or full.enlarge > 1
+        whole = full.size is not None and "x" in full.size
+        full = full.model_copy(update={"fit": "pad" if given or whole or not moves else "own"})
     if full.play_fps is not None and not model.loops:
         raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
     if full.move != "free" and not model.loops:
@@ -54,10 +63,23 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     if full.noise_aug and not model.noised:
         raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
     count = frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)
-    height, width = height * full.enlarge, width * full.enlarge
+    height, width = largest(full)
+    if full.size is not None and max(height, width) > SIDE:
+        raise SfvError(f"size {full.size}: at most {SIDE} pixels a side; ask for less")
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
     return full
+
+
+def largest(full: Settings) -> tuple[int, int]:
+    """Height and width that a clip has at most: of the picture's own shape they are known with the picture alone."""
+    if full.size is not None:
+        height, _, width = full.size.partition("x")
+        return int(height), int(width or height)
+    if full.fit == "own":
+        side = max(LONGEST, int(full.height or 0), int(full.width or 0))
+        return side, side
+    return int(full.height or 0) * full.enlarge, int(full.width or 0) * full.enlarge
 
 
 def played(frames: int, fps: float, play_fps: float) -> int:

@@ -11,6 +11,9 @@ from sfv.errors import SfvError
 
 Fit = Literal["pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)
+Shape = Literal["own", "pad", "crop"]
+LONGEST = 512
+"""Pixels of a clip's longer side, unless more are asked for."""
 Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash"]
 MOVES: dict[str, int] = {"free": 0, "sway": 1, "nod": 2, "bounce": 3, "pulse": 4, "squash": 6}
 """Words for motion, and the ids by which models of whole loops know them (PROGRAMS of data/loops.py without the spin,
@@ -68,8 +71,11 @@ class Settings(BaseModel):
     """Guidance at the last frame (1 at the first). 1 is off; more doubles the network's work."""
     noise_aug: float | None = Field(default=None, ge=0, le=1)
     """Noise added to the condition picture."""
-    fit: Fit = "pad"
-    """How a picture of another shape is fitted: pad keeps it whole, crop fills the frame."""
+    fit: Shape | None = None
+    """own: the picture's shape, and its size up to 512; pad: whole inside the model's frame; crop: fills it. own where
+    the decoder moves the picture, unless height, width, enlarge or a whole size are given; else pad."""
+    size: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$")
+    """Pixels of the clip: its longer side, or HEIGHTxWIDTH, to which the picture is padded (or cropped, by fit)."""
     sampler: Sampler | None = None
     """euler follows the noise down; consistency denoises whole and noises again at every step. One step is the same."""
     decoder: Decoder | None = None
@@ -85,6 +91,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
+        if self.size is not None and (self.enlarge > 1 or self.height or self.width):
+            raise ValueError(f"size {self.size} goes without enlarge, height and width; give one of them")
+        if self.size is not None and "x" in self.size and self.fit == "own":
+            raise ValueError(f"size {self.size} is a shape of its own; leave fit out, or give pad or crop")
         if self.transparent and self.background != "white":
             raise ValueError(f"background {self.background} and transparent contradict each other; give one of them")
         return self

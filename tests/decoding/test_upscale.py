@@ -74,7 +74,7 @@ def test_a_transparent_clip_is_enlarged_with_its_alpha() -> None:
     assert clip.alpha is not None and clip.alpha.shape == (model.defaults.frames, 256, 256, 1)
     assert clip.stickers().shape[-1] == 4
     assert float(clip.alpha[:, :40].float().mean()) < 3 and float(clip.alpha[:, 100:150, 100:150].float().mean()) > 250
-    small = sfv.generate(model, sticker, transparent=True, motion=0)
+    small = sfv.generate(model, sticker, transparent=True, fit="pad", motion=0)
     assert small.alpha is not None
     least = torch.nn.functional.avg_pool2d(clip.alpha.float().permute(0, 3, 1, 2), 2)
     assert float((least - small.alpha.float().permute(0, 3, 1, 2)).abs().mean()) < 4

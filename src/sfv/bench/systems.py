@@ -70,7 +70,10 @@ class Peer(Contestant):
         want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.defaults)
         defaults = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
         start = time.perf_counter()
-        picture = fit(read_picture(image, want.background), defaults.height, defaults.width, want.fit, want.background)
+        if want.size is not None or want.fit == "own":
+            raise SfvError(f"{self.name} makes clips of the model's own frame; leave size and fit own out")
+        mode = want.fit or "pad"
+        picture = fit(read_picture(image, want.background), defaults.height, defaults.width, mode, want.background)
         read = time.perf_counter()
         frames, calls, seconds = self.stock.animate(picture, defaults, want.seed)
         generated = time.perf_counter()

@@ -25,10 +25,10 @@ def enlarged(drawn: Decoded, small: Map, large: Large, frames: Float[Tensor, "1 
     `small` is the same picture (or its alpha) at the clip's own size, `frames` are what was made of it there.
     """
     assert drawn.flow is not None
-    times = large.shape[3] // small.shape[3]
+    size = large.shape[2], large.shape[3]
     for flow, frame in zip(drawn.flow[0].float().split(1), frames[0].float().split(1), strict=True):
         beside = frame - moved(small, flow)
-        yield warped(large, times * bigger(flow, times)) + bigger(beside, times)
+        yield warped(large, bigger_flow(flow, size)) + bigger(beside, size)
 
 
 class Layers:
@@ -59,14 +59,21 @@ class Layers:
 
     def over(self, picture: Large, few: int = 8) -> Iterator[Float[Tensor, "_ c height width"]]:
         """Frames made of a picture of this or a larger size, a few at a time: memory is theirs."""
-        times = picture.shape[3] // self.flow.shape[3]
-        sharp = picture if times > 1 else sharpened(picture)
+        size = picture.shape[2], picture.shape[3]
+        same = size == tuple(self.flow.shape[2:])
+        sharp = sharpened(picture) if same else picture
         for rest, trust, flow in zip(*(v.split(few) for v in (self.rest, self.trust, self.flow)), strict=True):
-            if times > 1:
-                rest, trust, flow = bigger(rest, times), bigger(trust, times), times * bigger(flow, times)
+            if not same:
+                rest, trust, flow = bigger(rest, size), bigger(trust, size), bigger_flow(flow, size)
             yield torch.addcmul(rest, trust, warped(sharp, flow))
 
 
-def bigger(maps: Float[Tensor, "n c y x"], times: int) -> Float[Tensor, "n c height width"]:
+def bigger(maps: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:
     """The same maps, enlarged."""
-    return F.interpolate(maps, scale_factor=times, mode="bilinear", align_corners=False)
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def bigger_flow(flow: Float[Tensor, "n 2 y x"], size: tuple[int, int]) -> Float[Tensor, "n 2 height width"]:
+    """A flow in pixels (x, y), enlarged with what it moves."""
+    times = torch.tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]], device=flow.device)
+    return bigger(flow, size) * times[:, None, None]

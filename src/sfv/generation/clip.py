@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.generation.framing import Box
 from sfv.media.edits import Mask
 from sfv.media.pictures import Fitted, FittedSticker, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -53,6 +54,13 @@ class Still:
     sticker: Uint8Sticker | None
     large: Fitted
     large_sticker: FittedSticker | None
+    box: Box | None = None
+    """Where in the large picture the clip is; None: it is all of it."""
+
+    @property
+    def enlarged(self) -> bool:
+        """Whether the clip is of another scale than the network's."""
+        return self.large.shape != self.small.shape
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.fitting import first_pixels
+from sfv.generation.framing import cut
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Mask
 from sfv.media.formats import colour
@@ -39,9 +40,10 @@ def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, secon
     if alpha is None and still.sticker is not None and still.large_sticker is not None:
         with clocked_stage(seconds, "matte", model.device):
             alpha = matted(model, drawn, first_pixels(model, still), still.sticker, still.large_sticker)
-    return Clip(
-        frames, at_times(latents, want), still.large, want, calls, seconds, still.large_sticker, alpha, start.mask
-    )
+    shown = None if still.large_sticker is None else cut(still.large_sticker, still.box)
+    frames, alpha = cut(frames, still.box), None if alpha is None else cut(alpha, still.box)
+    picture = cut(still.large, still.box)
+    return Clip(frames, at_times(latents, want), picture, want, calls, seconds, shown, alpha, start.mask)
 
 
 def at_times(latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
@@ -63,9 +65,9 @@ def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y 
 def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Decoded]:
     """RGB frames, and what they are made of."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
-    moves = model.enlarges(want.decoder) and (want.enlarge > 1 or want.transparent)
+    moves = model.enlarges(want.decoder) and (still.enlarged or want.transparent)
     drawn = model.draw(latents, first) if moves else Decoded(model.decode(latents, first, want.decoder))
-    frames = to_frames(drawn.frames) if want.enlarge == 1 else _large_frames(model, still, drawn)
+    frames = _large_frames(model, still, drawn) if still.enlarged else to_frames(drawn.frames)
     return frames, drawn
 
 
@@ -80,9 +82,9 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     drawn = model.draw(latents, first)
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents.shape[1], want)
-    if times is not None or want.enlarge > 1:
+    if times is not None or still.enlarged:
         layers = Layers(drawn, first)
-        large = first if want.enlarge == 1 else as_layers(_largest(still), model.device)
+        large = as_layers(_largest(still), model.device) if still.enlarged else first
         parts = (layers if times is None else layers.at(times.to(first.device))).over(large)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []

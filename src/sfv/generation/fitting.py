@@ -4,6 +4,7 @@ from sfv import limits
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Still
+from sfv.generation.framing import framed
 from sfv.media import fit, fit_sticker, over_white
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.media.pixels import as_layers, as_pixels
@@ -12,18 +13,18 @@ from sfv.types import AnyFirst
 
 
 def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel) -> Still:
-    """The picture at the network's size and at the clip's; of an enlarged clip, the former is made of the latter."""
-    height, width, times = whole(want.height), whole(want.width), want.enlarge
+    """The picture at the network's size and at the clip's; where they differ, the former is made of the latter."""
+    frame = whole(want.height), whole(want.width)
+    if picture.shape[-1] != (4 if want.transparent else 3):
+        if want.transparent:
+            raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
+        raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
+    seen = framed(picture, want, frame)
     if not want.transparent:
-        if picture.shape[-1] != 3:
-            raise SfvError("the picture has an alpha channel; ask for transparent=True, or read it with read_picture")
-        large = fit(picture, times * height, times * width, want.fit, want.background)
-        return Still(large if times == 1 else fit(large, height, width), None, large, None)
-    if picture.shape[-1] != 4:
-        raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
-    big = fit_sticker(picture, times * height, times * width, want.fit)
-    sticker = big if times == 1 else fit_sticker(big, height, width)
-    return Still(over_white(sticker), sticker, over_white(big), big)
+        small = seen.whole if seen.whole.shape[:2] == frame else fit(seen.whole, *frame)
+        return Still(small, None, seen.whole, None, seen.box)
+    sticker = seen.whole if seen.whole.shape[:2] == frame else fit_sticker(seen.whole, *frame)
+    return Still(over_white(sticker), sticker, over_white(seen.whole), seen.whole, seen.box)
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:

@@ -10,7 +10,8 @@ from torch import Tensor
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.finishing import edited, made_of
-from sfv.generation.fitting import first_pixels, fitted, resolve, whole
+from sfv.generation.fitting import first_pixels, fitted, resolve
+from sfv.generation.framing import cut
 from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
@@ -47,9 +48,12 @@ def begin(
 ) -> Start:
     """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
     want = resolve(Settings.model_validate(changes), model)
-    source = (picture.shape[0], picture.shape[1])
-    size = whole(want.height) * want.enlarge, whole(want.width) * want.enlarge
-    return Start(want, fitted(picture, want, model), None if mask is None else fit_mask(mask, source, size, want.fit))
+    still = fitted(picture, want, model)
+    if mask is None:
+        return Start(want, still, None)
+    source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
+    mode = "crop" if want.fit == "crop" else "pad"
+    return Start(want, still, fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode))
 
 
 @torch.inference_mode()

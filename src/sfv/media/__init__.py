@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through
     from sfv.media.motion import flow, flow_fields, flow_to
     from sfv.media.notes import is_ours, is_whole, own_note, read_note
-    from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, to_note
+    from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, scaled, to_note
     from sfv.media.sheets import contact_sheet, side_by_side, write_picture
     from sfv.media.videos import Jump, at_rate, stream_video
     from sfv.system.files import cache_folder, replacing
@@ -41,6 +41,7 @@ _HOMES = {
     "read_note": "sfv.media.notes",
     "read_picture": "sfv.media.pictures",
     "read_sticker": "sfv.media.pictures",
+    "scaled": "sfv.media.pictures",
     "read_video_bytes": "sfv.media.clips",
     "replacing": "sfv.system.files",
     "side_by_side": "sfv.media.sheets",
@@ -79,6 +80,7 @@ __all__ = [
     "read_note",
     "read_picture",
     "read_sticker",
+    "scaled",
     "read_video_bytes",
     "replacing",
     "side_by_side",

@@ -24,6 +24,7 @@ AnyPicture = UInt8[Tensor, "_ _ _"]
 """RGB or RGBA, each of a size of its own: what lists of them hold."""
 Fitted = UInt8[Tensor, "height width 3"]
 FittedSticker = UInt8[Tensor, "height width 4"]
+ICON = 64
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
@@ -167,6 +168,17 @@ def _fit(picture: Tensor, height: int, width: int, mode: str, padding: Callable[
     else:
         out = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=padding())
     return torch.from_numpy(np.array(out))
+
+
+def scaled(picture: AnyPicture, size: tuple[int, int]) -> AnyPicture:
+    """To (height, width), whose aspect is the picture's but for rounding; Lanczos. Icons of up to 64 pixels that become
+    at least twice as large keep their hard pixels."""
+    longer = max(picture.shape[:2])
+    hard = longer <= ICON and max(size) >= 2 * longer
+    how = Image.Resampling.NEAREST if hard else Image.Resampling.LANCZOS
+    if tuple(picture.shape[:2]) == size:
+        return picture
+    return torch.from_numpy(np.array(Image.fromarray(picture.numpy()).resize(size[::-1], how)))
 
 
 def over_white(sticker: FittedSticker) -> Fitted:

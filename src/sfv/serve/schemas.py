@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from sfv.limits import largest
 from sfv.serve.job import Job
 from sfv.settings import Format
 
@@ -58,7 +59,7 @@ class Video(BaseModel):
                 "completed_at": _whole(job.finished),
                 "expires_at": _whole(job.expires),
                 "model": job.model,
-                "size": "x".join(str(int(side or 0) * wanted.enlarge) for side in (wanted.width, wanted.height)),
+                "size": "x".join(map(str, largest(wanted)[::-1])),
                 "seconds": f"{(wanted.frames or 0) / (wanted.fps or 7):.2f}",
                 "format": job.format,
                 "settings": wanted.model_dump(),

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError
+from sfv.limits import largest
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.events import JobEvents
@@ -163,6 +164,8 @@ class Service:
             raise Refusal(422, "model", f"model: this server runs {self.model_info.name}; leave the field out")
         try:
             asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
+            if asked.fit is None and asked.size is None:
+                asked = asked.model_copy(update={"fit": "pad"})  # the size is told before the picture is opened
             wanted = self.model_info.resolve(asked)
             colour(wanted.background)
         except SfvError as error:
@@ -278,7 +281,8 @@ def batch_key(wanted: Settings) -> str:
 
 def work(wanted: Settings) -> int:
     """Frames x height x width of a clip of filled settings."""
-    return int(wanted.frames or 0) * int(wanted.height or 0) * int(wanted.width or 0) * wanted.enlarge**2
+    height, width = largest(wanted)
+    return int(wanted.frames or 0) * height * width
 
 
 def _opened(database: str) -> Jobs:
