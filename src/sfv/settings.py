@@ -3,6 +3,7 @@
 Imports pydantic alone, so that help and validation are instant.
 """
 
+import re
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -74,7 +75,7 @@ class Settings(BaseModel):
     fit: Shape | None = None
     """own: the picture's shape, and its size up to 512; pad: whole inside the model's frame; crop: fills it. own where
     the decoder moves the picture, unless height, width, enlarge or a whole size are given; else pad."""
-    size: str | None = Field(default=None, pattern=r"^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$")
+    size: str | None = None
     """Pixels of the clip: its longer side, or HEIGHTxWIDTH, to which the picture is padded (or cropped, by fit)."""
     sampler: Sampler | None = None
     """euler follows the noise down; consistency denoises whole and noises again at every step. One step is the same."""
@@ -91,6 +92,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
+        if self.size is not None and not re.fullmatch(r"[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", self.size):
+            raise ValueError(f"size {self.size} must be pixels of the longer side, or HEIGHTxWIDTH: 512 or 320x320")
         if self.size is not None and (self.enlarge > 1 or self.height or self.width):
             raise ValueError(f"size {self.size} goes without enlarge, height and width; give one of them")
         if self.size is not None and "x" in self.size and self.fit == "own":
