@@ -74,19 +74,19 @@ def main() -> None:
     asked = parser.parse_args()
     found, model = pictures(asked.stills, "rigid"), sfv.optimize(sfv.load(asked.model), "fast", "eager")
     names, words = drawn(found, asked.count, asked.seed), [w for w in MOVES if w != "free"]
-    told: dict[str, dict[str, int]] = {w: {} for w in words}
+    counts: dict[str, dict[str, int]] = {w: {} for w in words}
     rows = []
     for name in tqdm(names, unit="still"):
         for word in words:
             clip = sfv.generate(model, found[name](), move=word)
             seen = main_motion(clip.frames)
-            told[word][seen] = told[word].get(seen, 0) + 1
+            counts[word][seen] = counts[word].get(seen, 0) + 1
             at = torch.linspace(0, len(clip.frames) - 1, SHOWN + 1)[1:].round().long()
             rows.append((f"{name}: {word} ({seen})", torch.cat([clip.picture[None], clip.frames[at]])))
     if asked.sheet:
         write_picture(contact_sheet(rows[: 12 * len(words)]), asked.sheet)
-    right = {w: told[w].get(w, 0) / len(names) for w in words}
-    result = {"model": asked.model, "hash": model.hash, "stills": len(names), "right": right, "seen": told}
+    right = {w: counts[w].get(w, 0) / len(names) for w in words}
+    result = {"model": asked.model, "hash": model.hash, "stills": len(names), "right": right, "seen": counts}
     result["all"] = sum(right.values()) / len(words)
     with replacing(asked.out) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")

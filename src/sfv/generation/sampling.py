@@ -31,9 +31,9 @@ def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequenc
 
 
 def knobs(want: Settings) -> dict[str, float | None]:
-    """What a conditioner is told beside the picture; the word for motion only where there is one."""
-    told = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
-    return told | ({} if want.move == "free" else {"program": float(MOVES[want.move])})
+    """What a conditioner gets beside the picture; the word for motion only where there is one."""
+    given = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
+    return given | ({} if want.move == "free" else {"program": float(MOVES[want.move])})
 
 
 def sample(

@@ -165,7 +165,7 @@ class Service:
         try:
             asked = Settings(**order.model_dump(include=set(Settings.model_fields)))
             if asked.fit is None and asked.size is None:
-                asked = asked.model_copy(update={"fit": "pad"})  # the size is told before the picture is opened
+                asked = asked.model_copy(update={"fit": "pad"})  # the size is said before the picture is opened
             wanted = self.model_info.resolve(asked)
             colour(wanted.background)
         except SfvError as error:
