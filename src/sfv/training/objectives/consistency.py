@@ -8,8 +8,7 @@ import copy
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
 from sfv.adversary.losses import pseudo_huber
 from sfv.edm.denoiser import Denoiser, per_clip
@@ -18,11 +17,11 @@ from sfv.edm.sampling import guided
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
-from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
-from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
-from sfv.training.seeds import Rngs, Seeds
+from sfv.training.objectives.generator_task import GeneratorTask
+from sfv.training.parallel import ALONE, World, shard
+from sfv.training.seeds import Rngs
 from sfv.types import Cond, Latents, Sigma
 
 
@@ -39,11 +38,8 @@ def step_down(
     return x0_hat + per_clip(low / high) * (x - x0_hat)
 
 
-class ConsistencyTask:
+class ConsistencyTask(GeneratorTask):
     """One optimiser; the target network is a slow copy of the student that is never trained."""
-
-    rules: tuple[Rule, ...] = ()
-    quiet_until = 0
 
     def __init__(
         self,
@@ -54,7 +50,8 @@ class ConsistencyTask:
         world: World = ALONE,
         start: Denoiser | None = None,
     ) -> None:
-        self.teacher, self.config, self.world = teacher.requires_grad_(False), config, world
+        super().__init__(config, world)
+        self.teacher, self.config = teacher.requires_grad_(False), config
         self.batches = batches.limited(config.motion_id, config.motion_most)
         self.G = copy.deepcopy(start or teacher).train().requires_grad_(True)
         if config.recompute:
@@ -63,17 +60,8 @@ class ConsistencyTask:
             shard(network.blocks(), world)
         low, high, rho = noise
         self.grid = karras_grid(low, high, config.levels, rho).float()
-        self.params = self.G.learnable()
-        self.modules: dict[str, nn.Module] = {"generator": self.G}
-        self.optimizers: dict[str, Optimizer] = {"generator": Adam(split_groups(self.params), config.lr, (0.9, 0.999))}
-        self.averages = {"generator": EMA(self.G, config.ema), "target": EMA(self.G, config.target_ema)}
-
-    def step(self, step: int, seeds: Seeds) -> Logs:
-        """One update over `accumulate` batches."""
-        parts = self.config.accumulate
-        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
-        norm = update(self.params, self.optimizers["generator"], self.world, self.config.clip)
-        return mean_of(logs) | {"g_norm": norm}
+        self.learns(self.G, self.G.learnable(), config.lr, config.ema, 0.999)
+        self.averages["target"] = EMA(self.G, config.target_ema)
 
     def _backward(self, rngs: Rngs) -> Logs:
         config = self.config

@@ -9,21 +9,19 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
 from sfv.adversary.discriminator import standardised
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise, log_normal
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import DriftingTraining
-from sfv.training.ema import EMA
-from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
+from sfv.training.objectives.generator_task import GeneratorTask
 from sfv.training.objectives.learner import Learner, halves
-from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
-from sfv.training.seeds import Rngs, Seeds
+from sfv.training.parallel import ALONE, World, shard
+from sfv.training.seeds import Rngs
 from sfv.types import Cond, Features, Latents
 
 GRID = 4
@@ -63,11 +61,8 @@ def places(maps: list[Features]) -> list[Tensor]:
     return found
 
 
-class DriftingTask:
+class DriftingTask(GeneratorTask):
     """One optimiser, no discriminator."""
-
-    rules: tuple[Rule, ...] = ()
-    quiet_until = 0
 
     def __init__(
         self,
@@ -78,7 +73,8 @@ class DriftingTask:
         noise: NoiseRange,
         world: World = ALONE,
     ) -> None:
-        self.config, self.world, self.noise = config, world, noise
+        super().__init__(config, world)
+        self.config, self.noise = config, noise
         self.batches = batches.limited(config.motion_id, config.motion_most)
         torch.manual_seed(config.seed)
         self.teacher = teacher.eval().requires_grad_(False)
@@ -88,17 +84,7 @@ class DriftingTask:
             if config.recompute:
                 network.recompute()
             shard(network.blocks(), world)
-        self.params = learner.params
-        self.modules: dict[str, nn.Module] = {"generator": self.G}
-        self.optimizers: dict[str, Optimizer] = {"generator": Adam(split_groups(self.params), config.lr, (0.9, 0.99))}
-        self.averages = {"generator": EMA(self.G, config.ema)}
-
-    def step(self, step: int, seeds: Seeds) -> Logs:
-        """One update over `accumulate` batches; each drifts by itself."""
-        parts = self.config.accumulate
-        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
-        norm = update(self.params, self.optimizers["generator"], self.world, self.config.clip)
-        return mean_of(logs) | {"g_norm": norm}
+        self.learns(self.G, learner.params, config.lr, config.ema, 0.99)
 
     def _backward(self, rngs: Rngs) -> Logs:
         config = self.config

@@ -8,51 +8,37 @@ adversary.
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import PairTraining
-from sfv.training.ema import EMA
-from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.endpoints import Endpoints
+from sfv.training.objectives.generator_task import GeneratorTask
 from sfv.training.objectives.learner import Learner, halves
-from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
-from sfv.training.seeds import Rngs, Seeds
+from sfv.training.parallel import ALONE, World, shard
+from sfv.training.seeds import Rngs
 from sfv.types import Latents
 
 
-class PairTask:
+class PairTask(GeneratorTask):
     """One optimiser."""
-
-    rules: tuple[Rule, ...] = ()
-    quiet_until = 0
 
     def __init__(
         self, learner: Learner, endpoints: Endpoints, config: PairTraining, noise: NoiseRange, world: World = ALONE
     ) -> None:
-        self.config, self.world, self.endpoints, self.high = config, world, endpoints, noise.sigma_max
+        super().__init__(config, world)
+        self.config, self.endpoints, self.high = config, endpoints, noise.sigma_max
         torch.manual_seed(config.seed)
         learner.adapt()
         self.G = learner.network
         if config.recompute:
             self.G.recompute()
         shard(self.G.blocks(), world)
-        self.params = learner.params
-        self.modules: dict[str, nn.Module] = {"generator": self.G}
-        self.optimizers: dict[str, Optimizer] = {"generator": Adam(split_groups(self.params), config.lr, (0.9, 0.99))}
-        self.averages = {"generator": EMA(self.G, config.ema)}
-
-    def step(self, step: int, seeds: Seeds) -> Logs:
-        """One update over `accumulate` batches."""
-        parts = self.config.accumulate
-        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
-        norm = update(self.params, self.optimizers["generator"], self.world, self.config.clip)
-        return mean_of(logs) | {"g_norm": norm}
+        self.learns(self.G, learner.params, config.lr, config.ema, 0.99)
 
     def _backward(self, rngs: Rngs) -> Logs:
         config = self.config
