@@ -131,9 +131,9 @@ def ran(tmp_path: Path, text: str, *words: str, stdin: bool = False) -> subproce
     """Python with these words, beside a script.py of this text, or with it as its input."""
     (tmp_path / "script.py").write_text(text)
     env = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    told = {"input": text} if stdin else {"stdin": subprocess.DEVNULL}
+    fed = {"input": text} if stdin else {"stdin": subprocess.DEVNULL}
     command = [sys.executable, *words]
-    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, **told)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, **fed)  # type: ignore[call-overload,no-any-return]
 
 
 @pytest.mark.parametrize(

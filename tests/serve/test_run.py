@@ -20,8 +20,8 @@ ENV = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}"}
 
 
 def test_any_free_port_is_said_by_its_real_number(tmp_path: Path) -> None:
-    told = ServeSettings(data=tmp_path / "data").model_dump_json()
-    command = [sys.executable, "-c", f"import serving; serving.main({told!r}, 0, False)"]
+    asked = ServeSettings(data=tmp_path / "data").model_dump_json()
+    command = [sys.executable, "-c", f"import serving; serving.main({asked!r}, 0, False)"]
     with subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         try:
