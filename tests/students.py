@@ -21,13 +21,13 @@ PLAIN = {"steps": 4, "clips": 2, "warmup": 0, "precision": "fp32", "head_start":
 
 
 class Recorded(Noise):
-    """Keeps the condition noise that clips were told."""
+    """Keeps the condition noise that clips were given."""
 
-    told: list[torch.Tensor]
+    noise_aug: list[torch.Tensor]
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: torch.Tensor | None = None):  # type: ignore[no-untyped-def]
         x0, cond = super().draw(rngs, drop, louder)
-        self.told = [*getattr(self, "told", []), cond["added_time_ids"][:, 2]]
+        self.noise_aug = [*getattr(self, "noise_aug", []), cond["added_time_ids"][:, 2]]
         return x0, cond
 
 

@@ -119,9 +119,8 @@ class Discriminator(nn.Module):
 
     `kinds` names the heads of every tap: s(patial), t(emporal), c(lip). With `differences` (the latents' channels)
     a last tap shows the heads how the clean latents change from frame to frame, in units of `difference_scale`, so that
-    they see by how much. A generator that learns by adapters
-    (added afterwards) may be its own backbone: features are taken without them. With `rank` the backbone, a network
-    of its own, learns by adapters too.
+    they see by how much. A generator that learns by adapters (added afterwards) may be its own backbone: features are
+    taken without them. With `rank` the backbone, a network of its own, learns by adapters too.
     """
 
     def __init__(

@@ -126,17 +126,14 @@ def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bo
     sources = {p.absolute() for p in pictures}
     for picture in pictures:
         folder, stem, count = out or picture.parent, picture.stem, 1
-        while not _is_free(target := folder / _named(stem, count, format), targets, sources) or not (
-            overwrite or not os.path.lexists(target) or is_clip_of(target, picture)
+        while (
+            str(target := folder / _named(stem, count, format)).lower() in targets
+            or target.absolute() in sources
+            or not (overwrite or not os.path.lexists(target) or is_clip_of(target, picture))
         ):
             count += 1
         targets[str(target).lower()] = target
     return list(targets.values())
-
-
-def _is_free(target: Path, targets: dict[str, Path], sources: set[Path]) -> bool:
-    """Whether a name is neither taken nor a source."""
-    return str(target).lower() not in targets and target.absolute() not in sources
 
 
 def _named(stem: str, count: int, format: str) -> str:

@@ -45,9 +45,9 @@ def bench(
     if rounds < 1:
         raise SfvError(f"{rounds} rounds measure nothing; use at least 1")
     asked = {"picture": hashlib.sha256(read_picture(image).numpy().tobytes()).hexdigest()[:16]}
+    asked["settings"] = settings.model_dump_json(exclude_defaults=True)
     if settings.fit is None and settings.size is None:
         settings = settings.model_copy(update={"fit": "pad"})  # every system draws the model's own frame
-    asked["settings"] = settings.model_dump_json(exclude_defaults=True)
     earlier = read_bench(against, asked) if against else None
     with tempfile.TemporaryDirectory() as folder:
         opened = [_cold(row, image, settings, Path(folder), device, speed) for row in models]

@@ -27,12 +27,11 @@ class Flags(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             message = first["msg"].removeprefix("Value error, ")
+            flag = "".join(f"--{str(name).rstrip('_').replace('_', '-')}" for name in first["loc"][:1])
             if first["type"] == "too_short":
-                raise FlagError(
-                    f"--{str(first['loc'][0]).replace('_', '-')} names nothing; give at least one"
-                ) from error
-            where = [f"--{str(name).rstrip('_').replace('_', '-')} {first['input']}: " for name in first["loc"][:1]]
-            raise FlagError("".join(where) + message[0].lower() + message[1:]) from error
+                raise FlagError(f"{flag} names nothing; give at least one") from error
+            where = f"{flag} {first['input']}: " if flag else ""
+            raise FlagError(where + message[0].lower() + message[1:]) from error
 
     def fill(self, schema: type[S]) -> S:
         """The flags that belong to a request schema, as that schema."""

@@ -107,14 +107,14 @@ def test_reconstruction_can_be_weighed_by_level() -> None:
 
 def test_condition_noise_grows_with_sigma() -> None:
     """At the highest level e^2 times as much as without growth; at the lowest as much."""
-    told = []
+    seen = []
     for growth in (0.0, 2.0):
         for weights in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)):
             made = task(Recorded, level_weights=weights, condition_growth=growth)
             made.step(0, Seeds(0, 0))
-            told.append(made.batches.told[-1])  # type: ignore[attr-defined]
-    torch.testing.assert_close(told[2], told[0])
-    torch.testing.assert_close(told[3], told[1] * torch.tensor(2.0).exp())
+            seen.append(made.batches.noise_aug[-1])  # type: ignore[attr-defined]
+    torch.testing.assert_close(seen[2], seen[0])
+    torch.testing.assert_close(seen[3], seen[1] * torch.tensor(2.0).exp())
 
 
 def test_one_level_is_sigma_max_alone() -> None:
@@ -123,7 +123,7 @@ def test_one_level_is_sigma_max_alone() -> None:
     top = task(Recorded, level_weights=(0.0, 0.0, 1.0), condition_growth=2.0)
     logs = [t.step(0, Seeds(0, 0)) for t in (made, top)]
     assert all(math.isfinite(v) for v in logs[0].values()) and logs[0] == logs[1]
-    torch.testing.assert_close(made.batches.told[-1], top.batches.told[-1])  # type: ignore[attr-defined]
+    torch.testing.assert_close(made.batches.noise_aug[-1], top.batches.noise_aug[-1])  # type: ignore[attr-defined]
 
 
 def test_a_student_of_grown_condition_noise_is_called_with_as_much() -> None:

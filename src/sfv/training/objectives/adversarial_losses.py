@@ -122,8 +122,11 @@ def generator_terms(
     judged = LOSSES[config.loss].generator(D.logits(seen.fake, draw.sigma_d, cond), real, None)
     distance = pseudo_huber(seen.x0_hat, x0, config.huber_c, config.huber)
     distance = distance if draw.closeness is None else distance * draw.closeness
-    return {"g_adv": judged, "huber": distance.mean(), "features": feature_matching(seen.fake, seen.real).mean()} | {
-        "stillness": stillness(seen.x0_hat, x0).mean()
+    return {
+        "g_adv": judged,
+        "huber": distance.mean(),
+        "features": feature_matching(seen.fake, seen.real).mean(),
+        "stillness": stillness(seen.x0_hat, x0).mean(),
     }
 
 
