@@ -60,6 +60,8 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
     if full.move != "free" and not model.loops:
         raise SfvError(f"move {full.move}: {model.name} knows no words for motion; leave it out")
+    if full.stiff == "on" and not moves:
+        raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
     if full.noise_aug and not model.noised:
         raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
     count = frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)

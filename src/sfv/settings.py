@@ -19,6 +19,7 @@ Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash"]
 MOVES: dict[str, int] = {"free": 0, "sway": 1, "nod": 2, "bounce": 3, "pulse": 4, "squash": 6}
 """Words for motion, and the ids by which models of whole loops know them (PROGRAMS of data/loops.py without the spin,
 which none has learnt)."""
+Stiff = Literal["auto", "on", "off"]
 Decoder = Literal["small", "full"]
 Sampler = Literal["euler", "consistency"]
 Format = Literal["mp4", "gif", "webp", "png"]
@@ -68,6 +69,9 @@ class Settings(BaseModel):
     """Pixels; a multiple of what the codec needs."""
     move: Move = "free"
     """How, for models of whole loops: free, as an animator would, or as one body, so that stiff things stay stiff."""
+    stiff: Stiff = "auto"
+    """on: the picture moves as one body, its lines and letters whole. auto: for stiff things and photos, where the
+    model can tell."""
     guidance: float | None = Field(default=None, ge=1, le=20)
     """Guidance at the last frame (1 at the first). 1 is off; more doubles the network's work."""
     noise_aug: float | None = Field(default=None, ge=0, le=1)

@@ -5,6 +5,7 @@ time may start it. Knows files and tensors, no model.
 """
 
 import io
+import json
 import math
 import zipfile
 from abc import ABC, abstractmethod
@@ -27,7 +28,7 @@ Theta = Float[Tensor, "k 2 3"]
 """Affine maps from places in a frame to places in the still, both in [-1, 1] (y grows downward)."""
 PROGRAMS = ("real", "sway", "nod", "bounce", "pulse", "spin", "squash")
 """Kinds of motion by their id; 0 is an animation that somebody drew. People ask for them by `move` (settings.py)."""
-STILLS = "stills.u8"
+STILLS, STILL_NAMES = "stills.u8", "stills.json"
 STILL_SIDE = 256
 PROGRAM_SECONDS = 3.0
 ROOM = 0.85
@@ -221,6 +222,8 @@ def pack_stills(archive: Path, out: Path) -> int:
     whole = np.stack(rows)
     alpha = whole[..., 3:].astype(np.float32) / 255
     whole[..., :3] = (whole[..., :3] * alpha + 255 * (1 - alpha)).round()  # over white, as the store's frames
+    with replacing(out / STILL_NAMES) as path:
+        path.write_text(json.dumps([Path(n).stem for n in names]))
     with replacing(out / STILLS) as path:
         whole.tofile(path)
     return len(rows)
@@ -232,3 +235,9 @@ def open_stills(folder: Path) -> np.ndarray:
     if not path.exists():
         raise SfvError(f"{folder} holds no stills to move; pack a sticker set that has stills.zip")
     return np.memmap(path, np.uint8, "r").reshape(-1, STILL_SIDE, STILL_SIDE, 4)
+
+
+def still_names(folder: Path) -> list[str]:
+    """What a store's stills are called; none in a store that does not say."""
+    path = folder / STILL_NAMES
+    return [str(n) for n in json.loads(path.read_text())] if path.exists() else []

@@ -138,7 +138,8 @@ def fingerprint(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
 class VideoModel:
     """A loaded model: three parts, the noise levels it was trained under, its defaults and its weights' hash.
 
-    `small` is a quicker decoder of the same latents, `matte` makes clips transparent, for models that have them.
+    `small` is a quicker decoder of the same latents, `matte` makes clips transparent, `stiffness` says of pictures
+    (b, 4, h, w) whether they are of stiff things (a logit, above 0), for models that have them.
     Clips of a model that `loops` are one whole round: the frame after the last is the first.
     """
 
@@ -155,6 +156,7 @@ class VideoModel:
     loops: bool = False
     small: SmallDecoder | None = None
     matte: Matte | None = None
+    stiffness: nn.Module | None = None
     speed: dict[str, str] = field(default_factory=dict)
     """Profile, precision and every stage's backend, for a model that went through `sfv.optimize`."""
 
@@ -170,7 +172,7 @@ class VideoModel:
 
     def to(self, device: torch.device | str) -> "VideoModel":
         """Move all parts in place and return the model."""
-        for part in (self.denoiser, self.codec, self.conditioner, self.small, self.matte):
+        for part in (self.denoiser, self.codec, self.conditioner, self.small, self.matte, self.stiffness):
             if part is not None:
                 part.to(device)
         return self

@@ -10,11 +10,13 @@ from torch import Tensor
 from sfv import limits
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
+from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
+from sfv.generation.stiff import fills_frame
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Mask
 from sfv.media.formats import colour
@@ -22,7 +24,7 @@ from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import Settings
 from sfv.system.timing import clocked_stage
-from sfv.types import Frames, Latents, Picture
+from sfv.types import AnyFirst, Frames, Latents, Picture
 
 Played = UInt8[Tensor, "n height width 3"]
 """As many frames as are played."""
@@ -65,10 +67,17 @@ def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y 
 def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Decoded]:
     """RGB frames, and what they are made of."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
-    moves = model.enlarges(want.decoder) and (still.enlarged or want.transparent)
-    drawn = model.draw(latents, first) if moves else Decoded(model.decode(latents, first, want.decoder))
+    parts = still.enlarged or want.transparent or want.stiff == "on"
+    moves = model.enlarges(want.decoder) and parts
+    drawn = _drawn(model, latents, first, want) if moves else Decoded(model.decode(latents, first, want.decoder))
     frames = _large_frames(model, still, drawn) if still.enlarged else to_frames(drawn.frames)
     return frames, drawn
+
+
+def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, want: Settings) -> Decoded:
+    """Frames and what they are made of; of stiff things as one body."""
+    drawn = model.draw(latents, first)
+    return one_body(drawn, first, fills_frame(first)) if want.stiff == "on" else drawn
 
 
 def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
@@ -79,7 +88,7 @@ def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
 def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played, PlayedOpacity | None]:
     """Frames of a model that draws transparency too: over the background, or over white with their alpha."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
-    drawn = model.draw(latents, first)
+    drawn = _drawn(model, latents, first, want)
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents.shape[1], want)
     if times is not None or still.enlarged:

@@ -13,6 +13,7 @@ from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
 from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
+from sfv.generation.stiff import settled
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -49,6 +50,7 @@ def begin(
     """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
     want = resolve(Settings.model_validate(changes), model)
     still = fitted(picture, want, model)
+    want = settled(model, want, still)
     if mask is None:
         return Start(want, still, None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
@@ -101,7 +103,7 @@ def generate_many(
     with clocked_stage(seconds, "unet", model.device):
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
-    wants = [want.model_copy(update={"seed": s}) for s in names]
+    wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
     starts = [Start(w, s, None) for w, s in zip(wants, stills, strict=True)]
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]

@@ -38,6 +38,20 @@ def _caption(text: str, width: int) -> Uint8Picture:
     return torch.from_numpy(np.array(strip))
 
 
+def lettering(
+    text: str, size: int, ink: tuple[int, int, int], card: tuple[int, int, int] | None = None
+) -> UInt8[Tensor, "_ _ 4"]:
+    """Words across the middle of a clear square of `size` pixels, or on a card with round corners."""
+    image = Image.new("RGBA", (size, size), (*(card or ink), 0))
+    draw = ImageDraw.Draw(image)
+    if card is not None:
+        draw.rounded_rectangle((size // 12, size // 6, size - size // 12, size - size // 6), size // 8, (*card, 255))
+    font = ImageFont.load_default(0.5 * size)
+    scale = min(1.0, 0.75 * size / max(1.0, draw.textlength(text, font=font)))
+    draw.text((size / 2, size / 2), text, (*ink, 255), font=ImageFont.load_default(0.5 * size * scale), anchor="mm")
+    return torch.from_numpy(np.array(image))
+
+
 def enlarge(frames: Frames, times: int) -> Strip:
     """Bicubic, whole factor."""
     if times == 1:

@@ -230,6 +230,16 @@ class PictureEncoderTraining(Schedule):
     ema: float = 0.995
 
 
+class StiffnessTraining(Schedule):
+    """A network that tells stiff things from bending ones."""
+
+    pictures: int = Field(default=48, gt=1)
+    """In a batch."""
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    ema: float = 0.99
+
+
 class RecogniserTraining(Schedule):
     """A small video network that recognises faults."""
 

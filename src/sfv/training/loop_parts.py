@@ -7,21 +7,31 @@ import torch
 
 from sfv.data.loops import LoopSource
 from sfv.data.stickers import ClipStore
+from sfv.data.stiff_pictures import StiffPictures
 from sfv.errors import SfvError
 from sfv.families.base import MovingCodec, VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, MotionSizes, new_motion_model
-from sfv.training.config import MotionCodecTraining, MotionDecoderTraining, Schedule, Stages, TeacherTraining
+from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
+from sfv.training.config import (
+    MotionCodecTraining,
+    MotionDecoderTraining,
+    Schedule,
+    Stages,
+    StiffnessTraining,
+    TeacherTraining,
+)
 from sfv.training.loop_batches import LoopBatches
 from sfv.training.objectives.denoising import train_teacher
 from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.objectives.motion_codec import train_motion_codec
 from sfv.training.objectives.motion_decoder import train_motion_decoder
 from sfv.training.objectives.perceptual import Perceptual
+from sfv.training.objectives.stiffness import train_stiffness
 from sfv.training.parallel import World
 from sfv.training.presets import PRESETS
 
-LOOP_PARTS = ("codec", "teacher", "student", "decoder")
+LOOP_PARTS = ("codec", "teacher", "student", "decoder", "stiffness")
 """Each is made from the ones before it; the decoder may be trained anew whenever the teacher has grown."""
 MOTION = "motion.json"
 """Quantiles of motion, beside the parts' runs."""
@@ -45,7 +55,13 @@ def train_loops(
         _adopt(init, folder)
     world.wait()
     model = _begun(part, folder, plan, clips.size).to(device)
-    trainers = {"codec": _codec, "teacher": _teacher, "student": _student, "decoder": _decoder}
+    trainers = {
+        "codec": _codec,
+        "teacher": _teacher,
+        "student": _student,
+        "decoder": _decoder,
+        "stiffness": _stiffness,
+    }
     trained = trainers[part](model, clips, plan, folder, world)
     if world.main:
         motion_folder.save(trained, folder, "unet" if part == "student" else "teacher")
@@ -124,3 +140,17 @@ def _decoder(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, wo
         networks = train_motion_decoder(model, batches, stage, run_dir, _perceptual(stage), world)
         model = replace(model, codec=MotionCodec(networks))
     return model
+
+
+def _stiffness(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> VideoModel:
+    """Begun from the picture tower's features, whatever the folder had before."""
+    stage = plan[-1]
+    assert isinstance(stage, StiffnessTraining) and isinstance(model.conditioner, MotionConditioner)
+    if world.size > 1:
+        raise SfvError("stiffness is trained by one process; start without torchrun")
+    tower = model.conditioner.tower
+    torch.manual_seed(stage.seed)
+    network = Stiffness(StiffnessConfig(widths=tower.config.widths)).to(model.device)
+    network.pyramid.load_state_dict(tower.pyramid.state_dict())
+    trained = train_stiffness(network, StiffPictures(clips), stage, folder / "runs" / "stiffness")
+    return replace(model, stiffness=trained)

@@ -20,6 +20,7 @@ from sfv.training.config import (
     RecogniserTraining,
     Schedule,
     Stages,
+    StiffnessTraining,
     StudentTraining,
     TeacherTraining,
 )
@@ -109,6 +110,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (_loop_teacher(steps=3000, clips=8),),
         "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255, programmed=0.2, pool=8000),),
         "decoder": (MotionDecoderTraining(steps=1500, warmup=20, decay_from=0.3),),
+        "stiffness": (StiffnessTraining(steps=1200),),
     },
     # the same on one 80 GB GPU, minutes; not yet measured
     "sticker-gpu": {
@@ -117,6 +119,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (_loop_teacher(steps=12000, clips=64, ema=0.9995),),
         "student": (_plus(steps=6000, clips=16, lora=64, head_start=200, ema=0.998, differences=False),),
         "decoder": (MotionDecoderTraining(steps=4000, clips=16, warmup=50, decay_from=0.3),),
+        "stiffness": (StiffnessTraining(steps=3000, pictures=128),),
     },
     # seconds, for tests: proves the path of whole loops, teaches nothing
     "loops-debug": {
@@ -124,6 +127,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (TeacherTraining(steps=2, clips=2), TeacherTraining(steps=3, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
         "decoder": (MotionDecoderTraining(steps=2, frames=2, programmed=0.0),),
+        "stiffness": (StiffnessTraining(steps=3, pictures=4),),
     },
     # a small SVD-architecture model from nothing (codec of frames, 14 frames), two CPU cores, about three hours in all
     "svd-small-cpu": {
@@ -258,7 +262,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
 }
 """Preset -> part -> stages, each run after the one before it."""
-PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder", "matte")
+PARTS = ("codec", "picture-encoder", "teacher", "student", "decoder", "matte", "stiffness")
 """Of a model, each made from the ones before it. The recogniser stands alone: it measures models."""
 
 

@@ -11,8 +11,21 @@ from trainers import train_part
 
 import sfv
 from sfv.cli.main import main
-from sfv.data.loops import PROGRAMS, DrawnLoop, LoopSource, ProgrammedLoop, affine, over, pose, premultiplied
+from sfv.data.loops import (
+    PROGRAMS,
+    STILL_NAMES,
+    STILL_SIDE,
+    STILLS,
+    DrawnLoop,
+    LoopSource,
+    ProgrammedLoop,
+    affine,
+    over,
+    pose,
+    premultiplied,
+)
 from sfv.data.stickers import ClipStore
+from sfv.data.stiff_pictures import StiffPictures, is_flag
 from sfv.decoding.warping import moved, warped
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -20,6 +33,7 @@ from sfv.families.load import load_stock
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
+from sfv.families.motion.stiffness import Stiffness
 from sfv.generation.finishing import around
 from sfv.generation.generate import begin, encoded, finish
 from sfv.media.pixels import as_layers, laid_over, opacity
@@ -381,3 +395,40 @@ def test_a_teacher_that_is_told_the_same_of_every_picture_says_so(store: Path, t
     train_part("teacher", store, out, "loops-debug", ("1.steps=8", "1.log_every=1", "1.lr=0", "0.lr=0"))
     (alarm,) = [a for a in read_alarms(out / "runs" / "teacher" / "1") if a["kind"] == "picture ignored"]
     assert "cannot use it" in str(alarm["advice"]) and "picture_spread was 0" in str(alarm["why"])
+
+
+@pytest.fixture
+def with_stills(store: Path, tmp_path: Path) -> Path:
+    """The store and three stills, one of them a flag."""
+    out = shutil.copytree(store, tmp_path / "store")
+    rng = torch.Generator().manual_seed(0)
+    torch.randint(0, 256, (3, STILL_SIDE, STILL_SIDE, 4), dtype=torch.uint8, generator=rng).numpy().tofile(out / STILLS)
+    (out / STILL_NAMES).write_text('["1f1e9-1f1ea", "1f4e6", "1f511"]')
+    return out
+
+
+def test_stiff_things_are_learnt_and_the_run_resumes(begun_loops: Path, with_stills: Path, tmp_path: Path) -> None:
+    store = with_stills
+    out = shutil.copytree(begun_loops, tmp_path / "model")
+    train_part("stiffness", store, out, "loops-debug", ("steps=2",))
+    train_part("stiffness", store, out, "loops-debug", ("steps=4",))
+    at_once = shutil.copytree(begun_loops, tmp_path / "other")
+    train_part("stiffness", store, at_once, "loops-debug", ("steps=4",))
+    one, other = (motion_folder.load(f, "teacher", torch.float32, "m").stiffness for f in (out, at_once))
+    assert isinstance(one, Stiffness) and isinstance(other, Stiffness)
+    assert one.state_dict().keys() == other.state_dict().keys()
+    tower = motion_folder.load(out, "teacher", torch.float32, "m").conditioner.picture_tower()
+    mine = one.pyramid.state_dict()
+    assert all(torch.equal(v, mine[k]) for k, v in tower.pyramid.state_dict().items()), "features stand still"  # type: ignore[union-attr]
+
+
+def test_stiff_pictures_are_both_kinds_and_flags_are_neither(store: Path, with_stills: Path) -> None:
+    with pytest.raises(SfvError, match="holds no stills"):
+        StiffPictures(ClipStore(store))
+    pictures = StiffPictures(ClipStore(with_stills))
+    assert pictures.stiff_stills == [1, 2]
+    drawn = [pictures.draw(torch.Generator().manual_seed(i)) for i in range(40)]
+    size = ClipStore(store).size
+    assert {label for _, label in drawn} == {0.0, 1.0} and drawn[0][0].shape == (4, size, size)
+    assert all(float(p.abs().max()) <= 1 for p, _ in drawn)
+    assert [is_flag(n) for n in ("1f1e9-1f1ea", "1f1fa", "1f600", "1f1a0", "0031-fe0f")] == [True, True, *[False] * 3]

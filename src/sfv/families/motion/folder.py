@@ -1,4 +1,5 @@
-"""Models of whole loops on disk: model_index.json with the noise levels, codec, picture_tower and UNet sub-folders.
+"""Models of whole loops on disk: model_index.json with the noise levels, codec, picture_tower and UNet sub-folders, and
+stiffness where a model knows stiff things.
 
 UNet folders are in diffusers' layout, each with the defaults of that denoiser in `sfv.json`; the other parts are a
 config.json and one safetensors file. Only safetensors and JSON are ever opened.
@@ -14,6 +15,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks
 from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
+from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.families.svd.folder import hash_of, read_defaults
 from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import SVDDenoiser
@@ -21,7 +23,7 @@ from sfv.families.svd.unet import UNet
 from sfv.settings import Defaults
 
 PIPELINE = "SfvMotionPipeline"
-CODEC, TOWER = "codec", "picture_tower"
+CODEC, TOWER, STIFFNESS = "codec", "picture_tower", "stiffness"
 
 
 class Index(BaseModel):
@@ -44,6 +46,9 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     denoiser = SVDDenoiser(UNet.open(folder / unet, dtype))
     networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
+    stiffness = None
+    if (folder / STIFFNESS).is_dir():
+        stiffness = load_side_part(folder / STIFFNESS, dtype, StiffnessConfig, Stiffness, "network for stiff things")
     config, sizes = denoiser.unet.config, tower.config
     wanted = networks.config.latent_channels + sizes.channels, sizes.token
     if (config.in_channels, config.context) != wanted:
@@ -62,12 +67,14 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         defaults=read_defaults(folder / unet, defaults),
         hash=digest,
         loops=True,
+        stiffness=stiffness,
     )
 
 
 def weights_hash(folder: Path, unet: str) -> str:
     """The hash of a folder's weights, without opening them; SfvError if files are missing."""
-    return hash_of([f for part in (unet, CODEC, TOWER) for f in weight_files(folder / part)])
+    parts = [unet, CODEC, TOWER] + [STIFFNESS] * (folder / STIFFNESS).is_dir()
+    return hash_of([f for part in parts for f in weight_files(folder / part)])
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
@@ -76,6 +83,8 @@ def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype
     assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
     save_side_part(model.codec.networks, model.codec.networks.config, folder / CODEC, dtype)
     save_side_part(model.conditioner.tower, model.conditioner.tower.config, folder / TOWER, dtype)
+    if isinstance(model.stiffness, Stiffness):
+        save_side_part(model.stiffness, model.stiffness.config, folder / STIFFNESS, dtype)
     sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
     write_json(folder / "model_index.json", {"_class_name": PIPELINE, **sigmas})
 

@@ -1,0 +1,102 @@
+"""What is stiff moves as one body: asked for, or told from the picture."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import sfv
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
+from sfv.generation.generate import generate_many
+from sfv.generation.stiff import fills_frame
+from sfv.settings import Settings
+
+SIDE = TINY_MOTION.size
+
+
+def network(logit: float) -> Stiffness:
+    """One that says the same of every picture."""
+    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8))
+    with torch.no_grad():
+        made.answer[-1].weight.zero_()  # type: ignore[operator]
+        made.answer[-1].bias.fill_(logit)  # type: ignore[operator]
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def moving() -> VideoModel:
+    """Random weights everywhere, so that things bend."""
+    model = new_motion_model(TINY_MOTION, 0)
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for part in (model.denoiser, model.codec, model.conditioner):
+            for p in part.parameters():
+                p += 0.05 * torch.randn(p.shape, generator=rng)
+    return model
+
+
+def card() -> torch.Tensor:
+    """A pattern on white."""
+    picture = torch.full((SIDE, SIDE, 3), 255, dtype=torch.uint8)
+    inner = torch.randint(0, 256, (SIDE // 2, SIDE // 2, 3), generator=torch.Generator().manual_seed(2))
+    picture[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4] = inner.byte()
+    return picture
+
+
+def photo() -> torch.Tensor:
+    rng = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (SIDE, SIDE, 3), dtype=torch.uint8, generator=rng)
+
+
+def test_the_network_decides_and_the_clip_says_so(moving: VideoModel) -> None:
+    bends, stiff = (replace(moving, stiffness=network(v)) for v in (-1.0, 1.0))
+    free, whole = sfv.generate(bends, card()), sfv.generate(stiff, card())
+    assert (free.settings.stiff, whole.settings.stiff) == ("off", "on")
+    assert torch.equal(free.latents, whole.latents) and not torch.equal(free.frames, whole.frames)
+    assert torch.equal(sfv.generate(bends, card(), stiff="on").frames, whole.frames)
+    assert torch.equal(sfv.generate(stiff, card(), stiff="off").frames, free.frames)
+
+
+def test_without_a_network_nothing_is_stiff_by_itself(moving: VideoModel) -> None:
+    assert sfv.generate(moving, card()).settings.stiff == "off"
+
+
+def test_each_picture_of_a_batch_has_its_own_answer(moving: VideoModel) -> None:
+    model = replace(moving, stiffness=network(-1.0))
+    clips = generate_many(model, [card(), photo()], Settings(), [0, 0])
+    assert [c.settings.stiff for c in clips] == ["off", "on"], "a photo fills its frame"
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (30, 120, 200)])
+def test_a_picture_on_a_ground_does_not_fill_its_frame(ground: tuple[int, int, int]) -> None:
+    on_ground = torch.tensor(ground).float()[:, None, None].expand(3, 64, 64) / 127.5 - 1
+    assert not fills_frame(on_ground[None])
+    assert fills_frame(torch.rand(1, 3, 64, 64) * 2 - 1)
+    clear = torch.cat([torch.rand(3, 64, 64) * 2 - 1, torch.full((1, 64, 64), -1.0)])
+    assert not fills_frame(clear[None])
+
+
+def test_large_clips_and_other_rates_are_stiff_too(moving: VideoModel) -> None:
+    clip = sfv.generate(moving, card(), stiff="on", size="160", play_fps=16)
+    assert clip.frames.shape[1:] == (160, 160, 3)
+    outside = clip.frames[:, :2].float()
+    assert float((255 - outside).abs().max()) <= 1, "the ground is white in every frame"
+
+
+def test_a_decoder_that_does_not_move_pictures_cannot(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="stiff on: only a decoder that moves the picture"):
+        sfv.generate(replace(tiny, small=None), photo(), stiff="on")
+
+
+def test_the_network_is_kept_with_the_model(moving: VideoModel, tmp_path: Path) -> None:
+    motion_folder.save(moving, tmp_path / "plain")
+    motion_folder.save(replace(moving, stiffness=network(1.0)), tmp_path / "model")
+    assert sfv.load(tmp_path / "plain").stiffness is None
+    loaded = sfv.load(tmp_path / "model")
+    assert loaded.stiffness is not None and loaded.hash != sfv.load(tmp_path / "plain").hash
+    assert sfv.generate(loaded, card()).settings.stiff == "on"
