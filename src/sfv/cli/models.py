@@ -57,7 +57,9 @@ class Count(Flags, AccountSettings):
 class Train(Flags, TrainRequest):
     """Train a part of a model, from codec to matte, or the recogniser; the same command resumes. torchrun works too."""
 
-    part: Annotated[Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder|matte|stiffness|recogniser")]
+    part: Annotated[
+        Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder|matte|stiffness|recogniser")
+    ]
     """What to train. Each part needs the ones before it in MODEL; the recogniser, which `sfv evaluate` uses, none."""
     store: Positional[Path]
     """A clip store (sfv pack), or video shards (sfv encode)."""
