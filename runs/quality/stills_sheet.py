@@ -1,11 +1,11 @@
 """Pictures that no model has seen move, animated, as a contact sheet for people to judge.
 
     python runs/quality/stills_sheet.py STILLS OUT.webp [--model MODEL] [--steps N] [--count 20] [--seed 0]
-        [--only rigid]
+        [--only rigid] [--moving COLUMNS]
 
 STILLS is a folder of pictures, or stills.zip of the emoji set, of which only the 2nd, 4th, 6th ... by name count: the
 others may be trained on. COUNT of them are drawn by SEED, so nobody chooses. A row is a picture and seven of its clip's
-frames. --only rigid leaves out flags, which are cloth.
+frames. --only rigid leaves out flags, which are cloth. --moving writes the clips themselves beside each other, playing.
 """
 
 import argparse
@@ -54,9 +54,16 @@ def drawn(found: dict[str, Read], count: int, seed: int) -> list[str]:
 
 def row(model: sfv.VideoModel, picture: Uint8Picture, steps: int | None) -> Frames:
     """The picture and frames of its clip, evenly spread."""
-    clip = sfv.generate(model, picture, steps=steps)
+    clip = sfv.generate(model, picture, steps=steps, fit="pad")
     at = torch.linspace(0, len(clip.frames) - 1, SHOWN + 1)[1:].round().long()
     return torch.cat([clip.picture[None], clip.frames[at]])
+
+
+def grid(model: sfv.VideoModel, every: list[Uint8Picture], columns: int, fps: float = 12) -> Frames:
+    """Clips of one length, playing side by side at the model's own size."""
+    clips = [sfv.generate(model, p, fit="pad", play_fps=fps).frames for p in every]
+    rows = [torch.cat(clips[i : i + columns], 2) for i in range(0, len(clips) - columns + 1, columns)]
+    return torch.cat(rows, 1)
 
 
 def main() -> None:
@@ -68,9 +75,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", choices=("", "rigid"))
+    parser.add_argument("--moving", type=int, default=0, metavar="COLUMNS")
     asked = parser.parse_args()
     found, model = pictures(asked.stills, asked.only), sfv.load(asked.model)
     names = drawn(found, asked.count, asked.seed)
+    if asked.moving:
+        sfv.write_clip(grid(model, [found[n]() for n in names], asked.moving), asked.out, 12)
+        return
     write_picture(contact_sheet([(n, row(model, found[n](), asked.steps)) for n in names]), asked.out)
     print(f"{asked.out}: {', '.join(names)}")
 

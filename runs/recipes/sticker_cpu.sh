@@ -13,5 +13,6 @@ train codec --set "0.lpips=$weights" "lpips=$weights"
 train teacher
 train decoder --set "lpips=$weights"
 train student
+sfv train stiffness "$work/store" "$work/model" --preset sticker-cpu --threads 1
 sfv export "$work/model" "$work/weights" --precision float16
 sfv evaluate "$work/store" --weights "$weights" --models "$work/weights:1" --out "$work/evaluation"

@@ -41,7 +41,7 @@ class ModelLimits:
 def resolve(settings: Settings, model: ModelLimits) -> Settings:
     """Every open field filled; SfvError for what the model cannot make."""
     decoder = model.decoder(settings.decoder)
-    full = settings.over(model.defaults).model_copy(update={"decoder": decoder})
+    full = _lasting(settings, model).over(model.defaults).model_copy(update={"decoder": decoder})
     frames, height, width = (int(v or 0) for v in (full.frames, full.height, full.width))
     if height % model.stride or width % model.stride:
         raise SfvError(f"height and width must be multiples of {model.stride}, not {height}x{width}")
@@ -71,6 +71,18 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
     return full
+
+
+def _lasting(settings: Settings, model: ModelLimits) -> Settings:
+    """With the rate that makes a round as long as is asked for."""
+    if settings.seconds is None:
+        return settings
+    if not model.loops:
+        raise SfvError(f"seconds {settings.seconds:g}: {model.name} makes no whole loops; give frames and fps")
+    fps = (settings.frames or model.defaults.frames) / settings.seconds
+    if not 2 <= fps <= 60:
+        raise SfvError(f"seconds {settings.seconds:g}: {fps:g} of the model's frames a second; they are 2 to 60")
+    return settings.model_copy(update={"fps": fps, "seconds": None})
 
 
 def largest(full: Settings) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class Defaults(BaseModel):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     fps: float = Field(default=7, gt=1)
+    play_fps: float | None = Field(default=None, ge=2, le=60)
     motion: float = Field(default=127, ge=0, le=255)
     noise_aug: float = Field(default=0.02, ge=0)
     steps: int = Field(default=25, gt=0)
@@ -59,6 +60,8 @@ class Settings(BaseModel):
     """Frames per second: a condition of the model, and the rate of the file."""
     play_fps: float | None = Field(default=None, ge=2, le=60)
     """Frames per second of the file, for models of whole loops: motion is interpolated between the frames made."""
+    seconds: float | None = Field(default=None, ge=0.5, le=20)
+    """How long one round lasts, for models of whole loops; sets fps."""
     motion: float | None = Field(default=None, ge=0, le=255)
     """Motion bucket: more is livelier."""
     frames: int | None = Field(default=None, ge=2, le=200)
@@ -98,6 +101,8 @@ class Settings(BaseModel):
     def _agree(self) -> "Settings":
         if self.size is not None and not re.fullmatch(r"[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?", self.size):
             raise ValueError(f"size {self.size} must be pixels of the longer side, or HEIGHTxWIDTH: 512 or 320x320")
+        if self.seconds is not None and self.fps is not None:
+            raise ValueError(f"seconds {self.seconds:g} goes without fps; give one of them")
         if self.size is not None and (self.enlarge > 1 or self.height or self.width):
             raise ValueError(f"size {self.size} goes without enlarge, height and width; give one of them")
         if self.size is not None and "x" in self.size and self.fit == "own":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableVideoDiffusionPipeline
+from diffusers import UNetSpatioTemporalConditionModel
 
 import sfv
 from sfv.batch.compare import compare, example
@@ -35,7 +35,7 @@ def test_weights_fit_their_budget() -> None:
 
 def test_one_call_makes_a_clip_that_moves(clip: sfv.Clip) -> None:
     assert clip.calls == 1
-    assert clip.frames.shape == (sfv.load().defaults.frames, 128, 128, 3)
+    assert clip.frames.shape == (72, 128, 128, 3)
     assert float(flow(clip.frames).mean()) > 0.02
 
 
@@ -48,13 +48,18 @@ def test_bf16_decoding_stays_close(model: sfv.VideoModel, clip: sfv.Clip) -> Non
     assert psnr(exact.frames, clip.frames) > 38
 
 
-def test_the_small_decoder_keeps_more_of_the_picture(model: sfv.VideoModel, clip: sfv.Clip) -> None:
-    """It is guided by the picture: the first frame is nearer to it than the codec's own decoder comes."""
-    slow = sfv.generate(model, clip.picture, decoder="full")
-    assert (clip.settings.decoder, slow.settings.decoder) == ("small", "full")
-    assert torch.equal(slow.latents, clip.latents)
-    assert psnr(clip.frames[0], clip.picture) > psnr(slow.frames[0], clip.picture) > 20
-    assert psnr(slow.frames, clip.frames) > 18
+def test_the_clip_is_a_whole_loop(clip: sfv.Clip) -> None:
+    """The step from the last frame to the first is like any other, and the clip comes back by itself."""
+    frames = clip.frames.float()
+    steps = (frames - frames.roll(1, 0)).abs().mean((1, 2, 3))
+    assert float(steps[0]) < 2.5 * float(steps[1:].median())
+    assert not clip.latents[:, 0].any()
+
+
+def test_in_between_frames_keep_the_frames_they_are_between(model: sfv.VideoModel, clip: sfv.Clip) -> None:
+    made = sfv.generate(model, clip.picture, play_fps=8)
+    assert (clip.fps, made.fps) == (24, 8) and 3 * len(made.frames) == len(clip.frames)
+    assert psnr(clip.frames[::3], made.frames) > 35
 
 
 def test_a_sticker_stays_transparent(model: sfv.VideoModel) -> None:
@@ -62,11 +67,11 @@ def test_a_sticker_stays_transparent(model: sfv.VideoModel) -> None:
     sticker = read_sticker(example())
     clip = sfv.generate(model, sticker, transparent=True)
     made = clip.stickers()
-    assert clip.calls == 1 and made.shape == (model.defaults.frames, 128, 128, 4)
+    assert clip.calls == 1 and made.shape == (72, 128, 128, 4)
     alpha = made[..., 3].float() / 255
     assert float(alpha[:, [0, 0, -1, -1], [0, -1, 0, -1]].max()) < 0.1
     assert float((alpha[0] - sticker[..., 3] / 255).abs().mean()) < 0.03
-    assert float((alpha[-1] - alpha[0]).abs().mean()) > 0.002
+    assert float((alpha[len(alpha) // 3] - alpha[0]).abs().mean()) > 0.002
 
 
 def test_the_teacher_ships_too(model: sfv.VideoModel) -> None:
@@ -75,9 +80,11 @@ def test_the_teacher_ships_too(model: sfv.VideoModel) -> None:
     assert teacher.hash != model.hash
 
 
-def test_the_student_opens_in_diffusers() -> None:
-    pipe = StableVideoDiffusionPipeline.from_pretrained(FOLDER)
-    assert pipe.unet.config.num_frames == 14
+def test_its_unet_is_of_diffusers_class() -> None:
+    """Both denoisers open as SVD's UNet class; the codec is of another class, so the stock pipeline does not open."""
+    for name in ("unet", "teacher"):
+        unet = UNetSpatioTemporalConditionModel.from_pretrained(FOLDER / name)
+        assert unet.config.in_channels == 112 and unet.config.out_channels == 16
 
 
 def test_compare_is_the_demo(tmp_path: Path) -> None:

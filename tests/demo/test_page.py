@@ -25,6 +25,8 @@ FLAGS = (
 ).split()
 EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
 PATIENCE = 300.0
+FRAMES = 72
+"""Of a clip of the embedded model as it is played."""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
 Page = Any
 
@@ -195,7 +197,7 @@ def fetched(page: Page, kind: str, folder: Path) -> Path:
 def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path) -> None:
     page.check("input[name=loop][value=forward]", force=True)
     with Image.open(fetched(page, "gif", tmp_path)) as gif:
-        assert gif.format == "GIF" and getattr(gif, "n_frames", 1) == 14
+        assert gif.format == "GIF" and getattr(gif, "n_frames", 1) == FRAMES
     brushed(page)
     slide(page, "motion", 200)
     page.fill("#seed", "7")
@@ -203,12 +205,14 @@ def test_downloads_open_and_the_shown_lines_make_them(page: Page, tmp_path: Path
     with Image.open(fetched(page, "png-clear", tmp_path)) as apng:
         assert (
             apng.format == "PNG"
-            and getattr(apng, "n_frames", 1) == 26
+            and getattr(apng, "n_frames", 1) == 2 * FRAMES - 2
             and apng.convert("RGBA").getextrema()[3][0] < 255
         )
     path = fetched(page, "webp-clear", tmp_path)
     made = frames(path)
-    assert len(made) == 26 and made.shape[-1] == 4 and made[..., 3].min() < 255 and made[..., 3].max() == 255
+    assert (
+        len(made) == 2 * FRAMES - 2 and made.shape[-1] == 4 and made[..., 3].min() < 255 and made[..., 3].max() == 255
+    )
     for name, link in (("cup.png", "#save-picture"), ("mask.png", "#save-mask")):
         with page.expect_download() as waiting:
             page.click(link)
@@ -280,7 +284,7 @@ def test_live_mode_answers_sliders_and_strokes(page: Page) -> None:
     page.wait_for_timeout(1500)
     shot(page, "live")
     assert page.evaluate(SPILLS) == []
-    red = pixels(page, "#live-clip")[4:16, 12:40].reshape(-1, 4).astype(int)
+    red = pixels(page, "#live-clip")[8:40, 24:80].reshape(-1, 4).astype(int)
     assert ((red[:, 0] - red[:, 1]) > 60).mean() > 0.1
     before = turn(page)
     page.click("#keep")

@@ -19,6 +19,8 @@ from sfv.speed.optimize import open_model
 from sfv.types import Frames
 
 COMPARISON = ("side-by-side.mp4", "side-by-side.webp", "frames.png")
+SHEET = 14
+"""Frames of a clip that a sheet shows, or a few more."""
 
 
 def compare(
@@ -69,7 +71,8 @@ def _write_comparison(columns: list[tuple[str, Frames]], first: Clip | None, out
     *clips, sheet = (out / name for name in COMPARISON)
     for path in clips:
         write_clip(row, path, first.fps, note)
-    write_picture(contact_sheet(columns[1:]), sheet, note)
+    every = max(1, len(first.frames) // SHEET)
+    write_picture(contact_sheet(columns[1:], every), sheet, note)
     yield f"{out / 'side-by-side.mp4'}: still, " + ", ".join(text for text, _ in columns[1:])
 
 

@@ -182,7 +182,32 @@ def test_a_round_is_played_at_any_rate(model: VideoModel) -> None:
     torch.testing.assert_close(around(z, torch.tensor([3.5]))[:, 0], (z[:, 3] + z[:, 0]) / 2)
 
 
+def test_a_round_lasts_as_long_as_is_asked_for(model: VideoModel) -> None:
+    clip = sfv.generate(model, sticker()[..., :3], seconds=2, play_fps=10)
+    assert len(clip.frames) == 20 and clip.fps == 10
+    assert (clip.settings.fps, clip.settings.seconds) == (2, None), "4 frames in 2 seconds; a replay is the same"
+    assert torch.equal(sfv.generate(model, sticker()[..., :3], clip.settings).frames, clip.frames)
+    with pytest.raises(SfvError, match="seconds 20: 0.2 of the model's frames a second; they are 2 to 60"):
+        sfv.generate(model, sticker()[..., :3], seconds=20)
+    with pytest.raises(ValueError, match="seconds 2 goes without fps"):
+        sfv.generate(model, sticker()[..., :3], seconds=2, fps=4)
+
+
+def test_a_model_may_play_its_rounds_at_a_rate_of_its_own(model: VideoModel, folder: Path, tmp_path: Path) -> None:
+    smooth = replace(model, defaults=model.defaults.model_copy(update={"play_fps": 24}))
+    made = sfv.generate(smooth, sticker()[..., :3])
+    assert (made.fps, len(made.frames)) == (24, 12) and made.latents.shape[1] == 12
+    assert torch.equal(made.frames, sfv.generate(model, sticker()[..., :3], play_fps=24).frames)
+    as_made = sfv.generate(smooth, sticker()[..., :3], play_fps=8)
+    assert len(as_made.frames) == 4
+    motion_folder.save(smooth, tmp_path / "smooth")
+    assert sfv.load(tmp_path / "smooth").defaults.play_fps == 24
+    assert "play_fps" not in (folder / "unet" / "sfv.json").read_text(), "older versions open what older versions know"
+
+
 def test_only_rounds_are_played_at_another_rate(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="seconds 2: .* makes no whole loops"):
+        sfv.generate(tiny, sticker()[..., :3], seconds=2)
     with pytest.raises(SfvError, match="play_fps 24: .* makes no whole loops"):
         sfv.generate(tiny, torch.zeros(32, 32, 3, dtype=torch.uint8), play_fps=24)
 

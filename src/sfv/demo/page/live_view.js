@@ -69,6 +69,8 @@ async function makeRequest() {
   }
   const settings = { frames: state.server.model.defaults.frames };
   for (const name of SLIDERS) settings[name] = Number($(`live-${name}`).value);
+  if (state.server.model.loops) settings.play_fps = settings.fps; // the frames made, none between: soonest
+  if (state.server.model.enlarges) settings.size = "256";
   return { ask: { picture: state.drawingId ?? state.picture.id, settings }, name: state.picture.name, format: "mp4" };
 }
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sfv.decoding.folder import load_side_part, save_side_part
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks
+from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks, quick_layout
 from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.families.svd.folder import hash_of, read_defaults
@@ -48,7 +48,8 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
     stiffness = None
     if (folder / STIFFNESS).is_dir():
-        stiffness = load_side_part(folder / STIFFNESS, dtype, StiffnessConfig, Stiffness, "network for stiff things")
+        part = load_side_part(folder / STIFFNESS, dtype, StiffnessConfig, Stiffness, "network for stiff things")
+        stiffness = quick_layout(part)
     config, sizes = denoiser.unet.config, tower.config
     wanted = networks.config.latent_channels + sizes.channels, sizes.token
     if (config.in_channels, config.context) != wanted:
@@ -93,7 +94,7 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
     """Write one UNet sub-folder with its defaults."""
     assert isinstance(model.denoiser, SVDDenoiser)
     model.denoiser.unet.store(folder / unet, dtype)
-    write_json(folder / unet / "sfv.json", model.defaults.model_dump())
+    write_json(folder / unet / "sfv.json", model.defaults.model_dump(exclude_none=True))
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:

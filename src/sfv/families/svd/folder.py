@@ -163,7 +163,7 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
 
 def write_defaults(defaults: Defaults, folder: Path, unet: str) -> None:
     """What a denoiser is asked for when nothing is said."""
-    write_json(folder / unet / "sfv.json", defaults.model_dump())
+    write_json(folder / unet / "sfv.json", defaults.model_dump(exclude_none=True))
 
 
 def read_defaults(folder: Path, defaults: Defaults) -> Defaults:
