@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sfv.generation.clip import Clip
     from sfv.generation.generate import generate
     from sfv.media import read_picture, read_sticker, write_clip
+    from sfv.platforms.check import check_sticker
+    from sfv.platforms.request import settings_for
+    from sfv.platforms.write import write_for
     from sfv.settings import Settings
     from sfv.speed.optimize import optimize
     from sfv.system.memory import keep_memory
@@ -30,13 +33,16 @@ _HOMES = {
     "SfvError": "sfv.errors",
     "VideoModel": "sfv.families.base",
     "account": "sfv.costs.account",
+    "check_sticker": "sfv.platforms.check",
     "generate": "sfv.generation.generate",
     "keep_memory": "sfv.system.memory",
     "load": "sfv.families.load",
     "optimize": "sfv.speed.optimize",
     "read_picture": "sfv.media",
     "read_sticker": "sfv.media",
+    "settings_for": "sfv.platforms.request",
     "write_clip": "sfv.media",
+    "write_for": "sfv.platforms.write",
 }
 __all__ = [
     "Clip",
@@ -46,13 +52,16 @@ __all__ = [
     "VideoModel",
     "__version__",
     "account",
+    "check_sticker",
     "generate",
     "keep_memory",
     "load",
     "optimize",
     "read_picture",
     "read_sticker",
+    "settings_for",
     "write_clip",
+    "write_for",
 ]
 
 

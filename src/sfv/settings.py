@@ -22,9 +22,9 @@ which none has learnt)."""
 Stiff = Literal["auto", "on", "off"]
 Decoder = Literal["small", "full"]
 Sampler = Literal["euler", "consistency"]
-Format = Literal["mp4", "gif", "webp", "png"]
+Format = Literal["mp4", "gif", "webp", "png", "webm"]
 FORMATS: tuple[str, ...] = get_args(Format)
-SEE_THROUGH = ("webp", "png", "gif")
+SEE_THROUGH = ("webp", "png", "webm", "gif")
 """Formats that hold transparency (gif: all or nothing at each pixel)."""
 Profile = Literal["exact", "fast"]
 Backend = Literal["auto", "eager", "compile", "graphs", "openvino"]

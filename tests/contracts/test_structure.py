@@ -23,6 +23,7 @@ FLOORS = {
     "generation": 4,
     "data": 4,
     "speed": 5,
+    "platforms": 5,
     "training": 6,
     "evaluation": 6,
     "batch": 6,

@@ -68,11 +68,16 @@ def _is_picture(path: Path) -> bool:
 
 
 def name_outputs(
-    pictures: list[Path], out: Path | None, format: str | None, usual: str = "mp4", overwrite: bool = False
+    pictures: list[Path],
+    out: Path | None,
+    format: str | None,
+    usual: str = "mp4",
+    overwrite: bool = False,
+    after: str = "",
 ) -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written.
 
-    None is a file that sfv did not write, unless `overwrite`.
+    None is a file that sfv did not write, unless `overwrite`. `after` follows a picture's name.
     """
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
@@ -85,7 +90,7 @@ def name_outputs(
         targets = [out]
         keep_others(out, overwrite)
     else:
-        targets = _distinct(pictures, out, format or usual, overwrite)
+        targets = _distinct(pictures, out, format or usual, overwrite, after)
     there = {t.resolve() for t in targets if t.exists()}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
@@ -116,7 +121,7 @@ def keep_others(target: Path, overwrite: bool) -> None:
         raise SfvError(f"{target} is there and was not written by sfv; choose another --out, or give --overwrite")
 
 
-def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool) -> list[Path]:
+def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool, after: str) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
 
     Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere. So are a/cat.png and
@@ -125,7 +130,7 @@ def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bo
     targets: dict[str, Path] = {}
     sources = {p.absolute() for p in pictures}
     for picture in pictures:
-        folder, stem, count = out or picture.parent, picture.stem, 1
+        folder, stem, count = out or picture.parent, picture.stem + after, 1
         while (
             str(target := folder / _named(stem, count, format)).lower() in targets
             or target.absolute() in sources

@@ -1,5 +1,6 @@
 """Commands that make clips."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,9 @@ class Generate(Flags, Settings, Speed, Spread):
     """Embedded model (sticker, sticker-teacher), a diffusers folder, or a hub id."""
     format: Format | None = None
     """File format; taken from --out if that names a file, else mp4."""
+    for_: Annotated[tuple[str, ...], arg(name="for", metavar="PLATFORM")] = ()
+    """Files as messengers take them, one or several: telegram, telegram-emoji, whatsapp, discord, discord-emoji, slack,
+    signal, imessage, line, gif. Size, format and length follow; NAME-PLATFORM beside the picture or in --out."""
     keep_still: Path | None = None
     """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
     device: str = "auto"
@@ -56,6 +60,8 @@ class Generate(Flags, Settings, Speed, Spread):
         """How many clips are asked for, and a report of each that has to be made."""
         settings = self.fill(Settings)
         speed = self.fill(Speed)
+        if self.for_:
+            return self._for_platforms(settings, speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
         # wrong files are reported before torch is imported
@@ -69,6 +75,42 @@ class Generate(Flags, Settings, Speed, Spread):
         from sfv.ray.folder import animate_folder
 
         return count, animate_folder(*asked, spread, self.overwrite)
+
+    def _for_platforms(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
+        """The same of files as messengers take them."""
+        wrong = {"--format": self.format, "--ray": self.ray, "--resume": self.resume}
+        if given := [flag for flag, value in wrong.items() if value]:
+            raise SfvError(f"{given[0]} goes without --for; leave one of them out")
+        from sfv.batch.platform_names import plan_for
+
+        pictures, files = plan_for(self.images, settings, self.for_, self.out, self.overwrite)
+        from sfv.batch.platform_files import animate_for
+
+        asked = (self.images, self.model, settings, self.for_, self.out, self.device, speed)
+        return len(pictures) * len(files), animate_for(*asked, self.keep_still, self.overwrite)
+
+
+class CheckSticker(Flags):
+    """Whether a file is one that a platform takes, rule by rule; any file, whoever made it."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """An animation: WebM, WebP, PNG, GIF, MP4."""
+    for_: Annotated[str, arg(name="for", metavar="PLATFORM")]
+    """telegram, telegram-emoji, whatsapp, discord, discord-emoji, slack, signal, imessage, line, gif."""
+    json_: Annotated[bool, arg(name="json")] = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Exit code: 0 if every rule is kept, else 1."""
+        from sfv.platforms.check import check_sticker
+
+        rules = check_sticker(self.file, self.for_)
+        if self.json_:
+            print(json.dumps([r.model_dump() for r in rules]))
+        else:
+            for r in rules:
+                print(f"{'pass' if r.ok else 'FAIL'}  {r.rule}: {r.found}")
+        return int(not all(r.ok for r in rules))
 
 
 class Replay(Flags):

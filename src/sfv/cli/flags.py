@@ -58,6 +58,8 @@ def say(report: dict[str, Any], as_json: bool, first: bool = True) -> None:
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+        if "fits" in report:
+            print(f"  {report['for']}: {report['fits']}", flush=True)
         if "kept" in report:
             print(f"  {report['kept']}", flush=True)
         if "fewer" in report:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 from tyro.conf import subcommand
 
-from sfv.cli.clips import Compare, Generate, Replay
+from sfv.cli.clips import CheckSticker, Compare, Generate, Replay
 from sfv.cli.data import Encode, Pack
 from sfv.cli.measure import Bench, Doctor, Evaluate, Study
 from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
@@ -21,6 +21,7 @@ from sfv.system.threads import wait_politely
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
+    | Annotated[CheckSticker, subcommand("check-sticker")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Demo, subcommand("demo")]
     | Annotated[Bench, subcommand("bench")]

@@ -33,7 +33,7 @@ from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY
 
 MODELS = ("sticker", "sticker-teacher")
-MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng"}
+MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng", "webm": "video/webm"}
 B = TypeVar("B", bound=BaseModel)
 
 

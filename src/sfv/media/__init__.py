@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from sfv.errors import DamagedVideo
     from sfv.media.clips import has_encoder, read_clip, read_video_bytes, webp_bytes, write_clip
     from sfv.media.edits import fit_mask, keep_still, soft_edge, there_and_back
+    from sfv.media.facts import FileFacts, file_facts
     from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through
     from sfv.media.motion import flow, flow_fields, flow_to
     from sfv.media.notes import is_ours, is_whole, own_note, read_note
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DamagedVideo": "sfv.media.videos",
+    "FileFacts": "sfv.media.facts",
     "Jump": "sfv.media.videos",
     "PICTURE_ENDINGS": "sfv.media.formats",
     "VIDEO_ENDINGS": "sfv.media.formats",
@@ -25,6 +27,7 @@ _HOMES = {
     "check_see_through": "sfv.media.formats",
     "contact_sheet": "sfv.media.sheets",
     "lettering": "sfv.media.sheets",
+    "file_facts": "sfv.media.facts",
     "fit": "sfv.media.pictures",
     "fit_mask": "sfv.media.edits",
     "fit_sticker": "sfv.media.pictures",
@@ -57,6 +60,7 @@ _HOMES = {
 
 __all__ = [
     "DamagedVideo",
+    "FileFacts",
     "Jump",
     "PICTURE_ENDINGS",
     "VIDEO_ENDINGS",
@@ -65,6 +69,7 @@ __all__ = [
     "check_see_through",
     "contact_sheet",
     "lettering",
+    "file_facts",
     "fit",
     "fit_mask",
     "fit_sticker",

@@ -17,6 +17,7 @@ from sfv.errors import SfvError, reason
 from sfv.media.formats import check_see_through
 from sfv.media.notes import BROKEN, LENIENT, is_ours, read_note
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
+from sfv.media.webm import write_webm
 from sfv.settings import FORMATS
 from sfv.system.files import replacing
 from sfv.types import Frames, Stickers
@@ -34,10 +35,15 @@ TINY = 128 * 128
 wrote, so that the same frames give other bytes now and then (noise of 32 x 32: 1 in 5). Above, it saves a fifth."""
 
 
-def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: str = "") -> None:
-    """Write by the path's ending. mp4: H.264, yuv420p, faststart. gif, webp, png: animated, looping, RGB or RGBA.
+def write_clip(
+    frames: Frames | Stickers, path: Path | str, fps: float, note: str = "", level: int | None = None
+) -> None:
+    """Write by the path's ending. mp4: H.264, yuv420p, faststart. webm: VP9. gif, webp, png: animated, looping.
 
-    `note` is kept inside the file (mp4 and gif comment, webp XMP, png text).
+    All but mp4 take RGB or RGBA.
+
+    `note` is kept inside the file (mp4, webm and gif comment, webp XMP, png text). `level` is how well: crf of mp4 and
+    webm (0 to 63, less is better), quality of webp (0 to 100), colours of gif and png (2 to 256; png: all if None).
     """
     path = Path(path)
     format = path.suffix.lower().lstrip(".")
@@ -47,20 +53,24 @@ def write_clip(frames: Frames | Stickers, path: Path | str, fps: float, note: st
         check_see_through(path)
     try:
         with replacing(path) as beside:
-            _write_mp4(frames, beside, fps, note) if format == "mp4" else _write_pillow(
-                frames, beside, fps, note, format
-            )
+            if format == "mp4":
+                _write_mp4(frames, beside, fps, note, level)
+            elif format == "webm":
+                write_webm(frames, beside, fps, note, level)
+            else:
+                _write_pillow(frames, beside, fps, note, format, level)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({reason(error)}); choose another folder with -o") from error
 
 
-def _write_mp4(frames: Frames, path: Path, fps: float, note: str) -> None:
+def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | None) -> None:
     _, height, width, _ = frames.shape
     with av.open(str(path), "w", options={"movflags": "faststart+use_metadata_tags"}) as container:
         container.metadata["comment"] = note
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
-        stream.options = {"crf": "16", "preset": "veryfast", "mbtree": "0" if height * width < TINY else "1"}
+        crf, tree = 16 if level is None else level, height * width >= TINY
+        stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": str(int(tree))}
         stream.thread_count = 1 if height * width <= SMALL else 0
         tag_bt709(stream.codec_context)
         for frame in _even(frames).numpy():
@@ -74,7 +84,7 @@ def _even(frames: Frames) -> UInt8[Tensor, "f _ _ 3"]:
     return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames
 
 
-def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, format: str) -> None:
+def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, format: str, level: int | None) -> None:
     kept, times = frame_times(len(frames), fps, format)
     frames = frames[kept]
     options: dict[str, Any] = {"save_all": True, "loop": 0, "duration": times}
@@ -82,17 +92,21 @@ def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, 
     if format == "gif":
         clear = frames.shape[-1] == 4
         options |= {"comment": note.encode(), "disposal": 2 if clear else 1}
-        pictures = _shared_palette(pictures, 255 if clear else 256)
+        pictures = _shared_palette(pictures, (level or 256) - clear)
         if clear:
             options |= {"transparency": HOLE}
             for picture, frame in zip(pictures, frames.numpy(), strict=True):
                 picture.paste(HOLE, mask=Image.fromarray(np.uint8(255) * (frame[..., 3] < 128)))
     elif format == "webp":
-        options |= {"xmp": note.encode(), "quality": 92, "method": 4}
+        options |= {"xmp": note.encode(), "quality": 92 if level is None else level, "method": 4}
+        if level is not None:
+            options |= {"alpha_quality": level}
     else:
         text = PngImagePlugin.PngInfo()
         text.add_itxt("sfv", note)
         options |= {"pnginfo": text}
+        if level is not None:
+            pictures = _shared_clear_palette(pictures, level)
     pictures[0].save(path, append_images=pictures[1:], **options)
 
 
@@ -132,6 +146,15 @@ def _shared_palette(pictures: list[Image.Image], colours: int) -> list[Image.Ima
     strip = Image.fromarray(np.concatenate([np.asarray(p) for p in opaque]))
     palette = strip.quantize(colours, Image.Quantize.MEDIANCUT)
     return [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in opaque]
+
+
+def _shared_clear_palette(pictures: list[Image.Image], colours: int) -> list[Image.Image]:
+    """The same with alpha in the palette; colours of what is clear count as black."""
+    arrays = [np.asarray(p.convert("RGBA")) for p in pictures]
+    strip = np.concatenate([np.where(a[..., 3:] > 0, a, 0) for a in arrays])
+    whole = Image.fromarray(strip).quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    tall = pictures[0].height
+    return [whole.crop((0, i * tall, whole.width, (i + 1) * tall)) for i in range(len(pictures))]
 
 
 def read_video_bytes(data: bytes) -> Frames:

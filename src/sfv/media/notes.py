@@ -10,6 +10,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from sfv.errors import SfvError, reason
 
+VIDEOS = (".mp4", ".webm")
+"""Endings of videos that sfv writes."""
 BROKEN = (SyntaxError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow also raises for damaged headers."""
 
@@ -20,7 +22,7 @@ LENIENT: dict[str, Any] = {"metadata_errors": "replace"}
 def read_note(path: Path) -> str:
     """The parameters that `write_clip` kept inside `path`; SfvError if there are none."""
     try:
-        note = _note_of_video(path) if path.suffix.lower() == ".mp4" else _note_of_picture(path)
+        note = _note_of_video(path) if path.suffix.lower() in VIDEOS else _note_of_picture(path)
     except FileNotFoundError as error:
         raise SfvError(f"{path} does not exist; check the path") from error
     except (OSError, av.error.FFmpegError, UnidentifiedImageError, UnicodeDecodeError) as error:
@@ -38,7 +40,7 @@ def is_ours(path: Path) -> bool:
 def own_note(path: Path) -> dict[str, Any]:
     """What `write_clip` kept inside a file that is there; empty if sfv did not write it. Nothing is decoded."""
     try:
-        note = _note_of_video(path) if path.suffix.lower() == ".mp4" else _note_of_picture(path)
+        note = _note_of_video(path) if path.suffix.lower() in VIDEOS else _note_of_picture(path)
         return kept if isinstance(kept := json.loads(note or "null"), dict) and "sfv" in kept else {}
     except (OSError, ValueError, av.error.FFmpegError, UnidentifiedImageError, *BROKEN):
         return {}
@@ -47,7 +49,7 @@ def own_note(path: Path) -> dict[str, Any]:
 def is_whole(path: Path) -> bool:
     """Whether every frame of a clip can be decoded: one that was cut short cannot."""
     try:
-        if path.suffix.lower() == ".mp4":
+        if path.suffix.lower() in VIDEOS:
             with av.open(str(path), **LENIENT) as container:
                 return sum(1 for _ in container.decode(video=0)) > 0
         with Image.open(path) as picture:
@@ -61,7 +63,7 @@ def is_whole(path: Path) -> bool:
 
 def _note_of_video(path: Path) -> str:
     with av.open(str(path), **LENIENT) as container:
-        return str(container.metadata.get("comment", ""))
+        return str(container.metadata.get("comment") or container.metadata.get("COMMENT", ""))
 
 
 def _note_of_picture(path: Path) -> str:

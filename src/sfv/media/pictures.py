@@ -49,10 +49,10 @@ def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> 
     return _read(source, lambda picture: _rgb(picture, background))
 
 
-def read_sticker(source: Path | str | io.BytesIO) -> Uint8Sticker:
-    """Decode the first frame upright, with its transparency; SfvError if it has none."""
+def read_sticker(source: Path | str | io.BytesIO, opaque: bool = False) -> Uint8Sticker:
+    """Decode the first frame upright, with its transparency; SfvError if it has none, unless `opaque` ones will do."""
     sticker = _read(source, _rgba)
-    if int(sticker[..., 3].min()) == 255:
+    if not opaque and int(sticker[..., 3].min()) == 255:
         raise SfvError(f"{_name(source)} is not transparent anywhere; leave --transparent out, or cut it out first")
     return sticker
 

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
-from sfv.media.pictures import Uint8Picture
+from sfv.media.pictures import AnyPicture, Uint8Picture
 from sfv.system.files import replacing
 from sfv.types import Frames
 
@@ -19,7 +19,7 @@ CAPTION = 22
 INK, PAPER = (34, 34, 38), (255, 255, 255)
 
 
-def write_picture(picture: Uint8Picture, path: Path, note: str = "") -> None:
+def write_picture(picture: AnyPicture, path: Path, note: str = "") -> None:
     """Save as the path's ending says; `note` is kept inside a png."""
     kept: dict[str, Any] = {}
     if note and path.suffix.lower() == ".png":

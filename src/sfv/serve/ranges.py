@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from sfv.serve.job import Job
 from sfv.serve.store import Store
 
-MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/png"}
+MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/png", "webm": "video/webm"}
 PIECE = 1 << 20
 """Bytes of a file that are held in memory at once for one client."""
 

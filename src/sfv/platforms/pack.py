@@ -1,0 +1,56 @@
+"""What a platform wants beside the stickers of a pack."""
+
+import json
+from pathlib import Path
+
+import sfv
+from sfv.errors import SfvError
+from sfv.media import fit_sticker, is_ours, read_sticker, write_picture
+from sfv.system.files import replacing
+
+FEWEST, MOST = 3, 30
+"""Stickers of a WhatsApp pack."""
+TRAY = 96
+"""Pixels of its icon."""
+
+
+def write_pack(name: str, stickers: list[Path], overwrite: bool = False) -> list[Path]:
+    """`tray.png` and `contents.json` of WhatsApp's sample app beside stickers of one folder.
+
+    Nothing for other platforms, or for fewer than a pack has. SfvError if files are in the way that sfv did not write.
+    """
+    if name != "whatsapp" or not FEWEST <= len(stickers) <= MOST or len({s.parent for s in stickers}) > 1:
+        return []
+    folder = stickers[0].parent
+    tray, contents = folder / "tray.png", folder / "contents.json"
+    for path, own in ((tray, is_ours), (contents, _own)):
+        if path.exists() and not overwrite and not own(path):
+            raise SfvError(f"{path} is there and was not written by sfv; choose another --out, or give --overwrite")
+    icon = fit_sticker(read_sticker(stickers[0], opaque=True), TRAY, TRAY, "pad")
+    write_picture(icon, tray, json.dumps({"sfv": sfv.__version__}))
+    with replacing(contents) as beside:
+        beside.write_text(json.dumps(_contents(folder.name, [s.name for s in stickers]), indent=2) + "\n")
+    return [tray, contents]
+
+
+def _contents(folder: str, files: list[str]) -> dict[str, object]:
+    """In the form of the sample app's asset; names and publisher are for the maker to fill."""
+    pack = {
+        "identifier": folder or "pack",
+        "name": folder or "pack",
+        "publisher": "sfv",
+        "tray_image_file": "tray.png",
+        "image_data_version": "1",
+        "avoid_cache": False,
+        "animated_sticker_pack": True,
+        "stickers": [{"image_file": file, "emojis": ["\U0001f642"]} for file in files],
+    }
+    return {"sfv": sfv.__version__, "android_play_store_link": "", "ios_app_store_link": "", "sticker_packs": [pack]}
+
+
+def _own(path: Path) -> bool:
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(kept, dict) and "sfv" in kept

@@ -1,0 +1,208 @@
+"""Files of every platform pass its own rules, whoever reads them; what cannot be is one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfv.batch.platform_files import animate_for
+from sfv.cli.main import main
+from sfv.errors import SfvError
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.generation.clip import Clip
+from sfv.media import file_facts, own_note, write_clip
+from sfv.media.webm import read_clear
+from sfv.platforms import write
+from sfv.platforms.check import check_sticker
+from sfv.platforms.request import settings_for
+from sfv.platforms.table import ATTEMPTS, PLATFORMS
+from sfv.platforms.write import write_for
+from sfv.settings import Settings
+
+
+def disc(height: int, width: int, frames: int = 24, noise: int = 0) -> torch.Tensor:
+    """A coloured disc that goes round on a clear ground, RGBA; `noise` levels make it hard to press."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rng, made = torch.Generator().manual_seed(0), []
+    for k in range(frames):
+        angle = torch.tensor(2 * torch.pi * k / frames)
+        inside = (x - width * (0.5 + 0.1 * angle.cos())) ** 2 + (y - height * (0.5 + 0.1 * angle.sin())) ** 2
+        alpha = ((inside < (0.3 * min(height, width)) ** 2) * 255).byte()
+        colour = torch.stack([x * 255 // width, y * 255 // height, torch.full_like(x, 90)], -1)
+        colour = (colour + torch.randint(-noise, noise + 1, colour.shape, generator=rng)).clamp(0, 255)
+        made.append(torch.cat([colour.byte(), alpha[..., None]], -1))
+    return torch.stack(made)
+
+
+def clip(name: str, noise: int = 0, seconds: float = 3.0, frames: int = 24) -> Clip:
+    """As `generate` would give it for a platform."""
+    height, width = PLATFORMS[name].exact or (int(PLATFORMS[name].size), int(PLATFORMS[name].size) // 2)
+    rgba = disc(height, width, frames, noise)
+    settings = settings_for(Settings(play_fps=frames / seconds), name, True)
+    alpha = rgba[..., 3:]
+    white = (rgba[..., :3] * (alpha / 255) + 255 - alpha.float()).round().clamp(0, 255).byte()
+    shown = None if not settings.transparent else alpha
+    return Clip(white, torch.zeros(1, frames, 1, 1, 1), white[0], settings, 1, {}, None, shown)
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_every_platforms_file_passes_its_rules(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"clip.{PLATFORMS[name].format}"
+    written = write_for(clip(name), name, path, '{"sfv": "x"}')
+    wrong = [r for r in check_sticker(path, name) if not r.ok]
+    assert not wrong and written.bytes == path.stat().st_size and own_note(path) == {"sfv": "x"}
+    facts = file_facts(path)
+    assert facts.clear is PLATFORMS[name].clear or facts.format == "gif"
+    assert abs(facts.seconds - 3) < 0.06 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["slack", "discord", "whatsapp"])
+def test_what_is_hard_to_press_is_pressed_until_it_fits(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"clip.{PLATFORMS[name].format}"
+    easy, hard = (write_for(clip(name, noise), name, path) for noise in (0, 60))
+    assert all(r.ok for r in check_sticker(path, name))
+    assert hard.fps < easy.fps or (hard.level or 999) < (easy.level or 999)
+
+
+def test_a_limit_that_cannot_be_met_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = PLATFORMS["slack"].model_copy(update={"most_bytes": 900})
+    monkeypatch.setattr(write, "platform", lambda name: narrow)
+    (tmp_path / "clip.gif").write_text("somebody's")
+    with pytest.raises(SfvError, match=r"clip.gif: slack takes 0.878906 KB at most, and the smallest try has \d+ KB"):
+        write_for(clip("slack", 60), "slack", tmp_path / "clip.gif")
+    assert (tmp_path / "clip.gif").read_text() == "somebody's" and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.undo()
+    with pytest.raises(SfvError, match="lasts 6.00 s; signal takes 3 s at most: give --seconds"):
+        write_for(clip("signal", seconds=6), "signal", tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "said"),
+    [
+        (Settings(size="512"), "slack", "--for slack and --size 512 contradict each other: slack takes 128x128"),
+        (Settings(height=64), "slack", "chooses the size itself"),
+        (Settings(seconds=5), "telegram", "--for telegram and --seconds 5: it takes 3 s at most"),
+        (Settings(background="red"), "line", "keeps what is clear: leave --background out"),
+        (Settings(), "myspace", "no such platform; choose from telegram, telegram-emoji, whatsapp"),
+    ],
+)
+def test_contradictions_are_one_sentence(settings: Settings, name: str, said: str) -> None:
+    with pytest.raises(SfvError, match=said):
+        settings_for(settings, name, True)
+
+
+def test_tries_grow_smaller() -> None:
+    """The search halves the list, so that a try must not be larger than the one before it."""
+    for format, tries in ATTEMPTS.items():
+        rates = [fps for fps, _ in tries]
+        assert rates == sorted(rates, reverse=True), format
+
+
+def test_a_transparent_webm_keeps_its_alpha(tmp_path: Path) -> None:
+    frames = disc(64, 96, 6)
+    write_clip(frames, tmp_path / "a.webm", 12, level=10)
+    again = read_clear(tmp_path / "a.webm")
+    assert again.shape == (6, 64, 96, 4)
+    assert np.abs(again[..., 3].astype(int) - frames[..., 3].numpy()).mean() < 3
+    write_clip(frames[..., :3], tmp_path / "b.webm", 12)
+    assert (file_facts(tmp_path / "a.webm").clear, file_facts(tmp_path / "b.webm").clear) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "failing"),
+    [
+        (
+            lambda p: Image.new("RGBA", (512, 512), "red").save(p, "WEBP"),
+            "whatsapp",
+            {"2 to 1000 frames", "at most 10 s", "every frame at least 8 ms"},
+        ),
+        (lambda p: write_clip(disc(100, 200), p, 24), "discord", {"320x320"}),
+        (lambda p: write_clip(disc(320, 320, 30, 99), p, 5), "discord", {"at most 512 KB", "at most 5 s"}),
+    ],
+)
+def test_foreign_files_fail_where_they_should(tmp_path: Path, make: Any, name: str, failing: set[str]) -> None:
+    path = tmp_path / f"theirs.{PLATFORMS[name].format}"
+    make(path)
+    assert {r.rule for r in check_sticker(path, name) if not r.ok} == failing
+
+
+def test_other_containers_are_named(tmp_path: Path) -> None:
+    write_clip(disc(64, 64, 12)[..., :3], tmp_path / "a.mp4", 12)
+    first = check_sticker(tmp_path / "a.mp4", "telegram")[0]
+    assert not first.ok and first.found == "MP4 with h264"
+    (tmp_path / "b.png").write_text("no picture")
+    with pytest.raises(SfvError, match="b.png is no animation that can be read"):
+        check_sticker(tmp_path / "b.png", "line")
+    with pytest.raises(SfvError, match="c.png does not exist"):
+        check_sticker(tmp_path / "c.png", "line")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    motion_folder.save(new_motion_model(TINY_MOTION, 0), folder)
+    return folder
+
+
+def picture(path: Path, clear: bool = True) -> Path:
+    rgba = disc(64, 48, 1)[0].numpy()
+    Image.fromarray(rgba if clear else rgba[..., :3]).save(path)
+    return path
+
+
+def test_files_of_every_picture_and_a_pack(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = [picture(tmp_path / f"{c}.png", c != "b") for c in "abc"] + [tmp_path / "d.png"]
+    (tmp_path / "d.png").write_text("broken")
+    out = tmp_path / "out"
+    words = ["generate", *map(str, pictures), "--for", "whatsapp", "slack", "-o", str(out), "--model", str(model)]
+    assert main(words) == 1
+    text = capsys.readouterr()
+    assert "6 made, 2 failed" in text.out and "d.png is not a picture" in text.err
+    assert main(["check-sticker", str(out / "a-slack.gif"), "--for", "slack"]) == 0
+    assert main(["check-sticker", str(out / "b-whatsapp.webp"), "--for", "whatsapp", "--json"]) == 0
+    assert main(["check-sticker", str(out / "a-slack.gif"), "--for", "line"]) == 1
+    contents = json.loads((out / "contents.json").read_text())
+    (pack,) = contents["sticker_packs"]
+    assert [s["image_file"] for s in pack["stickers"]] == [f"{c}-whatsapp.webp" for c in "abc"]
+    assert pack["animated_sticker_pack"] is True
+    with Image.open(out / pack["tray_image_file"]) as tray:
+        assert tray.size == (96, 96) and (out / "tray.png").stat().st_size <= 50 * 1024
+    assert main(words) == 1, "the same again replaces its own files"
+    assert len(list(out.iterdir())) == 8
+    with pytest.raises(SfvError, match="was made for slack, whose limits leave no room"):
+        from sfv.batch.replay import replay
+
+        replay(out / "a-slack.gif")
+
+
+def test_other_peoples_files_stay(model: Path, tmp_path: Path) -> None:
+    pictures = [picture(tmp_path / f"{c}.png") for c in "abc"]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "contents.json").write_text("{}")
+    (out / "a-whatsapp.webp").write_text("mine")
+    with pytest.raises(SfvError, match="contents.json is there and was not written by sfv"):
+        list(animate_for(pictures, str(model), Settings(), ["whatsapp"], out))
+    assert (out / "contents.json").read_text() == "{}" and (out / "a-whatsapp.webp").read_text() == "mine"
+    assert (out / "a-whatsapp-2.webp").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--for", "telegram", "slack", "-o", "x.webm"], "names one file, but --for names 2 platforms"),
+        (["--for", "telegram", "-o", "x.gif"], "telegram takes webm"),
+        (["--for", "telegram", "--format", "gif"], "--format goes without --for"),
+        (["--for", "myspace"], "no such platform"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(picture(tmp_path / "a.png")), *words]) == 1
+    assert said in capsys.readouterr().err
