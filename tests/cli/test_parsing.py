@@ -49,3 +49,19 @@ def test_a_box_of_an_unknown_kind_keeps_its_words() -> None:
     box = "╭─ Odd ─╮\n│ Something else   │\n│ is wrong. │\n╰──╯\n"
     assert sentence(box, "sfv", ()) == "Something else is wrong"
     assert sentence("", "sfv generate", ()) == "sfv generate was not understood; see sfv generate --help"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--completion", shell])
+    script = capsys.readouterr().out
+    assert not ended.value.code and "check-sticker" in script and "keep-still" in script
+
+
+@pytest.mark.parametrize("words", [["--completion"], ["--completion", "tcsh2"]])
+def test_completion_for_no_shell_is_one_sentence(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        "sfv: --completion wants one of bash, zsh, fish, such as: sfv --completion bash\n"
+    )

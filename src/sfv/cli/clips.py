@@ -29,6 +29,8 @@ class Generate(Flags, Settings, Speed, Spread):
     for_: Annotated[tuple[str, ...], arg(name="for", metavar="PLATFORM")] = ()
     """Files as messengers take them, one or several: telegram, telegram-emoji, whatsapp, discord, discord-emoji, slack,
     signal, imessage, line, gif. Size, format and length follow; NAME-PLATFORM beside the picture or in --out."""
+    seeds: str | None = None
+    """Several at once, such as 1-8 or 3,7: NAME-SEED for each, and a sheet of them all, NAME-seeds.png."""
     keep_still: Path | None = None
     """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
     device: str = "auto"
@@ -62,6 +64,8 @@ class Generate(Flags, Settings, Speed, Spread):
         speed = self.fill(Speed)
         if self.for_:
             return self._for_platforms(settings, speed)
+        if self.seeds is not None:
+            return self._of_seeds(settings, speed)
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
         # wrong files are reported before torch is imported
@@ -78,9 +82,7 @@ class Generate(Flags, Settings, Speed, Spread):
 
     def _for_platforms(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
         """The same of files as messengers take them."""
-        wrong = {"--format": self.format, "--ray": self.ray, "--resume": self.resume}
-        if given := [flag for flag, value in wrong.items() if value]:
-            raise SfvError(f"{given[0]} goes without --for; leave one of them out")
+        self._without("--for", {"--format": self.format, "--seeds": self.seeds})
         from sfv.batch.platform_names import plan_for
 
         pictures, files = plan_for(self.images, settings, self.for_, self.out, self.overwrite)
@@ -88,6 +90,24 @@ class Generate(Flags, Settings, Speed, Spread):
 
         asked = (self.images, self.model, settings, self.for_, self.out, self.device, speed)
         return len(pictures) * len(files), animate_for(*asked, self.keep_still, self.overwrite)
+
+    def _of_seeds(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
+        """The same of several seeds; the sheet counts as a file."""
+        self._without("--seeds", {"--seed": settings.seed})
+        from sfv.batch.seed_names import plan_seeds, read_seeds
+
+        seeds = read_seeds(self.seeds or "")
+        rows = plan_seeds(self.images, settings, seeds, self.out, self.format, self.overwrite)
+        from sfv.batch.seed_files import animate_seeds
+
+        asked = (self.images, self.model, settings, seeds, self.out, self.format, self.device, speed)
+        return len(rows) * (1 + len(seeds)), animate_seeds(*asked, self.keep_still, self.overwrite)
+
+    def _without(self, flag: str, others: dict[str, Any]) -> None:
+        """SfvError for flags that do not go together."""
+        given = [f for f, value in (others | {"--ray": self.ray, "--resume": self.resume}).items() if value]
+        if given:
+            raise SfvError(f"{given[0]} goes without {flag}; leave one of them out")
 
 
 class CheckSticker(Flags):

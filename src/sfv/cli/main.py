@@ -18,6 +18,8 @@ from sfv.errors import FlagError, SfvError
 from sfv.system.memory import keep_memory
 from sfv.system.threads import wait_politely
 
+SHELLS = ("bash", "zsh", "fish")
+"""For which `sfv --completion` prints a script."""
 Command = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Replay, subcommand("replay")]
@@ -49,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         if words[:1] == ["--version"]:
             print(f"sfv {version('sfv')}")
             return 0
+        if words[:1] == ["--completion"]:
+            words = ["--tyro-print-completion", _shell(words)]
         return int(parsed(Command, words, DESCRIPTION).run())
     except SfvError as error:
         print(f"sfv: {error}", file=sys.stderr)
@@ -58,6 +62,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # whoever read what is printed has gone, as `| head` does
         return 141
+
+
+def _shell(words: list[str]) -> str:
+    """What follows `--completion`."""
+    if len(words) != 2 or words[1] not in SHELLS:
+        raise FlagError(f"--completion wants one of {', '.join(SHELLS)}, such as: sfv --completion bash")
+    return words[1]
 
 
 def _gathered(words: list[str]) -> list[str]:

@@ -77,9 +77,19 @@ def race(studio: Studio, ask: Ask, send: Send) -> None:
     send(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
 
 
+def _suited(model: VideoModel, ask: Ask) -> Ask:
+    """Without what this model cannot do: the page's settings are those of its first model."""
+    changes: dict[str, Any] = {}
+    if not model.enlarges():
+        changes |= {"fit": ask.settings.fit or "pad", "size": None, "enlarge": 1, "stiff": "auto"}
+    if not model.loops:
+        changes |= {"move": "free", "play_fps": None, "seconds": None}
+    return ask.model_copy(update={"settings": ask.settings.model_copy(update=changes)})
+
+
 @torch.inference_mode()
 def _run(studio: Studio, row: Row, ask: Ask, number: int, send: Send) -> Clip:
-    model, start = studio.begin(row, ask)
+    model, start = studio.begin(row, _suited(studio.warm(row), ask))
     lane, seconds = Lane(number, send, model, start), dict[str, float]()
     message: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
     send(packed(message))

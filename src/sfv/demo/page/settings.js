@@ -16,10 +16,12 @@ export function currentRequest() {
     fps: Number($("fps").value),
     frames: Number($("frames").value),
     boomerang: checked("loop") === "boomerang",
-    fit: checked("fit"),
-    enlarge: Number(checked("enlarge")),
     transparent: clear === "clear",
   };
+  const times = Number(checked("enlarge"));
+  if (checked("fit") === "own") settings.size = String(times * Math.max(state.server.model.defaults.width, state.server.model.defaults.height));
+  else Object.assign(settings, { fit: checked("fit"), enlarge: times });
+  if (state.server?.model?.loops) Object.assign(settings, { move: $("move").value, stiff: $("stiff").value });
   return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format };
 }
 
@@ -29,6 +31,7 @@ export function initSettings(changed) {
     showValues();
     if (event.target.id === "format") $("format").dataset.touched = "yes";
     if (event.target.name === "enlarge") $("sizes").dataset.touched = "yes";
+    if (event.target.name === "fit") $("own").dataset.touched = "yes";
     if (event.target.name === "loop") $("loops").dataset.touched = "yes";
     changed(event.target.type === "range" || event.target.type === "number" ? 120 : 0);
   });
@@ -55,8 +58,11 @@ export function setDefaults({ defaults }) {
 export function restoreSettings(settings, format) {
   for (const name of ["seed", "motion", "fps", "frames"]) $(name).value = settings[name];
   check("loop", settings.boomerang ? "boomerang" : "forward");
-  check("fit", settings.fit);
-  check("enlarge", settings.enlarge);
+  const { width, height } = state.server.model.defaults;
+  check("fit", settings.fit ?? "own");
+  check("enlarge", settings.size ? Number(settings.size) / Math.max(width, height) : settings.enlarge);
+  $("move").value = settings.move ?? "free";
+  $("stiff").value = settings.stiff ?? "auto";
   fitFormat();
   $("format").value = format;
   showValues();
@@ -82,11 +88,13 @@ function fitFormat() {
   if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
 }
 
-/** The size of the picture, up to four times the network's, until the visitor has chosen one. */
+/** The shape and size of the picture, up to four times the network's, until the visitor has chosen others. */
 function fitSize() {
   const model = state.server?.model;
-  $("sizes").hidden = !model?.enlarges;
+  $("sizes").hidden = $("own").hidden = !model?.enlarges;
+  $("moves").hidden = !model?.loops;
   if (!model?.enlarges) return;
+  if (!$("own").dataset.touched) check("fit", "own");
   const { width, height } = model.defaults;
   for (const { value, nextSibling } of sizes()) nextSibling.textContent = width === height ? `${width * value}` : `${width * value} x ${height * value}`;
   if ($("sizes").dataset.touched) return;

@@ -1,0 +1,76 @@
+"""Several seeds of a picture and their sheet."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import sfv
+from sfv.batch.seed_files import SHOWN, thumbnails
+from sfv.batch.seed_names import read_seeds
+from sfv.cli.main import main
+from sfv.errors import SfvError
+from sfv.media import read_clip
+
+
+def picture(path: Path) -> Path:
+    rng = torch.Generator().manual_seed(0)
+    Image.fromarray(torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=rng).numpy()).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1-4", [1, 2, 3, 4]), ("7", [7]), ("3, 9-10,3", [3, 9, 10]), ("0-0", [0])]
+)
+def test_seeds_are_read(text: str, seeds: list[int]) -> None:
+    assert read_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "4-1", "1-", "-3", "1..3", "1-99999", "1-40,100-140", str(2**63)])
+def test_what_is_no_list_of_seeds_is_said(text: str) -> None:
+    with pytest.raises(SfvError, match="--seeds"):
+        read_seeds(text)
+
+
+def test_a_clip_of_every_seed_and_a_sheet(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a-2.webp").write_text("mine")
+    words = ["generate", str(tmp_path / "bad.png"), str(picture(tmp_path / "a.png")), "--seeds", "1-3"]
+    words += ["--format", "webp", "-o", str(tmp_path / "out"), "--model", str(tiny_folder), "--frames", "3"]
+    assert main([*words, "--profile", "exact"]) == 1
+    text = capsys.readouterr()
+    assert "4 made, 1 failed" in text.out and text.err.count("bad.png is not a picture") == 1
+    made = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert made == ["a-1.webp", "a-2-2.webp", "a-2.webp", "a-3.webp", "a-seeds.png"]
+    model = sfv.optimize(sfv.load(tiny_folder), "exact", "eager")
+    alone = sfv.generate(model, sfv.read_picture(tmp_path / "a.png"), seed=3, frames=3)
+    sfv.write_clip(alone.frames, tmp_path / "alone.webp", alone.fps)
+    assert torch.equal(read_clip(tmp_path / "alone.webp"), read_clip(tmp_path / "out" / "a-3.webp"))
+    with Image.open(tmp_path / "out" / "a-seeds.png") as sheet:
+        assert sheet.height > 3 * 64
+
+
+def test_thumbnails_are_few_and_small() -> None:
+    small = thumbnails(torch.zeros(72, 512, 300, 3, dtype=torch.uint8))
+    assert small.shape == (SHOWN, 171, 100, 3)
+    assert thumbnails(torch.zeros(3, 64, 64, 3, dtype=torch.uint8)).shape == (SHOWN, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "1-3", "-o", "x.mp4"], "names one file, but --seeds makes 3 clips"),
+        (["--seeds", "1-3", "--seed", "4"], "--seed goes without --seeds"),
+        (["--seeds", "1-3", "--resume"], "--resume goes without --seeds"),
+        (["--seeds", "1-3", "--for", "slack"], "--seeds goes without --for"),
+    ],
+)
+def test_flags_that_contradict_are_one_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(picture(tmp_path / "a.png")), *words]) == 1
+    assert said in capsys.readouterr().err
