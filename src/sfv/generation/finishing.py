@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfv import limits
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
+from sfv.decoding.holding import held
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
@@ -18,7 +20,7 @@ from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
 from sfv.generation.stiff import fills_frame
 from sfv.media import keep_still, soft_edge, there_and_back
-from sfv.media.edits import Mask
+from sfv.media.edits import Mask, Weights
 from sfv.media.formats import colour
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
@@ -67,17 +69,29 @@ def around(latents: Latents, at: Float[Tensor, " n"]) -> Float[Tensor, "b n c y 
 def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, Decoded]:
     """RGB frames, and what they are made of."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
-    parts = still.enlarged or want.transparent or want.stiff == "on"
+    parts = still.enlarged or want.transparent or want.stiff == "on" or start.mask is not None
     moves = model.enlarges(want.decoder) and parts
-    drawn = _drawn(model, latents, first, want) if moves else Decoded(model.decode(latents, first, want.decoder))
+    drawn = _drawn(model, latents, first, start) if moves else Decoded(model.decode(latents, first, want.decoder))
     frames = _large_frames(model, still, drawn) if still.enlarged else to_frames(drawn.frames)
     return frames, drawn
 
 
-def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, want: Settings) -> Decoded:
-    """Frames and what they are made of; of stiff things as one body."""
+def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -> Decoded:
+    """Frames and what they are made of; of stiff things as one body, and still where that is wanted."""
     drawn = model.draw(latents, first)
-    return one_body(drawn, first, fills_frame(first)) if want.stiff == "on" else drawn
+    if start.want.stiff == "on":
+        drawn = one_body(drawn, first, fills_frame(first) and start.mask is None)
+    return drawn if start.mask is None else held(drawn, first, soft_edge(_mask_of_frame(start, start.mask)))
+
+
+def _mask_of_frame(start: Start, mask: Mask) -> UInt8[Tensor, "y x"]:
+    """The clip's mask as the network's frame has it."""
+    whole = torch.zeros(start.still.large.shape[:2], dtype=torch.uint8)
+    top, left, height, width = start.still.box or (0, 0, *whole.shape)
+    whole[top : top + height, left : left + width] = mask
+    size = (start.still.small.shape[0], start.still.small.shape[1])
+    near = F.interpolate(whole[None, None].float(), size, mode="area")[0, 0]
+    return ((near > 0) * 255).to(torch.uint8)
 
 
 def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
@@ -88,7 +102,7 @@ def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
 def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played, PlayedOpacity | None]:
     """Frames of a model that draws transparency too: over the background, or over white with their alpha."""
     still, want, first = start.still, start.want, first_pixels(model, start.still)
-    drawn = _drawn(model, latents, first, want)
+    drawn = _drawn(model, latents, first, start)
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents.shape[1], want)
     if times is not None or still.enlarged:
@@ -131,10 +145,10 @@ def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Stic
     return (opacity_map * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
-def edited(clip: Clip) -> Clip:
-    """With what keeps still, there and back, if that is wanted."""
+def edited(clip: Clip, moves: bool = False) -> Clip:
+    """With what keeps still, there and back, if that is wanted; where the decoder `moves`, its motion fades already."""
     if clip.mask is not None:
-        clip = _kept(clip, clip.mask)
+        clip = _kept(clip, (clip.mask > 0).float() if moves else soft_edge(clip.mask))
     if clip.settings.boomerang:
         alpha = None if clip.alpha is None else there_and_back(clip.alpha)
         latents = there_and_back(clip.latents[0])[None]
@@ -142,9 +156,8 @@ def edited(clip: Clip) -> Clip:
     return clip
 
 
-def _kept(clip: Clip, mask: Mask) -> Clip:
-    """The still picture over every frame, as far as the mask's soft edge says; its alpha likewise."""
-    weights = soft_edge(mask)
+def _kept(clip: Clip, weights: Weights) -> Clip:
+    """The still picture over every frame, as far as the weights say; its alpha likewise."""
     known = None if clip.sticker is None else clip.sticker[..., 3:]
     alpha = None if clip.alpha is None or known is None else keep_still(clip.alpha, known, weights)
     return replace(clip, frames=keep_still(clip.frames, clip.picture, weights), alpha=alpha)

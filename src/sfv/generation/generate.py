@@ -80,7 +80,7 @@ def finish(
     """The clip of a fitted picture that is encoded already; `seconds` are what that took."""
     with clocked_stage(seconds, "unet", model.device):
         latents, calls = sample(model, cond, start.want, watch, peek)
-    return edited(made_of(model, latents, start, calls, seconds))
+    return edited(made_of(model, latents, start, calls, seconds), model.enlarges(start.want.decoder))
 
 
 @torch.inference_mode()

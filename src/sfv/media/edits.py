@@ -13,6 +13,8 @@ Mask = UInt8[Tensor, "h w"]
 Weights = Float[Tensor, "h w"]
 SOFT = 32
 """A soft edge is this part of the shorter side wide, on either side of its middle."""
+COLOURFUL = 16
+"""Levels between a pixel's channels, on the mean, from which a picture is no mask."""
 ASPECT = 0.02
 """Relative difference of aspect up to which a mask is scaled to its picture."""
 
@@ -20,12 +22,14 @@ ASPECT = 0.02
 def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tuple[int, int], mode: str) -> Mask:
     """A mask (white keeps still) laid over a picture of `source` (height, width) and fitted with it to `size`.
 
-    Grey counts as white from its middle on. SfvError for a mask of another shape than the picture's.
+    Grey counts as white from its middle on. SfvError for a mask of another shape than the picture's, or of colours.
     """
     (height, width), (mine, yours) = source, (mask.shape[1] / mask.shape[0], source[1] / source[0])
     if abs(mine / yours - 1) > ASPECT:
         sizes = f"{mask.shape[1]}x{mask.shape[0]}, the picture {width}x{height}"
         raise SfvError(f"keep-still mask is {sizes}; paint it over the picture itself, so that both have one shape")
+    if float((mask.amax(2).float() - mask.amin(2)).mean()) > COLOURFUL:
+        raise SfvError("keep-still mask is a colour picture: paint white where nothing may move, and black elsewhere")
     grey = fit(stretch(mask, height, width), *size, mode, "black").float().mean(2)
     return torch.where(grey >= 127.5, 255, 0).to(torch.uint8)
 
