@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfv.batch.naming import LONGEST, expand, name_outputs, plan, source
+from sfv.batch.naming import LONGEST, expand, left_out, name_outputs, plan, source
 from sfv.errors import SfvError
 from sfv.media import is_ours, write_clip
 from sfv.settings import Settings
@@ -139,3 +139,19 @@ def test_a_source_is_never_a_target(tmp_path: Path) -> None:
     assert {t.name for t in targets} == {"a-3.png", "a-2-2.png", "b-2.png"}
     with pytest.raises(SfvError, match="is a source picture and would be overwritten"):
         name_outputs([tmp_path / "a.png"], tmp_path / "a.png", None, overwrite=True)
+
+
+def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
+    png(tmp_path / "a.png")
+    ours(tmp_path / "a.webp")
+    for name in ("notes.txt", "logo.svg", "film.mov", ".DS_Store", "._a.png"):
+        (tmp_path / name).write_text("x")
+    (line,) = left_out([tmp_path, tmp_path / "a.png"])
+    assert line == (
+        f"{tmp_path}: left out a.webp (a clip or sheet of sfv), film.mov (a video), logo.svg (SVG is not read; "
+        "export it as PNG), notes.txt (no picture)"
+    )
+    for i in range(30):
+        (tmp_path / f"z{i:02}.txt").touch()
+    assert left_out([tmp_path])[0].endswith("z15.txt (no picture), 14 more")
+    assert left_out([tmp_path / "a.png"]) == []

@@ -13,6 +13,8 @@ from sfv.settings import FORMATS, Settings
 
 FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{format}" for format in FORMATS}
 """Endings of files that are read but not written."""
+NAMED = 20
+"""Files of a folder that are named, of those left out."""
 LONGEST = 255
 """Bytes that a file's name may have."""
 Pairs = Sequence[tuple[Path, Path]]
@@ -59,6 +61,27 @@ def expand(images: Sequence[Path]) -> list[Path]:
     if not any(path.exists() for path in found):
         raise SfvError(f"{found[0]} does not exist; check the path")
     return found
+
+
+def left_out(images: Sequence[Path]) -> list[str]:
+    """One line for each folder of which files were not taken: which, and why; hidden files are passed over."""
+    lines = []
+    for folder in [p for p in images if p.is_dir()]:
+        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and not _is_picture(p))
+        said = [f"{p.name} ({_why_not(p)})" for p in files[:NAMED]]
+        said += [f"{len(files) - NAMED} more"] * (len(files) > NAMED)
+        if said:
+            lines.append(f"{folder}: left out {', '.join(said)}")
+    return lines
+
+
+def _why_not(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending in (".svg", ".svgz"):
+        return "SVG is not read; export it as PNG"
+    if ending.lstrip(".") in FORMATS and media.is_ours(path):
+        return "a clip or sheet of sfv"
+    return "a video" if ending in VIDEO_ENDINGS else "no picture"
 
 
 def _is_picture(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Commands that make clips."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from tyro.conf import Positional, arg
 
-from sfv.batch.naming import plan
+from sfv.batch.naming import left_out, plan
 from sfv.cli.flags import Flags, Out, Pictures, ray_spread, say
 from sfv.errors import SfvError
 from sfv.ray.settings import Spread
@@ -48,6 +49,8 @@ class Generate(Flags, Settings, Speed, Spread):
         """Exit code: 0, or 1 if any picture failed."""
         made = failed = 0
         asked, reports = self._reports()
+        for line in left_out(self.images):
+            print(f"sfv: {line}", file=sys.stderr)
         for report in reports:
             bad = "error" in report
             if bad or self.json_ or not self.ray:
