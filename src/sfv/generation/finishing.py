@@ -30,6 +30,10 @@ from sfv.types import AnyFirst, Frames, Latents, Picture
 
 Played = UInt8[Tensor, "n height width 3"]
 """As many frames as are played."""
+CALM = 1.6
+"""How much slower than a usual way those from and to the picture are: the eye rests there (seams.py, 60 stills)."""
+SLOWEST = 4.0
+"""Times as long as others that the ways from and to the picture may take."""
 PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 
@@ -52,7 +56,7 @@ def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, secon
 
 def at_times(latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:
     """Latents of the frames that are played: those of a loop, or what lies between them around the round."""
-    times = _times(latents.shape[1], want)
+    times = _times(latents, want)
     return latents if times is None else around(latents, times.to(latents.device))
 
 
@@ -104,7 +108,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     still, want, first = start.still, start.want, first_pixels(model, start.still)
     drawn = _drawn(model, latents, first, start)
     parts: Iterable[Tensor] = [drawn.frames[0]]
-    times = _times(latents.shape[1], want)
+    times = _times(latents, want)
     if times is not None or still.enlarged:
         layers = Layers(drawn, first)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
@@ -123,12 +127,29 @@ def _largest(still: Still) -> AnyPicture:
     return still.large if still.large_sticker is None else still.large_sticker
 
 
-def _times(frames: int, want: Settings) -> Float[Tensor, " n"] | None:
+def _times(latents: Latents, want: Settings) -> Float[Tensor, " n"] | None:
     """Places around the round, in frames, of what is played; None for the frames made."""
     if want.play_fps is None:
         return None
+    frames = latents.shape[1]
     count = limits.played(frames, float(want.fps or 1), want.play_fps)
-    return torch.arange(count) * (frames / count)
+    return eased(latents[0], count) if count > frames else torch.arange(count) * (frames / count)
+
+
+def eased(round_: Float[Tensor, "f c y x"], count: int) -> Float[Tensor, " n"]:
+    """`count` places around a round, evenly spread but for the ways from and to the picture: they take as many times
+    longer as they are longer than others, up to SLOWEST.
+
+    The network makes the picture the first frame whatever it makes of the others, so that those two ways may be jumps.
+    """
+    ways = (round_.roll(-1, 0) - round_).flatten(1).float().norm(dim=1).cpu()
+    spans = torch.ones(len(ways))
+    for end in (0, len(ways) - 1):
+        spans[end] = (CALM * ways[end] / ways.median().clamp(min=1e-9)).clamp(1, SLOWEST)
+    ends = spans.cumsum(0)
+    at = torch.arange(count) / count * ends[-1]
+    k = torch.searchsorted(ends, at, right=True).clamp(max=len(ways) - 1)
+    return k + (at - (ends - spans)[k]) / spans[k]
 
 
 def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:

@@ -34,7 +34,7 @@ from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
 from sfv.families.motion.stiffness import Stiffness
-from sfv.generation.finishing import around
+from sfv.generation.finishing import CALM, SLOWEST, around, eased
 from sfv.generation.generate import begin, encoded, finish
 from sfv.media.pixels import as_layers, laid_over, opacity
 from sfv.settings import MOVES
@@ -177,9 +177,24 @@ def test_a_round_is_played_at_any_rate(model: VideoModel) -> None:
     slow = sfv.generate(model, picture, steps=1, guidance=1)
     quick = sfv.generate(model, picture, steps=1, guidance=1, play_fps=16)
     assert len(quick.frames) == 2 * len(slow.frames) and (slow.fps, quick.fps) == (8, 16)
-    assert torch.equal(quick.frames[::2], slow.frames)
+    assert torch.equal(quick.frames[0], slow.frames[0])
+    even = sfv.generate(model, picture, steps=1, guidance=1, play_fps=8)
+    assert torch.equal(even.frames, slow.frames), "as many frames as are made: those that are made"
     z = torch.randn(1, 4, 2, 1, 1)
     torch.testing.assert_close(around(z, torch.tensor([3.5]))[:, 0], (z[:, 3] + z[:, 0]) / 2)
+
+
+def test_long_ways_from_and_to_the_picture_take_longer() -> None:
+    """Ten equal steps but for a jump from the picture and one to it."""
+    jump = torch.tensor([0.0, *range(5, 14)])
+    at = eased(jump[:, None, None, None].expand(-1, 1, 2, 2), 40)
+    assert at[0] == 0 and (at.diff() > 0).all() and float(at[-1]) < 10
+    first, middle, last = float(at[1]), float((at[21] - at[20])), float(10 - at[-1])
+    assert first == pytest.approx(middle / SLOWEST, rel=1e-3) and last == pytest.approx(first, rel=1e-3)
+    ring = torch.stack([(torch.arange(12) * torch.pi / 6).cos(), (torch.arange(12) * torch.pi / 6).sin()], 1)
+    places = eased(ring[:, :, None, None], 48)
+    assert float(places[1]) == pytest.approx(float(places[20] - places[19]) / CALM, rel=1e-3)
+    assert torch.isfinite(eased(torch.zeros(6, 1, 2, 2), 18)).all(), "a still"
 
 
 def test_a_round_lasts_as_long_as_is_asked_for(model: VideoModel) -> None:
