@@ -78,7 +78,7 @@ def main() -> None:
     rows = []
     for name in tqdm(names, unit="still"):
         for word in words:
-            clip = sfv.generate(model, found[name](), move=word)
+            clip = sfv.generate(model, found[name](), move=word, play_fps=model.defaults.fps)
             seen = main_motion(clip.frames)
             counts[word][seen] = counts[word].get(seen, 0) + 1
             at = torch.linspace(0, len(clip.frames) - 1, SHOWN + 1)[1:].round().long()

@@ -64,7 +64,7 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
     if full.noise_aug and not model.noised:
         raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
-    count = frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)
+    count = shown(full)
     height, width = largest(full)
     if full.size is not None and max(height, width) > SIDE:
         raise SfvError(f"size {full.size}: at most {SIDE} pixels a side; ask for less")
@@ -94,6 +94,12 @@ def largest(full: Settings) -> tuple[int, int]:
         side = max(LONGEST, int(full.height or 0), int(full.width or 0))
         return side, side
     return int(full.height or 0) * full.enlarge, int(full.width or 0) * full.enlarge
+
+
+def shown(full: Settings) -> int:
+    """Frames that a clip of filled settings is played in."""
+    frames = int(full.frames or 0)
+    return frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)
 
 
 def played(frames: int, fps: float, play_fps: float) -> int:

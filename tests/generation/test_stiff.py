@@ -66,6 +66,11 @@ def test_without_a_network_nothing_is_stiff_by_itself(moving: VideoModel) -> Non
     assert sfv.generate(moving, card()).settings.stiff == "off"
 
 
+def test_a_word_for_motion_moves_one_body_unless_that_is_refused(moving: VideoModel) -> None:
+    assert sfv.generate(moving, card(), move="bounce").settings.stiff == "on"
+    assert sfv.generate(moving, card(), move="bounce", stiff="off").settings.stiff == "off"
+
+
 def test_each_picture_of_a_batch_has_its_own_answer(moving: VideoModel) -> None:
     model = replace(moving, stiffness=network(-1.0))
     clips = generate_many(model, [card(), photo()], Settings(), [0, 0])

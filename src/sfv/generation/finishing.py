@@ -31,7 +31,7 @@ from sfv.types import AnyFirst, Frames, Latents, Picture
 Played = UInt8[Tensor, "n height width 3"]
 """As many frames as are played."""
 CALM = 1.6
-"""How much slower than a usual way those from and to the picture are: the eye rests there (seams.py, 60 stills)."""
+"""How much slower than others the way back to the picture is: the eye waits there (seams.py, 60 stills)."""
 SLOWEST = 4.0
 """Times as long as others that the ways from and to the picture may take."""
 PlayedOpacity = UInt8[Tensor, "n height width 1"]
@@ -138,14 +138,14 @@ def _times(latents: Latents, want: Settings) -> Float[Tensor, " n"] | None:
 
 def eased(round_: Float[Tensor, "f c y x"], count: int) -> Float[Tensor, " n"]:
     """`count` places around a round, evenly spread but for the ways from and to the picture: they take as many times
-    longer as they are longer than others, up to SLOWEST.
+    longer as they are longer than others, up to SLOWEST, and the way back to it CALM times that.
 
     The network makes the picture the first frame whatever it makes of the others, so that those two ways may be jumps.
     """
     ways = (round_.roll(-1, 0) - round_).flatten(1).float().norm(dim=1).cpu()
     spans = torch.ones(len(ways))
-    for end in (0, len(ways) - 1):
-        spans[end] = (CALM * ways[end] / ways.median().clamp(min=1e-9)).clamp(1, SLOWEST)
+    for end, calm in ((0, 1.0), (len(ways) - 1, CALM)):
+        spans[end] = (calm * ways[end] / ways.median().clamp(min=1e-9)).clamp(1, SLOWEST)
     ends = spans.cumsum(0)
     at = torch.arange(count) / count * ends[-1]
     k = torch.searchsorted(ends, at, right=True).clamp(max=len(ways) - 1)

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError
-from sfv.limits import largest
+from sfv.limits import largest, shown
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.events import JobEvents
@@ -280,9 +280,9 @@ def batch_key(wanted: Settings) -> str:
 
 
 def work(wanted: Settings) -> int:
-    """Frames x height x width of a clip of filled settings."""
+    """Frames x height x width of a clip of filled settings, as it is played."""
     height, width = largest(wanted)
-    return int(wanted.frames or 0) * height * width
+    return shown(wanted) * height * width
 
 
 def _opened(database: str) -> Jobs:

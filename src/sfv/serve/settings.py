@@ -66,4 +66,4 @@ class Order(Settings):
     model: str | None = None
     """The model that this server runs (see /healthz); no other can be asked for."""
     format: Format | None = None
-    """mp4, gif, webp or png; webp if transparent, else mp4."""
+    """mp4, gif, webp, png or webm; webp if transparent, else mp4."""

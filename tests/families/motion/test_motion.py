@@ -193,7 +193,8 @@ def test_long_ways_from_and_to_the_picture_take_longer() -> None:
     assert first == pytest.approx(middle / SLOWEST, rel=1e-3) and last == pytest.approx(first, rel=1e-3)
     ring = torch.stack([(torch.arange(12) * torch.pi / 6).cos(), (torch.arange(12) * torch.pi / 6).sin()], 1)
     places = eased(ring[:, :, None, None], 48)
-    assert float(places[1]) == pytest.approx(float(places[20] - places[19]) / CALM, rel=1e-3)
+    assert float(places[1]) == pytest.approx(float(places[20] - places[19]), rel=1e-3)
+    assert float(12 - places[-1]) == pytest.approx(float(places[1]) / CALM, rel=1e-3)
     assert torch.isfinite(eased(torch.zeros(6, 1, 2, 2), 18)).all(), "a still"
 
 
