@@ -19,9 +19,9 @@ PLAIN = 0.6
 
 @torch.inference_mode()
 def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
-    """`stiff` as on or off: on where a word for motion is given and for pictures that fill their frame (photos), else as
-    the model's own network says.
+    """`stiff` as on or off: on where a word for motion is given, and for pictures that fill their frame (photos).
 
+    Else as the model's own network says.
     Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
     """
     if want.stiff != "auto":

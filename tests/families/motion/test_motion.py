@@ -189,7 +189,7 @@ def test_long_ways_from_and_to_the_picture_take_longer() -> None:
     jump = torch.tensor([0.0, *range(5, 14)])
     at = eased(jump[:, None, None, None].expand(-1, 1, 2, 2), 40)
     assert at[0] == 0 and (at.diff() > 0).all() and float(at[-1]) < 10
-    first, middle, last = float(at[1]), float((at[21] - at[20])), float(10 - at[-1])
+    first, middle, last = float(at[1]), float(at[21] - at[20]), float(10 - at[-1])
     assert first == pytest.approx(middle / SLOWEST, rel=1e-3) and last == pytest.approx(first, rel=1e-3)
     ring = torch.stack([(torch.arange(12) * torch.pi / 6).cos(), (torch.arange(12) * torch.pi / 6).sin()], 1)
     places = eased(ring[:, :, None, None], 48)
