@@ -11,6 +11,8 @@ from sfv.bench.run import bench, flops, summaries
 from sfv.bench.systems import STAGES, contestant
 from sfv.errors import SfvError
 from sfv.families.load import load_stock
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.settings import Settings
 
 
@@ -73,6 +75,14 @@ def test_diffusers_own_pipeline_is_a_peer(tiny_folder: Path, tmp_path: Path) -> 
     assert "sfv" not in plain
     picture = file.with_suffix(".svg").read_text()
     assert picture.count("<rect") == 1 + (2 + 1) * (len(STAGES) - 1) and "diffusers=" in picture
+
+
+def test_the_peer_of_whole_loops_has_every_stage(tmp_path: Path) -> None:
+    motion_folder.save(new_motion_model(TINY_MOTION, 0), tmp_path / "loops")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    peer = contestant(f"diffusers={tmp_path / 'loops'}:1", "cpu")
+    taken = peer.once(tmp_path / "red.png", Settings(), tmp_path)
+    assert set(STAGES) - {"other"} <= taken.keys() and taken["calls"] == 2
 
 
 def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class MotionStock(StockPipeline):
             latents = self._denoised(noise, cond, defaults, guided)
             latents[:, 0] = 0
             frames = laid_over(self.codec.networks.draw(latents, first).frames)
-        return frames, defaults.steps * (2 if guided else 1), spent
+        return frames, defaults.steps * (2 if guided else 1), spent | {"encode": 0.0}  # no picture latents here
 
     def _denoised(self, noise: Tensor, cond: dict[str, Tensor], defaults: Defaults, guided: bool) -> Tensor:
         """The pipeline's loop; a round has no later frames, so guidance is the same for all."""
