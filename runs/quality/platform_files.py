@@ -2,7 +2,7 @@
 
     python runs/quality/platform_files.py STILLS OUT.json [--model MODEL] [--count 20] [--seed 0]
 
-STILLS as in runs/quality/stills_sheet.py. WebM is opened again by OpenCV, the rest by FFmpeg's own demuxers.
+STILLS as in runs/quality/stills_sheet.py. WebM and WebP are opened again by OpenCV, the rest by FFmpeg.
 """
 
 import argparse
@@ -27,6 +27,9 @@ def opens_elsewhere(path: Path) -> int:
         while video.read()[0]:
             count += 1
         return count
+    if path.suffix == ".webp":  # FFmpeg reads no animated one
+        opened, animation = cv2.imreadanimation(str(path))
+        return len(animation.frames) if opened else 0
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
 

@@ -224,6 +224,14 @@ def test_recipes_are_safe_to_paste(client: TestClient) -> None:
             *("--profile", "exact", "--backend", "eager"),
         ]
         compile(python_lines(ask, row, model, name, "webp"), "recipe", "exec")
+        words = shlex.split(command_line(ask, row, model, name, "webp", "slack"))
+        assert words[3:5] == ["--for", "slack"] and "--size" not in words
+        compile(python_lines(ask, row, model, name, "webp", "slack"), "recipe", "exec")
+
+
+def test_a_messenger_that_is_none_is_refused(client: TestClient) -> None:
+    answer = client.post("/api/file", json={"ask": {"picture": "p"}, "platform": "myspace"})
+    assert answer.status_code == 422 and "platform: no such platform; choose from telegram" in answer.text
 
 
 def test_shelves_forget_what_is_least_used() -> None:

@@ -263,6 +263,18 @@ def frames(path: Path) -> np.ndarray[Any, Any]:
     return np.stack(found)
 
 
+def test_a_messengers_file_is_one_it_takes(page: Page, tmp_path: Path) -> None:
+    from sfv.platforms.check import check_sticker
+
+    page.select_option("#format", "for-slack")
+    until(page, "document.querySelector('#command').innerText.includes('--for slack')")
+    with page.expect_download() as waiting:
+        page.click("#download")
+    path = tmp_path / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    assert path.name.endswith("-slack.gif") and all(rule.ok for rule in check_sticker(path, "slack"))
+
+
 def test_live_mode_answers_sliders_and_strokes(page: Page) -> None:
     page.click("#tab-live")
     page.wait_for_selector("#live-clip[data-turn]")

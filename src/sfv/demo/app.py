@@ -1,6 +1,7 @@
 """The page: drop a picture, see it move. `sfv demo` serves it to this machine's browser."""
 
 import asyncio
+import json
 import os
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -28,6 +29,9 @@ from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.media import write_clip
+from sfv.platforms.request import settings_for, without_size
+from sfv.platforms.table import PLATFORMS, platform
+from sfv.platforms.write import write_for
 from sfv.settings import Format, Speed
 from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY
@@ -45,6 +49,15 @@ class Shown(BaseModel):
     ask: Ask
     name: str = Field(default="picture.png", max_length=300)
     format: Format = "mp4"
+    platform: str | None = Field(default=None, max_length=32)
+    """A messenger (platforms/table.py), which chooses size, format and transparency itself."""
+
+    @field_validator("platform")
+    @classmethod
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in PLATFORMS:
+            raise ValueError(f"no such platform; choose from {', '.join(PLATFORMS)}")
+        return name
 
 
 def create_demo(
@@ -115,6 +128,7 @@ async def _state(request: Request) -> JSONResponse:
     studio: Studio = request.app.state.studio
     pictures = sorted(p.name for p in _place("examples").glob("*.png") if p.name != "example.png")
     state: dict[str, Any] = {"ready": studio.ready.is_set(), "error": studio.trouble, "version": sfv.__version__}
+    state |= {"platforms": {name: p.format for name, p in PLATFORMS.items()}}
     state |= {"models": [row.name for row in studio.rows], "examples": pictures, "cores": os.cpu_count()}
     if (model := studio.models.get(studio.rows[0].name)) is not None:
         state |= {"model": _model_card(model), "load_seconds": round(studio.took, 2)}
@@ -144,7 +158,7 @@ async def _clip(request: Request) -> Response:
     if clip is None:
         return Response(status_code=204)
     model, row = studio.models[studio.rows[0].name], studio.rows[0]
-    lines = (shown.ask, row, model, shown.name, shown.format)
+    lines = (shown.ask, row, model, shown.name, shown.format, shown.platform)
     recipe = {"command": command_line(*lines), "python": python_lines(*lines)}
     whole = round(time.perf_counter() - start, 4)
     message = await asyncio.to_thread(clip_message, clip, turn=shown.ask.turn, whole=whole, **recipe)
@@ -155,10 +169,30 @@ async def _file(request: Request) -> Response:
     """A clip as a file to keep."""
     shown = await _read(request, Shown)
     studio: Studio = request.app.state.studio
+    if shown.platform is not None:
+        return await _platform_file(studio, shown, shown.platform)
     clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}))
     assert clip is not None
     data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
     return Response(data, media_type=MEDIA_TYPES[shown.format])
+
+
+async def _platform_file(studio: Studio, shown: Shown, name: str) -> Response:
+    """A clip as a messenger takes it."""
+    model = studio.models[studio.rows[0].name]
+    settings = settings_for(without_size(shown.ask.settings), name, model.loops)
+    ask = shown.ask.model_copy(update={"turn": 0, "settings": settings, "clear": settings.transparent})
+    clip = await studio.clip(ask)
+    assert clip is not None
+    return Response(await asyncio.to_thread(_fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
+
+
+def _fitting(clip: Clip, name: str) -> bytes:
+    """The bytes of the best file under a platform's limits."""
+    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
+        path = Path(folder) / f"clip.{platform(name).format}"
+        write_for(clip, name, path, json.dumps({"sfv": sfv.__version__, "for": name}))
+        return path.read_bytes()
 
 
 def _written(model: VideoModel, clip: Clip, format: str) -> bytes:

@@ -39,11 +39,14 @@ class Ask(BaseModel):
     settings: Settings = Settings()
     visit: str = Field(default="", max_length=64)
     """Whose request; with `turn`, a newer request of the same visit drops those that wait."""
+    clear: bool = False
+    """An opaque picture counts as one with transparency, for files that are transparent around it."""
     turn: int = Field(default=0, ge=0)
 
     def key(self) -> str:
         """The same for requests for the same clip."""
-        return hashlib.sha256(f"{self.picture} {self.mask} {self.settings.model_dump_json()}".encode()).hexdigest()
+        parts = f"{self.picture} {self.mask} {self.clear} {self.settings.model_dump_json()}"
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,13 @@ class Studio:
         model, sent = self.warm(row), self.picture(ask.picture)
         mask = None if ask.mask is None else self.picture(ask.mask).rgb
         clear = ask.settings.transparent
-        if clear and sent.rgba is None:
-            raise SfvError("the picture is nowhere transparent; choose an opaque format")
+        rgba = sent.rgba
+        if clear and rgba is None:
+            if not ask.clear:
+                raise SfvError("the picture is nowhere transparent; choose an opaque format")
+            rgba = _opaque(sent.rgb)
         steps = {"steps": row.steps or ask.settings.steps}
-        picture = sent.rgba if clear and sent.rgba is not None else sent.rgb
+        picture = rgba if clear and rgba is not None else sent.rgb
         return model, begin(model, picture, ask.settings.model_dump() | steps, mask)
 
     def _cond(self, model: VideoModel, ask: Ask, start: Start, seconds: dict[str, float]) -> Cond:
@@ -177,6 +183,13 @@ def _blank(model: VideoModel, clear: bool) -> Any:
 
     defaults = model.defaults
     return torch.full((defaults.height, defaults.width, 4 if clear else 3), 128, dtype=torch.uint8)
+
+
+def _opaque(rgb: Uint8Picture) -> Uint8Sticker:
+    """With an alpha channel that is full everywhere."""
+    import torch
+
+    return torch.cat([rgb, torch.full_like(rgb[..., :1], 255)], -1)
 
 
 def _picture_bytes(sent: Sent) -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 from sfv.demo.session import Ask, Row
 from sfv.families.base import VideoModel
+from sfv.platforms.request import without_size
+from sfv.platforms.table import PLATFORMS
 from sfv.settings import Settings, Speed
 
 MASK = "mask.png"
@@ -19,9 +21,13 @@ def choices(ask: Ask, model: VideoModel) -> dict[str, Any]:
     return {k: v for k, v in given.items() if v != usual[k] and v != defaults.get(k)}
 
 
-def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:
+def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str, platform: str | None = None) -> str:
     """`sfv generate` for a POSIX shell; the picture (and the mask, as mask.png) must lie in the current folder."""
-    words = ["sfv", "generate", _file(picture), "-o", f"{_stem(picture)}.{ending}"]
+    words = ["sfv", "generate", _file(picture)]
+    if platform is None:
+        words += ["-o", f"{_stem(picture)}.{ending}"]
+    else:
+        words, ask = [*words, "--for", platform], ask.model_copy(update={"settings": without_size(ask.settings)})
     words += [] if row.model == "sticker" else ["--model", row.model]
     for name, value in choices(ask, model).items():
         flag = f"--{name.replace('_', '-')}"
@@ -33,13 +39,17 @@ def command_line(ask: Ask, row: Row, model: VideoModel, picture: str, ending: st
     return shlex.join(words)
 
 
-def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str) -> str:
+def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: str, platform: str | None = None) -> str:
     """The same clip through the library."""
+    if platform is not None:
+        ask = ask.model_copy(update={"settings": without_size(ask.settings)})
     speed = _speed(row, model)
     profile = json.dumps(speed["profile"][0]) + ("" if speed["backend"][0] == "auto" else f', "{speed["backend"][0]}"')
     given = choices(ask, model) | ({} if row.steps is None else {"steps": row.steps})
     words = [f"{k}={_plain(v) if isinstance(v, float) else repr(v)}" for k, v in given.items()]
     words += [f'keep_still=sfv.read_picture(Path("{MASK}"), "black")'] if ask.mask else []
+    if platform is not None:
+        return _platform_lines(row, profile, _file(picture), words, platform)
     clear = ask.settings.transparent
     read, frames = ("read_sticker", "clip.stickers()") if clear else ("read_picture", "clip.frames")
     return "\n".join(
@@ -51,6 +61,25 @@ def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: st
             f"picture = sfv.{read}(Path({json.dumps(_file(picture))}))",
             f"clip = sfv.generate({', '.join(['model', 'picture', *words])})",
             f"sfv.write_clip({frames}, Path({json.dumps(f'{_stem(picture)}.{ending}')}), clip.fps)",
+        ]
+    )
+
+
+def _platform_lines(row: Row, profile: str, picture: str, words: list[str], name: str) -> str:
+    """A messenger's file through the library; `words` are what is asked for beside its own choices."""
+    settings = ", ".join(w for w in words if not w.startswith("keep_still"))
+    mask = "".join(f", {w}" for w in words if w.startswith("keep_still"))
+    file = f"{_stem(picture)}-{name}.{PLATFORMS[name].format}"
+    return "\n".join(
+        [
+            "from pathlib import Path",
+            "import sfv",
+            "",
+            f"model = sfv.optimize(sfv.load({json.dumps(row.model)}), {profile})",
+            f'want = sfv.settings_for(sfv.Settings({settings}), "{name}", model.loops)',
+            f"path = Path({json.dumps(picture)})",
+            "picture = sfv.read_sticker(path, opaque=True) if want.transparent else sfv.read_picture(path)",
+            f'sfv.write_for(sfv.generate(model, picture, want{mask}), "{name}", Path({json.dumps(file)}))',
         ]
     )
 

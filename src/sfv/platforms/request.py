@@ -8,6 +8,12 @@ SOURCE_FPS = 24.0
 """Frames a second of which a file's are taken, for models of whole loops."""
 
 
+def without_size(settings: Settings) -> Settings:
+    """Settings of a clip for something else, without what a platform chooses itself."""
+    chosen = {"size": None, "fit": None, "height": None, "width": None, "enlarge": 1}
+    return settings.model_copy(update=chosen | {"transparent": False, "background": "white", "play_fps": None})
+
+
 def settings_for(settings: Settings, name: str, loops: bool = True) -> Settings:
     """What the clip of a platform's file is asked for; SfvError for settings that contradict it."""
     wanted = platform(name)

@@ -77,7 +77,7 @@ async function download() {
     const request = currentRequest();
     const url = URL.createObjectURL(await requests.file(request));
     const stem = request.name.replace(/\.[^.]*$/, "") || "picture";
-    element("a", { href: url, download: `${stem}-clip.${request.format}` }).click();
+    element("a", { href: url, download: request.platform ? `${stem}-${request.platform}.${state.server.platforms[request.platform]}` : `${stem}-clip.${request.format}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   } catch (error) {
     notice(error);

@@ -11,7 +11,7 @@ import { initPicture, markExample, showExamples, useExample, usePicture } from "
 import { reducedMotion } from "./player.js";
 import { initRace, resetRace } from "./race_view.js";
 import { UserError, asSentence, serverState } from "./requests.js";
-import { fitSettings, initSettings, restoreSettings, setDefaults } from "./settings.js";
+import { fitSettings, initSettings, restoreSettings, setDefaults, setPlatforms } from "./settings.js";
 import { state } from "./state.js";
 import { initPlayButton, initThemeButton, initViews, openView } from "./views.js";
 
@@ -67,6 +67,7 @@ async function start() {
   const { model, cores, examples } = state.server;
   $("machine").textContent = model.device === "cpu" ? `${cores} CPU threads, no graphics card needed.` : `Computed on ${model.device}.`;
   setDefaults(model);
+  setPlatforms(state.server.platforms);
   showExamples(examples);
   resetRace();
   if (state.picture) {

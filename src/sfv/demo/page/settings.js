@@ -1,6 +1,6 @@
 // The form of settings: what is chosen, and what may be chosen for this picture and this model.
 
-import { $ } from "./dom.js";
+import { $, element } from "./dom.js";
 import { state } from "./state.js";
 
 const checked = (name) => document.querySelector(`input[name=${name}]:checked`).value;
@@ -9,7 +9,8 @@ const sizes = () => document.querySelectorAll("input[name=enlarge]");
 
 /** The request that the form describes, for the picture and the mask of the page. */
 export function currentRequest() {
-  const [format, clear] = $("format").value.split("-");
+  const chosen = $("format").selectedOptions[0]?.dataset.platform ?? null;
+  const [format, clear] = chosen ? ["mp4"] : $("format").value.split("-");
   const settings = {
     seed: Math.max(0, Math.trunc(Number($("seed").value)) || 0),
     motion: Number($("motion").value),
@@ -22,7 +23,7 @@ export function currentRequest() {
   if (checked("fit") === "own") settings.size = String(times * Math.max(state.server.model.defaults.width, state.server.model.defaults.height));
   else Object.assign(settings, { fit: checked("fit"), enlarge: times });
   if (state.server?.model?.loops) Object.assign(settings, { move: $("move").value, stiff: $("stiff").value });
-  return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format };
+  return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format, platform: chosen };
 }
 
 /** Call `changed(milliseconds to wait)` when the visitor changes a setting. */
@@ -41,6 +42,16 @@ export function initSettings(changed) {
     changed(0);
   });
   showValues();
+}
+
+/** The messengers whose files can be made; the picture's ground stays clear where they want that. */
+export function setPlatforms(platforms) {
+  const option = (name) => {
+    const made = element("option", { value: `for-${name}`, textContent: name[0].toUpperCase() + name.slice(1).replace("-", " ") });
+    made.dataset.platform = name;
+    return made;
+  };
+  $("platforms").replaceChildren(...Object.keys(platforms).map(option));
 }
 
 /** The model's own motion, rate and length. */
