@@ -328,6 +328,10 @@ def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
         assert page.evaluate(SPILLS) == [], view
         shot(page, f"phone-{view}")
+    page.click("#tab-animate")
+    page.evaluate("() => scrollTo(0, 0)")
+    keep = page.locator("#download").bounding_box()
+    assert keep["y"] + keep["height"] <= 844 and keep["x"] >= 0, "a clip is kept without scrolling"
 
 
 def test_keys_alone_start_a_clip(page: Page) -> None:
