@@ -12,6 +12,7 @@ train codec --set "lpips=$weights"
 train teacher
 train decoder --set "lpips=$weights"
 train student
+train stiffness
 sfv export "$work/model" "$work/weights" --precision float16
 sfv evaluate "$work/store" --weights "$weights" --out "$work/evaluation" \
     --models "$work/weights:1"
