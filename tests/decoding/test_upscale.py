@@ -71,7 +71,7 @@ def test_a_transparent_clip_is_enlarged_with_its_alpha() -> None:
     sticker[64:192, 64:192, 3] = 255
     model = sfv.load()
     clip = sfv.generate(model, sticker, transparent=True, enlarge=2, motion=0)
-    assert clip.alpha is not None and clip.alpha.shape == (model.defaults.frames, 256, 256, 1)
+    assert clip.alpha is not None and clip.alpha.shape == (3 * model.defaults.frames, 256, 256, 1)
     assert clip.stickers().shape[-1] == 4
     assert float(clip.alpha[:, :40].float().mean()) < 3 and float(clip.alpha[:, 100:150, 100:150].float().mean()) > 250
     small = sfv.generate(model, sticker, transparent=True, fit="pad", motion=0)
