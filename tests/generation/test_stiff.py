@@ -13,7 +13,7 @@ from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.generation.generate import generate_many
-from sfv.generation.stiff import fills_frame
+from sfv.generation.stiff import fills_frame, ground_shades
 from sfv.settings import Settings
 
 SIDE = TINY_MOTION.size
@@ -84,6 +84,23 @@ def test_a_picture_on_a_ground_does_not_fill_its_frame(ground: tuple[int, int, i
     assert fills_frame(torch.rand(1, 3, 64, 64) * 2 - 1)
     clear = torch.cat([torch.rand(3, 64, 64) * 2 - 1, torch.full((1, 64, 64), -1.0)])
     assert not fills_frame(clear[None])
+
+
+def test_a_ground_that_shades_stays_at_the_border(moving: VideoModel) -> None:
+    line = torch.linspace(40, 240, SIDE)
+    ramp = torch.stack(
+        [line[:, None].expand(SIDE, SIDE), line.flip(0)[None].expand(SIDE, SIDE), line[:, None] + 0 * line]
+    )
+    picture = ramp.permute(1, 2, 0).round().byte().contiguous()
+    picture[20:44, 20:44] = card()[20:44, 20:44]
+    pixels = picture.permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert ground_shades(pixels) and not fills_frame(pixels)
+    assert not ground_shades(card().permute(2, 0, 1)[None].float() / 127.5 - 1)
+    for stiff in ("on", "off"):
+        frames = sfv.generate(moving, picture, stiff=stiff).frames.int()
+        away = (frames - picture.int()).abs().amax(-1)
+        assert int(away[:, [0, 1, -1, -2]].max()) <= 3 and int(away[:, :, [0, 1, -1, -2]].max()) <= 3
+        assert int(away[:, 20:44, 20:44].max()) > 20, "the thing moves"
 
 
 def test_large_clips_and_other_rates_are_stiff_too(moving: VideoModel) -> None:

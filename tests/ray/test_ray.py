@@ -189,7 +189,7 @@ def test_the_service_runs_on_ray_serve(local_ray: Any, tmp_path: Path) -> None:
             (tmp_path / "b.webp").write_bytes(client.content(job["id"]))
     assert (tmp_path / "data" / "replica-0").is_dir()
     frames = read_clip(tmp_path / "a.webp")
-    assert frames.shape == (24, 128, 128, 3) and (frames[0] != frames[-1]).any()
+    assert frames.shape == (72, 128, 128, 3) and (frames[0] != frames[-1]).any()
     assert torch.equal(frames, read_clip(tmp_path / "b.webp"))
 
 

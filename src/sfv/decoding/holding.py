@@ -7,6 +7,9 @@ from torch import Tensor
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.warping import Maps, moved
 
+HELD, FADE = 2, 0.1
+"""Pixels of the border that stay, and the share of the shorter side over which the motion comes in."""
+
 
 def held(drawn: Decoded, picture: Maps, weights: Float[Tensor, "h w"]) -> Decoded:
     """The same clip; where `weights` are 1 its flow is 0 and nothing is drawn, so the picture's own pixels stay.
@@ -20,3 +23,10 @@ def held(drawn: Decoded, picture: Maps, weights: Float[Tensor, "h w"]) -> Decode
     flow, trust = drawn.flow * free, 1 - (1 - drawn.trust) * free
     again = moved(picture, flow[0].float())[None]
     return Decoded(torch.addcmul(rest, trust, again), again, trust, flow)
+
+
+def border(height: int, width: int) -> Float[Tensor, "h w"]:
+    """Weights that hold a frame's border: 1 on its outer pixels, 0 from FADE of its shorter side inward."""
+    rows, columns = (torch.minimum(torch.arange(s), s - 1 - torch.arange(s)).float() for s in (height, width))
+    inward = torch.minimum(rows[:, None], columns[None])
+    return (1 - (inward - HELD) / (FADE * min(height, width))).clamp(0, 1)

@@ -11,14 +11,14 @@ from torch import Tensor
 from sfv import limits
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
-from sfv.decoding.holding import held
+from sfv.decoding.holding import border, held
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
-from sfv.generation.stiff import fills_frame
+from sfv.generation.stiff import fills_frame, ground_shades
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Mask, Weights
 from sfv.media.formats import colour
@@ -85,6 +85,8 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
     drawn = model.draw(latents, first)
     if start.want.stiff == "on":
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None)
+    if ground_shades(first):
+        drawn = held(drawn, first, border(first.shape[2], first.shape[3]))
     return drawn if start.mask is None else held(drawn, first, soft_edge(_mask_of_frame(start, start.mask)))
 
 

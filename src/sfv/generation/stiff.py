@@ -15,6 +15,8 @@ ALIKE = 24 / 255
 """Levels within which a border is of one colour, of 1."""
 PLAIN = 0.6
 """Share of the border that must be alike for the picture to lie on a ground."""
+STEP, SMOOTH = 5 / 255, 0.9
+"""Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
 
 
 @torch.inference_mode()
@@ -40,9 +42,31 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
 def fills_frame(first: AnyFirst) -> bool:
     """Whether a picture (1, 3 or 4, h, w in [-1, 1]) goes on to its border, instead of lying on a ground or in the
     clear: such a one is moved with its border outside the frame."""
-    if first.shape[1] == 4 and float((first[:, 3:] > 0).float().mean()) < 1:
-        return False
-    rims = (first[..., :RIM, :], first[..., -RIM:, :], first[..., :RIM].mT, first[..., -RIM:].mT)
-    rim = torch.cat([part[0, :3].flatten(1) for part in rims], 1).float() / 2
+    return not _clear(first) and not _plain(first) and not _smooth(first)
+
+
+def ground_shades(first: AnyFirst) -> bool:
+    """Whether a picture lies on a ground of changing colour, such as a gradient: moved at its border it would show."""
+    return not _clear(first) and not _plain(first) and _smooth(first)
+
+
+def _clear(first: AnyFirst) -> bool:
+    return first.shape[1] == 4 and float((first[:, 3:] > 0).float().mean()) < 1
+
+
+def _plain(first: AnyFirst) -> bool:
+    """Whether most of the border is of one colour."""
+    rim = torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
     far = (rim - rim.median(1, keepdim=True).values).abs().amax(0)
-    return float((far < ALIKE).float().mean()) < PLAIN
+    return float((far < ALIKE).float().mean()) >= PLAIN
+
+
+def _smooth(first: AnyFirst) -> bool:
+    """Whether the border has no texture: neighbours along it are alike."""
+    steps = torch.cat([part[0, :3].float().diff(dim=2).abs().amax(0).flatten() / 2 for part in _rims(first)])
+    return float((steps < STEP).float().mean()) >= SMOOTH
+
+
+def _rims(first: AnyFirst) -> tuple[torch.Tensor, ...]:
+    """The four sides, along their length."""
+    return first[..., :RIM, :], first[..., -RIM:, :], first[..., :RIM].mT, first[..., -RIM:].mT
