@@ -7,12 +7,10 @@ colour, and on a gradient. The outer two pixels of each side count; one changes 
 picture.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import torch
-from stills_sheet import drawn, pictures
+from stills_sheet import arguments, drawn, pictures
 from tqdm import tqdm
 
 import sfv
@@ -51,12 +49,7 @@ def changed(clip: sfv.Clip) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stills", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="sticker")
-    parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = arguments(__doc__, 40)
     asked = parser.parse_args()
     found, model = pictures(asked.stills), sfv.optimize(sfv.load(asked.model), "fast", "eager")
     shares: dict[str, list[float]] = {name: [] for name in grounds()}

@@ -8,12 +8,11 @@ frames, where the picture is, is compared with what each word means: turning abo
 motion is the one that explains most of the flow; none where the flow is under 0.1 pixels. No model takes part in it.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import torch
-from stills_sheet import SHOWN, drawn, pictures
+from stills_sheet import SHOWN, arguments, drawn, pictures
 from torch import Tensor
 from tqdm import tqdm
 
@@ -64,12 +63,7 @@ def fields(body: Tensor) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stills", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="sticker")
-    parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = arguments(__doc__, 50)
     parser.add_argument("--sheet", type=Path)
     asked = parser.parse_args()
     found, model = pictures(asked.stills, "rigid"), sfv.optimize(sfv.load(asked.model), "fast", "eager")

@@ -5,14 +5,13 @@
 STILLS as in runs/quality/stills_sheet.py. WebM and WebP are opened again by OpenCV, the rest by FFmpeg.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
 import av
 import cv2
-from stills_sheet import drawn, pictures
+from stills_sheet import arguments, drawn, pictures
 from tqdm import tqdm
 
 import sfv
@@ -35,12 +34,7 @@ def opens_elsewhere(path: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stills", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="sticker")
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = arguments(__doc__, 20)
     asked = parser.parse_args()
     found, model = pictures(asked.stills), sfv.optimize(sfv.load(asked.model), "fast", "eager")
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in PLATFORMS}

@@ -6,13 +6,11 @@ Steps are mean absolute differences in levels; median and 95th percentile over c
 tells that the clips move at all. STILLS as in runs/quality/stills_sheet.py.
 """
 
-import argparse
 import json
 import statistics
-from pathlib import Path
 
 import torch
-from stills_sheet import drawn, pictures
+from stills_sheet import arguments, drawn, pictures
 from tqdm import tqdm
 
 import sfv
@@ -28,13 +26,8 @@ def seam(frames: Frames) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stills", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="sticker")
+    parser = arguments(__doc__, 200)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     found, model = pictures(asked.stills), sfv.optimize(sfv.load(asked.model), "fast", "eager")
     clips = [sfv.generate(model, found[n](), steps=asked.steps) for n in tqdm(drawn(found, asked.count, asked.seed))]

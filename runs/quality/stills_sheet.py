@@ -27,6 +27,17 @@ SHOWN = 7
 Read = Callable[[], Uint8Picture]
 
 
+def arguments(about: str | None, count: int) -> argparse.ArgumentParser:
+    """What scripts over unseen stills take: STILLS, OUT, and --model, --count, --seed."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stills", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="sticker")
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
 def pictures(place: Path, only: str = "") -> dict[str, Read]:
     """Name -> how to read it."""
     if place.is_dir():
@@ -67,13 +78,8 @@ def grid(model: sfv.VideoModel, every: list[Uint8Picture], columns: int, fps: fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stills", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="sticker")
+    parser = arguments(__doc__, 20)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", choices=("", "rigid"))
     parser.add_argument("--moving", type=int, default=0, metavar="COLUMNS")
     asked = parser.parse_args()

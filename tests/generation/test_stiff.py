@@ -1,10 +1,11 @@
-"""What is stiff moves as one body: asked for, or told from the picture."""
+"""What is stiff moves as one body: asked for, or decided from the picture."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import wiggle
 
 import sfv
 from sfv.errors import SfvError
@@ -31,13 +32,7 @@ def network(logit: float) -> Stiffness:
 @pytest.fixture(scope="module")
 def moving() -> VideoModel:
     """Random weights everywhere, so that things bend."""
-    model = new_motion_model(TINY_MOTION, 0)
-    rng = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for part in (model.denoiser, model.codec, model.conditioner):
-            for p in part.parameters():
-                p += 0.05 * torch.randn(p.shape, generator=rng)
-    return model
+    return wiggle(new_motion_model(TINY_MOTION, 0))
 
 
 def card() -> torch.Tensor:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
-from torch import Tensor
 
 from sfv.errors import SfvError, reason
 from sfv.media.formats import check_see_through
 from sfv.media.notes import BROKEN, LENIENT, is_ours, read_note
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
-from sfv.media.webm import write_webm
+from sfv.media.webm import even, write_webm
 from sfv.settings import FORMATS
 from sfv.system.files import replacing
 from sfv.types import Frames, Stickers
@@ -73,15 +72,9 @@ def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | N
         stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": str(int(tree))}
         stream.thread_count = 1 if height * width <= SMALL else 0
         tag_bt709(stream.codec_context)
-        for frame in _even(frames).numpy():
+        for frame in even(frames).numpy():
             container.mux(stream.encode(as_bt709(frame)))
         container.mux(stream.encode())
-
-
-def _even(frames: Frames) -> UInt8[Tensor, "f _ _ 3"]:
-    """H.264 in yuv420p needs even sides: repeat the last row or column of an odd one."""
-    frames = torch.cat([frames, frames[:, -1:]], 1) if frames.shape[1] % 2 else frames
-    return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames
 
 
 def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, format: str, level: int | None) -> None:

@@ -6,6 +6,9 @@ from typing import cast
 
 import av
 import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.types import Frames, Stickers
@@ -20,11 +23,11 @@ def write_webm(frames: Frames | Stickers, path: Path, fps: float, note: str, lev
     if ENCODER not in av.codecs_available:
         raise SfvError(f"this FFmpeg has no {ENCODER} to write webm with; use webp or mp4")
     clear = frames.shape[-1] == 4
-    even = _even(frames.numpy())
+    shown = even(frames).numpy()
     with av.open(str(path), "w", format="webm") as container:
         container.metadata["comment"] = note
         stream = cast(av.VideoStream, container.add_stream(ENCODER, rate=Fraction(fps).limit_denominator(1000)))
-        stream.height, stream.width = even.shape[1:3]
+        stream.height, stream.width = shown.shape[1:3]
         stream.pix_fmt = "yuva420p" if clear else "yuv420p"
         stream.bit_rate = 0
         stream.options = {
@@ -35,9 +38,9 @@ def write_webm(frames: Frames | Stickers, path: Path, fps: float, note: str, lev
             "row-mt": "1",
         }
         stream.thread_count = 2
-        for frame in even:
-            shown = av.VideoFrame.from_ndarray(frame, format="rgba" if clear else "rgb24")
-            container.mux(stream.encode(shown.reformat(format=stream.pix_fmt)))
+        for pixels in shown:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if clear else "rgb24")
+            container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
         container.mux(stream.encode())
 
 
@@ -49,7 +52,7 @@ def read_clear(path: Path) -> np.ndarray:
         return np.stack([f.to_ndarray(format="rgba") for p in packets for f in decoder.decode(p)])  # type: ignore[attr-defined]
 
 
-def _even(frames: np.ndarray) -> np.ndarray:
-    """4:2:0 needs even sides: the last row or column again."""
-    odd = frames.shape[1] % 2, frames.shape[2] % 2
-    return np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") if any(odd) else frames
+def even(frames: Frames | Stickers) -> UInt8[Tensor, "f _ _ c"]:
+    """4:2:0 needs even sides: the last row or column of an odd one again."""
+    frames = torch.cat([frames, frames[:, -1:]], 1) if frames.shape[1] % 2 else frames
+    return torch.cat([frames, frames[:, :, -1:]], 2) if frames.shape[2] % 2 else frames

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import wiggle
 from trainers import train_part
 
 import sfv
@@ -48,12 +49,7 @@ from sfv.training.seeds import Seeds
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with random weights everywhere."""
-    model = new_motion_model(TINY_MOTION, 0)
-    rng = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for part in (model.denoiser, model.codec, model.conditioner):
-            for p in part.parameters():
-                p += 0.05 * torch.randn(p.shape, generator=rng)
+    model = wiggle(new_motion_model(TINY_MOTION, 0))
     path = tmp_path_factory.mktemp("loops") / "tiny"
     motion_folder.save(model, path)
     return path
