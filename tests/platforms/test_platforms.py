@@ -19,6 +19,7 @@ from sfv.media import file_facts, own_note, write_clip
 from sfv.media.webm import read_clear
 from sfv.platforms import write
 from sfv.platforms.check import check_sticker
+from sfv.platforms.pack import write_pack
 from sfv.platforms.request import settings_for
 from sfv.platforms.table import ATTEMPTS, PLATFORMS
 from sfv.platforms.write import write_for
@@ -178,6 +179,24 @@ def test_files_of_every_picture_and_a_pack(model: Path, tmp_path: Path, capsys: 
         from sfv.batch.replay import replay
 
         replay(out / "a-slack.gif")
+
+
+def test_what_a_maker_fills_into_a_pack_stays(tmp_path: Path) -> None:
+    stickers = [tmp_path / f"{c}.webp" for c in "abcd"]
+    for path in stickers:
+        write_clip(disc(512, 512, 2), path, 8)
+    contents = write_pack("whatsapp", stickers[:3])[1]
+    filled = json.loads(contents.read_text())
+    filled["ios_app_store_link"] = "https://example.org"
+    filled["sticker_packs"][0] |= {"name": "Cats", "publisher": "Me"}
+    filled["sticker_packs"][0]["stickers"][1]["emojis"] = ["\U0001f431"]
+    contents.write_text(json.dumps(filled))
+    write_pack("whatsapp", stickers)
+    again = json.loads(contents.read_text())
+    (pack,) = again["sticker_packs"]
+    assert (pack["name"], pack["publisher"], again["ios_app_store_link"]) == ("Cats", "Me", "https://example.org")
+    assert [s["image_file"] for s in pack["stickers"]] == [s.name for s in stickers]
+    assert pack["stickers"][1]["emojis"] == ["\U0001f431"] != pack["stickers"][0]["emojis"]
 
 
 def test_other_peoples_files_stay(model: Path, tmp_path: Path) -> None:

@@ -22,17 +22,19 @@ Finished = tuple[Path, Clip, dict[str, float]]
 """A picture's file, its clip and the seconds so far."""
 
 
-def write_finished(model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False) -> Report:
+def write_finished(
+    model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False, after: str = ""
+) -> Report:
     """Write what was made; a report of an earlier error stays one.
 
     SfvError if a file has come there meanwhile that sfv did not write. The report says "kept" if such a file, or
-    another picture's clip, has the name that the clip would have had.
+    another picture's clip, has the name that the clip would have had: the picture's, then `after`.
     """
     if isinstance(finished, dict):
         return finished
     picture, clip, seconds = finished
     keep_others(target, overwrite)
-    usual = target.with_name(picture.stem + target.suffix)
+    usual = target.with_name(picture.stem + after + target.suffix)
     kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
     return write(model, clip, target, seconds, source(picture, target)) | {"image": str(picture)} | kept
 

@@ -29,7 +29,8 @@ class Generate(Flags, Settings, Speed, Spread):
     """File format; taken from --out if that names a file, else mp4."""
     for_: Annotated[tuple[str, ...], arg(name="for", metavar="PLATFORM")] = ()
     """Files as messengers take them, one or several: telegram, telegram-emoji, whatsapp, discord, discord-emoji, slack,
-    signal, imessage, line, gif. Size, format and length follow; NAME-PLATFORM beside the picture or in --out."""
+    signal, imessage, line, gif. Size, format and length follow; NAME-PLATFORM beside the picture or in --out.
+    Three pictures and more for whatsapp are a pack, with its icon and contents.json."""
     seeds: str | None = None
     """Several at once, such as 1-8 or 3,7: NAME-SEED for each, and a sheet of them all, NAME-seeds.png."""
     keep_still: Path | None = None

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import sfv
 from sfv.errors import SfvError
@@ -10,6 +11,8 @@ from sfv.system.files import replacing
 
 FEWEST, MOST = 3, 30
 """Stickers of a WhatsApp pack."""
+SMILE = ["\U0001f642"]
+"""Of a sticker to which its maker has given no emoji."""
 TRAY = 96
 """Pixels of its icon."""
 
@@ -29,12 +32,20 @@ def write_pack(name: str, stickers: list[Path], overwrite: bool = False) -> list
     icon = fit_sticker(read_sticker(stickers[0], opaque=True), TRAY, TRAY, "pad")
     write_picture(icon, tray, json.dumps({"sfv": sfv.__version__}))
     with replacing(contents) as beside:
-        beside.write_text(json.dumps(_contents(folder.name, [s.name for s in stickers]), indent=2) + "\n")
+        known = json.loads(contents.read_text()) if contents.exists() and _own(contents) else {}
+        beside.write_text(json.dumps(_contents(folder.name, [s.name for s in stickers], known), indent=2) + "\n")
     return [tray, contents]
 
 
-def _contents(folder: str, files: list[str]) -> dict[str, object]:
-    """In the form of the sample app's asset; names and publisher are for the maker to fill."""
+def _contents(folder: str, files: list[str], known: dict[str, Any]) -> dict[str, Any]:
+    """In the form of the sample app's asset; names, publisher and emojis are for the maker to fill.
+
+    What the maker has filled in, in the pack that is `known`, stays.
+    """
+    packs = known.get("sticker_packs")
+    mine = packs[0] if isinstance(packs, list) and packs and isinstance(packs[0], dict) else {}
+    theirs = [s for s in mine.get("stickers", []) if isinstance(s, dict)]
+    emojis = {s.get("image_file"): s.get("emojis", SMILE) for s in theirs}
     pack = {
         "identifier": folder or "pack",
         "name": folder or "pack",
@@ -43,9 +54,11 @@ def _contents(folder: str, files: list[str]) -> dict[str, object]:
         "image_data_version": "1",
         "avoid_cache": False,
         "animated_sticker_pack": True,
-        "stickers": [{"image_file": file, "emojis": ["\U0001f642"]} for file in files],
+        **{k: v for k, v in mine.items() if k != "stickers"},
+        "stickers": [{"image_file": file, "emojis": emojis.get(file, SMILE)} for file in files],
     }
-    return {"sfv": sfv.__version__, "android_play_store_link": "", "ios_app_store_link": "", "sticker_packs": [pack]}
+    links = {"android_play_store_link": "", "ios_app_store_link": ""}
+    return links | known | {"sfv": sfv.__version__, "sticker_packs": [pack]}
 
 
 def _own(path: Path) -> bool:
