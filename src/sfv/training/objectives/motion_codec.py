@@ -157,7 +157,7 @@ class MotionCodecTask:
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips."""
         rngs = seeds.clips(self.config.clips)
-        pictures, frames, near = (v.to(self.device) for v in draw_batch(self.source, self.config, rngs))
+        pictures, frames, near = (v.to(self.device) for v in self.drawn(rngs))
         share = step / self.config.steps
         with torch.autocast(self.device.type, torch.bfloat16):
             z = self._latents(frames, pictures, near, rngs)
@@ -168,6 +168,10 @@ class MotionCodecTask:
         norm = update(self.params, self.optimizers["codec"], self.world, self.config.clip)
         return {"loss": float(loss.detach()), **logs, "grad_norm": norm}
 
+    def drawn(self, rngs: Rngs) -> tuple[RgbaPicture, RgbaPixels, Tensor]:
+        """What one update learns from: `draw_batch`."""
+        return draw_batch(self.source, self.config, rngs)
+
     def _latents(self, frames: RgbaPixels, pictures: RgbaPicture, near: Tensor, rngs: Rngs) -> Tensor:
         """Latents as the encoder gives them, noised; of neighbours the middle one is the mean of the others."""
         z = self.networks.changes(frames, pictures)
@@ -176,7 +180,8 @@ class MotionCodecTask:
         middle = (z[:, 0] + z[:, 2]) / 2
         z = torch.stack([z[:, 0], torch.where(near[:, None, None, None], middle, z[:, 1]), z[:, 2]], 1)
         level = self.config.noise * torch.stack([torch.rand(3, generator=g) for g in rngs.each])
-        return z + spread * (level[:, :, None, None, None] * rngs.normal(*z.shape[1:])).to(z.device)
+        noise = rngs.normal(*z.shape[1:]).to(z.device)
+        return z + spread * level.to(z.device)[:, :, None, None, None] * noise
 
     @torch.no_grad()
     def _measure(self, z: Tensor) -> None:
