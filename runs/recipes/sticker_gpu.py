@@ -293,7 +293,7 @@ class CodecTask(MotionCodecTask):
     def __init__(
         self, networks: MotionNetworks, loops: Loops, config: MotionCodecTraining, perceptual: Perceptual
     ) -> None:
-        super().__init__(networks, None, config, perceptual)  # type: ignore[arg-type]
+        super().__init__(networks, None, config, perceptual)
         self.loops = loops
 
     def drawn(self, rngs: Rngs) -> tuple[Tensor, Tensor, Tensor]:
@@ -453,7 +453,7 @@ class Recipe:
     def _decoder(self, seconds: float) -> None:
         pool = self._pool(learns=False)
         config = MotionDecoderTraining(**settings("decoder", self.args.decoder_clips))
-        task = MotionDecoderTask(self.networks, self.model, pool, config, self.perceptual)  # type: ignore[arg-type]
+        task = MotionDecoderTask(self.networks, self.model, pool, config, self.perceptual)
         self._run("decoder", task, config, seconds)
         task.averages["decoder"].into(self.networks.decoder)
         self.log(redrawn_psnr=self.held.psnr(self.networks))

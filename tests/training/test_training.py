@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,13 @@ def test_a_finished_student_can_be_blended_with_its_teacher(begun_svd: Path, sto
     assert not torch.equal(whole, teacher)
     train_part("student", store, tmp_path, "debug", ("lr=0.01", "blend=0.25"))
     torch.testing.assert_close(weight("unet"), teacher + 0.25 * (whole - teacher))
+
+
+def test_noise_of_an_accelerator_is_one_generators_and_repeats() -> None:
+    """On a CPU, as a stand-in for one: a batch at once, the same again from a copy; single numbers stay the clips'."""
+    rngs = replace(Seeds(3, 5).clips(4), noise=torch.Generator().manual_seed(1))
+    copied, plain = rngs.copy(), Seeds(3, 5).clips(4)
+    first = rngs.normal(2, 3)
+    assert first.shape == (4, 2, 3) and torch.equal(first, copied.normal(2, 3))
+    assert not torch.equal(first, rngs.normal(2, 3))
+    assert torch.equal(rngs.normal(), plain.normal())

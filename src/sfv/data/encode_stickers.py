@@ -10,6 +10,7 @@ from tqdm import tqdm
 from sfv.data.shards import Entry, ShardWriter
 from sfv.data.stickers import Clip, ClipStore, by_family, over_background, random_background, random_placement
 from sfv.families.base import Codec, Conditioner
+from sfv.system.device import bf16_autocast
 
 
 def render(store: ClipStore, clip: Clip, version: int, first: int, count: int, stride: int) -> Tensor:
@@ -58,7 +59,7 @@ def _encode_shard(
     for clip, version in jobs:
         device = next(codec.parameters()).device
         pixels = render(store, clip, version, 0, clip.count // stride, stride).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with bf16_autocast(device):
             latents.append(codec.encode(pixels[None])[0].float().cpu())
             embeds.append(conditioner.embed(pixels)[:, 0].float().cpu())
         entries.append(Entry(shard, start, len(pixels), clip.id, clip.family, version))

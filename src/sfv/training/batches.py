@@ -11,6 +11,7 @@ from sfv.data.encode_stickers import render
 from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
 from sfv.families.base import Codec, Conditioner
+from sfv.system.device import bf16_autocast
 from sfv.training.seeds import Rngs
 from sfv.types import AnyPixels, Cond, Latents, Picture
 
@@ -56,6 +57,10 @@ class ClipSampler:
         """One clip per generator, all of one shape; for `draw` as it stands here."""
         raise NotImplementedError(f"{type(self).__name__} draws in its own way")
 
+    def with_pixels(self, rngs: Rngs) -> tuple[AnyPixels, Latents, Cond]:
+        """Clips with their frames, drawn afresh: what a decoder learns from."""
+        raise NotImplementedError(f"{type(self).__name__} has no frames")
+
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away.
 
@@ -66,7 +71,7 @@ class ClipSampler:
         motion = got.motion if self.motion_id is None else torch.full_like(got.motion, self.motion_id)
         factor = torch.ones_like(z) if louder is None else louder
         given = (v.to(self.device) for v in (got.pictures, got.embeds, got.fps, motion, z, n, factor))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with bf16_autocast(self.device, self.autocast):
             cond = self.conditioner.from_encoded(*given)
         keep = (rngs.uniform() >= drop).to(self.device)
         return got.x0.to(self.device), replaced(cond, self.conditioner.unconditional(cond), keep)

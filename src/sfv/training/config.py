@@ -49,7 +49,7 @@ class Schedule(BaseModel):
     log_every: int = 20
     """Steps between lines of log.jsonl."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Of the denoiser's arithmetic; weights and losses are fp32."""
+    """Of the denoiser's arithmetic; weights and losses are fp32. bf16 is fp32 on a CPU that does not compute in it."""
     on_alarm: Literal["warn", "stop", "return"] = "warn"
     """`return` goes back to the last healthy checkpoint, at half the rates."""
     clip: float = Field(default=1.0, gt=0)

@@ -10,6 +10,7 @@ from sfv.data.loops import Loop, LoopSource, random_look
 from sfv.errors import SfvError
 from sfv.families.base import Conditioner, MovingCodec, fingerprint
 from sfv.media import replacing
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import PICTURE, ClipSampler, frame_difference, replaced
 from sfv.training.loop_pool import EncodedLoop, LoopPool
 from sfv.training.seeds import Rngs, generator
@@ -92,7 +93,7 @@ class LoopBatches(ClipSampler):
             "program": torch.tensor([float(loop.program) for loop in loops]),
         }
         with torch.set_grad_enabled(self.learns is not None and torch.is_grad_enabled()):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            with bf16_autocast(self.device, self.autocast):
                 cond = self.conditioner(pictures, **knobs)
         return x0, cond | {PICTURE: pictures}
 
@@ -114,7 +115,7 @@ class LoopBatches(ClipSampler):
     @torch.no_grad()
     def _encoded(self, pixels: Tensor, loop: Loop) -> EncodedLoop:
         """Of frames (f, 4, h, w) in [-1, 1]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+        with bf16_autocast(self.device, self.autocast):
             x0 = self.codec.encode(pixels[None].to(self.device))[0].float()
         return EncodedLoop(x0.to(pixels.device), pixels[0], loop.seconds, loop.program)
 

@@ -9,12 +9,18 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.optim import Optimizer
 
+from sfv.system.device import computes_bf16
+
 # Newton-Schulz quintic: drives every singular value toward 1 in five rounds (coefficients from Jordan 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalise(g: Tensor, rounds: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """The nearest semi-orthogonal matrix to each of g (..., m, n), approximately, by Newton-Schulz iteration."""
+def orthogonalise(g: Tensor, rounds: int = 5, dtype: torch.dtype | None = None) -> Tensor:
+    """The nearest semi-orthogonal matrix to each of g (..., m, n), approximately, by Newton-Schulz iteration.
+
+    `dtype` is what it computes in; None: bfloat16, on a CPU without it float32.
+    """
+    dtype = dtype or (torch.bfloat16 if computes_bf16(g.device) else torch.float32)
     a, b, c = QUINTIC
     x = (g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     x = x.mT if g.shape[-2] > g.shape[-1] else x
@@ -36,7 +42,7 @@ class Muon(Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.dtype = dtype
         params = [p for p in parameters if p.requires_grad]

@@ -14,6 +14,7 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise, discrete, discretised_log_normal, karras_grid
 from sfv.errors import SfvError
+from sfv.system.device import bf16_autocast
 from sfv.training import checkpoint
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import StudentTraining
@@ -139,7 +140,7 @@ class StudentTask:
         average, main = self.averages["generator"], self.world.main
         self.best = self.best or Best(run_dir)
         half = self.config.precision == "bf16"
-        with average.applied(), torch.autocast(self.batches.device.type, torch.bfloat16, enabled=half):
+        with average.applied(), bf16_autocast(self.batches.device, half):
             logs = self.samples.look(self.G, run_dir / "samples" / f"step-{step:06d}.png" if main else None)
         if any_rank([main and self.best.beaten_by(step, logs)], self.world)[0]:  # one rank decides for all
             checkpoint.save(run_dir, step, {"generator": average}, main, file=checkpoint.BEST)
@@ -153,7 +154,7 @@ class StudentTask:
         draw = self._draw(x0, sigma, rngs)
         generates, judges = learner != "heads", learner != "heads" or self.D.learns
         near = config.perturbation if config.smoothness else 0.0
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with bf16_autocast(x0.device, config.precision == "bf16"):
             x = add_noise(x0, draw.sigma, draw.n)
             with torch.set_grad_enabled(generates):
                 x0_hat = self.G(x, draw.sigma, cond)

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from sfv.data.stickers import ClipStore, by_family, draw, over_background, random_background, random_placement
 from sfv.families.base import FrameCodec
+from sfv.system.device import bf16_autocast
 from sfv.training.config import CodecTraining, PixelTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
@@ -75,7 +76,7 @@ class CodecTask:
         pixels = draw_clips(self.store, self.config, rng).to(self.device)
         shape = self.codec.latent_shape(*pixels.shape[1:2], *pixels.shape[3:])
         n = torch.randn(len(pixels), *shape, generator=rng).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with bf16_autocast(self.device):
             loss, logs = codec_loss(self.codec, pixels, n, self.config)
         loss.backward()
         nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)

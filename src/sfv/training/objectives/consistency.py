@@ -14,6 +14,7 @@ from sfv.adversary.losses import pseudo_huber
 from sfv.edm.denoiser import Denoiser, per_clip
 from sfv.edm.noise import NoiseRange, add_noise, karras_grid
 from sfv.edm.sampling import guided
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import ConsistencyTraining
 from sfv.training.ema import EMA
@@ -84,7 +85,7 @@ class ConsistencyTask(GeneratorTask):
         return {"loss": float(loss.detach()), "motion": float(generated / true)}
 
     def _autocast(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return bf16_autocast(x.device, self.config.precision == "bf16")
 
 
 def train_consistency(

@@ -16,6 +16,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.media import flow_to
 from sfv.media.pixels import to_frames
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining, Stages
 from sfv.training.ema import EMA
@@ -52,7 +53,7 @@ class DrawTask(ABC):
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips; each clip's first frame is the picture."""
         config = self.config
-        with torch.autocast(self.model.device.type, torch.bfloat16):
+        with bf16_autocast(self.model.device):
             latents, clips = self.given(seeds)
             picture = clips[:, 0]
             seen = picture if config.guided else None

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise, log_normal
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler
 from sfv.training.config import TeacherTraining
 from sfv.training.ema import EMA
@@ -70,7 +71,7 @@ class TeacherTask:
         x0, cond = self.batches.draw(rngs, drop=self.config.drop)
         sigma = self.levels(rngs).to(x0.device)
         n = rngs.normal(*x0.shape[1:]).to(x0.device)
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with bf16_autocast(x0.device, self.config.precision == "bf16"):
             each = denoising_loss(self.D, x0, cond, sigma, n, self.config.max_weight)
         (each.mean() / self.config.accumulate).backward()
         unweighted = each.detach() * sigma**2 / (1 + sigma**2)

@@ -17,6 +17,7 @@ from torch.optim import Adam, Optimizer
 from sfv.edm.denoiser import Denoiser, per_clip
 from sfv.edm.noise import NoiseRange, add_noise, log_normal
 from sfv.edm.sampling import guided
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import DistributionTraining
 from sfv.training.ema import EMA
@@ -146,7 +147,7 @@ class DistributionTask:
         return float(ours / true)
 
     def _autocast(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return bf16_autocast(x.device, self.config.precision == "bf16")
 
 
 def train_distribution(

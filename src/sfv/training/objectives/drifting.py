@@ -14,6 +14,7 @@ from torch import Tensor
 from sfv.adversary.discriminator import standardised
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise, log_normal
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import DriftingTraining
 from sfv.training.logs import Logs
@@ -95,7 +96,7 @@ class DriftingTask(GeneratorTask):
         high = torch.full((len(n),), self.noise.sigma_max, device=on)
         level = log_normal(rngs.normal(), config.p_mean, config.p_std)[:1].to(on)
         veil = rngs.normal(*shape)[:1].to(on)  # one noise for all: it adds no distance of its own
-        with torch.autocast(on.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with bf16_autocast(on, config.precision == "bf16"):
             made = self.G(add_noise(torch.zeros_like(n), high, n), high, twice).float()
             seen = self._features(made, level, veil, twice)
             with torch.no_grad():

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from sfv.data.stickers import ClipStore, by_family, draw, over_background, random_placement
 from sfv.decoding.matte import Matte
 from sfv.families.base import VideoModel
+from sfv.system.device import bf16_autocast
 from sfv.training.config import MatteTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
@@ -40,7 +41,7 @@ class MatteTask:
         firsts, windows = (torch.stack(v).to(device) for v in zip(*clips, strict=True))
         white = torch.ones(3, *windows.shape[-2:], device=device)
         true = windows[:, :, 3:]
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with bf16_autocast(device, self.config.precision == "bf16"):
             picture = over_background(firsts, white)
             seen = self._seen(torch.stack([over_background(w, white) for w in windows]), rng)
             logits = self.matte.logits(seen, picture, firsts[:, 3:])

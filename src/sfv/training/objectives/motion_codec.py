@@ -13,6 +13,7 @@ from sfv.decoding.warping import Flow, warped
 from sfv.families.base import apart
 from sfv.families.motion.codec import Learning, MotionNetworks
 from sfv.media import flow_to
+from sfv.system.device import bf16_autocast
 from sfv.training.config import MotionCodecTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
@@ -130,7 +131,7 @@ def looks_unlike(drawn_frames: Tensor, true: Tensor, rngs: Rngs, perceptual: Per
     each = torch.stack([torch.rand(3, generator=g) for g in rngs.each]).to(drawn_frames.device)
     ground = each.repeat_interleave(len(drawn_frames) // len(rngs), 0)
     a, b = (composited(v, ground[:, :, None, None]) for v in (drawn_frames, true))
-    with torch.autocast(drawn_frames.device.type, torch.bfloat16):
+    with bf16_autocast(drawn_frames.device):
         return perceptual(a, b)
 
 
@@ -140,7 +141,7 @@ class MotionCodecTask:
     def __init__(
         self,
         networks: MotionNetworks,
-        source: LoopSource,
+        source: LoopSource | None,
         config: MotionCodecTraining,
         perceptual: Perceptual | None = None,
         world: World = ALONE,
@@ -159,7 +160,7 @@ class MotionCodecTask:
         rngs = seeds.clips(self.config.clips)
         pictures, frames, near = (v.to(self.device) for v in self.drawn(rngs))
         share = step / self.config.steps
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with bf16_autocast(self.device):
             z = self._latents(frames, pictures, near, rngs)
             drawn, learning = self.networks.decoder(z, pictures)
         loss, logs = reconstruction_loss(drawn, learning, pictures, frames, share, rngs, self.config, self.perceptual)
@@ -169,7 +170,8 @@ class MotionCodecTask:
         return {"loss": float(loss.detach()), **logs, "grad_norm": norm}
 
     def drawn(self, rngs: Rngs) -> tuple[RgbaPicture, RgbaPixels, Tensor]:
-        """What one update learns from: `draw_batch`."""
+        """What one update learns from: `draw_batch`. Who draws otherwise needs no source."""
+        assert self.source is not None
         return draw_batch(self.source, self.config, rngs)
 
     def _latents(self, frames: RgbaPixels, pictures: RgbaPicture, near: Tensor, rngs: Rngs) -> Tensor:

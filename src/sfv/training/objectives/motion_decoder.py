@@ -12,12 +12,13 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionNetworks
 from sfv.families.motion.networks import MotionCodec
+from sfv.system.device import bf16_autocast
+from sfv.training.batches import ClipSampler
 from sfv.training.config import MotionDecoderTraining
 from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
 from sfv.training.logs import Logs
 from sfv.training.loop import run
-from sfv.training.loop_batches import LoopBatches
 from sfv.training.objectives.motion_codec import reconstruction_loss
 from sfv.training.objectives.perceptual import Perceptual
 from sfv.training.optimizers import Muon
@@ -37,7 +38,7 @@ class MotionDecoderTask:
         self,
         networks: MotionNetworks,
         model: VideoModel,
-        batches: LoopBatches,
+        batches: ClipSampler,
         config: MotionDecoderTraining,
         perceptual: Perceptual | None = None,
         world: World = ALONE,
@@ -58,7 +59,7 @@ class MotionDecoderTask:
         latents = self._restored(x0, cond, rngs)
         some = torch.stack([1 + torch.randperm(x0.shape[1] - 1, generator=g)[: config.frames] for g in rngs.each])
         true, z = (torch.stack([v[i] for v, i in zip(values, some, strict=True)]) for values in (pixels, latents))
-        with torch.autocast(x0.device.type, torch.bfloat16):
+        with bf16_autocast(x0.device):
             drawn, learning = self.networks.decoder(z * self.networks.std[:, None, None], pixels[:, 0])
         loss, logs = reconstruction_loss(drawn, learning, pixels[:, 0], true, 1.0, rngs, config, self.perceptual)
         loss.backward()
@@ -72,14 +73,14 @@ class MotionDecoderTask:
         sigma = (low + rngs.uniform() * (high - low)).exp().to(x0.device)
         chosen = (rngs.uniform() < self.config.restored).to(x0.device)
         n = rngs.normal(*x0.shape[1:]).to(x0.device)
-        with torch.autocast(x0.device.type, torch.bfloat16):
+        with bf16_autocast(x0.device):
             answer = self.model.denoiser(add_noise(x0, sigma, n), sigma, cond).float()
         return torch.where(chosen[:, None, None, None, None], answer, x0)
 
 
 def train_motion_decoder(
     model: VideoModel,
-    batches: LoopBatches,
+    batches: ClipSampler,
     config: MotionDecoderTraining,
     run_dir: Path,
     perceptual: Perceptual | None = None,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange, add_noise
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler, frame_difference
 from sfv.training.config import PairTraining
 from sfv.training.logs import Logs
@@ -42,11 +43,11 @@ class PairTask(GeneratorTask):
 
     def _backward(self, rngs: Rngs) -> Logs:
         config = self.config
-        half = torch.autocast(self.endpoints.batches.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        half = bf16_autocast(self.endpoints.batches.device, config.precision == "bf16")
         with half:  # its own context: autocast remembers weights it has cast
             _, n, cond, end = self.endpoints.draw(rngs)
         sigma = torch.full((len(n),), self.high, device=n.device)
-        with torch.autocast(n.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        with bf16_autocast(n.device, config.precision == "bf16"):
             made = self.G(add_noise(torch.zeros_like(n), sigma, n), sigma, cond).float()
         off, jump = (made - end).square().mean(), (changes(made) - changes(end)).square().mean()
         ((off + config.differences * jump) / config.accumulate).backward()

@@ -14,13 +14,14 @@ from sfv.data.stickers import Clip, ClipStore, by_family, over_background, rando
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.recogniser import ROW, Recogniser, prepare
 from sfv.media.pixels import to_frames
+from sfv.system.device import bf16_autocast
 from sfv.training.config import RecogniserTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.optimizers import Muon
-from sfv.training.seeds import Seeds
+from sfv.training.seeds import CPU, Seeds
 from sfv.types import Frames
 
 
@@ -46,7 +47,7 @@ class RecogniserTask:
         rng = seeds.one()
         drawn = [self._draw(rng) for _ in range(self.config.clips)]
         clips, strengths, families = zip(*drawn, strict=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with bf16_autocast(CPU, self.config.precision == "bf16"):
             rows = self.network.rows(torch.cat([prepare(c) for c in clips])).float()
         strengths_found = self.network.strengths(rows)
         wrong = F.mse_loss(strengths_found, torch.stack(strengths))
