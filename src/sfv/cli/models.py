@@ -1,6 +1,7 @@
 """Commands about models: train, import, export, count, optimise."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -128,10 +129,11 @@ class Export(Flags):
     model: Positional[Path]
     """A model folder, or an embedded model (sticker)."""
     out: Positional[Path]
-    """The folder to write; a .safetensors file for single-file and lora."""
-    to: Literal["diffusers", "single-file", "lora", "onnx"] = "diffusers"
+    """The folder to write; a .safetensors file for single-file, lora and lora-peft."""
+    to: Literal["diffusers", "single-file", "lora", "lora-peft", "onnx"] = "diffusers"
     """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's. single-file: the original
-    SVD key layout. onnx: a folder of the model's networks in float32."""
+    SVD key layout. lora: a student's adapters by ComfyUI's names; lora-peft: for diffusers, by PEFT (docs/training.md).
+    onnx: a folder of the model's networks in float32."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
     """What the weights are stored in (a LoRA stays as it is)."""
 
@@ -145,14 +147,15 @@ class Export(Flags):
         dtype = getattr(torch, self.precision)
         folder = model_folder(self.model)
         svd = is_svd(folder)
-        if self.to in ("single-file", "lora") and not svd:
+        said = ""
+        if self.to in ("single-file", "lora", "lora-peft") and not svd:
             raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
         if self.to == "diffusers":
             export(folder, self.out, dtype)
         elif self.to == "single-file":
-            svd_folder.export_single(folder, self.out, dtype)
-        elif self.to == "lora":
-            svd_folder.export_lora(folder, self.out)
+            said = svd_folder.export_single(folder, self.out, dtype)
+        elif self.to in ("lora", "lora-peft"):
+            svd_folder.export_lora(folder, self.out, "comfyui" if self.to == "lora" else "peft")
         else:
             from sfv.speed.onnx import export_onnx
 
@@ -160,5 +163,7 @@ class Export(Flags):
         kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
         files = [self.out] if self.out.is_file() else kept
         notice = f" {svd_folder.NOTICE}" if svd else ""
+        if said:
+            print(f"sfv: {said}", file=sys.stderr)
         print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights.{notice}")
         return 0

@@ -203,6 +203,13 @@ def _folder(name: str, wanted: list[str]) -> Path:
     if path.is_dir():
         return path
     known = ", ".join(EMBEDDED)
+    if path.is_file() and path.suffix == ".safetensors":
+        raise SfvError(f"{path} is one file of weights, not a model folder; sfv import {path.name} SVD OUT makes one")
+    if path.suffix.lower() in (".ckpt", ".pt", ".pth", ".bin"):
+        raise SfvError(
+            f"{path} is a pickle, which is never opened: opening one can run any program that it holds; convert it to "
+            "safetensors, then sfv import makes a model folder of it"
+        )
     if name.count("/") != 1 or path.suffix or name.startswith((".", "/", "~")):
         raise SfvError(f"model {name!r} is neither a folder, a hub id (owner/name) nor one of: {known}")
     from huggingface_hub import snapshot_download

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load
@@ -45,6 +47,23 @@ def test_saved_folder_opens_in_diffusers(tiny_folder: Path) -> None:
     assert pipe.scheduler.config.sigma_max == 700.0
     index = json.loads((tiny_folder / "model_index.json").read_text())
     assert index["feature_extractor"] == ["transformers", "CLIPImageProcessor"]
+
+
+def test_the_stock_pipeline_runs_a_half_precision_export_as_it_is(tiny_folder: Path, tmp_path: Path) -> None:
+    """transformers opens a part in the precision that its configuration names, diffusers the others in float32."""
+    assert main(["export", str(tiny_folder), str(tmp_path / "half")]) == 0
+    pipe = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "half")
+    pipe.set_progress_bar_config(disable=True)
+    picture = Image.new("RGB", (32, 32), "red")
+    asked = {"height": 32, "width": 32, "num_frames": 2, "num_inference_steps": 1, "decode_chunk_size": 2}
+    frames = pipe(picture, **asked, output_type="pt").frames
+    assert frames.shape[:2] == (1, 2) and bool(torch.isfinite(frames).all())
+    half = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "half", dtype=torch.float16)
+    assert {half.unet.dtype, half.vae.dtype, half.image_encoder.dtype} == {torch.float16}
+
+
+def lfs_pointer(folder: Path) -> None:
+    (folder / UNET).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
 
 
 def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny: VideoModel, tmp_path: Path) -> None:
@@ -115,6 +134,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (poison, "not finite"),
     (pickle_only, "a pickle"),
     (cut_short, "not a whole safetensors file"),
+    (lfs_pointer, "is a Git LFS pointer, not the weights; fetch them with git lfs pull"),
     (drop_key, "conv_in.bias"),
     (other_shape, "unet"),
 ]

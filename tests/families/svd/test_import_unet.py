@@ -34,12 +34,16 @@ def student(random_folder: Path) -> dict[str, torch.Tensor]:
 
 def named(state: dict[str, Any], how: str) -> dict[str, Any]:
     theirs = unet_to_single(state, 2)
+    if how == "compiled":
+        return {f"_orig_mod.module.unet.{k}": v for k, v in state.items()}
+    if how == "wrapped":
+        return {f"diffusion_model.{k.removeprefix(UNET)}": v for k, v in theirs.items()}
     if how == "whole":
         return theirs | {"first_stage_model.encoder.conv_in.weight": torch.zeros(1)}
     return {k.removeprefix(UNET): v for k, v in theirs.items()} if how == "original" else state
 
 
-@pytest.mark.parametrize("how", ["diffusers", "original", "whole"])
+@pytest.mark.parametrize("how", ["diffusers", "original", "whole", "compiled", "wrapped"])
 def test_a_file_over_a_folder(
     random_folder: Path, student: dict[str, torch.Tensor], how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,11 +68,18 @@ def test_bad_files_say_so(random_folder: Path, student: dict[str, torch.Tensor],
         with pytest.raises(SfvError, match="conv_in|time_embedding"):
             import_unet(path, random_folder, out)
         assert not out.exists()
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
+    with pytest.raises(SfvError, match="git lfs pull"):
+        import_unet(path, random_folder, out)
     path.write_bytes(b"nothing")
     with pytest.raises(SfvError, match="not a whole safetensors"):
         import_unet(path, random_folder, out, ImportSettings())
-    with pytest.raises(SfvError, match="not a .safetensors"):
+    with pytest.raises(SfvError, match="not a .safetensors file, and opening a pickle can run"):
         import_unet(tmp_path / "x.ckpt", random_folder, out)
+    with pytest.raises(SfvError, match="sfv import x.safetensors SVD OUT"):
+        load(path)
+    with pytest.raises(SfvError, match="a pickle, which is never opened.*sfv import"):
+        load(tmp_path / "x.ckpt")
     with pytest.raises(SfvError, match="not empty"):
         import_unet(path, random_folder, random_folder)
 

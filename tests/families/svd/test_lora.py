@@ -15,9 +15,12 @@ from sfv.edm.noise import NoiseRange
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.checkpointing import units
-from sfv.families.svd.lora import adapted
+from sfv.families.svd.lora import adapted, adapter_state, add_adapters
 from sfv.families.svd.networks import SVDDenoiser
+from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, unet_to_single
 from sfv.families.svd.sizes import Shapes
+from sfv.families.svd.stock_networks import stock_twin
+from sfv.families.svd.unet import UNet
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import train_student
 from sfv.training.objectives.adversarial_losses import NoiseDraw, generator_losses, judge
@@ -192,3 +195,39 @@ def test_every_clip_can_be_told_one_motion(tiny: VideoModel) -> None:
     assert told == [[9.0, 9.0], [127.0, 127.0]]
     paper = PRESETS["svd-paper"]["student"][-1]
     assert isinstance(paper, StudentTraining) and paper.motion_id == 127
+
+
+def test_comfyui_finds_every_adapter_of_svds_unet() -> None:
+    """Its rule (comfy/lora.py): LAYER of a model's key LAYER.weight, then .lora_A.weight, .lora_B.weight, .alpha."""
+    unet = UNet.on_meta()
+    keys = unet_to_single(unet.state_dict(), 2)
+    layers = {k.removeprefix("model.").removesuffix(".weight") for k in keys if k.endswith(".weight")}
+    add_adapters(unet, 2)
+    made = lora_for_comfyui(adapter_state(unet), 2)
+    found = {layer for layer in layers if f"{layer}.lora_A.weight" in made and f"{layer}.lora_B.weight" in made}
+    assert len(found) == 352 and len(made) == 3 * 352
+    assert all(float(made[f"{layer}.alpha"]) == 2 for layer in found)
+    shapes = {k.removeprefix("model."): v.shape for k, v in keys.items()}
+    for layer in found:
+        out, into = shapes[f"{layer}.weight"]
+        assert made[f"{layer}.lora_A.weight"].shape == (2, into) and made[f"{layer}.lora_B.weight"].shape == (out, 2)
+
+
+def test_peft_puts_every_adapter_into_diffusers_unet(tiny: VideoModel) -> None:
+    """What docs/training.md says: no unexpected key, alpha = r, and the student's own answers."""
+    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
+
+    D = copy.deepcopy(tiny.denoiser)
+    assert isinstance(D, SVDDenoiser)
+    theirs = stock_twin(D.unet)
+    shake(D.adapt(2))
+    state = lora_for_peft(D.adapter_state())
+    rank = next(len(v) for k, v in state.items() if ".lora_A." in k)
+    layers = sorted({k.rsplit(".lora_", 1)[0] for k in state})
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=layers), theirs)
+    assert not set_peft_model_state_dict(theirs, state).unexpected_keys
+    x, t = torch.randn(1, 4, 8, 16, 16), torch.tensor([1.0])
+    cond = torch.randn(1, 1, D.unet.config.context), torch.tensor([[6.0, 127.0, 0.02]])
+    with torch.inference_mode():
+        want, got = D.unet(x, t, *cond), theirs(x, t, *cond).sample
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+from sfv.families.load import load
+from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.folder import export_lora, export_single
 from sfv.families.svd.single_file import (
     CLIP,
@@ -19,10 +21,12 @@ from sfv.families.svd.single_file import (
     VAE,
     State,
     clip_to_single,
+    picture_vae_to_single,
     to_single,
     unet_to_single,
     vae_key,
 )
+from sfv.families.svd.sizes import SVD_VAE
 
 PUBLISHED = """
 input_blocks.0.0.weight input_blocks.1.0.in_layers.0.weight input_blocks.1.0.time_stack.in_layers.0.bias
@@ -46,6 +50,26 @@ def test_full_size_unet_keys_are_the_published_ones() -> None:
     assert not [k for k in PUBLISHED if UNET + k not in made]
     blocks = {k.removeprefix(UNET).split(".")[1] for k in made if k.startswith(UNET + "input_blocks")}
     assert blocks == {str(i) for i in range(12)}
+
+
+def test_no_key_of_the_published_file_is_missing() -> None:
+    """The autoencoder of single pictures has 248 (Stability's AutoencoderKLModeOnly at SVD's size)."""
+    vae = Autoencoder.on_meta(**SVD_VAE)
+    made = picture_vae_to_single(vae.state_dict(), 4)
+    assert len(made) == 248 and all(k.startswith("conditioner.embedders.3.encoder.") for k in made)
+    names = {k.removeprefix("conditioner.embedders.3.encoder.") for k in made}
+    for key in """quant_conv.weight post_quant_conv.bias encoder.conv_in.weight encoder.down.1.block.0.nin_shortcut.bias
+        encoder.down.2.downsample.conv.weight encoder.mid.attn_1.q.weight encoder.norm_out.bias decoder.conv_out.weight
+        decoder.up.3.upsample.conv.weight decoder.up.0.block.2.conv2.bias decoder.mid.block_2.norm1.weight""".split():
+        assert key in names
+
+
+def test_pictures_are_encoded_as_before(tiny: VideoModel) -> None:
+    """quant_conv and the layer before it stand there as they are, unfolded."""
+    vae = tiny.codec.vae  # type: ignore[attr-defined]
+    made = picture_vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
+    for name in ("quant_conv.weight", "quant_conv.bias", "encoder.conv_out.weight", "encoder.conv_out.bias"):
+        assert torch.equal(made[f"conditioner.embedders.3.encoder.{name}"], vae.state_dict()[name])
 
 
 def from_single(single: State, unet: State, vae: State, clip: State, down_layers: int, levels: int) -> list[State]:
@@ -119,12 +143,18 @@ def test_there_and_back(tiny: VideoModel) -> None:
     assert torch.equal(after[1], before[1])
 
 
-def test_export_writes_one_file_with_its_notice(tiny_folder: Path, tmp_path: Path) -> None:
+def test_export_writes_one_file_with_its_notice(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "one.safetensors"
     assert main(["export", str(tiny_folder), str(out), "--to", "single-file"]) == 0
     tensors = load_file(out)
     assert {k.split(".")[0] for k in tensors} == {"model", "first_stage_model", "conditioner"}
     assert all(v.dtype == torch.float16 for v in tensors.values())
+    said = capsys.readouterr()
+    assert "will not detect this model's type" in said.err and "MB of weights" in said.out
+    unet = load(tiny_folder).denoiser.unet.state_dict()  # type: ignore[union-attr]
+    assert torch.equal(tensors[UNET + "input_blocks.0.0.weight"], unet["conv_in.weight"].half())
     with safe_open(out, "pt") as file:
         assert "licence" in file.metadata()["notice"]
     with pytest.raises(SfvError, match="must end in .safetensors"):

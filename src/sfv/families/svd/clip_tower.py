@@ -150,11 +150,12 @@ class ClipTower(Network):
         return "CLIPVisionModelWithProjection"
 
     def described(self, dtype: torch.dtype) -> dict[str, Any]:
-        """As transformers writes it."""
+        """As transformers writes it, but for dtype: transformers opens it as that, diffusers the other parts as float32
+        unless it is asked otherwise, and the stock pipeline needs them alike."""
         return {
             "architectures": [self.theirs()],
             **self.config.model_dump(mode="json"),
-            "dtype": str(dtype).removeprefix("torch."),
+            "dtype": "float32",
             "model_type": "clip_vision_model",
             "transformers_version": TRANSFORMERS,
         }

@@ -7,6 +7,7 @@ UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are e
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -20,14 +21,17 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.clip_tower import ClipTower
-from sfv.families.svd.network import DIFFUSERS, read_json, weight_files, write_json
+from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, write_json
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
-from sfv.families.svd.single_file import to_single
+from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
+from sfv.families.svd.stream import write_tensors
 from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
 
+LoraNames = Literal["comfyui", "peft"]
+SVD_WIDTHS = (320, 640, 1280, 1280)
 NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
     "them too: keep its notice with every copy."
@@ -117,32 +121,41 @@ def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
         save_denoiser(load(folder, "teacher", dtype, str(folder)), out, "teacher", dtype)
 
 
-def export_single(folder: Path, out: Path, dtype: torch.dtype) -> None:
-    """Write a folder as one safetensors file in the original SVD layout, with the licence notice inside."""
-    if out.suffix != ".safetensors":
-        raise SfvError(f"{out} must end in .safetensors: it is one file")
-    _keep_others(out)
-    model = load(folder, "unet", torch.float32, str(folder))
-    parts = (model.denoiser.unet, model.codec.vae, model.conditioner.image_encoder)
-    tensors = {k: v.to(dtype) for k, v in to_single(*parts).items()}
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
+    """Write a folder as one safetensors file in the original SVD layout, with the licence notice inside.
+
+    Takes the file's size in memory, and one tensor more. Returns what else its user should know, or nothing.
+    """
+    _is_one_file(out)
+    unet = UNet.open(folder / "unet", dtype)
+    vae = Autoencoder.open(folder / "vae", torch.float32)  # two of its layers become one, in full precision
+    tensors = to_single(unet, vae, ClipTower.open(folder / "image_encoder", dtype))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as beside:
-        save_file(tensors, beside, {"notice": NOTICE, "format": "pt"})
+    with replacing(out) as beside, open(beside, "wb") as file:
+        write_tensors(file, tensors, dtype, {"notice": NOTICE, "format": "pt"})
+    if tuple(unet.config.block_out_channels) == SVD_WIDTHS:
+        return ""
+    return f"ComfyUI knows SVD's own widths alone, {list(SVD_WIDTHS)}, and will not detect this model's type."
 
 
-def export_lora(folder: Path, out: Path) -> None:
-    """Copy the adapters of a folder's student run, with the licence notice inside."""
+def export_lora(folder: Path, out: Path, to: LoraNames = "comfyui") -> None:
+    """The adapters of a folder's student run under another program's names, with the licence notice inside."""
+    _is_one_file(out)
     source = folder / "runs" / "student" / "lora.safetensors"
     if not source.exists():
         raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
-    _keep_others(out)
+    kept = load_file(source)
+    layers = int(each(read_json(folder / "unet" / "config.json").get("layers_per_block", 2), 1)[0])
+    state = lora_for_comfyui(kept, layers) if to == "comfyui" else lora_for_peft(kept)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as beside:
-        save_file(load_file(source), beside, {"notice": NOTICE, "format": "pt"})
+        save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": NOTICE, "format": "pt"})
 
 
-def _keep_others(out: Path) -> None:
-    """SfvError if a file is there that does not hold the notice of an export."""
+def _is_one_file(out: Path) -> None:
+    """SfvError if it is not called so, or a file is there that does not hold the notice of an export."""
+    if out.suffix != ".safetensors":
+        raise SfvError(f"{out} must end in .safetensors: it is one file")
     if not out.exists():
         return
     try:

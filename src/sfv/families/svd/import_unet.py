@@ -5,18 +5,18 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sfv.errors import SfvError
 from sfv.families.svd.folder import shapes, write_defaults
-from sfv.families.svd.network import each
+from sfv.families.svd.network import check_whole, each
 from sfv.families.svd.settings import ImportSettings
 from sfv.families.svd.single_file import unet_from_file
 from sfv.media import replacing
 from sfv.settings import Defaults
 
 UNET_FILE = "diffusion_pytorch_model.safetensors"
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 AROUND = ("vae", "image_encoder", "feature_extractor", "scheduler")
 
 
@@ -28,7 +28,9 @@ def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | No
     """
     settings = settings or ImportSettings()
     if file.suffix != ".safetensors":
-        raise SfvError(f"{file} is not a .safetensors file, and nothing else is opened; convert the weights first")
+        pickle = file.suffix.lower() in PICKLES
+        why = "opening a pickle can run any program that it holds" if pickle else "nothing else is opened"
+        raise SfvError(f"{file} is not a .safetensors file, and {why}; convert the weights first")
     if out.exists() and any(out.iterdir()):
         raise SfvError(f"{out} is not empty; name a new folder")
     base_shapes = shapes(base)
@@ -50,10 +52,9 @@ def import_unet(file: Path, base: Path, out: Path, settings: ImportSettings | No
 
 
 def _tensors(file: Path, names: dict[str, torch.Size], layers: int, base: Path) -> dict[str, torch.Tensor]:
+    check_whole(file)
     try:
         return {k: v.contiguous() for k, v in unet_from_file(load_file(file), names, layers).items()}
-    except (OSError, SafetensorError) as error:
-        raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
     except KeyError as error:
         raise SfvError(
             f"{file} is no UNet like that of {base}: {error.args[0]} is missing or of another shape; a LoRA or another "

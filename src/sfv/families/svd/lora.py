@@ -80,7 +80,8 @@ def merge_adapters(network: nn.Module) -> None:
 
 
 def adapter_state(network: nn.Module) -> dict[str, Tensor]:
-    """The adapters under the key names that diffusers' `load_lora_weights` reads (PEFT's)."""
+    """The adapters by the layers' own names, after `unet.`; other programs' names are made of them
+    (single_file.lora_for_comfyui, lora_for_peft)."""
     state = {}
     for name, m in network.named_modules():
         if isinstance(m, AdaptedLinear):

@@ -21,6 +21,8 @@ from sfv.media import replacing
 DIFFUSERS, TRANSFORMERS = "0.42.1", "5.23.0"
 """Whose layouts are written; their older and newer versions open them too."""
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+LFS = b"version https://git-lfs"
+"""How a pointer begins."""
 VARIANTS = ("fp16", "bf16")
 """Of weights, where there are no plain ones; the first that is there is opened."""
 N = TypeVar("N")
@@ -118,12 +120,19 @@ def weight_files(folder: Path) -> list[Path]:
     variants = [[f for f in files if f.name.split(".")[1].startswith(v)] for v in VARIANTS]
     chosen = next((found for found in [plain, *variants] if found), files)
     for file in chosen:
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
+        check_whole(file)
     return chosen
+
+
+def check_whole(file: Path) -> None:
+    """SfvError if a safetensors file is cut short, something else, or a pointer to a file that was never fetched."""
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        if file.is_file() and file.read_bytes()[: len(LFS)] == LFS:
+            raise SfvError(f"{file} is a Git LFS pointer, not the weights; fetch them with git lfs pull") from error
+        raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
 
 
 def _read(files: list[Path], dtype: torch.dtype) -> dict[str, Tensor]:

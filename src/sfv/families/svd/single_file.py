@@ -1,7 +1,8 @@
 """SVD as one safetensors file in Stability's original key layout, as ComfyUI's SVD loader expects it.
 
-`model.diffusion_model.*` (UNet), `first_stage_model.*` (autoencoder) and `conditioner.embedders.0.open_clip.model.
-visual.*` (picture encoder). Facts of the layout: Stability-AI/generative-models; the UNet's block numbering is that of
+`model.diffusion_model.*` (UNet), `first_stage_model.*` (autoencoder), `conditioner.embedders.0.open_clip.model.
+visual.*` (picture encoder) and `conditioner.embedders.3.encoder.*` (the autoencoder of single pictures, which makes the
+latents beside the noise). Facts of the layout: Stability-AI/generative-models; the UNet's block numbering is that of
 OpenAI's guided diffusion. Two things have no key of their own there: the autoencoder's `quant_conv` is folded into
 the layer before it (exact), and query, key and value of the picture encoder lie in one matrix.
 """
@@ -14,6 +15,9 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 UNET, VAE, CLIP = "model.diffusion_model.", "first_stage_model.", "conditioner.embedders.0.open_clip.model.visual."
+PICTURES = "conditioner.embedders.3.encoder."
+WRAPPERS = ("module.", "_orig_mod.", "unet.", "diffusion_model.")
+"""What trainers and compilers put before a UNet's names."""
 
 RES = {
     "norm1": "in_layers.0",
@@ -125,6 +129,21 @@ def vae_to_single(state: State, blocks: int) -> State:
     return {VAE + k: v[:, :, None, None] if k in flat else v for k, v in renamed.items()}
 
 
+def picture_vae_to_single(state: State, blocks: int) -> State:
+    """The autoencoder of single pictures under its original keys: the encoder, with its quant_conv, and a decoder.
+
+    SVD never decodes with it; it is the layers of the video decoder that see single frames, so that no key is missing.
+    """
+    renamed = {k if k.startswith("quant_conv") else vae_key(k, blocks): v for k, v in state.items()}
+    kept = {k: v for k, v in renamed.items() if not re.search(r"time_stack|mix_factor|time_mix_conv", k)}
+    channels = int(state["decoder.conv_in.weight"].shape[1])
+    like = state["decoder.conv_in.weight"]
+    kept["post_quant_conv.weight"] = torch.eye(channels, dtype=like.dtype, device=like.device)[:, :, None, None]
+    kept["post_quant_conv.bias"] = torch.zeros(channels, dtype=like.dtype, device=like.device)
+    flat = [k for k in kept if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", k)]
+    return {PICTURES + k: v[:, :, None, None] if k in flat else v for k, v in kept.items()}
+
+
 def clip_to_single(state: State) -> State:
     """The picture encoder's weights under open_clip's keys."""
     inside = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
@@ -156,6 +175,7 @@ def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
     """Three diffusers / transformers modules -> the original checkpoint's tensors, contiguous."""
     renamed = unet_to_single(unet.state_dict(), int(unet.config.layers_per_block))
     renamed |= vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
+    renamed |= picture_vae_to_single(vae.state_dict(), len(vae.config.block_out_channels))
     renamed |= clip_to_single(image_encoder.state_dict())
     return {k: v.detach().contiguous() for k, v in renamed.items()}
 
@@ -163,9 +183,11 @@ def to_single(unet: Any, vae: Any, image_encoder: Any) -> State:
 def unet_from_file(state: State, names: dict[str, torch.Size], down_layers: int) -> State:
     """The UNet's tensors of one file under diffusers' names, whichever of three ways they are named there.
 
-    diffusers' own, the original's, or the original's inside a whole checkpoint (what is not the UNet's is left).
+    diffusers' own, the original's, or the original's inside a whole checkpoint (what is not the UNet's is left);
+    whatever stands before them (`WRAPPERS`) is taken away.
     `names`: the shapes that the UNet asks for. KeyError names the first that is missing or of another shape.
     """
+    state = {_unwrapped(k): v for k, v in state.items()}
     numbers = {k: torch.tensor(i) for i, k in enumerate(names)}
     theirs = {key: list(names)[int(i)] for key, i in unet_to_single(numbers, down_layers).items()}
     bare = {key.removeprefix(UNET): name for key, name in theirs.items()}
@@ -175,3 +197,35 @@ def unet_from_file(state: State, names: dict[str, torch.Size], down_layers: int)
         if name not in found or found[name].shape != shape:
             raise KeyError(f"{name} {tuple(shape)}")
     return found
+
+
+def _unwrapped(key: str) -> str:
+    while wrapper := next((w for w in WRAPPERS if key.startswith(w)), None):
+        key = key.removeprefix(wrapper)
+    return key
+
+
+def lora_for_comfyui(state: State, down_layers: int) -> State:
+    """Adapters (lora.adapter_state) under the names that ComfyUI's LoRA loader looks for in a model of SVD's layout.
+
+    Its rule: a model's key without `.weight`, then `.lora_A.weight`, `.lora_B.weight` and `.alpha`.
+    """
+    made: State = {}
+    for key, value in state.items():
+        layer, half = _layer(key)
+        stem = f"{UNET.removeprefix('model.')}{unet_key(layer + '.weight', down_layers).removesuffix('.weight')}"
+        made[f"{stem}.{half}.weight"] = value
+        if half == "lora_A":
+            made[f"{stem}.alpha"] = torch.tensor(float(len(value)))
+    return made
+
+
+def lora_for_peft(state: State) -> State:
+    """Adapters under the names that PEFT's `set_peft_model_state_dict` looks for in diffusers' UNet."""
+    return {"{}.{}.weight".format(*_layer(key)): value for key, value in state.items()}
+
+
+def _layer(key: str) -> tuple[str, str]:
+    """unet.LAYER.HALF.weight -> both."""
+    layer, half, _ = key.removeprefix("unet.").rsplit(".", 2)
+    return layer, half
