@@ -49,6 +49,9 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"transparent: {model.name} has no matte, so its clips are opaque; leave it out, or train one")
     if full.enlarge > 1 and decoder not in model.enlarging:
         raise SfvError(f"enlarge {full.enlarge}: only a decoder that moves the picture can do that; leave it out")
+    own = model.defaults.height, model.defaults.width
+    if full.size is not None and (height, width) != own:  # what is filled already has the network's own beside it
+        raise SfvError(f"size {full.size} goes without height and width; give one of them")
     moves = decoder in model.enlarging
     if (full.fit == "own" or full.size is not None) and not moves:
         raise SfvError("size and fit own: only a decoder that moves the picture can do that; leave them out")

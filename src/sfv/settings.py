@@ -103,8 +103,8 @@ class Settings(BaseModel):
             raise ValueError(f"size {self.size} must be pixels of the longer side, or HEIGHTxWIDTH: 512 or 320x320")
         if self.seconds is not None and self.fps is not None:
             raise ValueError(f"seconds {self.seconds:g} goes without fps; give one of them")
-        if self.size is not None and (self.enlarge > 1 or self.height or self.width):
-            raise ValueError(f"size {self.size} goes without enlarge, height and width; give one of them")
+        if self.size is not None and self.enlarge > 1:
+            raise ValueError(f"size {self.size} goes without enlarge; give one of them")
         if self.size is not None and "x" in self.size and self.fit == "own":
             raise ValueError(f"size {self.size} is a shape of its own; leave fit out, or give pad or crop")
         if self.transparent and self.background != "white":

@@ -87,6 +87,14 @@ def test_a_mask_follows_the_shape(moving: VideoModel) -> None:
     assert torch.equal(made.frames, made.picture.expand_as(made.frames))
 
 
+def test_filled_settings_are_settings_again(moving: VideoModel) -> None:
+    """As clips and jobs keep them: beside `size` stand the network's own height and width."""
+    full = resolve(Settings(size="320x160"), moving)
+    assert resolve(Settings.model_validate_json(full.model_dump_json()), moving) == full
+    with pytest.raises(SfvError, match="size 320x160 goes without height and width"):
+        resolve(Settings(size="320x160", height=32, width=32), moving)
+
+
 def test_what_decides_the_shape(moving: VideoModel, tiny: VideoModel) -> None:
     assert resolve(Settings(), moving).fit == "own" and resolve(Settings(), tiny).fit == "pad"
     assert resolve(Settings(enlarge=2), moving).fit == "pad" and resolve(Settings(height=64), moving).fit == "pad"
@@ -96,7 +104,7 @@ def test_what_decides_the_shape(moving: VideoModel, tiny: VideoModel) -> None:
             resolve(wrong, tiny)
     with pytest.raises(SfvError, match="size 4000: at most 2048 pixels a side"):
         resolve(Settings(size="4000"), moving)
-    for clash in ({"size": "512", "enlarge": 2}, {"size": "512", "height": 64}, {"size": "64x64", "fit": "own"}):
+    for clash in ({"size": "512", "enlarge": 2}, {"size": "64x64", "fit": "own"}):
         with pytest.raises(ValueError, match="size"):
             Settings(**clash)
     for odd in ("0", "12x", "x12", "a", "12x0", "-5"):

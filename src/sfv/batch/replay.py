@@ -47,6 +47,8 @@ def replay(
         if model is None:
             raise SfvError(_gone(file, name, digest, loaded.hash, kept.get("sfv", "an older version")))
         settings = settings.model_copy(update={"decoder": None, "noise_aug": None, "move": "free"})
+        if settings.size is not None:  # height and width beside it are the other network's
+            settings = settings.model_copy(update={"height": None, "width": None})
     seconds = {"load": time.perf_counter() - start}
     clip = generate(loaded, picture, settings, keep_still=mask)
     return write(loaded, clip, target, seconds | clip.seconds, kept.get("source"))

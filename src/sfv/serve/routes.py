@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,14 +20,17 @@ from sfv.errors import QueueFull, Refusal, SfvError, UploadError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.docs_page import docs_page
 from sfv.serve.errors import answer
+from sfv.serve.form import LONGEST, understood
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import MEDIA_TYPES, file_answer
 from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
 from sfv.serve.service import Service, passing_name, work
 from sfv.serve.settings import Order, ServeSettings
-from sfv.web.middleware import guarded
+from sfv.web.middleware import ASKED, guarded
 
+KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+"""What OpenAI's clients tell errors apart by; others are the request's or the server's."""
 MEANINGS = {
     400: "malformed",
     401: "no valid key",
@@ -93,7 +95,8 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _problem(status: int, code: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": sentence}}, status, headers)
+    why = {"code": code, "message": sentence, "type": KINDS.get(status, "server_error" if status >= 500 else ASKED)}
+    return JSONResponse({"error": why}, status, headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -115,7 +118,7 @@ async def _http(_: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return _problem(422, "parameter", f"{first['loc'][-1]}: {first['msg']}")
+    return _problem(422, "parameter", f"{first['loc'][-1]}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 
 async def _gone(_: Request, error: Exception) -> Response:
@@ -163,19 +166,14 @@ def _form() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
 
-async def _read_form(request: Request) -> tuple[Order, bytes]:
-    """Settings and picture of a multipart body; Refusal or UploadError for any other body."""
+async def _read_form(request: Request) -> tuple[Order, bytes, str | None]:
+    """Settings and picture of a multipart body, and a note; Refusal or UploadError for any other body."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
     try:
-        async with request.form(max_files=1, max_fields=32, max_part_size=4096) as form:
-            if len({name for name, _ in form.multi_items()}) < len(form.multi_items()):
-                raise UploadError(400, "a field is given twice; give each once")
-            picture = form.get("picture")
-            if not isinstance(picture, UploadFile):
-                raise UploadError(400, "the field picture is missing; send a picture's file in it")
-            rest = {k: v for k, v in form.items() if k != "picture"}
-            return _order(rest), await picture.read()
+        async with request.form(max_files=2, max_fields=32, max_part_size=LONGEST) as form:
+            picture, rest, note = understood(form)
+            return _order(rest), await picture.read(), note
     except OSError as error:
         raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
 
@@ -200,15 +198,15 @@ async def _admitted(request: Request, service: Service) -> None:
         raise
 
 
-async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> Job:
+async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> tuple[Job, str | None]:
     await _admitted(request, service)
-    order, picture = await _read_form(request)
+    order, picture, note = await _read_form(request)
     if name:
         wanted, _ = service.plan(order)
         if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:
             raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
     try:
-        return await service.accept(order, picture, owner, name)
+        return await service.accept(order, picture, owner, name), note
     except QueueFull as error:
         raise service.full(service.settings.queue) from error
 
@@ -222,7 +220,8 @@ async def _accepted(request: Request, service: Service, owner: str, name: str = 
 )
 async def create(request: Request, service: Serving, owner: Owner) -> Video:
     """Ask for a clip of a picture. The answer comes when picture and job are safe on disk; a restart loses neither."""
-    return Video.of(await _accepted(request, service, owner))
+    job, note = await _accepted(request, service, owner)
+    return Video.of(job).model_copy(update={"note": note})
 
 
 @videos.post(
@@ -236,7 +235,7 @@ async def animate(request: Request, service: Serving, owner: Owner) -> Response:
     """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
     name = passing_name()
     with service.events.watching(name, end=True) as ended:
-        job = await _accepted(request, service, owner, name)
+        job, _ = await _accepted(request, service, owner, name)
         try:
             job = await _until_done(request, service, job, ended)
             data = await asyncio.to_thread(_clip_of, service, job)
@@ -294,7 +293,7 @@ async def status(id: str, service: Serving, owner: Owner) -> Video:
 @videos.get(
     "/videos/{id}/content",
     response_class=Response,
-    responses=_problems(404, 409)
+    responses=_problems(404, 409, 422)
     | {
         200: {"description": "the clip", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
         206: {"description": "the range asked for", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
@@ -302,8 +301,14 @@ async def status(id: str, service: Serving, owner: Owner) -> Video:
         504: {"model": Problem, "description": MEANINGS[504]},
     },
 )
-async def content(id: str, request: Request, service: Serving, owner: Owner) -> Response:
-    """The clip's file, or a range of it."""
+async def content(
+    id: str,
+    request: Request,
+    service: Serving,
+    owner: Owner,
+    variant: Literal["video"] = "video",
+) -> Response:
+    """The clip's file, or a range of it; thumbnails and sprite sheets are not made."""
     job = await service.get(id, owner)
     return await asyncio.to_thread(_clip_of, service, job, request.headers.get("range"))
 

@@ -16,10 +16,18 @@ class Why(BaseModel):
     message: str
 
 
+class Refused(Why):
+    """The same of a request."""
+
+    type: str
+    """invalid_request_error, authentication_error, permission_error, not_found_error, rate_limit_error or
+    server_error."""
+
+
 class Problem(BaseModel):
     """Body of every answer of 400 and above."""
 
-    error: Why
+    error: Refused
 
 
 class Video(BaseModel):
@@ -44,6 +52,8 @@ class Video(BaseModel):
     settings: dict[str, Any]
     """Every parameter, filled."""
     error: Why | None
+    note: str | None = None
+    """What was left out of the request, in the answer to it alone."""
 
     @classmethod
     def of(cls, job: Job) -> "Video":

@@ -18,6 +18,8 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
+ASKED = "invalid_request_error"
+"""Whose fault it is, as OpenAI's clients tell errors apart."""
 FORM_ROOM = 64 * 1024
 """Bytes of a multipart body beside the picture: boundaries and the other fields."""
 
@@ -91,7 +93,8 @@ class _Meter:
             return
         self.answered = True
         why = f"more than {self.limit:,} bytes" if self.status == 413 else f"not sent within {self.seconds:g} s"
-        body = json.dumps({"error": {"message": f"the body is {why}; send a smaller picture", "code": "body"}}).encode()
+        sentence = f"the body is {why}; send a smaller picture"
+        body = json.dumps({"error": {"code": "body", "message": sentence, "type": ASKED}}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
         await self.inner_send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -134,7 +137,7 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS") and not self._known(scope):
             sentence = "a page of another site may not do this; its origin is not among those that the server allows"
-            body = json.dumps({"error": {"code": "origin", "message": sentence}}).encode()
+            body = json.dumps({"error": {"code": "origin", "message": sentence, "type": "permission_error"}}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,32 @@
+"""Fields of a request's form: ours, or those that OpenAI's clients send to a video service.
+
+Theirs (platform.openai.com/docs/api-reference/videos): `input_reference` is the picture, `size` is WIDTHxHEIGHT,
+`seconds` the length, `prompt` what happens in words, which no model here takes.
+"""
+
+import re
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+
+from sfv.errors import UploadError
+
+PICTURE, REFERENCE = "picture", "input_reference"
+LONGEST = 32_768
+"""Bytes of one field: prompts are long."""
+
+
+def understood(form: FormData) -> tuple[UploadFile, dict[str, Any], str | None]:
+    """The picture's file, the settings, and what the client should know; UploadError for a form without a picture."""
+    if len({name for name, _ in form.multi_items()}) < len(form.multi_items()):
+        raise UploadError(400, "a field is given twice; give each once")
+    files = {name: value for name in (PICTURE, REFERENCE) if isinstance(value := form.get(name), UploadFile)}
+    if len(files) > 1:
+        raise UploadError(400, f"{PICTURE} and {REFERENCE} are one and the same; give one of them")
+    if not files:
+        raise UploadError(400, f"the field {PICTURE} is missing; send a picture's file in it (or in {REFERENCE})")
+    rest = {k: v for k, v in form.items() if k not in (PICTURE, REFERENCE, "prompt")}
+    note = "prompt was left out: the model moves the picture and reads no words" if form.get("prompt") else None
+    if REFERENCE in files and isinstance(size := rest.get("size"), str) and re.fullmatch(r"\d+x\d+", size):
+        rest["size"] = "x".join(reversed(size.split("x")))
+    return next(iter(files.values())), rest, note

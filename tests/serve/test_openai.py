@@ -1,0 +1,78 @@
+"""The package that OpenAI publishes, against `sfv serve`: a picture becomes a video, refusals are its own errors."""
+
+import io
+from typing import Any
+
+import openai
+import pytest
+from PIL import Image
+from serving import live, png
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+"""OpenAI's own video service has ended; its clients and their form are in use elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with live(tmp_path_factory.mktemp("openai") / "data") as server:
+        yield openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def test_a_picture_and_a_prompt_become_a_video(client: Any) -> None:
+    made = client.videos.create_and_poll(
+        prompt="the cat nods " * 200,
+        input_reference=("cat.png", png(), "image/png"),
+        size="64x32",
+        model="quick",
+        poll_interval_ms=50,
+        extra_body={"format": "webp"},
+    )
+    assert (made.status, made.progress, made.model, made.size) == ("completed", 100, "quick", "64x32")
+    with Image.open(io.BytesIO(client.videos.download_content(made.id).read())) as clip:
+        assert clip.format == "WEBP"
+    assert made.settings["size"] == "32x64", "theirs is WIDTHxHEIGHT, ours HEIGHTxWIDTH"
+    assert made.id in [v.id for v in client.videos.list(limit=5).data]
+    assert client.videos.retrieve(made.id).error is None
+    assert client.videos.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError) as gone:
+        client.videos.retrieve(made.id)
+    assert gone.value.type == "not_found_error"
+
+
+def test_what_is_left_out_is_said(client: Any) -> None:
+    video = client.videos.create(prompt="a dance", input_reference=("cat.png", png(), "image/png"))
+    assert "reads no words" in video.note
+    assert client.videos.create(prompt="", input_reference=("cat.png", png(), "image/png")).note is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({}, "the field picture is missing"),
+        ({"input_reference": ("cat.txt", b"no picture", "text/plain")}, "picture"),
+        ({"input_reference": ("cat.png", png(), "image/png"), "model": "sora-2"}, "model"),
+        ({"input_reference": ("cat.png", png(), "image/png"), "seconds": "soon"}, "seconds"),
+    ],
+)
+def test_refusals_have_a_type_and_a_sentence(client: Any, asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(openai.APIStatusError, match=says) as refused:
+        client.videos.create(prompt="x", **asked)
+    assert refused.value.type == "invalid_request_error" and refused.value.status_code in (400, 415, 422)
+
+
+def test_only_the_clip_is_kept(client: Any) -> None:
+    video = client.videos.create(prompt="x", input_reference=("cat.png", png(), "image/png"))
+    with pytest.raises(openai.UnprocessableEntityError, match="variant: input should be 'video'"):
+        client.videos.download_content(video.id, variant="thumbnail")
+
+
+def test_one_picture_is_enough(client: Any) -> None:
+    """A form of both fields is refused."""
+    with pytest.raises(openai.BadRequestError, match="one and the same"):
+        client.post(
+            "/videos",
+            cast_to=object,
+            body={"prompt": "x"},
+            files={"picture": ("a.png", png()), "input_reference": ("b.png", png())},
+            options={"headers": {"Content-Type": "multipart/form-data"}},
+        )
