@@ -38,20 +38,20 @@ def test_a_clip_of_every_seed_and_a_sheet(
 ) -> None:
     (tmp_path / "bad.png").write_text("no picture")
     (tmp_path / "out").mkdir()
-    for name in ("a-2.webp", "a.webp"):
+    for name in ("a-seed2.webp", "a.webp"):
         (tmp_path / "out" / name).write_text("mine")
     words = ["generate", str(tmp_path / "bad.png"), str(picture(tmp_path / "a.png")), "--seeds", "1-3"]
     words += ["--format", "webp", "-o", str(tmp_path / "out"), "--model", str(tiny_folder), "--frames", "3"]
     assert main([*words, "--profile", "exact"]) == 1
     text = capsys.readouterr()
     assert "4 made, 1 failed" in text.out and text.err.count("bad.png is not a picture") == 1
-    assert text.out.count("is left as it is") == 1 and "a-2.webp was not written by sfv" in text.out
+    assert text.out.count("is left as it is") == 1 and "a-seed2.webp was not written by sfv" in text.out
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert made == ["a-1.webp", "a-2-2.webp", "a-2.webp", "a-3.webp", "a-seeds.png", "a.webp"]
+    assert made == ["a-seed1.webp", "a-seed2-2.webp", "a-seed2.webp", "a-seed3.webp", "a-seeds.png", "a.webp"]
     model = sfv.optimize(sfv.load(tiny_folder), "exact", "eager")
     alone = sfv.generate(model, sfv.read_picture(tmp_path / "a.png"), seed=3, frames=3)
     sfv.write_clip(alone.frames, tmp_path / "alone.webp", alone.fps)
-    assert torch.equal(read_clip(tmp_path / "alone.webp"), read_clip(tmp_path / "out" / "a-3.webp"))
+    assert torch.equal(read_clip(tmp_path / "alone.webp"), read_clip(tmp_path / "out" / "a-seed3.webp"))
     with Image.open(tmp_path / "out" / "a-seeds.png") as sheet:
         assert sheet.height > 3 * 32
 

@@ -141,6 +141,8 @@ def test_other_containers_are_named(tmp_path: Path) -> None:
         check_sticker(tmp_path / "b.png", "line")
     with pytest.raises(SfvError, match="c.png does not exist"):
         check_sticker(tmp_path / "c.png", "line")
+    with pytest.raises(SfvError, match="is a folder; name a file"):
+        check_sticker(tmp_path, "line")
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +210,7 @@ def test_other_peoples_files_stay(model: Path, tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="contents.json is there and was not written by sfv"):
         list(animate_for(pictures, str(model), Settings(), ["whatsapp"], out))
     assert (out / "contents.json").read_text() == "{}" and (out / "a-whatsapp.webp").read_text() == "mine"
-    assert (out / "a-whatsapp-2.webp").exists()
+    assert sorted(p.name for p in out.iterdir()) == ["a-whatsapp.webp", "contents.json"], "said before any work"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
 from sfv.media import read_picture, read_sticker
 from sfv.media.pictures import Uint8Picture
-from sfv.platforms.pack import write_pack
+from sfv.platforms.pack import check_pack, write_pack
 from sfv.platforms.request import settings_for
 from sfv.platforms.write import write_for
 from sfv.settings import Settings, Speed
@@ -42,6 +42,8 @@ def animate_for(
     Raises SfvError before anything is written if it cannot be done at all.
     """
     pictures, files = plan_for(images, settings, platforms, out, overwrite)
+    for name, targets in files.items():
+        check_pack(name, targets, overwrite)
     mask = None if keep_still is None else read_picture(keep_still, "black")
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(pictures) * len(files))

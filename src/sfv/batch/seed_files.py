@@ -56,7 +56,7 @@ def animate_seeds(
                     shown.append((f"seed {seed}", thumbnails(finished[1].frames)))
                     seconds = {}
                     bar.update()
-                    yield write_finished(loaded, finished, target, overwrite, f"-{seed}")
+                    yield write_finished(loaded, finished, target, overwrite, f"-seed{seed}")
                 yield _sheet(row, shown, overwrite)
             except SfvError as error:
                 yield {"image": str(picture), "error": str(error)}

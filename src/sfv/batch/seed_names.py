@@ -35,12 +35,15 @@ def read_seeds(text: str) -> list[int]:
 def plan_seeds(
     images: Sequence[Path], settings: Settings, seeds: Sequence[int], out: Path | None, format: str | None, force: bool
 ) -> list[Row]:
-    """cat.png -> cat-1.mp4, cat-2.mp4, ... and cat-seeds.png; SfvError before anything is done. `force` overwrites."""
+    """cat.png -> cat-seed1.mp4, cat-seed2.mp4, ... and cat-seeds.png; SfvError before anything is done.
+
+    `force` overwrites.
+    """
     colour(settings.background)
     if out is not None and out.suffix and not out.is_dir():
         raise SfvError(f"--out {out} names one file, but --seeds makes {len(seeds)} clips and a sheet; name a folder")
     pictures, usual = expand(images), "webp" if settings.transparent else "mp4"
-    columns = [name_outputs(pictures, out, format, usual, force, f"-{seed}") for seed in seeds]
+    columns = [name_outputs(pictures, out, format, usual, force, f"-seed{seed}") for seed in seeds]
     if settings.transparent:
         check_see_through(columns[0][0])
     sheets = name_outputs(pictures, out, "png", "png", force, "-seeds")

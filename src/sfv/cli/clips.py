@@ -32,7 +32,7 @@ class Generate(Flags, Settings, Speed, Spread):
     signal, imessage, line, gif. Size, format and length follow; NAME-PLATFORM beside the picture or in --out.
     Three pictures and more for whatsapp are a pack, with its icon and contents.json."""
     seeds: str | None = None
-    """Several at once, such as 1-8 or 3,7: NAME-SEED for each, and a sheet of them all, NAME-seeds.png."""
+    """Several at once, such as 1-8 or 3,7: NAME-seedN for each, and a sheet of them all, NAME-seeds.png."""
     keep_still: Path | None = None
     """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
     device: str = "auto"

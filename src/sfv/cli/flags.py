@@ -57,7 +57,8 @@ def say(report: dict[str, Any], as_json: bool, first: bool = True) -> None:
         print(f"sfv: {report['error']}", file=sys.stderr, flush=True)
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
-        print(f"{report['out']}\n  {report['calls']} network call(s); {stages}", flush=True)
+        calls = f"{report['calls']} network call(s); " if report["calls"] else ""
+        print(f"{report['out']}\n  {calls}{stages}", flush=True)
         if "fits" in report:
             print(f"  {report['for']}: {report['fits']}", flush=True)
         if "kept" in report:

@@ -36,7 +36,9 @@ class FileFacts:
 def file_facts(path: Path) -> FileFacts:
     """SfvError for a file that is no animation, or cannot be decoded to its end."""
     if not path.is_file():
-        raise SfvError(f"{path} does not exist; check the path")
+        raise SfvError(
+            f"{path} is a folder; name a file" if path.is_dir() else f"{path} does not exist; check the path"
+        )
     try:
         return _picture(path)
     except UnidentifiedImageError:

@@ -20,21 +20,36 @@ TRAY = 96
 def write_pack(name: str, stickers: list[Path], overwrite: bool = False) -> list[Path]:
     """`tray.png` and `contents.json` of WhatsApp's sample app beside stickers of one folder.
 
-    Nothing for other platforms, or for fewer than a pack has. SfvError if files are in the way that sfv did not write.
+    Nothing for other platforms, or for fewer than a pack has. SfvError as `check_pack`.
     """
-    if name != "whatsapp" or not FEWEST <= len(stickers) <= MOST or len({s.parent for s in stickers}) > 1:
+    check_pack(name, stickers, overwrite)
+    if not _is_pack(name, stickers):
         return []
-    folder = stickers[0].parent
-    tray, contents = folder / "tray.png", folder / "contents.json"
-    for path, own in ((tray, is_ours), (contents, _own)):
-        if path.exists() and not overwrite and not own(path):
-            raise SfvError(f"{path} is there and was not written by sfv; choose another --out, or give --overwrite")
+    tray, contents = _beside(stickers)
+    folder = tray.parent
     icon = fit_sticker(read_sticker(stickers[0], opaque=True), TRAY, TRAY, "pad")
     write_picture(icon, tray, json.dumps({"sfv": sfv.__version__}))
     with replacing(contents) as beside:
         known = json.loads(contents.read_text()) if contents.exists() and _own(contents) else {}
         beside.write_text(json.dumps(_contents(folder.name, [s.name for s in stickers], known), indent=2) + "\n")
     return [tray, contents]
+
+
+def check_pack(name: str, stickers: list[Path], overwrite: bool = False) -> None:
+    """SfvError if a pack of these stickers would take the place of files that sfv did not write."""
+    if not _is_pack(name, stickers):
+        return
+    for path, own in zip(_beside(stickers), (is_ours, _own), strict=True):
+        if path.exists() and not overwrite and not own(path):
+            raise SfvError(f"{path} is there and was not written by sfv; choose another --out, or give --overwrite")
+
+
+def _is_pack(name: str, stickers: list[Path]) -> bool:
+    return name == "whatsapp" and FEWEST <= len(stickers) <= MOST and len({s.parent for s in stickers}) == 1
+
+
+def _beside(stickers: list[Path]) -> tuple[Path, Path]:
+    return stickers[0].parent / "tray.png", stickers[0].parent / "contents.json"
 
 
 def _contents(folder: str, files: list[str], known: dict[str, Any]) -> dict[str, Any]:
