@@ -25,8 +25,9 @@ class EMA:
         """One step toward the live weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        live = dict(self.model.named_parameters())
-        torch._foreach_lerp_(list(self.slow.values()), [live[n] for n in self.slow], 1 - decay)
+        for name, live in self.model.named_parameters():
+            if name in self.slow:
+                self.slow[name].lerp_(live, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors in whole, and the number of updates."""

@@ -58,51 +58,38 @@ class Muon(Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient; matrices of one shape are orthogonalised together."""
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            moves = self._matrices(params, group["momentum"]) if group["matrix"] else self._adam(params)
-            if group["weight_decay"]:
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(params, moves, alpha=-group["lr"])
+            alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+            for p in group["params"]:
+                if p.grad is not None and group["matrix"]:
+                    alike.setdefault((p.shape[0], p[0].numel()), []).append(p)
+                elif p.grad is not None:
+                    self._move(p, self._adam(p, p.grad), group)
+            for shape, some in alike.items():
+                ahead = torch.stack([self._momentum(p, group["momentum"]).flatten(1) for p in some])
+                for p, move in zip(some, orthogonalise(ahead, dtype=self.dtype), strict=True):
+                    self._move(p, move * 0.2 * max(shape) ** 0.5, group)
 
-    def _matrices(self, params: list[nn.Parameter], keep: float) -> list[Tensor]:
-        """Nesterov's look-ahead gradients, orthogonalised."""
-        grads, momenta = [grad_of(p) for p in params], self._kept(params, "momentum")
-        torch._foreach_lerp_(momenta, grads, 1 - keep)
-        ahead = torch._foreach_lerp(grads, momenta, keep)
-        alike: dict[tuple[int, int], list[int]] = {}
-        for i, p in enumerate(params):
-            alike.setdefault((p.shape[0], p[0].numel()), []).append(i)
-        moves = list(ahead)
-        for shape, places in alike.items():
-            stacked = orthogonalise(torch.stack([ahead[i].flatten(1) for i in places]), dtype=self.dtype)
-            for i, move in zip(places, stacked * (0.2 * max(shape) ** 0.5), strict=True):
-                moves[i] = move.view_as(params[i])
-        return moves
+    @staticmethod
+    def _move(p: nn.Parameter, move: Tensor, group: dict[str, Any]) -> None:
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(move.view_as(p), alpha=-group["lr"])
 
-    def _adam(self, params: list[nn.Parameter], b1: float = 0.9, b2: float = 0.99) -> list[Tensor]:
-        grads = [grad_of(p) for p in params]
-        means, squares = self._kept(params, "mean"), self._kept(params, "square")
-        counts = [self.state[p].setdefault("count", torch.zeros(())) for p in params]
-        torch._foreach_add_(counts, 1)
-        done = [float(c) for c in counts]
-        torch._foreach_lerp_(means, grads, 1 - b1)
-        torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - b2)
-        spreads = torch._foreach_sqrt(torch._foreach_div(squares, [1 - b2**c for c in done]))
-        moves = torch._foreach_div(
-            torch._foreach_div(means, [1 - b1**c for c in done]), torch._foreach_add(spreads, 1e-8)
-        )
-        return list(moves)
+    def _momentum(self, p: nn.Parameter, keep: float) -> Tensor:
+        """Nesterov's look-ahead gradient."""
+        momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+        momentum.lerp_(p.grad, 1 - keep)
+        assert p.grad is not None
+        return p.grad.lerp(momentum, keep)
 
-    def _kept(self, params: list[nn.Parameter], name: str) -> list[Tensor]:
-        return [self.state[p].setdefault(name, torch.zeros_like(p)) for p in params]
-
-
-def grad_of(p: nn.Parameter) -> Tensor:
-    """The gradient of a parameter that has one."""
-    assert p.grad is not None
-    return p.grad
+    def _adam(self, p: Tensor, grad: Tensor, b1: float = 0.9, b2: float = 0.99) -> Tensor:
+        state = self.state[p]
+        count = state.setdefault("count", torch.zeros(()))
+        mean = state.setdefault("mean", torch.zeros_like(p))
+        square = state.setdefault("square", torch.zeros_like(p))
+        count += 1
+        mean.lerp_(grad, 1 - b1)
+        square.lerp_(grad.square(), 1 - b2)
+        return mean / (1 - b1**count) / ((square / (1 - b2**count)).sqrt() + 1e-8)
 
 
 class SM3(Optimizer):

@@ -102,14 +102,11 @@ def clip_gradients(params: Iterable[nn.Parameter], most: float) -> float:
     grads = [p.grad for p in params if p.grad is not None]
     if not grads:
         return 0.0
-    plain, shards = ([g for g in grads if isinstance(g, DTensor) == sharded] for sharded in (False, True))
-    squares = [full(g.detach().float().square().sum()) for g in shards]
-    squares += [torch.nn.utils.get_total_norm(plain).float().square()] if plain else []
+    squares = [full(g.detach().float().square().sum()) for g in grads]
     norm = float(torch.stack(squares).sum().sqrt())
     if most < norm < math.inf:
-        for some in (plain, shards):
-            if some:
-                torch._foreach_mul_(some, most / norm)
+        for g in grads:
+            g.mul_(most / norm)
     return norm
 
 
