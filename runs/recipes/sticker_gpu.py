@@ -19,7 +19,6 @@ import dataclasses
 import io
 import json
 import math
-import shutil
 import sys
 import time
 import zipfile
@@ -493,8 +492,6 @@ def assemble(args: argparse.Namespace) -> None:
         old = motion_folder.load(args.model, unet, torch.float32, "start")
         model = dataclasses.replace(model, defaults=old.defaults, codec=MotionCodec(networks))
         motion_folder.save(model, args.new, unet, torch.float16)
-    if (args.model / "LICENSE").exists():
-        shutil.copy(args.model / "LICENSE", args.new)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from sfv.data.stickers import _chosen  # the same clips as `sfv pack`
+from sfv.data.stickers import chosen
 from sfv.evaluation.real_clips import of_part
 from sfv.training.objectives.perceptual import FILE
 
@@ -55,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     clips = args.out / "clips"
     clips.mkdir(parents=True, exist_ok=True)
-    index = _chosen(json.loads((args.data / "index.json").read_text()), args.per_family)
+    index = chosen(json.loads((args.data / "index.json").read_text()), args.per_family)
     families = {r["family"]: r for r in reversed(index) if r["split"] == "val"}
     half = of_part(list(families.values()), lambda r: str(r["family"]), "selection")
     training = [brief(r) for r in index if r["split"] == "train"]

@@ -5,6 +5,7 @@ import math
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_a_look_keeps_alpha_or_fills_the_ground(pack: Path) -> None:
 def test_every_part_runs_and_a_folder_is_assembled(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One update of each: the clock is over after the first."""
     clock = iter(range(10**9))
-    monkeypatch.setattr(recipe.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(recipe, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), time=lambda: 0.0))
     short = {"student": {"head_width": 32, "lora": 2, "head_start": 0}}
     monkeypatch.setattr(recipe, "STUDENTS", short)
     args = ["x", str(pack), str(pack / "out"), "--init", str(pack / "start"), "--device", "cpu", "--pool", "64"]

@@ -127,7 +127,7 @@ def pack(source: Path, out: Path, per_family: int = 6, size: int = 128) -> ClipS
     out.mkdir(parents=True, exist_ok=True)
     clips, start = [], 0
     with replacing(out / "frames.u8") as path, open(path, "wb") as sink, archive:
-        for row in tqdm(_chosen(index, per_family), desc="pack", unit="clip", smoothing=0):
+        for row in tqdm(chosen(index, per_family), desc="pack", unit="clip", smoothing=0):
             rgba = _rgba(read_video_bytes(archive.read(f"{row['id']}.mp4")), size)
             rgba.tofile(sink)
             clips.append(_clip(row, start, len(rgba)))
@@ -151,7 +151,8 @@ def _rgba(video: Tensor, size: int) -> np.ndarray:
     return torch.cat([video[:, :, :size], alpha], -1).numpy()
 
 
-def _chosen(index: list[dict[str, Any]], per_family: int) -> list[dict[str, Any]]:
+def chosen(index: list[dict[str, Any]], per_family: int) -> list[dict[str, Any]]:
+    """Rows of an index that are packed: every validation clip, and so many of each training family."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in index:
         groups[row["family"]].append(row)

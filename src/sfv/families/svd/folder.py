@@ -126,7 +126,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
 
     Takes the file's size in memory, and one tensor more. Returns what else its user should know, or nothing.
     """
-    _is_one_file(out)
+    _check_target(out)
     unet = UNet.open(folder / "unet", dtype)
     vae = Autoencoder.open(folder / "vae", torch.float32)  # two of its layers become one, in full precision
     tensors = to_single(unet, vae, ClipTower.open(folder / "image_encoder", dtype))
@@ -140,7 +140,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
 
 def export_lora(folder: Path, out: Path, to: LoraNames = "comfyui") -> None:
     """The adapters of a folder's student run under another program's names, with the licence notice inside."""
-    _is_one_file(out)
+    _check_target(out)
     source = folder / "runs" / "student" / "lora.safetensors"
     if not source.exists():
         raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
@@ -152,8 +152,8 @@ def export_lora(folder: Path, out: Path, to: LoraNames = "comfyui") -> None:
         save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": NOTICE, "format": "pt"})
 
 
-def _is_one_file(out: Path) -> None:
-    """SfvError if it is not called so, or a file is there that does not hold the notice of an export."""
+def _check_target(out: Path) -> None:
+    """SfvError if it is not called as one file is, or a file is there that does not hold the notice of an export."""
     if out.suffix != ".safetensors":
         raise SfvError(f"{out} must end in .safetensors: it is one file")
     if not out.exists():

@@ -9,14 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from sfv.errors import SfvError
 from sfv.families.svd.folder import shapes, write_defaults
-from sfv.families.svd.network import check_whole, each
+from sfv.families.svd.network import PICKLES, check_whole, each
 from sfv.families.svd.settings import ImportSettings
 from sfv.families.svd.single_file import unet_from_file
 from sfv.media import replacing
 from sfv.settings import Defaults
 
 UNET_FILE = "diffusion_pytorch_model.safetensors"
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 AROUND = ("vae", "image_encoder", "feature_extractor", "scheduler")
 
 

@@ -20,7 +20,7 @@ from sfv.media import replacing
 
 DIFFUSERS, TRANSFORMERS = "0.42.1", "5.23.0"
 """Whose layouts are written; their older and newer versions open them too."""
-PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 LFS = b"version https://git-lfs"
 """How a pointer begins."""
 VARIANTS = ("fp16", "bf16")
@@ -114,7 +114,7 @@ def weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     plain = [f for f in files if len(f.name.split(".")) == 2]
     if not files:
-        pickles = [f.name for p in PICKLES for f in folder.glob(p)]
+        pickles = [f.name for p in PICKLES for f in folder.glob(f"*{p}")]
         why = f"only {pickles[0]}, a pickle, which is never opened" if pickles else "no safetensors file"
         raise SfvError(f"{folder} holds {why}; convert the weights to safetensors")
     variants = [[f for f in files if f.name.split(".")[1].startswith(v)] for v in VARIANTS]
@@ -130,9 +130,18 @@ def check_whole(file: Path) -> None:
         with safe_open(file, "pt"):
             pass
     except (SafetensorError, OSError) as error:
-        if file.is_file() and file.read_bytes()[: len(LFS)] == LFS:
+        if _begins(file, LFS):
             raise SfvError(f"{file} is a Git LFS pointer, not the weights; fetch them with git lfs pull") from error
         raise SfvError(f"{file} is not a whole safetensors file ({error}); fetch it again") from error
+
+
+def _begins(file: Path, start: bytes) -> bool:
+    """Whether it can be read and begins so; no more of it is read."""
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(len(start)) == start
+    except OSError:
+        return False
 
 
 def _read(files: list[Path], dtype: torch.dtype) -> dict[str, Tensor]:
