@@ -108,7 +108,11 @@ def test_a_sharded_backbone_learns_by_its_adapters(trained: Path) -> None:
     moved = [[k for k, v in b.items() if float(v.abs().max()) > 0] for b in backbones]
     assert moved[0] == moved[1] and len(moved[0]) >= 8, "those of the encoder: it alone judges"
     for name, v in backbones[0].items():
-        torch.testing.assert_close(backbones[1][name], v, atol=1e-5, rtol=1e-3)
+        # Adam steps by lr whatever the gradient's size, so where it is near 0 its rounding may turn a step round:
+        # single elements differ (0.1 of the norm was seen). Gradients of one rank alone would turn a third of them.
+        off = backbones[1][name] - v
+        assert off.norm() <= 0.25 * v.norm(), name
+        assert float((off.abs() <= 2e-2 * v.abs().max()).float().mean()) >= 0.9, name
 
 
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
