@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from ranks import Run, train
 from safetensors.torch import load_file
 

@@ -1,172 +1,192 @@
 """What a run needs before it is started: parameters, memory and arithmetic, counted without weights.
 
-The networks are built on PyTorch's meta device and one step is traced there, forward and backward: every tensor that
-autograd keeps is counted, units that are recomputed count their inputs and, once, the largest inside; so is every
-matrix product, convolution and attention, what is computed again included. What it leaves out: the allocator's
-rounding, kernels' workspace and the codec; a few per cent.
+The training's own code runs on PyTorch's meta device, one whole step of it: networks, both losses, gradients with what
+is recomputed, optimisers. Every tensor that is alive is counted, as a GPU would hold it (bfloat16 where autocast
+computes in it, attention by flash kernels), and so is every matrix product, convolution and attention. What it leaves
+out: the allocator's rounding and kernels' workspace; a few per cent.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.utils._pytree import tree_leaves
 
-from sfv.adversary.discriminator import Discriminator
-from sfv.adversary.losses import r1
-from sfv.costs.counting import Flash, Tally
+from sfv.costs.counting import Flash, Numbers, Tally
 from sfv.edm.denoiser import Denoiser
-from sfv.families.svd.checkpointing import Recomputed, units
+from sfv.edm.noise import NoiseRange
 from sfv.families.svd.sizes import Shapes
+from sfv.training.batches import ClipSampler
 from sfv.training.config import StudentTraining, TeacherTraining
-from sfv.training.objectives.adversarial_losses import NoiseDraw, generator_terms, judge
-from sfv.training.objectives.denoising import denoising_loss
+from sfv.training.objectives.adversarial import StudentTask
+from sfv.training.objectives.denoising import TeacherTask
+from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
 
 GB = 1e9
 EFFICIENCY = 0.25
 """Of a large matrix product's rate that whole training steps reach; measured at 0.2 to 0.3 on two CPU cores."""
-
-FROZEN, LEARNING = 2, 6
-"""Bytes of a weight: bf16; or fp32 and the bf16 copy that autocast keeps for the step."""
-
-PER_WEIGHT = {"adam": 8, "sm3": 4, "muon": 4}
-"""Bytes of optimiser state to one fp32 weight (SM3's rows and columns are counted apart, and are small)."""
+META = torch.device("meta")
+NOISE = NoiseRange(0.002, 700.0)
 
 
 @dataclass(frozen=True)
 class Account:
-    """Bytes by purpose, and the arithmetic of one step of one rank."""
+    """Bytes by purpose on one card, and the arithmetic of one update of one rank."""
 
     parameters: int
+    """Their number, heads included."""
     trained: int
+    """Of these, how many learn."""
     weights: int
-    gradients: int
+    codec: int
+    """It encodes the noised pictures of conditions."""
     optimizer: int
     average: int
-    activations: int
-    largest_unit: int
+    gathered: int
+    """fsdp: blocks that are whole for a moment, and the gradients of one."""
+    step: int
+    """The most that a step holds beside these: gradients, activations, copies, what is recomputed."""
     flops: int
 
     @property
     def peak(self) -> int:
-        """Bytes at the worst moment."""
-        held = self.weights + self.gradients + self.optimizer + self.average
-        return held + self.activations + self.largest_unit
+        """Bytes at the worst moment; saving needs no more, since states are copied to the host tensor by tensor."""
+        return self.weights + self.codec + self.optimizer + self.average + self.gathered + self.step
+
+    @property
+    def state(self) -> int:
+        """Bytes of a checkpoint."""
+        return 4 * self.trained + self.optimizer + self.average
 
     def __str__(self) -> str:
         rows = [(k, v) for k, v in asdict(self).items() if k not in ("parameters", "trained", "flops")]
         lines = [f"{self.parameters / 1e6:,.0f}M parameters, {self.trained / 1e6:,.1f}M trained"]
-        lines += [f"{k.replace('_', ' '):14s} {v / GB:6.2f} GB" for k, v in rows]
+        lines += [f"{k:14s} {v / GB:6.2f} GB" for k, v in rows if v]
         return "\n".join([*lines, f"{'peak':14s} {self.peak / GB:6.2f} GB", f"{self.flops / 1e12:.1f} TFLOP a step"])
 
 
-def account(shapes: Shapes, config: StudentTraining | TeacherTraining) -> Account:
-    """Count one update of `config` on one rank, for the networks that `shapes` describes."""
-    b, y, x = config.clips, shapes.height // shapes.stride, shapes.width // shapes.stride
-    counted = _student if isinstance(config, StudentTraining) else _teacher
-    with torch.device("meta"):
-        D = shapes.denoiser()
-        channels = D.unet.config.out_channels
-        cond = shapes.cond(b)
-        x0 = torch.empty(b, getattr(config, "frames", None) or shapes.frames, channels, y, x)
-        return counted(shapes, D, x0, cond, config)  # type: ignore[arg-type]
+class Shaped(ClipSampler):
+    """Clips of the right shapes without numbers."""
+
+    device = META  # type: ignore[assignment]
+
+    def __init__(self, shapes: Shapes, frames: int, channels: int) -> None:
+        self.clip = frames, channels, shapes.height // shapes.stride, shapes.width // shapes.stride
+        self.cond = {k: v.shape[1:] for k, v in shapes.cond(1).items()}
+        self.codec = Geometry(channels, shapes.stride)  # type: ignore[assignment]
+
+    def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
+        """(b, f, c, h, w) and its cond."""
+        b = len(rngs)
+        return torch.empty(b, *self.clip, device=META), {
+            k: torch.empty(b, *s, device=META) for k, s in self.cond.items()
+        }
 
 
-def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config: StudentTraining) -> Account:
-    G = teacher if config.lora else shapes.denoiser()
-    backbone = shapes.denoiser() if config.lora and config.backbone_lora else teacher
-    D = Discriminator(
-        backbone,
-        config.head_width,
-        kinds=config.heads,
-        differences=x0.shape[2] if config.differences else 0,
-        rank=config.backbone_lora,
-    )
-    adapters = G.adapt(config.lora) if config.lora else list(G.requires_grad_(True).parameters())
-    sigma = torch.empty(len(x0))
-    draw = NoiseDraw(sigma, x0, sigma, x0, x0)
+class Geometry(nn.Module):
+    """What a codec says of its latents."""
 
-    def step() -> Step:
-        seen = judge(G, D, x0, cond, draw)
-        loss = torch.stack(list(generator_terms(D, seen, x0, cond, draw, config).values())).sum()
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
 
-        def heads() -> None:
-            real_in = [h.detach().requires_grad_() for h in seen.real]
-            real, fake = (D.logits(f, sigma, cond) for f in (real_in, [h.detach() for h in seen.fake]))
-            (torch.stack([v.mean() for v in (*real, *fake)]).sum() + r1(real, real_in)).backward()
-
-        return Step(loss, heads)
-
-    networks = list({id(m): m for m in (G, backbone)}.values())
-    if config.recompute:
-        for m in networks:
-            m.recompute()
-    learning = [*adapters, *D.heads.parameters(), *D.adapters]
-    turns = config.head_updates, config.head_updates - (1 if config.shared else 0)
-    return _count([*networks, D.heads], learning, adapters, config, step, config.optimizer, turns)
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(f, c, h, w)."""
+        return frames, self.channels, height // self.stride, width // self.stride
 
 
-def _teacher(shapes: Shapes, D: Denoiser, x0: Latents, cond: Cond, config: TeacherTraining) -> Account:
-    learning = list(D.requires_grad_(True).parameters())
-    sigma = torch.empty(len(x0))
+def account(shapes: Shapes, config: StudentTraining | TeacherTraining, ranks: int = 1, flash: bool = True) -> Account:
+    """Count one update of `config` on one rank, for the networks that `shapes` describes.
 
-    def step() -> Step:
-        return Step(denoising_loss(D, x0, cond, sigma, x0, config.max_weight).mean(), lambda: None)
-
-    return _count([D], learning, learning, config, step, "muon", (0, 0))
-
-
-@dataclass(frozen=True)
-class Step:
-    """The main network's loss, and one update of the heads on the same maps."""
-
-    loss: Tensor
-    heads: Callable[[], None]
-
-
-def _count(
-    networks: list[nn.Module],
-    learning: list[nn.Parameter],
-    averaged: list[nn.Parameter],
-    config: StudentTraining | TeacherTraining,
-    step: Callable[[], Step],
-    optimizer: str,
-    turns: tuple[int, int],
-) -> Account:
-    """Trace one step and add up; `turns`: updates of the heads, and forward passes that are made for them alone."""
-    for m in networks:
-        if isinstance(m, Denoiser):
-            m.to("meta", torch.bfloat16)  # what autocast computes in; heads are fp32
-    with Tally() as forward, counted_units(networks, forward) as tally, Flash(), kept(tally):
-        traced = step()
-    backward, heads = _arithmetic(traced.loss.backward), _arithmetic(traced.heads)
-    once = forward.flops + backward + tally["again"]
-    once += turns[0] * heads + turns[1] * forward.flops
-    total = sum(p.numel() for m in networks for p in m.parameters())
-    trained = sum(p.numel() for p in learning)
+    With several `ranks` every block's weights, and what belongs to them, are divided among them (fsdp). Without
+    `flash` attention keeps its matrix, as on CPUs.
+    """
+    with Numbers(), Flash() if flash else nullcontext():
+        teacher = shapes.denoiser()
+        batches = Shaped(shapes, getattr(config, "frames", None) or shapes.frames, teacher.unet.config.out_channels)
+        task = _task(teacher, batches, config.model_copy(update={"sample_every": 0, "accumulate": 1}))
+        learning = [p for some in _params(task) for p in some]
+        _begin(task, learning)
+        if config.accumulate > 1:
+            _give_gradients(learning)  # of the batches before
+        with Tally(META) as tally:
+            task.step(config.steps, Seeds(0, 0))
+    networks = {id(n): n for n in (*task.modules.values(), teacher)}.values()
+    divided = {id(p) for n in networks if isinstance(n, Denoiser) for b in n.blocks() for p in b.parameters()}
+    share = 1 / ranks
+    held = [p for n in networks for p in n.parameters()]
+    states = {k: v for o in task.optimizers.values() for k, v in o.state.items()}
+    before = _bytes(learning) if config.accumulate > 1 else 0
+    step = max(before + tally.peak, _bytes(learning) + _foreach(task.optimizers.values()))
+    gradients = sum(p.nbytes for p in learning if id(p) in divided)
+    cut = [p for p in held if id(p) in divided]
     return Account(
-        parameters=total,
-        trained=trained,
-        weights=FROZEN * (total - trained) + LEARNING * trained,
-        gradients=4 * trained,
-        optimizer=PER_WEIGHT[optimizer] * trained,
-        average=4 * sum(p.numel() for p in averaged),
-        activations=tally["kept"],
-        largest_unit=tally["largest"],
-        flops=config.accumulate * once,
+        parameters=sum(p.numel() for p in held),
+        trained=sum(p.numel() for p in learning),
+        weights=_divided(held, divided, share),
+        codec=4 * sum(p.numel() for p in shapes.rewritten_vae().parameters()),
+        optimizer=int(sum(_bytes(tree_leaves(s)) * (share if id(p) in divided else 1) for p, s in states.items())),
+        average=0 if config.average == "host" else _divided(_averaged(task), divided, share),
+        gathered=_gathered(networks) if ranks > 1 and cut else 0,
+        step=int(step - (1 - share) * gradients),
+        flops=config.accumulate * tally.flops,
     )
 
 
-def _arithmetic(run: Callable[[], object]) -> int:
-    with Tally() as tally, Flash():
-        run()
-    return tally.flops
+def _task(
+    teacher: Denoiser, batches: ClipSampler, config: StudentTraining | TeacherTraining
+) -> StudentTask | TeacherTask:
+    if isinstance(config, StudentTraining):
+        return StudentTask(teacher, batches, config, NOISE)
+    return TeacherTask(teacher.requires_grad_(True), batches, config, NOISE[:2])
+
+
+def _begin(task: StudentTask | TeacherTask, learning: list[nn.Parameter]) -> None:
+    """Optimisers make their states."""
+    _give_gradients(learning)
+    for optimizer in task.optimizers.values():
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _give_gradients(learning: Iterable[nn.Parameter]) -> None:
+    for p in learning:
+        p.grad = torch.zeros_like(p)
+
+
+def _params(task: StudentTask | TeacherTask) -> Iterable[list[nn.Parameter]]:
+    return task.params.values() if isinstance(task, StudentTask) else [task.params]
+
+
+def _averaged(task: StudentTask | TeacherTask) -> list[nn.Parameter]:
+    return [p for a in task.averages.values() for n, p in a.model.named_parameters() if n in a.slow]
+
+
+def _divided(params: Iterable[nn.Parameter], divided: set[int], share: float) -> int:
+    return int(sum(p.nbytes * (share if id(p) in divided else 1) for p in params))
+
+
+def _bytes(tensors: Iterable[Any]) -> int:
+    return sum(t.nbytes for t in tensors if isinstance(t, Tensor) and t.is_meta)
+
+
+def _foreach(optimizers: Iterable[Optimizer]) -> int:
+    """What PyTorch's Adam holds for a moment on a GPU, where it takes all weights at once: a root of each."""
+    return sum(p.nbytes for o in optimizers if isinstance(o, Adam) for g in o.param_groups for p in g["params"])
+
+
+def _gathered(networks: Iterable[nn.Module]) -> int:
+    """The two largest blocks in whole (the next is fetched while one computes), and the gradients of one."""
+    sizes = [_bytes(b.parameters()) for n in networks if isinstance(n, Denoiser) for b in n.blocks()]
+    return 3 * max(sizes)
 
 
 def needs(shapes: Shapes, config: StudentTraining | TeacherTraining, rate: float) -> dict[str, float]:
@@ -193,53 +213,3 @@ def matmul_rate(device: torch.device, side: int = 2048) -> float:
         (a @ a)[0, 0].item()
         taken.append(time.perf_counter() - start)
     return 2 * side**3 / statistics.median(taken[2:])
-
-
-@contextmanager
-def kept(tally: dict[str, int]) -> Iterator[None]:
-    """Add the bytes of every tensor that autograd keeps inside the block, each storage once, weights not."""
-    seen: dict[int, Any] = {}
-
-    def pack(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if not isinstance(t, nn.Parameter) and storage._cdata not in seen:
-            seen[storage._cdata] = storage
-            tally["kept"] += storage.nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        yield
-
-
-@contextmanager
-def counted_units(networks: Sequence[nn.Module], forward: Tally) -> Iterator[dict[str, int]]:
-    """Inside the block recomputed units run once and count their inputs as kept, their insides as `largest`.
-
-    `again` is the arithmetic that their second run will be.
-    """
-    tally = {"kept": 0, "largest": 0, "again": 0}
-    before = [(m, m.forward) for network in networks for m in units(network) if isinstance(m.forward, Recomputed)]
-    for module, plain in before:
-        module.forward = _Counted(plain, tally, forward)
-    try:
-        yield tally
-    finally:
-        for module, plain in before:
-            module.forward = plain
-
-
-class _Counted:
-    def __init__(self, forward: Any, tally: dict[str, int], counter: Tally) -> None:
-        self.forward, self.tally, self.counter = forward, tally, counter
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return self.forward.plain(*args, **kwargs)
-        inner, before = {"kept": 0}, self.counter.flops
-        with kept(inner):
-            out = self.forward.plain(*args, **kwargs)
-        inputs = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        self.tally["kept"] += sum(v.numel() * v.element_size() for v in inputs)
-        self.tally["largest"] = max(self.tally["largest"], inner["kept"])
-        self.tally["again"] += self.counter.flops - before
-        return out

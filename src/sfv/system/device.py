@@ -1,11 +1,14 @@
 """Which device computes, and what it can do."""
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sfv.errors import SfvError
+from sfv.system.autocast import MetaAutocast
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,9 +35,16 @@ def computes_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or has_bf16()
 
 
-def bf16_autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
+def bf16_autocast(device: torch.device, wanted: bool = True) -> AbstractContextManager[Any]:
     """Products in bfloat16 inside the block, if wanted and where the device computes in it."""
+    if device.type == "meta":
+        return MetaAutocast() if wanted else nullcontext()
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted and computes_bf16(device))
+
+
+def host_of(device: torch.device) -> torch.device:
+    """Where what waits for the end of a run is kept: the CPU. Tensors without numbers stay without."""
+    return device if device.type == "meta" else torch.device("cpu")
 
 
 def _cpu_flags() -> str:

@@ -1,19 +1,21 @@
-"""Exact training state as one safetensors file, written beside and renamed."""
+"""Exact training state as one safetensors file, written beside and renamed, while training goes on."""
 
 import json
 import os
 import shutil
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.stream import write_tensors
 from sfv.training.parallel import full, like, load_full
 
 LATER = {"health"}
@@ -85,18 +87,107 @@ def save(
 ) -> None:
     """Write every part's state and the step; a kill leaves the previous file whole. All ranks call, one writes.
 
-    The last `healthy` state stays under a second name.
+    The last `healthy` state stays under a second name. Memory of the host holds the state once.
     """
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for name, part in parts.items():
-        _flatten(part.state_dict(), name, tensors, plain)
-    if not main:
-        return
+    state = Snapshot(parts, main, {})
+    if main:
+        _write(run_dir, step, state, healthy, file)
+
+
+class Writer:
+    """Saves a run's states beside its training, which stands still only while they are copied to the host.
+
+    A thread writes them. An error of the thread is raised by the next call. Leaving the block waits for it.
+    """
+
+    def __init__(self, run_dir: Path, main: bool = True) -> None:
+        self.run_dir, self.main = run_dir, main
+        self.seconds = 0.0
+        """What the last state took, to be copied and written."""
+        self._thread: Thread | None = None
+        self._error: SfvError | None = None
+        self._host: dict[str, Tensor] = {}
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.wait()
+        elif self._thread:
+            self._thread.join()
+
+    def save(self, step: int, parts: dict[str, Stateful], healthy: bool = False) -> None:
+        """As `save`; all ranks call. Waits for the state before this one to be on disk."""
+        self.wait()
+        began = time.monotonic()
+        state = Snapshot(parts, self.main, self._host)
+        if self.main:
+            self._thread = Thread(target=self._run, args=(began, step, state, healthy), name="checkpoint")
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Until what was saved is on disk. SfvError if it could not be written."""
+        if self._thread:
+            self._thread.join()
+        self._thread, error, self._error = None, self._error, None
+        if error:
+            raise error
+
+    def _run(self, began: float, step: int, state: "Snapshot", healthy: bool) -> None:
+        try:
+            _write(self.run_dir, step, state, healthy, STATE)
+        except SfvError as error:
+            self._error = error
+        self.seconds = time.monotonic() - began
+
+
+class Snapshot:
+    """All parts' states in the host's memory, as they are now: tensors by path, and the rest.
+
+    Of shards one tensor at a time is whole on a card, and only the `main` rank keeps it. `host` holds page-locked
+    memory that tensors of a GPU are copied to; it is filled here and may be used again.
+    """
+
+    def __init__(self, parts: dict[str, Stateful], main: bool, host: dict[str, Tensor]) -> None:
+        self.main, self.host = main, host
+        self.tensors: dict[str, Tensor] = {}
+        self.plain: dict[str, Any] = {}
+        for name, part in parts.items():
+            self._flatten(part.state_dict(), name)
+        if any(v.is_pinned() for v in self.tensors.values()):
+            torch.cuda.synchronize()
+
+    def _flatten(self, value: Any, path: str) -> None:
+        """Nested dicts and lists -> leaves by path; "#" marks integer keys, "[]" lists."""
+        if isinstance(value, Tensor):
+            whole = full(value.detach())
+            if self.main:
+                self.tensors[path] = self._copied(whole, path)
+        elif isinstance(value, dict) and value:
+            for key, item in value.items():
+                self._flatten(item, f"{path}\t#{key}" if isinstance(key, int) else f"{path}\t{key}")
+        elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
+            for i, item in enumerate(value):
+                self._flatten(item, f"{path}\t[{i}")
+        else:
+            self.plain[path] = value
+
+    def _copied(self, value: Tensor, path: str) -> Tensor:
+        if value.device.type != "cuda":
+            return value.contiguous().clone()
+        place = self.host.get(path)
+        if place is None or place.shape != value.shape or place.dtype != value.dtype:
+            place = self.host[path] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        return place.copy_(value, non_blocking=True)
+
+
+def _write(run_dir: Path, step: int, state: Snapshot, healthy: bool, file: str) -> None:
+    meta = {"step": str(step), "plain": json.dumps(state.plain)}
     try:
-        with replacing(run_dir / file) as path:
-            save_file(tensors, path, {"step": str(step), "plain": json.dumps(plain)})
-    except (OSError, SafetensorError) as error:
+        with replacing(run_dir / file) as path, open(path, "wb") as opened:
+            write_tensors(opened, state.tensors, None, meta)
+    except OSError as error:
         raise SfvError(
             f"{run_dir / file} cannot be written ({error}); free some space and repeat the command: "
             "it goes on from the checkpoint before"
@@ -129,20 +220,6 @@ def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) ->
         except (KeyError, RuntimeError, ValueError) as error:
             raise SfvError(f"{path} does not fit this run ({name}: {error}); use another run folder") from error
     return int(meta["step"])
-
-
-def _flatten(value: Any, path: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-    """Nested dicts and lists -> leaves by path; "#" marks integer keys, "[]" lists."""
-    if isinstance(value, Tensor):
-        tensors[path] = full(value.detach()).contiguous().clone()
-    elif isinstance(value, dict) and value:
-        for key, item in value.items():
-            _flatten(item, f"{path}\t#{key}" if isinstance(key, int) else f"{path}\t{key}", tensors, plain)
-    elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
-        for i, item in enumerate(value):
-            _flatten(item, f"{path}\t[{i}", tensors, plain)
-    else:
-        plain[path] = value
 
 
 def _unflatten(tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[str, Any]:

@@ -276,6 +276,10 @@ class ClipTraining(Schedule):
     """Whole loops: share of stills that a program moves."""
     pool: int = Field(default=0, ge=0)
     """Whole loops: so many are encoded once and kept; 0: afresh for every draw."""
+    average: Literal["card", "host"] = "card"
+    """Where the moving average of the weights is kept: 4 bytes of each that learns. `host`: every update sends them."""
+    no_sync: bool = False
+    """fsdp: add the batches of an update up before ranks share gradients; they are then whole on every rank."""
 
     @property
     def clips_drawn(self) -> int:

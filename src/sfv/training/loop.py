@@ -25,6 +25,8 @@ from sfv.training.seeds import Seeds
 from sfv.training.tensorboard import TensorBoard, no_tensorboard
 
 MOST_RETURNS = 5
+APART = 20
+"""Checkpoints are at least so many times as far apart as one takes to be written."""
 
 
 @runtime_checkable
@@ -97,14 +99,14 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     saved, logs, since = time.monotonic(), [], time.monotonic()
     bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
 
-    with asked_to_stop() as asked, bar:
+    with asked_to_stop() as asked, bar, checkpoint.Writer(run_dir, world.main) as writer:
         while True:
             # Done? Save?
-            due = [bool(asked), time.monotonic() - saved > 60 * s.save_minutes]
+            due = [bool(asked), time.monotonic() - saved > max(60 * s.save_minutes, APART * writer.seconds)]
             stop, save = any_rank(due, world)
             done = step >= s.steps or stop
             if done or save:
-                checkpoint.save(run_dir, step, parts, world.main, healthy=health.healthy)
+                writer.save(step, parts, healthy=health.healthy)
                 saved = time.monotonic()
             if done:
                 break
@@ -140,6 +142,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
                 if not health.healthy and s.on_alarm == "stop":
                     asked.append(0)
                 if not health.healthy and s.on_alarm == "return":
+                    writer.wait()
                     step = _return(run_dir, parts, backoff, step)
                     health.raised.clear()
                     health.rows.clear()

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -32,6 +32,11 @@ class World:
     rank: int = 0
     size: int = 1
     mode: Mode = "ddp"
+
+    @property
+    def shards(self) -> bool:
+        """Whether networks are divided among ranks."""
+        return self.mode == "fsdp" and self.size > 1
 
     @property
     def main(self) -> bool:
@@ -61,16 +66,33 @@ def join(mode: Mode = "ddp") -> World:
     return World(dist.get_rank(), dist.get_world_size(), mode)
 
 
-def shard(blocks: Iterable[nn.Module], world: World) -> None:
-    """Shard every block over all ranks, in place (fsdp with more than one rank)."""
-    if world.mode != "fsdp" or world.size == 1:
-        return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    mesh = init_device_mesh(device, (world.size,))
-    for block in blocks:
-        if isinstance(block, FSDPModule):  # by a stage before
-            continue
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+@runtime_checkable
+class Divisible(Protocol):
+    """A network of blocks."""
+
+    def blocks(self) -> list[nn.Module]: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+def place(network: Divisible, world: World, device: torch.device) -> None:
+    """Move a network to `device`, in place; under fsdp shard each of its blocks over all ranks.
+
+    A sharded network comes from the CPU block by block, so that no card ever holds it whole.
+    """
+    if world.shards:
+        mesh = init_device_mesh(device.type, (world.size,))
+        for block in network.blocks():
+            if not isinstance(block, FSDPModule):  # by a stage before
+                fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    network.to(device)
+
+
+def share_gradients(networks: Iterable[nn.Module], now: bool) -> None:
+    """Whether the next backward pass shares the gradients of sharded blocks among ranks, or only adds them up."""
+    for module in (m for network in networks for m in network.modules()):
+        if isinstance(module, FSDPModule):
+            module.set_requires_gradient_sync(now, recurse=False)
 
 
 def average_gradients(params: Iterable[nn.Parameter], world: World) -> None:

@@ -9,7 +9,7 @@ from sfv.data.shards import ClipShards, read_index
 from sfv.decoding.decoder import save_decoder
 from sfv.decoding.folder import SMALL
 from sfv.errors import SfvError
-from sfv.families.base import Codec, fingerprint
+from sfv.families.base import Codec, VideoModel, fingerprint
 from sfv.families.load import load, save, save_denoiser
 from sfv.settings import Defaults
 from sfv.system.device import pick_device
@@ -33,13 +33,22 @@ def codec_mark(shards: Path, codec: Codec) -> str:
     return known if known in marks else marks[0]
 
 
+def _opened(init: str, device: torch.device, world: World) -> VideoModel:
+    """The model that training begins with. The network of a sharded run waits on the CPU for its shards' places, and
+    the picture tower stays there: shards hold what it makes."""
+    model = load(init, torch.device("cpu") if world.shards else device, torch.float32)
+    model.conditioner.picture_tower().to("cpu")
+    model.codec.to(device)
+    return model
+
+
 def train_on_videos(
     part: str, shards: Path, folder: Path, plan: Stages, init: Path | None, device: str, world: World
 ) -> None:
     """Train `part` of the model at `init` on shards made with its codec; the result is a whole model in `folder`."""
     if init is None:
         raise SfvError(f"{shards} holds videos; name the model to train with --init")
-    model = load(str(init), pick_device(device), torch.float32)
+    model = _opened(str(init), pick_device(device), world)
     batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
     if world.main and not (folder / "model_index.json").exists():
         save(model, folder)

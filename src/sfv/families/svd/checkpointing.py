@@ -4,6 +4,7 @@ diffusers' own switch leaves the temporal half of SVD's transformers out; here e
 spatio-temporal transformer is one unit.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sfv.families.svd.blocks import SpatioTemporalResBlock, SpatioTemporalTransformer
 from sfv.families.svd.lora import adapted, adapters
+from sfv.system.autocast import as_now
 
 
 class Recomputed:
@@ -21,16 +23,17 @@ class Recomputed:
         self.plain = module.forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        layers = adapted(self.module)
+        layers, again = adapted(self.module), as_now()
+        options: dict[str, Any] = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), again)}
         if not layers:
-            return checkpoint(self.plain, *args, use_reentrant=False, **kwargs)
+            return checkpoint(self.plain, *args, **options, **kwargs)
         on = layers[0].adapted
 
         def same(*a: Any, **k: Any) -> Any:
             with adapters(self.module, on):
                 return self.plain(*a, **k)
 
-        return checkpoint(same, *args, use_reentrant=False, **kwargs)
+        return checkpoint(same, *args, **options, **kwargs)
 
 
 def units(network: nn.Module) -> list[nn.Module]:

@@ -25,10 +25,10 @@ from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, w
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
-from sfv.families.svd.stream import write_tensors
 from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
+from sfv.system.stream import write_tensors
 
 LoraNames = Literal["comfyui", "peft"]
 SVD_WIDTHS = (320, 640, 1280, 1280)

@@ -66,17 +66,7 @@ SVD_CLIP: Mapping[str, Any] = {
 def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
     """A fresh codec; its posterior starts narrow (std 0.05), so that noise does not hide the first lessons."""
     torch.manual_seed(seed)
-    vae = Autoencoder(
-        AutoencoderConfig(
-            block_out_channels=plan.codec_channels,
-            down_block_types=DOWN_ENCODER * len(plan.codec_channels),
-            layers_per_block=1,
-            latent_channels=plan.latent_channels,
-            sample_size=plan.size,
-            scaling_factor=1.0,
-            force_upcast=False,
-        )
-    )
+    vae = Autoencoder(_codec_config(plan))
     with torch.no_grad():
         vae.quant_conv.weight[plan.latent_channels :].zero_()
         assert vae.quant_conv.bias is not None
@@ -84,6 +74,18 @@ def new_codec(plan: Blueprint, seed: int) -> SVDCodec:
         _start_per_frame(vae.decoder)
         _steady_last_norm(vae.decoder)
     return SVDCodec(vae)
+
+
+def _codec_config(plan: Blueprint) -> AutoencoderConfig:
+    return AutoencoderConfig(
+        block_out_channels=plan.codec_channels,
+        down_block_types=DOWN_ENCODER * len(plan.codec_channels),
+        layers_per_block=1,
+        latent_channels=plan.latent_channels,
+        sample_size=plan.size,
+        scaling_factor=1.0,
+        force_upcast=False,
+    )
 
 
 def _start_per_frame(decoder: nn.Module) -> None:
@@ -229,8 +231,9 @@ def _stock(cls: str, config: Mapping[str, Any]) -> Any:
 def shapes(plan: Blueprint) -> Shapes:
     """Those of a blueprint."""
     with torch.device("meta"):
-        config = new_denoiser(plan, 0).unet.config
-    return Shapes(config.model_dump(), 2 ** (len(plan.codec_channels) - 1), plan.frames, plan.size, plan.size)
+        config, codec = new_denoiser(plan, 0).unet.config, _codec_config(plan)
+    stride = 2 ** (len(plan.codec_channels) - 1)
+    return Shapes(config.model_dump(), stride, plan.frames, plan.size, plan.size, vae=codec.model_dump())
 
 
 def new_model(plan: Blueprint, seed: int) -> VideoModel:

@@ -32,7 +32,7 @@ from sfv.training.objectives.adversarial_losses import (
 )
 from sfv.training.objectives.learner import Learner, halves
 from sfv.training.optimizers import SM3, Muon
-from sfv.training.parallel import ALONE, World, any_rank, mean_of, shard, split_groups, update
+from sfv.training.parallel import ALONE, World, any_rank, mean_of, place, share_gradients, split_groups, update
 from sfv.training.previews import Best, Samples
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
@@ -84,7 +84,7 @@ class StudentTask:
         for network in {id(n): n for n in (self.G, judge)}.values():
             if config.recompute:
                 network.recompute()
-            shard(network.blocks(), world)
+            place(network, world, batches.device)
         self.noise_range, (low, high, rho) = noise, noise
         grid = karras_grid(low, high, config.levels, rho)
         self.g_levels, self.g_below = grid[1:], grid[:-1].float()
@@ -99,7 +99,7 @@ class StudentTask:
             "generator": optimizer(config.optimizer, self.params["generator"], config.lr),
             "heads": optimizer(config.head_optimizer, self.params["heads"], config.lr_heads),
         }
-        self.averages = {"generator": EMA(self.G, config.ema)}
+        self.averages = {"generator": EMA(self.G, config.ema, config.average == "host")}
         louder = math.exp(config.condition_growth)
         self.samples = Samples(judge, batches, config.samples, high, louder) if config.sample_every else None
         self.best: Best | None = None
@@ -115,11 +115,13 @@ class StudentTask:
         ahead, parts = step < self.config.head_start, self.config.accumulate
         rngs = [seeds.clips(self.config.clips, i, parts) for i in range(parts)]
         for _ in range(self.config.head_updates - 1):
-            for r in rngs:
+            for i, r in enumerate(rngs):
+                self._shares(i)
                 self._heads(self._seen(r, "heads"))
             self._update("heads")
         logs = []
-        for r in rngs:
+        for i, r in enumerate(rngs):
+            self._shares(i)
             again = r.copy()
             seen = self._seen(r, "heads" if ahead or not self.config.shared else "both")
             logs.append(self._heads(seen) | motion(seen))
@@ -132,6 +134,11 @@ class StudentTask:
             self._update("heads")
         norm = 0.0 if ahead else self._update("generator")
         return mean_of(logs) | {"g_norm": norm}
+
+    def _shares(self, part: int) -> None:
+        """Whether batch `part` of this update is one after which ranks share gradients."""
+        last = part == self.config.accumulate - 1
+        share_gradients(self.modules.values(), last or not self.config.no_sync)
 
     def look(self, step: int, run_dir: Path) -> Logs:
         """Figures of the averaged student's samples when they are due; the best student so far is kept."""

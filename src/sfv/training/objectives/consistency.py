@@ -5,6 +5,7 @@ sampled in one call, or in a few with `--sampler consistency`.
 """
 
 import copy
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ from sfv.training.ema import EMA
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.generator_task import GeneratorTask
-from sfv.training.parallel import ALONE, World, shard
+from sfv.training.objectives.learner import spare
+from sfv.training.parallel import ALONE, World, place
 from sfv.training.seeds import Rngs
 from sfv.types import Cond, Latents, Sigma
 
@@ -58,11 +60,11 @@ class ConsistencyTask(GeneratorTask):
         if config.recompute:
             self.G.recompute()
         for network in (self.G, teacher):
-            shard(network.blocks(), world)
+            place(network, world, batches.device)
         low, high, rho = noise
         self.grid = karras_grid(low, high, config.levels, rho).float()
         self.learns(self.G, self.G.learnable(), config.lr, config.ema, 0.999)
-        self.averages["target"] = EMA(self.G, config.target_ema)
+        self.averages["target"] = EMA(self.G, config.target_ema, config.average == "host")
 
     def _backward(self, rngs: Rngs) -> Logs:
         config = self.config
@@ -84,7 +86,7 @@ class ConsistencyTask(GeneratorTask):
         generated, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (x0_hat.detach(), x0))
         return {"loss": float(loss.detach()), "motion": float(generated / true)}
 
-    def _autocast(self, x: Tensor) -> torch.autocast:
+    def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
         return bf16_autocast(x.device, self.config.precision == "bf16")
 
 
@@ -98,9 +100,9 @@ def train_consistency(
     start: Denoiser | None = None,
 ) -> Denoiser:
     """Train (or resume) a copy of `start` (the teacher if not given); returns its average, blended with its start."""
-    blank = copy.deepcopy(start or teacher)
+    blank, home = spare(start or teacher), next(teacher.parameters()).device
     task = ConsistencyTask(teacher, batches, config, noise, world, start)
     kept = config.model_dump(exclude={"blend"})
     run(task, config, run_dir, {"task": "consistency", "sigmas": noise, **kept}, world)
     task.averages["generator"].into(blank, config.blend)
-    return blank.eval()
+    return blank.to(home).eval()

@@ -1,6 +1,5 @@
 """The teacher: SVD's own objective, EDM denoising with the picture as condition (2311.15127, app. D; 2206.00364)."""
 
-import copy
 import math
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from sfv.training.ema import EMA
 from sfv.training.health import CONDITION_RULES
 from sfv.training.logs import Logs
 from sfv.training.loop import run
+from sfv.training.objectives.learner import spare
 from sfv.training.optimizers import Muon
-from sfv.training.parallel import ALONE, World, mean_of, shard, update
+from sfv.training.parallel import ALONE, World, mean_of, place, share_gradients, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
 
@@ -43,14 +43,14 @@ class TeacherTask:
     ) -> None:
         self.D, self.config, self.sigmas, self.world = D.train(), config, sigmas, world
         self.batches = batches.limited(config.motion_id, config.motion_most)
-        shard(D.blocks(), world)
+        place(D, world, batches.device)
         self.modules: dict[str, nn.Module] = {"denoiser": D}
         self.params = D.learnable()
         if batches.learns is not None:
             self.modules["tower"] = batches.learns.train().requires_grad_(True)
             self.params = [*self.params, *batches.learns.parameters()]
         self.optimizers: dict[str, Optimizer] = {"denoiser": Muon(self.params, config.lr)}
-        self.averages = {k: EMA(m, config.ema) for k, m in self.modules.items()}
+        self.averages = {k: EMA(m, config.ema, config.average == "host") for k, m in self.modules.items()}
         self.rules, self.quiet_until = CONDITION_RULES, 2 * config.log_every
 
     def levels(self, rngs: Rngs) -> Sigma:
@@ -63,7 +63,10 @@ class TeacherTask:
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update over `accumulate` batches."""
         parts = self.config.accumulate
-        logs = [self._backward(seeds.clips(self.config.clips, i, parts)) for i in range(parts)]
+        logs = []
+        for i in range(parts):
+            share_gradients(self.modules.values(), i == parts - 1 or not self.config.no_sync)
+            logs.append(self._backward(seeds.clips(self.config.clips, i, parts)))
         norm = update(self.params, self.optimizers["denoiser"], self.world, self.config.clip)
         return mean_of(logs) | {"grad_norm": norm}
 
@@ -90,10 +93,11 @@ def train_teacher(
     world: World = ALONE,
 ) -> Denoiser:
     """Train (or resume) `D` and return it with its averaged weights, and so the conditioner's network, if it learns."""
-    blank = copy.deepcopy(D) if world.size > 1 else D
+    home = next(D.parameters()).device
+    blank = spare(D) if world.size > 1 else D
     task = TeacherTask(D, batches, config, sigmas, world)
     run(task, config, run_dir, {"task": "teacher", "sigmas": sigmas, **config.model_dump()}, world)
     task.averages["denoiser"].into(blank)
     if batches.learns is not None:
         task.averages["tower"].into(batches.learns)
-    return blank.eval()
+    return blank.to(home).eval()

@@ -8,6 +8,7 @@ discriminator. The student is shown no real clip; its conditions are real ones.
 """
 
 import copy
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.denoising import denoising_loss
 from sfv.training.objectives.endpoints import Endpoints
-from sfv.training.parallel import ALONE, World, mean_of, shard, split_groups, update
+from sfv.training.objectives.learner import spare
+from sfv.training.parallel import ALONE, World, mean_of, place, split_groups, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents, Sigma
 
@@ -64,14 +66,14 @@ class DistributionTask:
         self.low, self.high = noise[:2]
         self.G, self.fake = (copy.deepcopy(n).train().requires_grad_(True) for n in (start or teacher, teacher))
         for network in (self.G, self.fake, teacher):
-            shard(network.blocks(), world)
+            place(network, world, batches.device)
         self.params = {"generator": self.G.learnable(), "fake": self.fake.learnable()}
         rates = {"generator": config.lr, "fake": config.lr_fake}
         self.modules: dict[str, nn.Module] = {"generator": self.G, "fake": self.fake}
         self.optimizers: dict[str, Optimizer] = {
             k: Adam(split_groups(self.params[k]), rates[k], (0.0, 0.999)) for k in rates
         }
-        self.averages = {"generator": EMA(self.G, config.ema)}
+        self.averages = {"generator": EMA(self.G, config.ema, config.average == "host")}
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update of the student over `accumulate` batches, and `fake_updates` of what follows it."""
@@ -146,7 +148,7 @@ class DistributionTask:
         ours, true = (torch.stack([frame_difference(c) for c in v]).mean() for v in (generated, x0))
         return float(ours / true)
 
-    def _autocast(self, x: Tensor) -> torch.autocast:
+    def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
         return bf16_autocast(x.device, self.config.precision == "bf16")
 
 
@@ -160,10 +162,10 @@ def train_distribution(
     start: Denoiser | None = None,
 ) -> Denoiser:
     """Train (or resume) a copy of `start` (the teacher if not given); returns the averaged student."""
-    blank = copy.deepcopy(start or teacher)
+    blank, home = spare(start or teacher), next(teacher.parameters()).device
     pairs = config.pairs, config.pair_steps, config.guidance
     ends = Endpoints(run_dir / "endpoints", teacher, batches, noise, *pairs) if config.pairs else None
     task = DistributionTask(teacher, batches, config, noise, world, ends, start)
     run(task, config, run_dir, {"task": "distribution", "sigmas": noise, **config.model_dump()}, world)
     task.averages["generator"].into(blank)
-    return blank.eval()
+    return blank.to(home).eval()

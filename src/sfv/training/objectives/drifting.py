@@ -21,7 +21,7 @@ from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.objectives.generator_task import GeneratorTask
 from sfv.training.objectives.learner import Learner, halves
-from sfv.training.parallel import ALONE, World, shard
+from sfv.training.parallel import ALONE, World, place
 from sfv.training.seeds import Rngs
 from sfv.types import Cond, Features, Latents
 
@@ -84,7 +84,7 @@ class DriftingTask(GeneratorTask):
         for network in {id(n): n for n in (self.G, teacher)}.values():
             if config.recompute:
                 network.recompute()
-            shard(network.blocks(), world)
+            place(network, world, batches.device)
         self.learns(self.G, learner.params, config.lr, config.ema, 0.99)
 
     def _backward(self, rngs: Rngs) -> Logs:

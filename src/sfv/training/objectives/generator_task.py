@@ -9,7 +9,7 @@ from sfv.training.config import ClipTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
 from sfv.training.logs import Logs
-from sfv.training.parallel import World, mean_of, split_groups, update
+from sfv.training.parallel import World, mean_of, share_gradients, split_groups, update
 from sfv.training.seeds import Rngs, Seeds
 
 
@@ -27,12 +27,15 @@ class GeneratorTask(ABC):
         self.params = params
         self.modules: dict[str, nn.Module] = {"generator": generator}
         self.optimizers: dict[str, Optimizer] = {"generator": Adam(split_groups(params), lr, (0.9, beta))}
-        self.averages = {"generator": EMA(generator, ema)}
+        self.averages = {"generator": EMA(generator, ema, self.plan.average == "host")}
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update over `accumulate` batches."""
         parts = self.plan.accumulate
-        logs = [self._backward(seeds.clips(self.plan.clips, i, parts)) for i in range(parts)]
+        logs = []
+        for i in range(parts):
+            share_gradients(self.modules.values(), i == parts - 1 or not self.plan.no_sync)
+            logs.append(self._backward(seeds.clips(self.plan.clips, i, parts)))
         norm = update(self.params, self.optimizers["generator"], self.world, self.plan.clip)
         return mean_of(logs) | {"g_norm": norm}
 

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.device import host_of
 from sfv.training.ema import EMA
 from sfv.training.parallel import World
 
 
 def halves(precision: str, device: torch.device) -> bool:
     """Whether frozen networks are kept in bfloat16."""
-    return precision == "bf16" and device.type == "cuda"
+    return precision == "bf16" and device.type in ("cuda", "meta")
 
 
 class Learner:
@@ -26,9 +27,10 @@ class Learner:
     """
 
     def __init__(self, start: Denoiser, lora: int, half: bool, world: World) -> None:
-        if lora and world.size > 1 and world.mode == "fsdp":
+        if lora and world.shards:
             raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
-        self.lora, self.blank = lora, start if lora else copy.deepcopy(start)
+        self.lora, self.blank = lora, start if lora else spare(start)
+        self.home = next(start.parameters()).device
         self.whole = _weights(start) if lora and half else {}
         self.network = start if lora else copy.deepcopy(start).train().requires_grad_(True)
         if lora and half:
@@ -47,7 +49,7 @@ class Learner:
         return self.network.learnable()
 
     def ended(self, average: EMA, blend: float, run_dir: Path, world: World) -> Denoiser:
-        """The averaged network as one without adapters; those are kept in lora.safetensors."""
+        """The averaged network as one without adapters, where it began; those are kept in lora.safetensors."""
         average.into(self.blank, blend)
         if self.lora and world.main:
             with replacing(run_dir / "lora.safetensors") as path:
@@ -56,9 +58,14 @@ class Learner:
             if name in self.whole:  # adapters are added to weights in full precision, not to the halved ones
                 p.data = self.whole[name].to(p.device)
         self.blank.merge()
-        return self.blank.eval()
+        return self.blank.to(self.home).eval()
+
+
+def spare(network: Denoiser) -> Denoiser:
+    """A copy on the CPU, for the end of a run: cards have no room for what waits."""
+    return copy.deepcopy(network).to(host_of(next(network.parameters()).device))
 
 
 def _weights(network: Denoiser) -> dict[str, Tensor]:
     """Copies on the CPU, in the precision that they have."""
-    return {n: p.detach().to("cpu", copy=True) for n, p in network.named_parameters()}
+    return {n: p.detach().to(host_of(p.device), copy=True) for n, p in network.named_parameters()}

@@ -20,7 +20,7 @@ from sfv.training.loop import run
 from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.objectives.generator_task import GeneratorTask
 from sfv.training.objectives.learner import Learner, halves
-from sfv.training.parallel import ALONE, World, shard
+from sfv.training.parallel import ALONE, World, place
 from sfv.training.seeds import Rngs
 from sfv.types import Latents
 
@@ -38,7 +38,7 @@ class PairTask(GeneratorTask):
         self.G = learner.network
         if config.recompute:
             self.G.recompute()
-        shard(self.G.blocks(), world)
+        place(self.G, world, endpoints.batches.device)
         self.learns(self.G, learner.params, config.lr, config.ema, 0.99)
 
     def _backward(self, rngs: Rngs) -> Logs:
@@ -77,7 +77,7 @@ def train_pairs(
 ) -> Denoiser:
     """Train (or resume) a copy of `start` (the teacher if not given); returns the averaged student."""
     limited = batches.limited(config.motion_id, config.motion_most)
-    guide = teacher.eval().requires_grad_(False)
+    guide = teacher.eval().requires_grad_(False).to(batches.device)
     folder, of = run_dir / "endpoints", (config.pairs, config.pair_steps, config.guidance)
     ends = Endpoints(folder, guide, limited, noise, *of)
     learner = Learner(start or teacher, config.lora, halves(config.precision, batches.device), world)
