@@ -95,6 +95,22 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load_latest(tmp_path, {"net": other})
 
 
+def test_a_state_is_that_of_its_moment_while_training_goes_on(tmp_path: Path) -> None:
+    net, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    before = net.weight.detach().clone()
+    with checkpoint.Writer(tmp_path) as writer:
+        writer.save(5, {"net": net}, healthy=True)
+        with torch.no_grad():
+            net.weight += 1
+    assert checkpoint.load_latest(tmp_path, {"net": other}) == 5 and torch.equal(other.weight, before)
+    assert (tmp_path / checkpoint.HEALTHY).exists() and writer.seconds > 0
+
+
+def test_a_state_that_could_not_be_written_is_told_at_the_end(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="cannot be written"), checkpoint.Writer(tmp_path / "gone") as writer:
+        writer.save(5, {"net": nn.Linear(3, 3)})
+
+
 def test_nan_stops_the_run_with_a_reason(tmp_path: Path) -> None:
     class Nan(Toy):
         def step(self, step: int, seeds: Seeds) -> dict[str, float]:

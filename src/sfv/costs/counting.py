@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry
 
 from sfv.system.autocast import Lasting
-from torch.utils.flop_counter import flop_registry
 
 
 class Flash(Lasting):
@@ -97,7 +97,7 @@ class _Made:
 
 
 def _question(func: Any, args: Any, kwargs: Any) -> Hashable:
-    """What an operation on meta tensors is asked; None where the answer is no new tensors alone, or others are given."""
+    """What an operation on meta tensors is asked; None where it is not new tensors alone, or not of them."""
     schema = func._schema
     if any(a.alias_info for a in (*schema.arguments, *schema.returns)):
         return None

@@ -59,8 +59,11 @@ class Denoiser(nn.Module, ABC):
     def recompute(self) -> None:
         """From now on keep only the inputs of large units for the backward pass, if the family knows how."""
 
-    def adapt(self, rank: int) -> list[nn.Parameter]:
-        """Freeze the network and give it low-rank adapters; returns them."""
+    def adapt(self, rank: int, over_time: bool = False) -> list[nn.Parameter]:
+        """Freeze the network and give it low-rank adapters; returns them.
+
+        `over_time`: also where frames are mixed without attention, in a family that does that.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no adapters")
 
     def plain(self) -> AbstractContextManager[None]:

@@ -53,7 +53,7 @@ _active: list["Lasting"] = []
 
 
 class Lasting(TorchFunctionMode):
-    """A mode that also holds for what is computed again in the backward pass, where PyTorch drops modes: see `as_now`."""
+    """A mode that also holds for what is computed again in the backward pass, where PyTorch drops modes (`as_now`)."""
 
     def __enter__(self) -> Any:
         _active.append(self)

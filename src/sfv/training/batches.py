@@ -1,6 +1,7 @@
 """Latent windows with their conditions: what a denoiser's training step draws."""
 
 import copy
+import hashlib
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from sfv.data.encode_stickers import render
 from sfv.data.shards import ClipShards, Entry, Shards
 from sfv.data.stickers import ClipStore
+from sfv.errors import SfvError
 from sfv.families.base import Codec, Conditioner
 from sfv.system.device import bf16_autocast
 from sfv.training.seeds import Rngs
@@ -48,6 +50,15 @@ class ClipSampler:
         other = copy.copy(self)
         other.motion_id, other.motion_most = motion_id, motion_most
         return other
+
+    def divided(self: S, share: float) -> tuple[S, S]:
+        """Clips to learn from, and clips of other sources that are held out, about `share` of all; without, all twice.
+
+        SfvError where none can be held out.
+        """
+        if share == 0:
+            return self, self
+        raise SfvError("held_out is for video shards; families of a clip store are held out by `sfv pack`")
 
     def decode(self, latents: Latents, cond: Cond) -> AnyPixels:
         """Pixels of latents that were made under a drawn condition."""
@@ -97,6 +108,22 @@ class VideoBatches(ClipSampler):
         flows = torch.tensor([e.motion for e in shards.entries])
         order = flows.argsort(stable=True).argsort().float()
         self.motion = order * 255 / max(1, len(order) - 1)
+
+    def divided(self, share: float) -> tuple["VideoBatches", "VideoBatches"]:
+        """By source: a number that its name gives says on which side it is, whatever else there is."""
+        if share == 0:
+            return self, self
+        held = [int(hashlib.sha256(e.family.encode()).hexdigest()[:8], 16) < share * 2**32 for e in self.shards.entries]
+        sides = []
+        for side in (False, True):
+            other = copy.copy(self)
+            other.groups = [some for g in self.groups if (some := [i for i in g if held[i] == side])]
+            if not other.groups:
+                raise SfvError(
+                    f"held_out={share:g} leaves one side without clips; choose another share, or more sources"
+                )
+            sides.append(other)
+        return sides[0], sides[1]
 
     def pick(self, rngs: Rngs) -> Picked:
         """A size by its share of clips, the same on all ranks, then clips evenly."""

@@ -56,6 +56,8 @@ class Schedule(BaseModel):
     """Total norm to which gradients are scaled down."""
     tensorboard: bool = False
     """Also write every report to RUN/tensorboard (pip install "sfv[train]")."""
+    wandb: str | None = None
+    """Also send every report to this project of Weights & Biases (pip install wandb)."""
 
 
 class PixelTraining(Schedule):
@@ -255,7 +257,7 @@ class RecogniserTraining(Schedule):
     """Weight of the family's cross-entropy."""
 
 
-DATA = frozenset({"seed", "motion_most", "motion_id", "programmed", "pool"})
+DATA = frozenset({"seed", "motion_most", "motion_id", "programmed", "pool", "held_out"})
 """Fields of ClipTraining that say which clips are drawn."""
 
 
@@ -276,6 +278,8 @@ class ClipTraining(Schedule):
     """Whole loops: share of stills that a program moves."""
     pool: int = Field(default=0, ge=0)
     """Whole loops: so many are encoded once and kept; 0: afresh for every draw."""
+    held_out: float = Field(default=0.0, ge=0, lt=1)
+    """Videos: share of sources that are not learnt from; samples, and so keep=best, are of these."""
     average: Literal["card", "host"] = "card"
     """Where the moving average of the weights is kept: 4 bytes of each that learns. `host`: every update sends them."""
     no_sync: bool = False
@@ -315,6 +319,7 @@ class StudentTraining(ClipTraining):
         "optimizer",
         "head_optimizer",
         "lora",
+        "lora_convs",
         "heads",
         "head_width",
         "differences",
@@ -331,6 +336,8 @@ class StudentTraining(ClipTraining):
     """[SM3]."""
     lora: int = Field(default=0, ge=0)
     """Rank of G's adapters; 0 trains every weight [0]."""
+    lora_convs: bool = False
+    """Adapters on the convolutions over time too, not on the transformers alone."""
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
     head_updates: int = Field(default=2, gt=0)
@@ -473,7 +480,7 @@ class DistributionTraining(ClipTraining):
 class PairTraining(ClipTraining):
     """Regression to where the guided teacher ends from the same noise: a warm start."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance", "lora"}
+    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance", "lora", "lora_convs"}
 
     lr: float = 1e-4
     """Adam."""
@@ -487,6 +494,8 @@ class PairTraining(ClipTraining):
     """Weight of the error of changes from frame to frame beside the latents' own."""
     lora: int = Field(default=0, ge=0)
     """Rank of adapters; 0 trains every weight."""
+    lora_convs: bool = False
+    """Adapters on the convolutions over time too, not on the transformers alone."""
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
     ema: float = 0.995
@@ -495,7 +504,7 @@ class PairTraining(ClipTraining):
 class DriftingTraining(ClipTraining):
     """Drifting in the frozen teacher's features (2602.04770, 2605.07327), without a discriminator."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {"lora"}
+    kept: ClassVar[frozenset[str]] = DATA | {"lora", "lora_convs"}
 
     lr: float = 1e-4
     """Adam."""
@@ -508,6 +517,8 @@ class DriftingTraining(ClipTraining):
     p_std: float = 0.5
     lora: int = Field(default=0, ge=0)
     """Rank of adapters; 0 trains every weight."""
+    lora_convs: bool = False
+    """Adapters on the convolutions over time too, not on the transformers alone."""
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
     ema: float = 0.995

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from sfv.errors import SfvError
 from sfv.training import checkpoint, history
+from sfv.training.boards import boards
 from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
 from sfv.training.health import Health, Rule
 from sfv.training.logs import Logs
-from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks
+from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks, same_folder
 from sfv.training.seeds import Seeds
-from sfv.training.tensorboard import TensorBoard, no_tensorboard
 
 MOST_RETURNS = 5
 APART = 20
@@ -74,6 +74,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     """
     # Initialise
     run_dir.mkdir(parents=True, exist_ok=True)
+    same_folder(run_dir, world)
     changed = history.changes(run_dir, config, s)
     backoff = LearningRateBackoff()
     parts: dict[str, Stateful] = {
@@ -94,12 +95,12 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     world.wait()
     if world.main:
         history.remember(run_dir, config, changed, step)
-    board = TensorBoard(run_dir / "tensorboard", step) if s.tensorboard and world.main else no_tensorboard
     seen: Logs = {}
     saved, logs, since = time.monotonic(), [], time.monotonic()
     bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
 
-    with asked_to_stop() as asked, bar, checkpoint.Writer(run_dir, world.main) as writer:
+    to_show = boards(run_dir, s, config, step, world.main)
+    with asked_to_stop() as asked, bar, to_show as shown, checkpoint.Writer(run_dir, world.main) as writer:
         while True:
             # Done? Save?
             due = [bool(asked), time.monotonic() - saved > max(60 * s.save_minutes, APART * writer.seconds)]
@@ -133,7 +134,8 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
                 _check(row)
                 if world.main:
                     _report(run_dir, row)
-                    board(row)
+                    for board in shown:
+                        board(row)
                 bar.set_postfix({k: f"{v:.3g}" for k, v in list(row.items())[1:5]})
 
                 # Heal

@@ -6,8 +6,11 @@ ddp: every rank holds everything, gradients are averaged. fsdp: the network's bl
 
 import math
 import os
+import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -154,6 +157,31 @@ def load_full(here: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         if target.shape != state[name].shape:
             raise RuntimeError(f"{name} is {tuple(state[name].shape)}, expected {tuple(target.shape)}")
         target.copy_(like(state[name], target))
+
+
+def same_folder(folder: Path, world: World, patience: float = 10.0) -> None:
+    """SfvError on every rank if they do not all see one `folder`: ranks read checkpoints that the main one writes.
+
+    `patience`: seconds that a file may take to be seen on another machine.
+    """
+    if world.size == 1:
+        return
+    name = [f".sfv-{secrets.token_hex(8)}" if world.main else ""]
+    dist.broadcast_object_list(name)
+    mark = folder / name[0]
+    if world.main:
+        mark.write_text("")
+    world.wait()
+    until = time.monotonic() + patience
+    while not (seen := mark.exists()) and time.monotonic() < until:
+        time.sleep(0.1)
+    if any_rank([not seen], world)[0]:
+        where = "" if seen else f" (not by rank {world.rank})"
+        mark.unlink(missing_ok=True)
+        raise SfvError(f"{folder} is not seen by all ranks{where}; give a run folder that all machines share")
+    world.wait()
+    if world.main:
+        mark.unlink()
 
 
 def mean_over_ranks(logs: dict[str, float], world: World) -> dict[str, float]:

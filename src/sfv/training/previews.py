@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from sfv.edm.denoiser import Denoiser
 from sfv.measures.distances import Basis, frechet_distance
@@ -59,7 +60,11 @@ class Samples:
             frame_difference(x[0]) / frame_difference(x0[0]) for x, (x0, *_) in zip(generated, self.clips, strict=True)
         ]
         if picture:
-            self._draw(generated, picture)
+            try:
+                self._draw(generated, picture)
+            except (RuntimeError, OSError) as error:  # no memory, no room: the run is worth more than its picture
+                reason = str(error).strip().splitlines()[0]
+                tqdm.write(f"{picture} could not be drawn ({reason}); training goes on")
         return {
             "sample_frechet": 1000 * frechet_distance(self.basis(rows), self.real),
             "sample_motion": float(torch.stack(motion).median()),

@@ -29,31 +29,56 @@ class AdaptedLinear(nn.Linear):
         return out + F.linear(low, self.lora_B.to(input.dtype))
 
 
-def add_adapters(network: nn.Module, rank: int) -> list[nn.Parameter]:
-    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters."""
+class AdaptedConv(nn.Conv3d):
+    """A convolution over time with a low-rank branch: the same kernel to r channels, then 1 x 1 x 1."""
+
+    lora_A: nn.Parameter  # (r, in, *kernel)
+    lora_B: nn.Parameter  # (out, r, 1, 1, 1), starts at zero
+    adapted: bool
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(b, in, f, h, w) -> (b, out, f, h, w)."""
+        out = super().forward(input)
+        if not self.adapted:
+            return out
+        low = self._conv_forward(input, self.lora_A.to(input.dtype), None)
+        return out + F.conv3d(low, self.lora_B.to(input.dtype))
+
+
+Adapted = AdaptedLinear | AdaptedConv
+
+
+def add_adapters(network: nn.Module, rank: int, over_time: bool = False) -> list[nn.Parameter]:
+    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters.
+
+    `over_time`: the convolutions over time too.
+    """
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     added: list[nn.Parameter] = []
     for name, child in network.named_modules():
-        if type(child) is not nn.Linear or "transformer_blocks" not in name:
+        if type(child) is nn.Linear and "transformer_blocks" in name:
+            child.__class__ = AdaptedLinear
+        elif over_time and type(child) is nn.Conv3d and child.kernel_size[0] > 1:
+            child.__class__ = AdaptedConv
+        else:
             continue
-        child.__class__ = AdaptedLinear
-        assert isinstance(child, AdaptedLinear)
-        on = child.weight.device
-        start = torch.zeros(rank, child.in_features, device=on)
+        assert isinstance(child, Adapted)
+        (out, *inner), on = child.weight.shape, child.weight.device
+        start = torch.zeros(rank, *inner, device=on)
         if start.device.type != "meta":
             start.copy_(torch.randn(start.shape, generator=rng) / rank)
-        child.lora_A, child.lora_B = nn.Parameter(start), nn.Parameter(torch.zeros(child.out_features, rank, device=on))
-        child.adapted = True
+        last = torch.zeros(out, rank, *[1] * (len(inner) - 1), device=on)
+        child.lora_A, child.lora_B, child.adapted = nn.Parameter(start), nn.Parameter(last), True
         added += [child.lora_A, child.lora_B]
     if not added:
         raise SfvError("this network has no transformer blocks to adapt; train it in full (lora=0)")
     return added
 
 
-def adapted(network: nn.Module) -> list[AdaptedLinear]:
+def adapted(network: nn.Module) -> list[Adapted]:
     """Every layer with an adapter."""
-    return [m for m in network.modules() if isinstance(m, AdaptedLinear)]
+    return [m for m in network.modules() if isinstance(m, Adapted)]
 
 
 @contextmanager
@@ -74,9 +99,10 @@ def adapters(network: nn.Module, on: bool) -> Iterator[None]:
 def merge_adapters(network: nn.Module) -> None:
     """Add every branch to its weight and turn the layers back into plain ones, in place."""
     for m in adapted(network):
-        m.weight += (m.lora_B.double() @ m.lora_A.double()).to(m.weight.dtype)
+        product = m.lora_B.double().flatten(1) @ m.lora_A.double().flatten(1)
+        m.weight += product.view_as(m.weight).to(m.weight.dtype)
         del m.lora_A, m.lora_B, m.adapted
-        m.__class__ = nn.Linear  # type: ignore[assignment]
+        m.__class__ = nn.Linear if isinstance(m, AdaptedLinear) else nn.Conv3d  # type: ignore[assignment]
 
 
 def adapter_state(network: nn.Module) -> dict[str, Tensor]:
@@ -84,7 +110,7 @@ def adapter_state(network: nn.Module) -> dict[str, Tensor]:
     (single_file.lora_for_comfyui, lora_for_peft)."""
     state = {}
     for name, m in network.named_modules():
-        if isinstance(m, AdaptedLinear):
+        if isinstance(m, Adapted):
             state[f"unet.{name}.lora_A.weight"] = m.lora_A.detach()
             state[f"unet.{name}.lora_B.weight"] = m.lora_B.detach()
     return state

@@ -83,9 +83,9 @@ class SVDDenoiser(Denoiser):
         """Residual blocks and whole spatio-temporal transformers."""
         recompute(self.unet)
 
-    def adapt(self, rank: int) -> list[nn.Parameter]:
-        """Adapters on every linear layer of the transformers."""
-        return add_adapters(self.unet, rank)
+    def adapt(self, rank: int, over_time: bool = False) -> list[nn.Parameter]:
+        """Adapters on every linear layer of the transformers; `over_time`: on the convolutions over time too."""
+        return add_adapters(self.unet, rank, over_time)
 
     def plain(self) -> AbstractContextManager[None]:
         """Adapters off."""

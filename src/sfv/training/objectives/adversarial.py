@@ -69,11 +69,12 @@ class StudentTask:
         With adapters on both, the teacher is copied: one learns to generate, the other to judge.
         """
         self.config, self.world = config, world
+        batches, held_out = batches.divided(config.held_out)
         self.batches = batches.limited(config.motion_id, config.motion_most)
         torch.manual_seed(config.seed)
         half, begin = halves(config.precision, batches.device), start or teacher
         judge = copy.deepcopy(teacher) if config.lora and config.backbone_lora and begin is teacher else teacher
-        self.learner = Learner(begin, config.lora, half, world)
+        self.learner = Learner(begin, config.lora, half, world, config.lora_convs)
         self.G = self.learner.network
         if half:
             judge.to(torch.bfloat16)  # frozen: what learns stays in fp32
@@ -101,7 +102,7 @@ class StudentTask:
         }
         self.averages = {"generator": EMA(self.G, config.ema, config.average == "host")}
         louder = math.exp(config.condition_growth)
-        self.samples = Samples(judge, batches, config.samples, high, louder) if config.sample_every else None
+        self.samples = Samples(judge, held_out, config.samples, high, louder) if config.sample_every else None
         self.best: Best | None = None
         self.rules, self.quiet_until = STUDENT_RULES, config.head_start + 5 * config.log_every
 

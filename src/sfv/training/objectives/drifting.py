@@ -131,7 +131,8 @@ def train_drifting(
     start: Denoiser | None = None,
 ) -> Denoiser:
     """Train (or resume) a copy of `start` (the teacher if not given); returns the averaged student."""
-    learner = Learner(start or teacher, config.lora, halves(config.precision, batches.device), world)
+    half = halves(config.precision, batches.device)
+    learner = Learner(start or teacher, config.lora, half, world, config.lora_convs)
     task = DriftingTask(teacher, learner, batches, config, noise, world)
     run(task, config, run_dir, {"task": "drifting", "sigmas": noise, **config.model_dump()}, world)
     return learner.ended(task.averages["generator"], 1.0, run_dir, world)

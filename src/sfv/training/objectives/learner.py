@@ -23,14 +23,15 @@ def halves(precision: str, device: torch.device) -> bool:
 class Learner:
     """What learns, begun as `start`. With `lora` it is `start` itself, which is frozen and gets adapters of that rank.
 
-    `half` keeps the frozen weights in bfloat16; what learns stays in fp32. SfvError for adapters under fsdp.
+    `convs`: adapters on the convolutions over time too. `half` keeps the frozen weights in bfloat16; what learns stays
+    in fp32. SfvError for adapters under fsdp.
     """
 
-    def __init__(self, start: Denoiser, lora: int, half: bool, world: World) -> None:
+    def __init__(self, start: Denoiser, lora: int, half: bool, world: World, convs: bool = False) -> None:
         if lora and world.shards:
             raise SfvError("lora is for one card or ddp; train in full (lora=0) with fsdp")
         self.lora, self.blank = lora, start if lora else spare(start)
-        self.home = next(start.parameters()).device
+        self.convs, self.home = convs, next(start.parameters()).device
         self.whole = _weights(start) if lora and half else {}
         self.network = start if lora else copy.deepcopy(start).train().requires_grad_(True)
         if lora and half:
@@ -39,7 +40,7 @@ class Learner:
     def adapt(self) -> None:
         """Add the adapters, if it learns by them; after whoever else looks through the network has frozen it."""
         if self.lora:
-            self.network.adapt(self.lora)
+            self.network.adapt(self.lora, self.convs)
 
     @property
     def params(self) -> list[nn.Parameter]:
