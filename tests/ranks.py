@@ -56,6 +56,7 @@ class Run:
     steps: int = 4
     optimizer: str = "adam"
     backbone_lora: int = 0
+    no_sync: bool = False
 
     def text(self) -> str:
         """For a command line."""
@@ -76,7 +77,7 @@ def train(run: Run) -> None:
         train_teacher(D, batches, TeacherTraining(**shared), (0.002, 200.0), folder, world)  # type: ignore[arg-type]
     else:
         shared |= {"optimizer": run.optimizer, "head_optimizer": run.optimizer}
-        shared |= {"backbone_lora": run.backbone_lora, "shared": not run.backbone_lora}
+        shared |= {"backbone_lora": run.backbone_lora, "shared": not run.backbone_lora, "no_sync": run.no_sync}
         how = StudentTraining(**shared, head_start=1, head_width=32, lr_heads=1e-4)  # type: ignore[arg-type]
         G = train_student(model.denoiser, batches, how, NoiseRange(0.002, 200.0), folder, world)
         if world.main:

@@ -19,13 +19,17 @@ HERE = Path(__file__).parent.parent
 
 def launch(*runs: Run) -> None:
     """Run ranks.py in two gloo processes, as torchrun would."""
+    processes([sys.executable, str(HERE / "ranks.py"), *(run.text() for run in runs)])
+
+
+def processes(command: list[str]) -> list[str]:
+    """Two of them, and what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     everywhere = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     everywhere |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     everywhere["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, str(HERE / "ranks.py"), *(run.text() for run in runs)]
     own = [everywhere | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
     running = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for e in own]
     try:
@@ -34,6 +38,7 @@ def launch(*runs: Run) -> None:
         for p in running:
             p.kill()
     assert [p.returncode for p in running] == [0, 0], "\n".join(said)[-6000:]
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Run(f"{folder}/sm3", **two, steps=3, optimizer="sm3"),  # type: ignore[arg-type]
         Run(f"{folder}/cut", **two, steps=2),  # type: ignore[arg-type]
         Run(f"{folder}/judge", **two, backbone_lora=4),  # type: ignore[arg-type]
+        Run(f"{folder}/late", **two, accumulate=2, no_sync=True),  # type: ignore[arg-type]
+        Run(f"{folder}/early", **two, accumulate=2),  # type: ignore[arg-type]
     )
     train(Run(f"{folder}/one"))
     train(Run(f"{folder}/one-judge", backbone_lora=4))
@@ -87,6 +94,37 @@ def alike(one: Path, two: Path) -> None:
 def test_two_ranks_are_one(mode: str, trained: Path) -> None:
     """4 steps of the student, 3 after its head start, the same global batch: losses within 1e-4."""
     alike(trained / "one", trained / mode)
+
+
+@pytest.mark.long
+def test_gradients_may_be_shared_after_the_last_batch(trained: Path) -> None:
+    alike(trained / "early", trained / "late")
+
+
+FOLDERS = """
+import os, sys
+from pathlib import Path
+from sfv.errors import SfvError
+from sfv.training.parallel import join, same_folder
+world = join()
+folder = Path(sys.argv[1]) / (os.environ["RANK"] if sys.argv[2] == "apart" else "one")
+folder.mkdir(exist_ok=True)
+try:
+    same_folder(folder, world, patience=0.2)
+    print("seen by all", list(folder.iterdir()))
+except SfvError as error:
+    print(error)
+"""
+"""Two ranks in one folder or in one each, as on two machines that share none."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("how", "says"), [("one", "seen by all []"), ("apart", "give a run folder that all machines share")]
+)
+def test_a_run_folder_is_shared(how: str, says: str, tmp_path: Path) -> None:
+    said = processes([sys.executable, "-c", FOLDERS, str(tmp_path), how])
+    assert all(says in text for text in said), said
 
 
 @pytest.mark.long

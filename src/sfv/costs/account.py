@@ -40,8 +40,8 @@ RATES: dict[str, tuple[float, float, float]] = {
 H100 = CARDS["h100"][0]
 SHARES = {"eager": 0.24, "compiled": 0.40}
 """Predicted shares of a card's arithmetic that training reaches, what is computed again included."""
-RANKS = {"svd-paper": 8}
-"""Cards that a preset is meant for, where it is not one."""
+RANKS = {"svd-paper": 8, "svd-8x24gb": 8}
+"""Cards that a preset is meant for, by fsdp, where it is not one."""
 SIDE = 8192
 """Pixels beyond which a size is a slip of the pen."""
 
@@ -193,7 +193,8 @@ def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
 def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Run:
     """One preset's student (else teacher) on clips of these shapes."""
     config = counted_stage(preset)
-    counted, ranks = account_training(shapes, config), RANKS.get(preset, 1)
+    ranks = RANKS.get(preset, 1)
+    counted = account_training(shapes, config, ranks)
     samples = config.steps * config.accumulate * config.clips
     tflops, memory, _ = CARDS[card]
     hours = [config.steps * counted.flops / (share * tflops * TERA) / 3600 for share in SHARES.values()]

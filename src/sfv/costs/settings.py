@@ -20,7 +20,7 @@ class AccountSettings(BaseModel):
     """Length of a clip; the model's own if not given."""
     train_size: str | None = None
     """HEIGHTxWIDTH of training clips; 448x768 for SVD, as SF-V's, else the model's own."""
-    presets: tuple[str, ...] = ("svd-24gb", "svd-80gb", "svd-paper")
+    presets: tuple[str, ...] = ("svd-24gb", "svd-48gb", "svd-8x24gb", "svd-paper")
     """Presets of student or teacher that are counted too."""
     card: Card = "h100"
     """Whose published arithmetic and memory the predictions use."""

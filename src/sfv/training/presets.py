@@ -234,6 +234,13 @@ PRESETS: dict[str, dict[str, Stages]] = {
     },
     # one 80 GB card, every weight
     "svd-80gb": {"student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3"),), "decoder": SVD_DECODER},
+    # one 48 GB card, every weight; the average lies in the host's memory
+    "svd-48gb": {
+        "student": (_svd(steps=10000, accumulate=8, lr=1e-5, optimizer="sm3", average="host"),),
+        "decoder": SVD_DECODER,
+    },
+    # eight 24 GB cards, every weight (torchrun --nproc-per-node 8, fsdp)
+    "svd-8x24gb": {"student": (_svd(steps=10000, lr=1e-5, optimizer="sm3"),), "decoder": SVD_DECODER},
     # one 24 GB card: adapters on the one frozen network, which also judges
     "svd-24gb": {
         "student": (_svd(steps=8000, accumulate=4, lr=5e-5, lora=64, head_width=128),),

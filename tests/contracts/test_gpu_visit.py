@@ -1,0 +1,68 @@
+"""A visit to a GPU: parts in order by one clock, told as they go; the parts themselves are tried in test_gpu_bench.py
+and test_sticker_gpu.py."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "runs" / "full_size"))
+
+import gpu_pack  # noqa: E402
+import gpu_visit  # noqa: E402
+
+BENCH = """
+import sys
+from pathlib import Path
+part, out = sys.argv[1], Path(sys.argv[2])
+print(part, sys.argv[3:])
+if part == "stages":
+    sys.exit(3)
+if part == "clips" and not (out / "tried").exists():
+    (out / "tried").write_text("")
+    sys.exit(2)
+"""
+"""Clips fail once, stages always."""
+
+
+def visited(out: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (out / "visit.jsonl").read_text().splitlines()]
+    return [r for r in rows if "code" in r]
+
+
+def test_a_part_that_fails_is_tried_without_compiling_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = tmp_path / "bench.py"
+    bench.write_text(BENCH)
+    monkeypatch.setattr(gpu_visit, "BENCH", str(bench))
+    monkeypatch.setattr(gpu_visit, "LEAST", 0.0)
+    assert gpu_visit.main(["speed", str(tmp_path / "none"), str(tmp_path)]) == 1
+    told = [(r["part"], r["code"]) for r in visited(tmp_path)]
+    assert told == [("kernels", 0), ("clips", 2), ("clips", 0), ("stages", 3), ("stages", 3), ("errors", 0)]
+    assert "'graphs'" in (tmp_path / "clips.log").read_text()
+
+
+def test_no_part_begins_when_time_is_over(tmp_path: Path) -> None:
+    assert gpu_visit.main(["train", str(tmp_path), str(tmp_path / "out"), "--seconds", "1"]) == 1
+    assert not (tmp_path / "out" / "visit.jsonl").exists()
+
+
+def test_a_sticker_visit_shares_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(gpu_visit, "run", lambda words, *_: ran.append(words) or 0)
+    assert gpu_visit.main(["sticker", str(tmp_path), str(tmp_path / "out"), "--seconds", "400"]) == 0
+    (words,) = ran
+    parts = dict(w.split("=") for w in words[words.index("--parts") + 1 :])
+    assert parts.keys() == {"teacher", "student"} and 300 < sum(map(float, parts.values())) < 400
+
+
+def test_what_is_too_large_to_carry_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").write_bytes(bytes(3 << 20))
+    gpu_pack.check(tmp_path, 4 << 20)
+    assert "wheels: 3.0 MiB" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2 can be carried"):
+        gpu_pack.check(tmp_path, 2 << 20)
