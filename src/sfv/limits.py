@@ -29,6 +29,12 @@ class ModelLimits:
     """Makes whole rounds, which may be played at any rate."""
     noised: bool = True
     """Takes noise_aug."""
+    lively: bool = True
+    """Takes motion."""
+    prompted: bool = False
+    """Takes a prompt."""
+    frame_stride: int = 1
+    """Frames are one more than a multiple of it."""
 
     def decoder(self, want: str | None) -> Decoder:
         """The decoder that is meant; SfvError if the model has no such one."""
@@ -45,6 +51,10 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     frames, height, width = (int(v or 0) for v in (full.frames, full.height, full.width))
     if height % model.stride or width % model.stride:
         raise SfvError(f"height and width must be multiples of {model.stride}, not {height}x{width}")
+    if (frames - 1) % model.frame_stride:
+        below = 1 + (frames - 1) // model.frame_stride * model.frame_stride
+        more = f"1 and a multiple of {model.frame_stride}; try {max(below, 1 + model.frame_stride)}"
+        raise SfvError(f"frames {frames}: {model.name} makes {more} or {below + model.frame_stride}")
     if full.transparent and not model.clear:
         raise SfvError(f"transparent: {model.name} has no matte, so its clips are opaque; leave it out, or train one")
     if full.enlarge > 1 and decoder not in model.enlarging:
@@ -67,6 +77,10 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
     if full.noise_aug and not model.noised:
         raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
+    if full.motion != model.defaults.motion and not model.lively:
+        raise SfvError(f"motion {full.motion:g}: {model.name} is not told how much moves; leave it out")
+    if full.prompt and not model.prompted:
+        raise SfvError(f"prompt: {model.name} moves the picture and reads no words; leave it out")
     count = shown(full)
     height, width = largest(full)
     if full.size is not None and max(height, width) > SIDE:

@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from sfv.families.svd.sizes import Shapes
     from sfv.families.svd.stock_pipeline import StockPipeline
 
-FAMILIES = {"svd": "sfv.families.svd.family", "motion": "sfv.families.motion.family"}
+FAMILIES = {
+    "svd": "sfv.families.svd.family",
+    "motion": "sfv.families.motion.family",
+    "wan": "sfv.families.wan.family",
+}
 """Family -> the module that stands for it; it holds every function of `Family`."""
 
-PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}
+PIPELINES = {
+    "StableVideoDiffusionPipeline": "svd",
+    "SfvMotionPipeline": "motion",
+    "WanImageToVideoPipeline": "wan",
+    "WanPipeline": "wan",
+}
 """Pipeline class in model_index.json -> family."""
 
 Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]

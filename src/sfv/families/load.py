@@ -51,12 +51,12 @@ def load(
 def keep_models(folder: Path, cure: str) -> None:
     """SfvError if a folder is there that sfv did not write; `cure` ends the sentence.
 
-    sfv's model folders hold its defaults (`unet/sfv.json`, `teacher/sfv.json`); a first part that was stopped has left
-    its runs alone.
+    sfv's model folders hold its defaults (`sfv.json` in a denoiser's sub-folder); a first part that was stopped has
+    left its runs alone.
     """
     inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     begun = "runs" in inside and "model_index.json" not in inside
-    own = begun or any((folder / u / "sfv.json").exists() for u in ("unet", "teacher"))
+    own = begun or any(folder.glob("*/sfv.json"))
     if folder.is_file() or (inside and not own):
         raise SfvError(f"{folder} is there and was not written by sfv; {cure}")
 

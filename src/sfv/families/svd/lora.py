@@ -29,13 +29,16 @@ class AdaptedLinear(nn.Linear):
         return out + F.linear(low, self.lora_B.to(input.dtype))
 
 
-def add_adapters(network: nn.Module, rank: int) -> list[nn.Parameter]:
-    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters."""
+def add_adapters(network: nn.Module, rank: int, within: str = "transformer_blocks") -> list[nn.Parameter]:
+    """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters.
+
+    `within` stands in the names of such layers.
+    """
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     added: list[nn.Parameter] = []
     for name, child in network.named_modules():
-        if type(child) is not nn.Linear or "transformer_blocks" not in name:
+        if type(child) is not nn.Linear or within not in name:
             continue
         child.__class__ = AdaptedLinear
         assert isinstance(child, AdaptedLinear)
@@ -79,12 +82,12 @@ def merge_adapters(network: nn.Module) -> None:
         m.__class__ = nn.Linear  # type: ignore[assignment]
 
 
-def adapter_state(network: nn.Module) -> dict[str, Tensor]:
-    """The adapters by the layers' own names, after `unet.`; other programs' names are made of them
+def adapter_state(network: nn.Module, before: str = "unet.") -> dict[str, Tensor]:
+    """The adapters by the layers' own names, after `before`; other programs' names are made of them
     (single_file.lora_for_comfyui, lora_for_peft)."""
     state = {}
     for name, m in network.named_modules():
         if isinstance(m, AdaptedLinear):
-            state[f"unet.{name}.lora_A.weight"] = m.lora_A.detach()
-            state[f"unet.{name}.lora_B.weight"] = m.lora_B.detach()
+            state[f"{before}{name}.lora_A.weight"] = m.lora_A.detach()
+            state[f"{before}{name}.lora_B.weight"] = m.lora_B.detach()
     return state

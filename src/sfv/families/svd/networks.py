@@ -249,7 +249,15 @@ class SVDConditioner(Conditioner):
 
     @torch.no_grad()
     def from_encoded(
-        self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
+        self,
+        pictures: Picture,
+        embeds: Tensor,
+        fps: Tensor,
+        motion: Tensor,
+        z: Tensor,
+        n: Pixels,
+        louder: Tensor,
+        x0: Latents,
     ) -> Cond:
         """SVD's training: condition noise ln s_c ~ N(-3, 0.5^2) on the pixels, times `louder`."""
         noise_aug = (-3 + 0.5 * z).exp() * louder
