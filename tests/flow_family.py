@@ -16,11 +16,23 @@ from torch import Tensor, nn
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.preconditioning import Coefficients, rectified_flow
 from sfv.families.base import Codec, Conditioner, VideoModel
-from sfv.families.plain import for_gpu, graphs, open_stock, rewritten, shapes, staged, staged_pictures
+from sfv.families.plain import (
+    NOTICE,
+    export_lora,
+    export_single,
+    for_gpu,
+    graphs,
+    open_stock,
+    rewritten,
+    shapes,
+    staged,
+    staged_pictures,
+)
 from sfv.settings import Defaults
 from sfv.types import Cond, Features, Latents
 
-__all__ = ["for_gpu", "graphs", "open_stock", "rewritten", "shapes", "staged", "staged_pictures"]
+__all__ = ["NOTICE", "export_lora", "export_single", "for_gpu", "graphs", "open_stock", "rewritten", "shapes"]
+__all__ += ["staged", "staged_pictures"]
 PIPELINE = "ToyFlowPipeline"
 
 

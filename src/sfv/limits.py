@@ -51,10 +51,6 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     frames, height, width = (int(v or 0) for v in (full.frames, full.height, full.width))
     if height % model.stride or width % model.stride:
         raise SfvError(f"height and width must be multiples of {model.stride}, not {height}x{width}")
-    if (frames - 1) % model.frame_stride:
-        below = 1 + (frames - 1) // model.frame_stride * model.frame_stride
-        more = f"1 and a multiple of {model.frame_stride}; try {max(below, 1 + model.frame_stride)}"
-        raise SfvError(f"frames {frames}: {model.name} makes {more} or {below + model.frame_stride}")
     if full.transparent and not model.clear:
         raise SfvError(f"transparent: {model.name} has no matte, so its clips are opaque; leave it out, or train one")
     if full.enlarge > 1 and decoder not in model.enlarging:
@@ -75,12 +71,7 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"move {full.move}: {model.name} knows no words for motion; leave it out")
     if full.stiff == "on" and not moves:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
-    if full.noise_aug and not model.noised:
-        raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
-    if full.motion != model.defaults.motion and not model.lively:
-        raise SfvError(f"motion {full.motion:g}: {model.name} is not told how much moves; leave it out")
-    if full.prompt and not model.prompted:
-        raise SfvError(f"prompt: {model.name} moves the picture and reads no words; leave it out")
+    _check_condition(full, model)
     count = shown(full)
     height, width = largest(full)
     if full.size is not None and max(height, width) > SIDE:
@@ -88,6 +79,23 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
     return full
+
+
+def _check_condition(full: Settings, model: ModelLimits) -> None:
+    """SfvError for what the model cannot be told, and for a number of frames that its latents do not hold."""
+    if full.noise_aug and not model.noised:
+        raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
+    if full.motion != model.defaults.motion and not model.lively:
+        raise SfvError(f"motion {full.motion:g}: {model.name} is not told how much moves; leave it out")
+    if full.prompt and not model.prompted:
+        raise SfvError(f"prompt: {model.name} moves the picture and reads no words; leave it out")
+    after_first, every = int(full.frames or 0) - 1, model.frame_stride
+    if after_first % every:
+        below = max(every, after_first - after_first % every)
+        raise SfvError(
+            f"frames {full.frames}: {model.name} makes one frame and {every} for each of its latents after that; "
+            f"try {1 + below} or {1 + below + every}"
+        )
 
 
 def _lasting(settings: Settings, model: ModelLimits) -> Settings:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ PIPELINES = {
 
 Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
 """File name -> network and its inputs, by name, in order."""
+LoraNames = Literal["comfyui", "peft"]
+"""Whose names adapters are exported under: PEFT's are those that diffusers reads."""
 Wrap = Callable[[str, nn.Module], Any]
 """wrap(stage, network) -> what runs the network instead."""
 
@@ -37,6 +39,9 @@ Wrap = Callable[[str, nn.Module], Any]
 @runtime_checkable
 class Family(Protocol):
     """A module of functions. Each leaves the model it is given as it is."""
+
+    NOTICE: str
+    """What whoever exports a model must know of its licence; empty where there is nothing to say."""
 
     def load(self, folder: Path, unet: str, dtype: torch.dtype, name: str) -> "VideoModel":
         """Open a folder; `unet` names the denoiser's sub-folder."""
@@ -60,6 +65,17 @@ class Family(Protocol):
 
     def export(self, folder: Path, out: Path, dtype: torch.dtype) -> None:
         """Write a trained folder anew in `dtype`, without its runs."""
+        ...
+
+    def export_single(self, folder: Path, out: Path, dtype: torch.dtype) -> str:
+        """Write a folder as one file of the original layout; returns what else its user should know, or nothing.
+
+        SfvError for a family that has no such layout.
+        """
+        ...
+
+    def export_lora(self, folder: Path, out: Path, to: LoraNames) -> None:
+        """Write the adapters of a folder's student run under another program's names; SfvError likewise."""
         ...
 
     def rewritten(self, model: "VideoModel") -> "VideoModel":

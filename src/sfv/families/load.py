@@ -13,7 +13,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
-from sfv.families.family import PIPELINES, Graphs, family
+from sfv.families.family import PIPELINES, Graphs, LoraNames, family
 from sfv.system.device import has_bf16
 
 if TYPE_CHECKING:
@@ -83,9 +83,20 @@ def graphs(model: VideoModel) -> Graphs:
     return family(model.family).graphs(model)
 
 
-def is_svd(folder: Path) -> bool:
-    """Whether a folder holds an SVD-architecture model, which other programs open; SfvError if it holds none."""
-    return _family(folder) == "svd"
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
+    """Write a model folder as one file of its family's original layout; returns what else its user should know, or
+    nothing. SfvError for a family that has none."""
+    return family(_family(folder)).export_single(folder, out, dtype)
+
+
+def export_lora(folder: Path, out: Path, to: LoraNames) -> None:
+    """Write the adapters of a folder's student run under another program's names; SfvError if there are none."""
+    family(_family(folder)).export_lora(folder, out, to)
+
+
+def notice(folder: Path) -> str:
+    """What whoever exports a folder must know of its licence."""
+    return family(_family(folder)).NOTICE
 
 
 def described(model: str | Path) -> "Shapes":

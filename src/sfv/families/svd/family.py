@@ -7,7 +7,17 @@ import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
-from sfv.families.svd.folder import export, load, save, save_denoiser, shapes, weights_hash
+from sfv.families.svd.folder import (
+    NOTICE,
+    export,
+    export_lora,
+    export_single,
+    load,
+    save,
+    save_denoiser,
+    shapes,
+    weights_hash,
+)
 from sfv.families.svd.graphs import graphs
 from sfv.families.svd.rewrites.exact import rewritten, staged
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
@@ -16,7 +26,10 @@ if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 __all__ = [
+    "NOTICE",
     "export",
+    "export_lora",
+    "export_single",
     "for_gpu",
     "graphs",
     "load",

@@ -7,10 +7,14 @@ import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
+from sfv.families.family import LoraNames
 from sfv.families.plain import for_gpu, graphs, open_stock, rewritten, shapes, staged, staged_pictures
 
 __all__ = [
+    "NOTICE",
     "export",
+    "export_lora",
+    "export_single",
     "for_gpu",
     "graphs",
     "load",
@@ -23,6 +27,9 @@ __all__ = [
     "staged_pictures",
     "weights_hash",
 ]
+
+
+NOTICE = "If these weights derive from Wan2.2, its Apache-2.0 licence and notices go with every copy."
 
 
 def _folder() -> ModuleType:
@@ -56,3 +63,19 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
     """Write a trained folder anew in `dtype`, without its runs."""
     _folder().export(folder, out, dtype)
+
+
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
+    """Write the transformer as one file of the original layout, with the licence notice inside."""
+    with needs_diffusers("a Wan model"):
+        from sfv.families.wan import single_file
+
+    return single_file.export_single(folder, out, dtype, NOTICE)
+
+
+def export_lora(folder: Path, out: Path, to: LoraNames) -> None:
+    """Write the adapters of a folder's student run under another program's names, with the licence notice inside."""
+    with needs_diffusers("a Wan model"):
+        from sfv.families.wan import single_file
+
+    single_file.export_lora(folder, out, to, NOTICE)
