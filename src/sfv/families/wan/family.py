@@ -2,13 +2,17 @@
 
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.family import LoraNames
-from sfv.families.plain import for_gpu, graphs, open_stock, rewritten, shapes, staged, staged_pictures
+from sfv.families.plain import for_gpu, graphs, rewritten, shapes, staged, staged_pictures
+
+if TYPE_CHECKING:
+    from sfv.families.wan.stock_pipeline import WanStockPipeline
 
 __all__ = [
     "NOTICE",
@@ -63,6 +67,14 @@ def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
     """Write a trained folder anew in `dtype`, without its runs."""
     _folder().export(folder, out, dtype)
+
+
+def open_stock(folder: Path, unet: str, device: torch.device) -> "WanStockPipeline":
+    """The peer over the same weights; its imports are heavy and seldom needed."""
+    with needs_diffusers("diffusers' own pipeline"):
+        from sfv.families.wan import stock_pipeline
+
+    return stock_pipeline.open_stock(folder, unet, device)
 
 
 def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
