@@ -25,6 +25,7 @@ from sfv.families.plain import (
     open_stock,
     rewritten,
     shapes,
+    sized,
     staged,
     staged_pictures,
 )
@@ -32,7 +33,7 @@ from sfv.settings import Defaults
 from sfv.types import Cond, Features, Latents
 
 __all__ = ["NOTICE", "export_lora", "export_single", "for_gpu", "graphs", "open_stock", "rewritten", "shapes"]
-__all__ += ["staged", "staged_pictures"]
+__all__ += ["sized", "staged", "staged_pictures"]
 PIPELINE = "ToyFlowPipeline"
 
 

@@ -41,7 +41,7 @@ class Count(Flags, AccountSettings):
     """Count a model's arithmetic and memory, and predict time and money, for clips and training, before you rent."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL")] = "svd"
-    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    """svd, svd-xt, wan-5b (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print JSON instead of tables."""
 

@@ -21,8 +21,8 @@ from sfv.adversary.discriminator import Discriminator
 from sfv.adversary.losses import r1
 from sfv.costs.counting import Flash, Tally
 from sfv.edm.denoiser import Denoiser
-from sfv.families.svd.checkpointing import Recomputed, units
-from sfv.families.svd.sizes import Shapes
+from sfv.families.counted import Shapes
+from sfv.families.svd.checkpointing import Recomputed
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.objectives.adversarial_losses import NoiseDraw, generator_terms, judge
 from sfv.training.objectives.denoising import denoising_loss
@@ -68,14 +68,11 @@ class Account:
 
 def account(shapes: Shapes, config: StudentTraining | TeacherTraining) -> Account:
     """Count one update of `config` on one rank, for the networks that `shapes` describes."""
-    b, y, x = config.clips, shapes.height // shapes.stride, shapes.width // shapes.stride
     counted = _student if isinstance(config, StudentTraining) else _teacher
     with torch.device("meta"):
         D = shapes.denoiser()
-        channels = D.unet.config.out_channels
-        cond = shapes.cond(b)
-        x0 = torch.empty(b, getattr(config, "frames", None) or shapes.frames, channels, y, x)
-        return counted(shapes, D, x0, cond, config)  # type: ignore[arg-type]
+        x0 = shapes.latents(config.clips, getattr(config, "frames", None))
+        return counted(shapes, D, x0, shapes.cond(config.clips), config)  # type: ignore[arg-type]
 
 
 def _student(shapes: Shapes, teacher: Denoiser, x0: Latents, cond: Cond, config: StudentTraining) -> Account:
@@ -213,14 +210,16 @@ def kept(tally: dict[str, int]) -> Iterator[None]:
 
 @contextmanager
 def counted_units(networks: Sequence[nn.Module], forward: Tally) -> Iterator[dict[str, int]]:
-    """Inside the block recomputed units run once and count their inputs as kept, their insides as `largest`.
+    """Inside the block recomputed units run once and count their inputs as kept (once where several units share one, as
+    a transformer's blocks share their modulation), their insides as `largest`.
 
     `again` is the arithmetic that their second run will be.
     """
     tally = {"kept": 0, "largest": 0, "again": 0}
-    before = [(m, m.forward) for network in networks for m in units(network) if isinstance(m.forward, Recomputed)]
+    inputs: dict[int, Any] = {}
+    before = [(m, m.forward) for network in networks for m in network.modules() if isinstance(m.forward, Recomputed)]
     for module, plain in before:
-        module.forward = _Counted(plain, tally, forward)
+        module.forward = _Counted(plain, tally, forward, inputs)
     try:
         yield tally
     finally:
@@ -229,8 +228,8 @@ def counted_units(networks: Sequence[nn.Module], forward: Tally) -> Iterator[dic
 
 
 class _Counted:
-    def __init__(self, forward: Any, tally: dict[str, int], counter: Tally) -> None:
-        self.forward, self.tally, self.counter = forward, tally, counter
+    def __init__(self, forward: Any, tally: dict[str, int], counter: Tally, inputs: dict[int, Any]) -> None:
+        self.forward, self.tally, self.counter, self.inputs = forward, tally, counter, inputs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -238,8 +237,10 @@ class _Counted:
         inner, before = {"kept": 0}, self.counter.flops
         with kept(inner):
             out = self.forward.plain(*args, **kwargs)
-        inputs = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        self.tally["kept"] += sum(v.numel() * v.element_size() for v in inputs)
+        for storage in (v.untyped_storage() for v in (*args, *kwargs.values()) if isinstance(v, Tensor)):
+            if storage._cdata not in self.inputs:
+                self.inputs[storage._cdata] = storage
+                self.tally["kept"] += storage.nbytes()
         self.tally["largest"] = max(self.tally["largest"], inner["kept"])
         self.tally["again"] += self.counter.flops - before
         return out

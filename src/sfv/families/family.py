@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from sfv.families.base import VideoModel
-    from sfv.families.svd.sizes import Shapes
+    from sfv.families.counted import Shapes
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 FAMILIES = {
@@ -27,6 +27,9 @@ PIPELINES = {
     "WanPipeline": "wan",
 }
 """Pipeline class in model_index.json -> family."""
+
+SIZES = {"svd": "svd", "svd-xt": "svd", "wan-5b": "wan"}
+"""Models that can be counted by their names alone -> family."""
 
 Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
 """File name -> network and its inputs, by name, in order."""
@@ -53,6 +56,10 @@ class Family(Protocol):
 
     def shapes(self, folder: Path, unet: str) -> "Shapes":
         """What its configuration files say; SfvError for a family that is not counted."""
+        ...
+
+    def sized(self, name: str) -> "Shapes":
+        """What is known of a name of SIZES."""
         ...
 
     def save(self, model: "VideoModel", folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

@@ -13,11 +13,11 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
-from sfv.families.family import PIPELINES, Graphs, LoraNames, family
+from sfv.families.family import PIPELINES, SIZES, Graphs, LoraNames, family
 from sfv.system.device import has_bf16
 
 if TYPE_CHECKING:
-    from sfv.families.svd.sizes import Shapes
+    from sfv.families.counted import Shapes
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
@@ -100,14 +100,10 @@ def notice(folder: Path) -> str:
 
 
 def described(model: str | Path) -> "Shapes":
-    """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
-    from dataclasses import replace
-
-    from sfv.families.svd.sizes import Shapes
-
+    """What a model's configuration files say of it: names of SIZES need none, of a hub id only they are fetched."""
     name = str(model)
-    if name in ("svd", "svd-xt"):
-        return replace(Shapes(), frames=25 if name == "svd-xt" else 14)
+    if name in SIZES:
+        return family(SIZES[name]).sized(name)
     folder, unet = _place(name, ["*.json", "*/*.json"])
     return family(_family(folder)).shapes(folder, unet)
 

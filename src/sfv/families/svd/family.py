@@ -21,6 +21,7 @@ from sfv.families.svd.folder import (
 from sfv.families.svd.graphs import graphs
 from sfv.families.svd.rewrites.exact import rewritten, staged
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
+from sfv.families.svd.sizes import sized
 
 if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline
@@ -38,6 +39,7 @@ __all__ = [
     "save",
     "save_denoiser",
     "shapes",
+    "sized",
     "staged",
     "staged_pictures",
     "weights_hash",

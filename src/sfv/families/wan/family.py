@@ -9,9 +9,10 @@ import torch
 from sfv.families.base import VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.family import LoraNames
-from sfv.families.plain import for_gpu, graphs, rewritten, shapes, staged, staged_pictures
+from sfv.families.plain import for_gpu, graphs, rewritten, staged, staged_pictures
 
 if TYPE_CHECKING:
+    from sfv.families.counted import Shapes
     from sfv.families.wan.stock_pipeline import WanStockPipeline
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "save",
     "save_denoiser",
     "shapes",
+    "sized",
     "staged",
     "staged_pictures",
     "weights_hash",
@@ -75,6 +77,22 @@ def open_stock(folder: Path, unet: str, device: torch.device) -> "WanStockPipeli
         from sfv.families.wan import stock_pipeline
 
     return stock_pipeline.open_stock(folder, unet, device)
+
+
+def shapes(folder: Path, unet: str) -> "Shapes":
+    """What a folder's configuration files say, without opening weights."""
+    with needs_diffusers("counting diffusers' own networks"):
+        from sfv.families.wan import sizes
+
+    return sizes.shapes(folder, unet)
+
+
+def sized(name: str) -> "Shapes":
+    """Of "wan-5b"."""
+    with needs_diffusers("counting diffusers' own networks"):
+        from sfv.families.wan import sizes
+
+    return sizes.WanShapes()
 
 
 def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
