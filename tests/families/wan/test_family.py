@@ -2,8 +2,12 @@
 
 import json
 import math
+import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +177,25 @@ def test_diffusers_own_pipeline_stands_beside_it(wan_folder: Path) -> None:
     stock, ours = load_stock(wan_folder)
     frames, calls, seconds = stock.animate(picture(64, 64), ours.defaults.model_copy(update={"steps": 2}), 0)
     assert frames.shape == (5, 64, 64, 3) and calls == 2 and min(seconds["unet"], seconds["decode"]) > 0
+
+
+@pytest.mark.long
+def test_two_processes_share_its_blocks(shards: Path, wan_folder: Path, tmp_path: Path) -> None:
+    """FSDP: each block's weights are halved over the ranks; the student is whole again, and moved."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "sfv", "train", "student", str(shards), str(tmp_path / "two"), "--device", "cpu"]
+    command += ["--preset", "debug", "--init", str(wan_folder), "--parallel", "fsdp", "--set", "steps=2", "clips=1"]
+    everywhere = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    own = [everywhere | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
+    running = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for e in own]
+    try:
+        said = [p.communicate(timeout=900)[0].decode() for p in running]
+    finally:
+        for p in running:
+            p.kill()
+    assert [p.returncode for p in running] == [0, 0], said
+    two, before = (load(f).denoiser.state_dict() for f in (tmp_path / "two", wan_folder))
+    assert all(bool(v.isfinite().all()) for v in two.values())
+    assert any(not torch.equal(before[k], v) for k, v in two.items())
