@@ -125,6 +125,22 @@ def tiny(tiny_folder: Path) -> VideoModel:
 
 
 @pytest.fixture(scope="session")
+def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny Wan2.2 TI2V, as diffusers writes it; what its text encoder says is kept in a cache of the tests' own."""
+    import tiny_wan  # takes seconds to import
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFV_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield tiny_wan.written(tmp_path_factory.mktemp("models") / "wan")
+
+
+@pytest.fixture(scope="session")
+def wan(wan_folder: Path) -> VideoModel:
+    """The same, loaded."""
+    return load(wan_folder, decode_dtype=torch.float32)
+
+
+@pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six families of a coloured disc that travels, at 32x32 with alpha."""
     folder = tmp_path_factory.mktemp("store")

@@ -29,6 +29,12 @@ class ModelLimits:
     """Makes whole rounds, which may be played at any rate."""
     noised: bool = True
     """Takes noise_aug."""
+    lively: bool = True
+    """Takes motion."""
+    prompted: bool = False
+    """Takes a prompt."""
+    frame_stride: int = 1
+    """Frames are one more than a multiple of it."""
 
     def decoder(self, want: str | None) -> Decoder:
         """The decoder that is meant; SfvError if the model has no such one."""
@@ -65,8 +71,7 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"move {full.move}: {model.name} knows no words for motion; leave it out")
     if full.stiff == "on" and not moves:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
-    if full.noise_aug and not model.noised:
-        raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
+    _check_condition(full, model)
     count = shown(full)
     height, width = largest(full)
     if full.size is not None and max(height, width) > SIDE:
@@ -74,6 +79,23 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
     return full
+
+
+def _check_condition(full: Settings, model: ModelLimits) -> None:
+    """SfvError for what the model cannot be told, and for a number of frames that its latents do not hold."""
+    if full.noise_aug and not model.noised:
+        raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
+    if full.motion != model.defaults.motion and not model.lively:
+        raise SfvError(f"motion {full.motion:g}: {model.name} is not told how much moves; leave it out")
+    if full.prompt and not model.prompted:
+        raise SfvError(f"prompt: {model.name} moves the picture and reads no words; leave it out")
+    after_first, every = int(full.frames or 0) - 1, model.frame_stride
+    if after_first % every:
+        below = max(every, after_first - after_first % every)
+        raise SfvError(
+            f"frames {full.frames}: {model.name} makes one frame and {every} for each of its latents after that; "
+            f"try {1 + below} or {1 + below + every}"
+        )
 
 
 def _lasting(settings: Settings, model: ModelLimits) -> Settings:

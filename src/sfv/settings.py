@@ -64,6 +64,8 @@ class Settings(BaseModel):
     """How long one round lasts, for models of whole loops; sets fps."""
     motion: float | None = Field(default=None, ge=0, le=255)
     """Motion bucket: more is livelier."""
+    prompt: str | None = Field(default=None, max_length=4000)
+    """What happens, in words, for models that read them (Wan)."""
     frames: int | None = Field(default=None, ge=2, le=200)
     """Length of the clip; the model's own length works best."""
     height: int | None = Field(default=None, ge=16, le=4096)

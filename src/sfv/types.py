@@ -1,6 +1,7 @@
 """Axis letters and unit-named tensors, stated once. Imports torch and jaxtyping alone.
 
-Letters: b batch, f frames, h w rows and columns of pixels; c channels, y x rows and columns of latents; n feature rows.
+Letters: b batch, f frames, h w rows and columns of pixels; z frames, c channels, y x rows and columns of latents (z is
+f for a codec that keeps every frame, less for one that joins some); n feature rows.
 """
 
 from jaxtyping import Float, UInt8
@@ -33,10 +34,10 @@ AnyPixels = Float[Tensor, "b f _ h w"]
 AnyFirst = Float[Tensor, "b _ h w"]
 """Condition pictures likewise."""
 
-Latents = Float[Tensor, "b f c y x"]
+Latents = Float[Tensor, "b z c y x"]
 """Codec latents times the codec's scaling factor; near unit variance. x0 and x live here."""
 
-RawLatents = Float[Tensor, "b f c y x"]
+RawLatents = Float[Tensor, "b z c y x"]
 """Codec latents as the encoder gives them, not scaled (SVD's condition latent is in these units)."""
 
 Sigma = Float[Tensor, " b"]

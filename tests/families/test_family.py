@@ -56,7 +56,7 @@ def shards(folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-@pytest.mark.parametrize("name", ["svd", "motion", "flow"])
+@pytest.mark.parametrize("name", ["svd", "motion", "wan", "flow"])
 def test_a_module_holds_every_function_of_a_family(registered: None, name: str) -> None:
     assert isinstance(family(name), Family)
 

@@ -7,6 +7,9 @@ import openai
 import pytest
 from PIL import Image
 from serving import live, png
+from starlette.datastructures import FormData, UploadFile
+
+from sfv.serve.form import understood
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 """OpenAI's own video service has ended; its clients and their form are in use elsewhere."""
@@ -43,6 +46,13 @@ def test_what_is_left_out_is_said(client: Any) -> None:
     video = client.videos.create(prompt="a dance", input_reference=("cat.png", png(), "image/png"))
     assert "reads no words" in video.note
     assert client.videos.create(prompt="", input_reference=("cat.png", png(), "image/png")).note is None
+
+
+def test_models_that_read_words_get_them() -> None:
+    form = FormData({"picture": UploadFile(io.BytesIO(png()), filename="cat.png"), "prompt": "a dance"})
+    assert understood(form, prompted=True)[1:] == ({"prompt": "a dance"}, None)
+    _, rest, note = understood(form, prompted=False)
+    assert rest == {} and note is not None and "reads no words" in note
 
 
 @pytest.mark.parametrize(

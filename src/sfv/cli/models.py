@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 
 from sfv.cli.flags import Flags
 from sfv.costs.settings import AccountSettings
-from sfv.errors import SfvError
 from sfv.families.svd.settings import ImportSettings
 from sfv.settings import Profile
 from sfv.training.config import TrainRequest
@@ -42,7 +41,7 @@ class Count(Flags, AccountSettings):
     """Count a model's arithmetic and memory, and predict time and money, for clips and training, before you rent."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL")] = "svd"
-    """svd, svd-xt (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
+    """svd, svd-xt, wan-5b (sizes alone, nothing is opened), an embedded model, a diffusers folder, or a hub id."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print JSON instead of tables."""
 
@@ -131,9 +130,10 @@ class Export(Flags):
     out: Positional[Path]
     """The folder to write; a .safetensors file for single-file, lora and lora-peft."""
     to: Literal["diffusers", "single-file", "lora", "lora-peft", "onnx"] = "diffusers"
-    """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's. single-file: the original
-    SVD key layout. lora: a student's adapters by ComfyUI's names; lora-peft: for diffusers, by PEFT (docs/training.md).
-    onnx: a folder of the model's networks in float32."""
+    """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's, and WanImageToVideoPipeline
+    if it is Wan's. single-file: the original key layout (of Wan, the transformer alone). lora: a student's adapters by
+    ComfyUI's names; lora-peft: for diffusers, by PEFT (docs/training.md). onnx: a folder of the model's networks in
+    float32."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
     """What the weights are stored in (a LoRA stays as it is)."""
 
@@ -141,29 +141,24 @@ class Export(Flags):
         """Exit code."""
         import torch
 
-        from sfv.families.load import export, is_svd, model_folder
-        from sfv.families.svd import folder as svd_folder
+        from sfv.families.load import export, export_lora, export_single, model_folder, notice
 
         dtype = getattr(torch, self.precision)
         folder = model_folder(self.model)
-        svd = is_svd(folder)
-        said = ""
-        if self.to in ("single-file", "lora", "lora-peft") and not svd:
-            raise SfvError(f"{self.model} is no SVD-architecture model, so no other program opens it as {self.to}")
+        said, licence = "", notice(folder)
         if self.to == "diffusers":
             export(folder, self.out, dtype)
         elif self.to == "single-file":
-            said = svd_folder.export_single(folder, self.out, dtype)
+            said = export_single(folder, self.out, dtype)
         elif self.to in ("lora", "lora-peft"):
-            svd_folder.export_lora(folder, self.out, "comfyui" if self.to == "lora" else "peft")
+            export_lora(folder, self.out, "comfyui" if self.to == "lora" else "peft")
         else:
             from sfv.speed.onnx import export_onnx
 
             export_onnx(folder, self.out)
         kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
         files = [self.out] if self.out.is_file() else kept
-        notice = f" {svd_folder.NOTICE}" if svd else ""
         if said:
             print(f"sfv: {said}", file=sys.stderr)
-        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights.{notice}")
+        print(f"{self.out}: {sum(f.stat().st_size for f in files) / 1e6:.1f} MB of weights.{licence and f' {licence}'}")
         return 0

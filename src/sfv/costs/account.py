@@ -4,20 +4,18 @@ Counted on the meta device from configuration files alone. Predictions are count
 of single operations gave for one H100; no GPU has confirmed them, and every table says so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, computed_field
-from torch import Tensor, nn
 
 from sfv.costs.counting import count
 from sfv.costs.settings import AccountSettings
 from sfv.costs.training import account as account_training
 from sfv.errors import SfvError
+from sfv.families.counted import Call, Role, Shapes
 from sfv.families.load import described
-from sfv.families.svd.sizes import Shapes
 from sfv.settings import split_size
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.presets import PRESETS
@@ -151,40 +149,26 @@ def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
         train_size=(lesson.height, lesson.width),
         card=want.card,
         price=price,
-        parts=tuple(parts),
+        parts=tuple(p for _, p in parts),
         paths=tuple(predict_clips(parts, want.card, price)),
         runs=tuple(predict_training(lesson, name, want.card, price) for name in want.presets),
     )
 
 
-def count_clip(shapes: Shapes) -> list[Part]:
-    """Every network's call for one clip without guidance, and the UNet's with it."""
-    y, x = shapes.height // shapes.stride, shapes.width // shapes.stride
-    tower = _halved(shapes.picture_tower())
-    vaes = [_halved(v) for v in (shapes.stock_vae(), shapes.rewritten_vae())]
-    unets = [_halved(u) for u in (shapes.stock_unet(), shapes.rewritten_unet())]
-    latents = _half(shapes.frames, int(vaes[0].config.latent_channels), y, x)
-    encoders = [nn.ModuleList([v.encoder, v.quant_conv]) for v in vaes]
-    looked = [_call(tower, _half(1, 3, tower.config.image_size, tower.config.image_size))] * 2
-    encoded = [_call(v, _half(1, 3, shapes.height, shapes.width)) for v in (vaes[0].encode, vaes[1].moments)]
-    decoded = [lambda v=v: v.decode(latents, shapes.frames) for v in vaes]
-    return [
-        _part("picture encoder", tower, looked),
-        _part("encode", encoders[0], encoded),
-        _part("unet", unets[0], [_unet_call(u, shapes, y, x, 1) for u in unets]),
-        _part("unet, guided", unets[0], [_unet_call(u, shapes, y, x, 2) for u in unets]),
-        _part("decode", vaes[0].decoder, decoded),
-    ]
+def count_clip(shapes: Shapes) -> list[tuple[Role, Part]]:
+    """Every network's call for one clip without guidance, and the denoiser's with it."""
+    return [(call.role, _part(call)) for call in shapes.calls()]
 
 
-def predict_clips(parts: Sequence[Part], card: str, price: float) -> list[Way]:
-    """One step, and 25 guided ones, by each set of rates."""
-    by = {p.name: p.tflop for p in parts}
+def predict_clips(parts: Sequence[tuple[Role, Part]], card: str, price: float) -> list[Way]:
+    """One step, and 25 guided ones, by each set of rates; the first alone where nothing is rewritten."""
+    work = {role: sum(p.tflop for r, p in parts if r == role) for role, _ in parts}
+    same = all(p.tflop == p.tflop_rewritten for _, p in parts)
     ways = []
-    for way, (enter, middle, leave) in RATES.items():
-        ends = (by["picture encoder"] + by["encode"]) / enter + by["decode"] / leave
-        for name, work in (("1 step", by["unet"]), ("25 guided steps", 25 * by["unet, guided"])):
-            seconds = (ends + work / middle) * H100 / CARDS[card][0]
+    for way, (enter, middle, leave) in list(RATES.items())[: 1 if same else None]:
+        ends = work["enter"] / enter + work["leave"] / leave
+        for name, called in (("1 step", work["step"]), ("25 guided steps", 25 * work["guided"])):
+            seconds = (ends + called / middle) * H100 / CARDS[card][0]
             figures = {"seconds": _rounded(seconds, 3), "dollars_per_1000": _rounded(seconds / 3.6 * price, 3)}
             ways.append(Way(name=f"{name}, {way}", **figures))
     return ways
@@ -241,36 +225,18 @@ def _sized(shapes: Shapes, size: str, frames: int | None) -> Shapes:
     height, width = split_size(size)
     if height % shapes.stride or width % shapes.stride or max(height, width) > SIDE:
         raise SfvError(f"size {size} must be multiples of {shapes.stride} up to {SIDE}; try 576x1024")
-    return replace(shapes, height=height, width=width, frames=frames or shapes.frames)
+    sized: Shapes = replace(shapes, height=height, width=width, frames=frames or shapes.frames)  # type: ignore[type-var]
+    return sized
 
 
-def _halved(network: nn.Module) -> Any:
-    """In 16 bits, by torch's own `to`: diffusers' would print advice about real weights."""
-    return nn.Module.to(network, torch.float16)
-
-
-def _half(*shape: int) -> Tensor:
-    return torch.empty(*shape, device="meta", dtype=torch.float16)
-
-
-def _call(network: Callable[[Tensor], object], given: Tensor) -> Callable[[], object]:
-    return lambda: network(given)
-
-
-def _unet_call(unet: Any, shapes: Shapes, y: int, x: int, batch: int) -> Callable[[], object]:
-    channels, embed = unet.config.in_channels, unet.config.cross_attention_dim
-    given = _half(batch, shapes.frames, channels, y, x), _half(batch), _half(batch, 1, embed), _half(batch, 3)
-    return lambda: unet(*given)
-
-
-def _part(name: str, network: nn.Module, calls: Sequence[Callable[[], object]]) -> Part:
-    """From a plain network, its call, and the rewritten one's."""
-    parameters = sum(p.numel() for p in network.parameters())
-    (plain, _), (rewritten, working) = (count(call) for call in calls)
+def _part(call: Call) -> Part:
+    """From a call's network, and the call as diffusers and as we make it."""
+    parameters = sum(p.numel() for p in call.network.parameters())
+    (plain, _), (rewritten, working) = count(call.plain), count(call.rewritten)
     return Part(
-        name=name,
+        name=call.name,
         parameters=parameters,
-        weights_gb=0 if name == "unet, guided" else 2 * parameters / GB,
+        weights_gb=0 if call.role == "guided" else 2 * parameters / GB,
         tflop=plain / TERA,
         tflop_rewritten=rewritten / TERA,
         working_gb=working / GB,

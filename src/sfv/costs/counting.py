@@ -25,12 +25,14 @@ class Flash(Lasting):
     Without it the meta device takes the way of plain matrix products: the same arithmetic, and up to gigabytes more.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Attention without a mask; everything else as it is."""
-        masked = (kwargs or {}).get("attn_mask") is not None
-        if func is F.scaled_dot_product_attention and not masked and args[0].is_meta:
-            return torch.ops.aten._scaled_dot_product_flash_attention(*args[:3])[0]
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is F.scaled_dot_product_attention and named.get("attn_mask") is None:
+            query, key, value = (*args[:3], *(named[k] for k in ("query", "key", "value") if k in named))
+            if query.is_meta:
+                return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
+        return func(*args, **named)
 
 
 class Tally(TorchDispatchMode):

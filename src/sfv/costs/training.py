@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from sfv.costs.counting import Flash, Numbers, Tally
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
-from sfv.families.svd.sizes import Shapes
+from sfv.families.counted import Shapes
 from sfv.training.batches import ClipSampler
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.objectives.adversarial import StudentTask
@@ -78,29 +78,15 @@ class Shaped(ClipSampler):
 
     device = META  # type: ignore[assignment]
 
-    def __init__(self, shapes: Shapes, frames: int, channels: int) -> None:
-        self.clip = frames, channels, shapes.height // shapes.stride, shapes.width // shapes.stride
-        self.cond = {k: v.shape[1:] for k, v in shapes.cond(1).items()}
-        self.codec = Geometry(channels, shapes.stride)  # type: ignore[assignment]
+    def __init__(self, shapes: Shapes, frames: int | None) -> None:
+        self.clip, self.codec = shapes.latents(1, frames).shape[1:], shapes.codec()
+        self.given = {k: v.shape[1:] for k, v in shapes.cond(1).items()}
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """(b, f, c, h, w) and its cond."""
         b = len(rngs)
-        return torch.empty(b, *self.clip, device=META), {
-            k: torch.empty(b, *s, device=META) for k, s in self.cond.items()
-        }
-
-
-class Geometry(nn.Module):
-    """What a codec says of its latents."""
-
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__()
-        self.channels, self.stride = channels, stride
-
-    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(f, c, h, w)."""
-        return frames, self.channels, height // self.stride, width // self.stride
+        cond = {k: torch.empty(b, *s, device=META) for k, s in self.given.items()}
+        return torch.empty(b, *self.clip, device=META), cond
 
 
 def account(shapes: Shapes, config: StudentTraining | TeacherTraining, ranks: int = 1, flash: bool = True) -> Account:
@@ -111,7 +97,7 @@ def account(shapes: Shapes, config: StudentTraining | TeacherTraining, ranks: in
     """
     with Numbers(), Flash() if flash else nullcontext():
         teacher = shapes.denoiser()
-        batches = Shaped(shapes, getattr(config, "frames", None) or shapes.frames, teacher.unet.config.out_channels)
+        batches = Shaped(shapes, getattr(config, "frames", None))
         task = _task(teacher, batches, config.model_copy(update={"sample_every": 0, "accumulate": 1}))
         learning = [p for some in _params(task) for p in some]
         _begin(task, learning)
@@ -132,7 +118,7 @@ def account(shapes: Shapes, config: StudentTraining | TeacherTraining, ranks: in
         parameters=sum(p.numel() for p in held),
         trained=sum(p.numel() for p in learning),
         weights=_divided(held, divided, share),
-        codec=4 * sum(p.numel() for p in shapes.rewritten_vae().parameters()),
+        codec=sum(p.nbytes for p in batches.codec.parameters()),
         optimizer=int(sum(_bytes(tree_leaves(s)) * (share if id(p) in divided else 1) for p, s in states.items())),
         average=0 if config.average == "host" else _divided(_averaged(task), divided, share),
         gathered=_gathered(networks) if ranks > 1 and cut else 0,

@@ -18,6 +18,27 @@ def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7
     return torch.cat([levels, levels.new_zeros(1)]).float()
 
 
+ALL_NOISE = 1e6
+"""Stands for t = 1, where sigma has no end: the same to seven digits, and within float32's reach."""
+
+
+def flow_sigmas(steps: int, shift: float) -> Tensor:
+    """Noise levels of a flow's steps and a final 0, float32, (steps + 1,): sigma = t / (1 - t).
+
+    Times t fall evenly from 1 and are then moved towards noise, t -> shift t / (1 + (shift - 1) t) (SD3, 2403.03206,
+    Eq. 23). The last is the least of the thousand that training knows, moved twice, as in diffusers'
+    FlowMatchEulerDiscreteScheduler.
+    """
+
+    def shifted(t: Tensor) -> Tensor:
+        return shift * t / (1 + (shift - 1) * t)
+
+    least = float(shifted(torch.tensor(0.001, dtype=torch.float64)))
+    t = shifted(torch.linspace(1, least, steps, dtype=torch.float64))
+    sigmas = (t / (1 - t)).clamp(max=ALL_NOISE)
+    return torch.cat([sigmas, sigmas.new_zeros(1)]).float()
+
+
 GRID = 40
 """Levels of the grid that consistency models of SVD are distilled on (AnimateLCM 2402.00769, its scheduler)."""
 

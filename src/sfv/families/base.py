@@ -13,6 +13,7 @@ from sfv.decoding.decoder import Decoded, SmallDecoder
 from sfv.decoding.matte import Matte
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
+from sfv.edm.sampling import flow_sigmas, karras_sigmas
 from sfv.errors import SfvError
 from sfv.limits import ModelLimits
 from sfv.settings import Decoder, Defaults
@@ -29,6 +30,10 @@ class Codec(nn.Module, ABC):
     """Of pixels: 3 for RGB, 4 for RGBA whose colours are multiplied with alpha; all in [-1, 1]."""
     conditioned = False
     """Whether latents hold what changes from the clip's first frame, the picture, which `decode` then needs."""
+    multiple: int | None = None
+    """Height and width are multiples of it, where that is more than the pixels of one latent."""
+    frame_stride = 1
+    """Frames that share one latent, but for the first, which has its own."""
 
     @abstractmethod
     def encode(self, pixels: AnyPixels) -> Latents:
@@ -74,6 +79,13 @@ class MovingCodec(Codec):
 class Conditioner(nn.Module, ABC):
     """A picture and knobs -> Cond."""
 
+    noised = True
+    """Whether the picture may be noised (noise_aug)."""
+    lively = True
+    """Whether it is told how much moves (motion)."""
+    prompted = False
+    """Whether it reads words (prompt)."""
+
     @abstractmethod
     def embed(self, picture: AnyFirst) -> Tensor:
         """The picture's semantic embedding for cross-attention, (b, tokens, channels)."""
@@ -87,12 +99,21 @@ class Conditioner(nn.Module, ABC):
         """Everything the denoiser knows of a clip beside its noised latents; unknown knobs raise SfvError."""
 
     def from_encoded(
-        self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
+        self,
+        pictures: Picture,
+        embeds: Tensor,
+        fps: Tensor,
+        motion: Tensor,
+        z: Tensor,
+        n: Pixels,
+        louder: Tensor,
+        x0: Latents,
     ) -> Cond:
         """The condition of training clips whose pictures (b, 3, h, w) were embedded before.
 
         `fps`, `motion` and `louder` (b,); `z` (b,) and `n` (b, 1, 3, h, w) are unit noise, for a family that noises its
-        condition. SfvError for a family that learns from clip stores alone.
+        condition; `x0` are the clips' latents, for one whose first latents are the picture's. SfvError for a family
+        that learns from clip stores alone.
         """
         raise SfvError(f"{type(self).__name__} learns from pictures, not from latent shards; train on a clip store")
 
@@ -154,6 +175,8 @@ class VideoModel:
     defaults: Defaults
     hash: str
     loops: bool = False
+    flow_shift: float | None = None
+    """By which a flow's steps lie nearer to noise; None: steps lie on Karras's grid (`sigmas`)."""
     small: SmallDecoder | None = None
     matte: Matte | None = None
     stiffness: nn.Module | None = None
@@ -164,6 +187,12 @@ class VideoModel:
     def noise_range(self) -> NoiseRange:
         """The levels it was trained under."""
         return NoiseRange(self.sigma_min, self.sigma_max, self.rho)
+
+    def sigmas(self, steps: int) -> Tensor:
+        """Euler's noise levels, descending to a final 0, (steps + 1,); one step starts where students are trained."""
+        if self.flow_shift is None or steps == 1:
+            return karras_sigmas(steps, *self.noise_range)
+        return flow_sigmas(steps, self.flow_shift)
 
     @property
     def device(self) -> torch.device:
@@ -186,12 +215,16 @@ class VideoModel:
         return ModelLimits(
             name=self.name,
             defaults=defaults,
-            stride=defaults.height // self.codec.latent_shape(defaults.frames, defaults.height, defaults.width)[2],
+            stride=self.codec.multiple
+            or defaults.height // self.codec.latent_shape(defaults.frames, defaults.height, defaults.width)[2],
+            frame_stride=self.codec.frame_stride,
             decoders=decoders,
             enlarging=decoders if moving else ("small",) if guided else (),
             clear=self.codec.channels == 4 or self.matte is not None,
             loops=self.loops,
-            noised=not self.codec.conditioned,
+            noised=self.conditioner.noised and not self.codec.conditioned,
+            lively=self.conditioner.lively,
+            prompted=self.conditioner.prompted,
         )
 
     def decoder(self, want: str | None) -> str:

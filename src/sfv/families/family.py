@@ -3,24 +3,38 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from sfv.families.base import VideoModel
-    from sfv.families.svd.sizes import Shapes
+    from sfv.families.counted import Shapes
     from sfv.families.svd.stock_pipeline import StockPipeline
 
-FAMILIES = {"svd": "sfv.families.svd.family", "motion": "sfv.families.motion.family"}
+FAMILIES = {
+    "svd": "sfv.families.svd.family",
+    "motion": "sfv.families.motion.family",
+    "wan": "sfv.families.wan.family",
+}
 """Family -> the module that stands for it; it holds every function of `Family`."""
 
-PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}
+PIPELINES = {
+    "StableVideoDiffusionPipeline": "svd",
+    "SfvMotionPipeline": "motion",
+    "WanImageToVideoPipeline": "wan",
+    "WanPipeline": "wan",
+}
 """Pipeline class in model_index.json -> family."""
+
+SIZES = {"svd": "svd", "svd-xt": "svd", "wan-5b": "wan"}
+"""Models that can be counted by their names alone -> family."""
 
 Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
 """File name -> network and its inputs, by name, in order."""
+LoraNames = Literal["comfyui", "peft"]
+"""Whose names adapters are exported under: PEFT's are those that diffusers reads."""
 Wrap = Callable[[str, nn.Module], Any]
 """wrap(stage, network) -> what runs the network instead."""
 
@@ -28,6 +42,9 @@ Wrap = Callable[[str, nn.Module], Any]
 @runtime_checkable
 class Family(Protocol):
     """A module of functions. Each leaves the model it is given as it is."""
+
+    NOTICE: str
+    """What whoever exports a model must know of its licence; empty where there is nothing to say."""
 
     def load(self, folder: Path, unet: str, dtype: torch.dtype, name: str) -> "VideoModel":
         """Open a folder; `unet` names the denoiser's sub-folder."""
@@ -41,6 +58,10 @@ class Family(Protocol):
         """What its configuration files say; SfvError for a family that is not counted."""
         ...
 
+    def sized(self, name: str) -> "Shapes":
+        """What is known of a name of SIZES."""
+        ...
+
     def save(self, model: "VideoModel", folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
         """Write a whole folder; `unet` names the denoiser's sub-folder, `dtype` casts what is stored."""
         ...
@@ -51,6 +72,17 @@ class Family(Protocol):
 
     def export(self, folder: Path, out: Path, dtype: torch.dtype) -> None:
         """Write a trained folder anew in `dtype`, without its runs."""
+        ...
+
+    def export_single(self, folder: Path, out: Path, dtype: torch.dtype) -> str:
+        """Write a folder as one file of the original layout; returns what else its user should know, or nothing.
+
+        SfvError for a family that has no such layout.
+        """
+        ...
+
+    def export_lora(self, folder: Path, out: Path, to: LoraNames) -> None:
+        """Write the adapters of a folder's student run under another program's names; SfvError likewise."""
         ...
 
     def rewritten(self, model: "VideoModel") -> "VideoModel":

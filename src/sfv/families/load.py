@@ -13,11 +13,11 @@ from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
-from sfv.families.family import PIPELINES, Graphs, family
+from sfv.families.family import PIPELINES, SIZES, Graphs, LoraNames, family
 from sfv.system.device import has_bf16
 
 if TYPE_CHECKING:
-    from sfv.families.svd.sizes import Shapes
+    from sfv.families.counted import Shapes
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 EMBEDDED = {"sticker": "unet", "sticker-teacher": "teacher"}
@@ -51,12 +51,12 @@ def load(
 def keep_models(folder: Path, cure: str) -> None:
     """SfvError if a folder is there that sfv did not write; `cure` ends the sentence.
 
-    sfv's model folders hold its defaults (`unet/sfv.json`, `teacher/sfv.json`); a first part that was stopped has left
-    its runs alone.
+    sfv's model folders hold its defaults (`sfv.json` in a denoiser's sub-folder); a first part that was stopped has
+    left its runs alone.
     """
     inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
     begun = "runs" in inside and "model_index.json" not in inside
-    own = begun or any((folder / u / "sfv.json").exists() for u in ("unet", "teacher"))
+    own = begun or any(folder.glob("*/sfv.json"))
     if folder.is_file() or (inside and not own):
         raise SfvError(f"{folder} is there and was not written by sfv; {cure}")
 
@@ -83,20 +83,27 @@ def graphs(model: VideoModel) -> Graphs:
     return family(model.family).graphs(model)
 
 
-def is_svd(folder: Path) -> bool:
-    """Whether a folder holds an SVD-architecture model, which other programs open; SfvError if it holds none."""
-    return _family(folder) == "svd"
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
+    """Write a model folder as one file of its family's original layout; returns what else its user should know, or
+    nothing. SfvError for a family that has none."""
+    return family(_family(folder)).export_single(folder, out, dtype)
+
+
+def export_lora(folder: Path, out: Path, to: LoraNames) -> None:
+    """Write the adapters of a folder's student run under another program's names; SfvError if there are none."""
+    family(_family(folder)).export_lora(folder, out, to)
+
+
+def notice(folder: Path) -> str:
+    """What whoever exports a folder must know of its licence."""
+    return family(_family(folder)).NOTICE
 
 
 def described(model: str | Path) -> "Shapes":
-    """What a model's configuration files say of it: "svd" and "svd-xt" need none, of a hub id only they are fetched."""
-    from dataclasses import replace
-
-    from sfv.families.svd.sizes import Shapes
-
+    """What a model's configuration files say of it: names of SIZES need none, of a hub id only they are fetched."""
     name = str(model)
-    if name in ("svd", "svd-xt"):
-        return replace(Shapes(), frames=25 if name == "svd-xt" else 14)
+    if name in SIZES:
+        return family(SIZES[name]).sized(name)
     folder, unet = _place(name, ["*.json", "*/*.json"])
     return family(_family(folder)).shapes(folder, unet)
 

@@ -7,7 +7,9 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.family import Graphs, Wrap
+from sfv.families.family import SIZES, Graphs, LoraNames, Wrap
+
+NOTICE = ""
 
 
 def rewritten(model: VideoModel) -> VideoModel:
@@ -31,8 +33,23 @@ def staged_pictures(model: VideoModel, wrap: Wrap) -> VideoModel:
 
 
 def shapes(folder: Path, unet: str) -> Any:
-    """SfvError: accounts count SVD's parts."""
-    raise SfvError(f"{folder} is not counted; accounts are for SVD-architecture models, such as svd")
+    """SfvError: its parts are not counted."""
+    raise SfvError(f"{folder} is not counted; accounts are for models such as {', '.join(SIZES)}")
+
+
+def sized(name: str) -> Any:
+    """SfvError: no name of it is known."""
+    raise SfvError(f"{name} is no model that is known by name; give its folder")
+
+
+def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
+    """SfvError: there is no such layout."""
+    raise SfvError(f"{folder} is of a family that no other program opens as one file; export it as a folder")
+
+
+def export_lora(folder: Path, out: Path, to: LoraNames) -> None:
+    """SfvError: no other program reads them."""
+    raise SfvError(f"{folder} is of a family whose adapters no other program reads; export it as a folder")
 
 
 def graphs(model: VideoModel) -> Graphs:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sfv.edm.noise import initial_noise, seeded_noise
-from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler, karras_sigmas
+from sfv.edm.sampling import GRID, consistency, consistency_sigmas, euler
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.fitting import whole
@@ -30,10 +30,11 @@ def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequenc
     return model.conditioner(first, **knobs(want), noise=noise)
 
 
-def knobs(want: Settings) -> dict[str, float | None]:
-    """What a conditioner gets beside the picture; the word for motion only where there is one."""
-    given = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
-    return given | ({} if want.move == "free" else {"program": float(MOVES[want.move])})
+def knobs(want: Settings) -> dict[str, float | str | None]:
+    """What a conditioner gets beside the picture; the word for motion and the prompt only where there is one."""
+    given: dict[str, float | str | None] = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
+    given |= {} if want.move == "free" else {"program": float(MOVES[want.move])}
+    return given | ({"prompt": want.prompt} if want.prompt else {})
 
 
 def sample(
@@ -50,7 +51,8 @@ def sample(
     steps, guidance = whole(want.steps), float(want.guidance or 1)
     if want.sampler == "consistency" and steps > GRID:
         raise SfvError(f"steps {steps}: a consistency model has {GRID} levels; 1 to 8 is what it is made for")
-    sigmas = (consistency_sigmas if want.sampler == "consistency" else karras_sigmas)(steps, *model.noise_range)
+    again_noised = want.sampler == "consistency"
+    sigmas = consistency_sigmas(steps, *model.noise_range) if again_noised else model.sigmas(steps)
     x = initial_noise(seeded_noise(names, shape, model.device), sigmas[0])
     after_step = _telling(steps, watch, peek)
     without, scale = None, None

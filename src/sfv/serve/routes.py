@@ -166,13 +166,13 @@ def _form() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
 
-async def _read_form(request: Request) -> tuple[Order, bytes, str | None]:
+async def _read_form(request: Request, prompted: bool) -> tuple[Order, bytes, str | None]:
     """Settings and picture of a multipart body, and a note; Refusal or UploadError for any other body."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
     try:
         async with request.form(max_files=2, max_fields=32, max_part_size=LONGEST) as form:
-            picture, rest, note = understood(form)
+            picture, rest, note = understood(form, prompted)
             return _order(rest), await picture.read(), note
     except OSError as error:
         raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
@@ -200,7 +200,7 @@ async def _admitted(request: Request, service: Service) -> None:
 
 async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> tuple[Job, str | None]:
     await _admitted(request, service)
-    order, picture, note = await _read_form(request)
+    order, picture, note = await _read_form(request, service.model_info.limits.prompted)
     if name:
         wanted, _ = service.plan(order)
         if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:

@@ -44,6 +44,10 @@ def optimize(
         return build(taken[stage], stage, network, dtype if stage == "unet" else None, model.hash)
 
     quick = staged(_ready(rewritten(model), wrap), wrap)
+    if not taken:  # a family whose networks nothing else runs (families/plain.py)
+        if backend not in ("auto", "eager"):
+            raise SfvError(f"backend {backend}: {model.name} runs in eager mode alone; leave it out")
+        taken, dtype, reason = {"unet": "eager"}, model.denoiser.dtype, "nothing else runs this family"
     quick.codec.encode_dtype = dtype if dtype != model.denoiser.dtype else None
     taken_as = {"profile": profile, "precision": str(dtype).removeprefix("torch."), **taken, "reason": reason}
     return replace(quick, speed=taken_as)

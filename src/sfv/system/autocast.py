@@ -31,6 +31,7 @@ LOWER = {
 FULL = {
     F.group_norm,
     F.layer_norm,
+    F.rms_norm,
     F.softmax,
     F.log_softmax,
     F.softplus,

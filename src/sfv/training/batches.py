@@ -81,11 +81,11 @@ class ClipSampler:
         z, n = rngs.normal(), rngs.normal(1, *got.pictures.shape[1:])
         motion = got.motion if self.motion_id is None else torch.full_like(got.motion, self.motion_id)
         factor = torch.ones_like(z) if louder is None else louder
-        given = (v.to(self.device) for v in (got.pictures, got.embeds, got.fps, motion, z, n, factor))
+        given = [v.to(self.device) for v in (got.pictures, got.embeds, got.fps, motion, z, n, factor, got.x0)]
         with bf16_autocast(self.device, self.autocast):
             cond = self.conditioner.from_encoded(*given)
         keep = (rngs.uniform() >= drop).to(self.device)
-        return got.x0.to(self.device), replaced(cond, self.conditioner.unconditional(cond), keep)
+        return given[-1], replaced(cond, self.conditioner.unconditional(cond), keep)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ def _svd(**changes: Any) -> StudentTraining:
     return StudentTraining(**(shared | {"lr_heads": 3e-4, "ema": 0.99} | changes))
 
 
+def _wan(**changes: Any) -> StudentTraining:
+    """What students of Wan2.2 TI2V-5B share: SVD's, by adapters; not run at full size yet."""
+    return _svd(**({"lr": 5e-5} | changes))
+
+
 def _decoder(**changes: Any) -> DecoderTraining:
     """What the later stages of a small decoder share: whole frames of noised latents, at a rate that soon falls."""
     shared = {"lr": 2e-3, "decay_from": 0.1, "warmup": 50, "edges": 0.2, "noise": 0.05, "plain": 0.9}
@@ -254,6 +259,10 @@ PRESETS: dict[str, dict[str, Stages]] = {
         ),
         "decoder": SVD_DECODER,
     },
+    # Wan2.2 TI2V-5B on one 24 GB card, 81 frames of 480 x 832: adapters on the one frozen network, which also judges
+    "wan-5b-24gb": {"student": (_wan(steps=4000, accumulate=4, lora=32, head_width=128),)},
+    # the same on one 80 GB card, 81 frames of 704 x 1280: larger adapters, wider heads, more clips
+    "wan-5b-80gb": {"student": (_wan(steps=4000, accumulate=8, lora=128),)},
     # seconds, for tests: proves the path, teaches nothing
     "debug": {
         "recogniser": (RecogniserTraining(steps=2, clips=2, frames=4),),

@@ -9,13 +9,16 @@ from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.motion.folder import export, load, save, save_denoiser, weights_hash
 from sfv.families.motion.graphs import graphs
 from sfv.families.motion.rewrites import for_gpu, rewritten, staged, staged_pictures
-from sfv.families.plain import shapes
+from sfv.families.plain import NOTICE, export_lora, export_single, shapes, sized
 
 if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 __all__ = [
+    "NOTICE",
     "export",
+    "export_lora",
+    "export_single",
     "for_gpu",
     "graphs",
     "load",
@@ -24,6 +27,7 @@ __all__ = [
     "save",
     "save_denoiser",
     "shapes",
+    "sized",
     "staged",
     "staged_pictures",
     "weights_hash",

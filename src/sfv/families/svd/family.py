@@ -7,16 +7,30 @@ import torch
 
 from sfv.families.base import VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
-from sfv.families.svd.folder import export, load, save, save_denoiser, shapes, weights_hash
+from sfv.families.svd.folder import (
+    NOTICE,
+    export,
+    export_lora,
+    export_single,
+    load,
+    save,
+    save_denoiser,
+    shapes,
+    weights_hash,
+)
 from sfv.families.svd.graphs import graphs
 from sfv.families.svd.rewrites.exact import rewritten, staged
 from sfv.families.svd.rewrites.picture_stages import staged_pictures
+from sfv.families.svd.sizes import sized
 
 if TYPE_CHECKING:
     from sfv.families.svd.stock_pipeline import StockPipeline
 
 __all__ = [
+    "NOTICE",
     "export",
+    "export_lora",
+    "export_single",
     "for_gpu",
     "graphs",
     "load",
@@ -25,6 +39,7 @@ __all__ = [
     "save",
     "save_denoiser",
     "shapes",
+    "sized",
     "staged",
     "staged_pictures",
     "weights_hash",

@@ -7,18 +7,19 @@ UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are e
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from sfv.decoding.decoder import load_decoder, save_decoder
 from sfv.decoding.folder import MATTE, SMALL
 from sfv.decoding.matte import load_matte, save_matte
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
+from sfv.families.family import LoraNames
 from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.clip_tower import ClipTower
 from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, write_json
@@ -30,7 +31,6 @@ from sfv.media import replacing
 from sfv.settings import Defaults
 from sfv.system.stream import write_tensors
 
-LoraNames = Literal["comfyui", "peft"]
 SVD_WIDTHS = (320, 640, 1280, 1280)
 NOTICE = (
     "If these weights derive from Stability AI's Stable Video Diffusion, the Stability AI licence of that model binds "
@@ -126,7 +126,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
 
     Takes the file's size in memory, and one tensor more. Returns what else its user should know, or nothing.
     """
-    _check_target(out)
+    check_target(out, NOTICE)
     unet = UNet.open(folder / "unet", dtype)
     vae = Autoencoder.open(folder / "vae", torch.float32)  # two of its layers become one, in full precision
     tensors = to_single(unet, vae, ClipTower.open(folder / "image_encoder", dtype))
@@ -140,19 +140,28 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
 
 def export_lora(folder: Path, out: Path, to: LoraNames = "comfyui") -> None:
     """The adapters of a folder's student run under another program's names, with the licence notice inside."""
-    _check_target(out)
+    check_target(out, NOTICE)
+    kept = trained_adapters(folder)
+    layers = int(each(read_json(folder / "unet" / "config.json").get("layers_per_block", 2), 1)[0])
+    write_lora(lora_for_comfyui(kept, layers) if to == "comfyui" else lora_for_peft(kept), out, NOTICE)
+
+
+def trained_adapters(folder: Path) -> dict[str, Tensor]:
+    """What a folder's student run has learnt; SfvError if it has none."""
     source = folder / "runs" / "student" / "lora.safetensors"
     if not source.exists():
         raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
-    kept = load_file(source)
-    layers = int(each(read_json(folder / "unet" / "config.json").get("layers_per_block", 2), 1)[0])
-    state = lora_for_comfyui(kept, layers) if to == "comfyui" else lora_for_peft(kept)
+    return dict(load_file(source))
+
+
+def write_lora(state: dict[str, Tensor], out: Path, notice: str) -> None:
+    """One file of adapters with a licence notice inside."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as beside:
-        save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": NOTICE, "format": "pt"})
+        save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": notice, "format": "pt"})
 
 
-def _check_target(out: Path) -> None:
+def check_target(out: Path, notice: str) -> None:
     """SfvError if it is not called as one file is, or a file is there that does not hold the notice of an export."""
     if out.suffix != ".safetensors":
         raise SfvError(f"{out} must end in .safetensors: it is one file")
@@ -160,7 +169,7 @@ def _check_target(out: Path) -> None:
         return
     try:
         with safe_open(out, "pt") as opened:
-            own = (opened.metadata() or {}).get("notice") == NOTICE
+            own = (opened.metadata() or {}).get("notice") == notice
     except (SafetensorError, OSError):
         own = False
     if not own:

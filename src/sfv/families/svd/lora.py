@@ -48,16 +48,18 @@ class AdaptedConv(nn.Conv3d):
 Adapted = AdaptedLinear | AdaptedConv
 
 
-def add_adapters(network: nn.Module, rank: int, over_time: bool = False) -> list[nn.Parameter]:
+def add_adapters(
+    network: nn.Module, rank: int, within: str = "transformer_blocks", over_time: bool = False
+) -> list[nn.Parameter]:
     """Give every linear layer inside transformer blocks an adapter, in place; freeze all else; return the adapters.
 
-    `over_time`: the convolutions over time too.
+    `within` stands in the names of such layers. `over_time`: the convolutions over time too.
     """
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     added: list[nn.Parameter] = []
     for name, child in network.named_modules():
-        if type(child) is nn.Linear and "transformer_blocks" in name:
+        if type(child) is nn.Linear and within in name:
             child.__class__ = AdaptedLinear
         elif over_time and type(child) is nn.Conv3d and child.kernel_size[0] > 1:
             child.__class__ = AdaptedConv
@@ -105,12 +107,12 @@ def merge_adapters(network: nn.Module) -> None:
         m.__class__ = nn.Linear if isinstance(m, AdaptedLinear) else nn.Conv3d  # type: ignore[assignment]
 
 
-def adapter_state(network: nn.Module) -> dict[str, Tensor]:
-    """The adapters by the layers' own names, after `unet.`; other programs' names are made of them
+def adapter_state(network: nn.Module, before: str = "unet.") -> dict[str, Tensor]:
+    """The adapters by the layers' own names, after `before`; other programs' names are made of them
     (single_file.lora_for_comfyui, lora_for_peft)."""
     state = {}
     for name, m in network.named_modules():
         if isinstance(m, Adapted):
-            state[f"unet.{name}.lora_A.weight"] = m.lora_A.detach()
-            state[f"unet.{name}.lora_B.weight"] = m.lora_B.detach()
+            state[f"{before}{name}.lora_A.weight"] = m.lora_A.detach()
+            state[f"{before}{name}.lora_B.weight"] = m.lora_B.detach()
     return state

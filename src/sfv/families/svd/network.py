@@ -70,7 +70,7 @@ class Network(nn.Module):
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
             reason = first_reason(error)
             raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
-        state = _read(weight_files(folder), dtype)
+        state = read_tensors(weight_files(folder), dtype)
         wrong = network._mismatched(state)
         if wrong:
             raise SfvError(f"{folder} does not hold the weights its config.json asks for (first: {wrong[0]})")
@@ -144,8 +144,8 @@ def _begins(file: Path, start: bytes) -> bool:
         return False
 
 
-def _read(files: list[Path], dtype: torch.dtype) -> dict[str, Tensor]:
-    """All weights in `dtype`, in memory of their own.
+def read_tensors(files: list[Path], dtype: torch.dtype, whole: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """All weights in `dtype`, those of parts that `whole` names in float32, in memory of their own.
 
     Weights mapped from a file are not 64-byte aligned and take other kernels, whose sums differ in the last digits.
     """
@@ -156,7 +156,8 @@ def _read(files: list[Path], dtype: torch.dtype) -> dict[str, Tensor]:
                 if name.endswith(".position_ids"):  # numbers that older versions of transformers kept
                     continue
                 value = opened.get_tensor(name)
-                cast = value.to(dtype) if value.is_floating_point() else value
+                kept = torch.float32 if set(name.split(".")) & set(whole) else dtype
+                cast = value.to(kept) if value.is_floating_point() else value
                 state[name] = cast.clone() if cast is value else cast
     return state
 

@@ -85,7 +85,7 @@ class SVDDenoiser(Denoiser):
 
     def adapt(self, rank: int, over_time: bool = False) -> list[nn.Parameter]:
         """Adapters on every linear layer of the transformers; `over_time`: on the convolutions over time too."""
-        return add_adapters(self.unet, rank, over_time)
+        return add_adapters(self.unet, rank, over_time=over_time)
 
     def plain(self) -> AbstractContextManager[None]:
         """Adapters off."""
@@ -249,7 +249,15 @@ class SVDConditioner(Conditioner):
 
     @torch.no_grad()
     def from_encoded(
-        self, pictures: Picture, embeds: Tensor, fps: Tensor, motion: Tensor, z: Tensor, n: Pixels, louder: Tensor
+        self,
+        pictures: Picture,
+        embeds: Tensor,
+        fps: Tensor,
+        motion: Tensor,
+        z: Tensor,
+        n: Pixels,
+        louder: Tensor,
+        x0: Latents,
     ) -> Cond:
         """SVD's training: condition noise ln s_c ~ N(-3, 0.5^2) on the pixels, times `louder`."""
         noise_aug = (-3 + 0.5 * z).exp() * louder

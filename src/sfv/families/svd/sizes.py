@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from sfv.families.base import VideoModel
+from sfv.families.counted import Call
 from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.svd.autoencoder import DOWN_ENCODER, Autoencoder, AutoencoderConfig
 from sfv.families.svd.clip_tower import ClipTower, TowerConfig
 from sfv.families.svd.networks import CLIP_SIZE, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.unet import DOWN, UP, UNet, UNetConfig
 from sfv.settings import Defaults
-from sfv.types import Cond
+from sfv.types import Cond, Latents
 
 LAST_NORM_CONSTANT = 4.0
 
@@ -183,6 +184,21 @@ class Shapes:
         """The UNet on the meta device: shapes without memory (SVD's: 1.52 billion weights)."""
         return SVDDenoiser(self.plain_unet())
 
+    def codec(self) -> SVDCodec:
+        """The autoencoder on the meta device."""
+        return SVDCodec(Autoencoder.on_meta(**self.vae))
+
+    def latents(self, clips: int, frames: int | None = None) -> Latents:
+        """Empty latents of clips of its size, on the meta device."""
+        side, channels = (self.height // self.stride, self.width // self.stride), self.plain_unet().config.out_channels
+        return torch.empty(clips, frames or self.frames, channels, *side, device="meta")
+
+    def calls(self) -> list[Call]:
+        """Picture encoder, autoencoder and UNet, the UNet with guidance too."""
+        from sfv.families.svd.calls import calls
+
+        return calls(self)
+
     def cond(self, clips: int) -> Cond:
         """An empty condition of clips of its size, on the meta device."""
         unet, side = self.plain_unet().config, (self.height // self.stride, self.width // self.stride)
@@ -226,6 +242,11 @@ def _stock(cls: str, config: Mapping[str, Any]) -> Any:
         from sfv.families.svd.stock_networks import stock_on_meta
 
     return stock_on_meta(cls, config)
+
+
+def sized(name: str) -> Shapes:
+    """Of "svd" or "svd-xt"."""
+    return Shapes(frames=25 if name == "svd-xt" else 14)
 
 
 def shapes(plan: Blueprint) -> Shapes:
