@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,19 @@ FAMILIES = {"svd": "sfv.families.svd.family", "motion": "sfv.families.motion.fam
 PIPELINES = {"StableVideoDiffusionPipeline": "svd", "SfvMotionPipeline": "motion"}
 """Pipeline class in model_index.json -> family."""
 
-Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
-"""File name -> network and its inputs, by name, in order."""
+
+class Graph(NamedTuple):
+    """A network as an ONNX file holds it: its inputs by name, in order, and the names of its outputs."""
+
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...] = ("out",)
+    frames: str | None = None
+    """The input (1, f, ...) whose second axis may have any number of frames."""
+
+
+Graphs = dict[str, Graph]
+"""File name -> network."""
 Wrap = Callable[[str, nn.Module], Any]
 """wrap(stage, network) -> what runs the network instead."""
 
