@@ -117,7 +117,7 @@ def page(browser: Any, url: str) -> Iterator[Page]:
     visit.on("pageerror", lambda error: complaints.append(str(error)))
     visit.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     visit.goto(url)
-    until(visit, "() => document.body?.dataset.ready === 'yes'")
+    visit.wait_for_selector("body[data-ready=yes]")
     yield visit
     context.close()
     assert complaints == []
@@ -136,6 +136,8 @@ def at_rest(request: pytest.FixtureRequest) -> None:
     visit.fill("#seed", str(before + 100))  # so that there is a newer clip
     visit.click("[data-name='cat.png']")
     visit.select_option("#format", "webp-clear")
+    visit.select_option("#stiff", "auto")
+    visit.check("input[name=enlarge][value='1']", force=True)
     newer(visit, before)
 
 
@@ -182,23 +184,24 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "seed", "side"), [("owl.png", 3, None), ("alarm-clock.png", 1, None), ("cup.png", 2, 256)]
+    ("name", "seed", "side", "stiff"),
+    [("owl.png", 3, 128, "auto"), ("alarm-clock.png", 1, 128, "on"), ("cup.png", 2, 256, "auto")],
 )
 def test_frames_are_the_command_lines(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int | None
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int, stiff: str
 ) -> None:
-    """A creature, a stiff thing that moves as one body, and a picture larger than the network's."""
+    """A creature, a thing that moves as one body, and a picture larger than the network's."""
     before = turn(page)
     page.fill("#seed", str(seed))
     page.click(f"[data-name='{name}']")
-    if side is not None:
-        page.check(f"input[name=enlarge][value='{side // 128}']", force=True)
+    page.check(f"input[name=enlarge][value='{side // 128}']", force=True)
+    page.select_option("#stiff", stiff)
     page.select_option("#format", "png-clear")
     newer(page, before)
     until(page, "(words) => document.querySelector('#command').innerText.includes(words)", f"--seed {seed}")
     made = shown(page)
     wanted = frames(commanded(page, tmp_path, EXAMPLES / name, monkeypatch))
-    assert made.shape == wanted.shape and len(made) == 72 and made.shape[1] == (side or 128)
+    assert made.shape == wanted.shape and len(made) == 72 and made.shape[1] == side
     assert np.abs(over_white(made[12]) - over_white(made[0])).mean() > 0.1
     assert decibels(made, wanted) >= EQUAL
 
@@ -356,7 +359,7 @@ def test_it_works_offline_after_the_first_visit(browser: Any, site: Path) -> Non
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto(address(server))
-    until(page, "() => document.body?.dataset.ready === 'yes'")
+    page.wait_for_selector("body[data-ready=yes]")
     server.shutdown()
     server.server_close()
     page.reload()
@@ -386,10 +389,10 @@ def test_too_little_memory_is_told(browser: Any, url: str) -> None:
     """A worker that cannot get memory says so as browsers do."""
     script = """
         const Real = Worker;
+        const code = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+        const poor = code(`WebAssembly.Memory = function () { throw new RangeError("could not allocate memory"); };`);
         globalThis.Worker = function (address, options) {
-            const source = `WebAssembly.Memory = function () { throw new RangeError("could not allocate memory"); };
-                await import(${JSON.stringify(String(address))});`;
-            return new Real(URL.createObjectURL(new Blob([source], { type: "text/javascript" })), options);
+            return new Real(code(`import "${poor}"; import "${address}";`), options);
         };"""
     assert "not enough memory for the model here" in sentence(browser, url, script)
 

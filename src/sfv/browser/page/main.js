@@ -76,8 +76,14 @@ async function start() {
   showExamples(examples);
   if (state.picture) pictureChanged();
   else await useExample(examples.includes("cat.png") ? "cat.png" : examples[0]);
+  await settled();
   $("machine").textContent = await tryGraphics(() => {});
   document.body.dataset.ready = "yes";
+}
+
+/** Until the first clip is shown, or an error instead of it. */
+async function settled() {
+  while (!state.clip && $("notice").hidden) await new Promise((done) => setTimeout(done, 50));
 }
 
 /** Formats that this browser cannot write are taken away. */

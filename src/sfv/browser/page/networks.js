@@ -21,7 +21,7 @@ export class Networks {
     const sessions = {};
     for (const name of graphs) {
       const path = `model/${name}`;
-      sessions[name] = await ort.InferenceSession.create(new Uint8Array(files[path]), { executionProviders: [backend], graphOptimizationLevel: "all" });
+      sessions[name] = await ort.InferenceSession.create(new Uint8Array(files[path]), { executionProviders: [backend], graphOptimizationLevel: "all", logSeverityLevel: 3 });
       delete files[path];
     }
     return new Networks(ort, sessions, facts, backend);
