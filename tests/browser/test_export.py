@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +20,14 @@ DEMO = Path(export.__file__).parent.parent / "demo" / "page"
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder, with one short file each instead of networks and runtime."""
 
-    def networks(_: Path, out: Path, stored: str) -> list[Path]:
+    def networks(_: Path, out: Path, stored: str, kept: Any) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         for name in ("unet.onnx", "onnx.json"):
             (out / name).write_text(stored)
         return [out / "unet.onnx"]
 
     monkeypatch.setattr(export, "export_onnx", networks)
+    monkeypatch.setattr(export, "draws", lambda model: False)
     monkeypatch.setattr(export, "runtime_files", lambda _: {"ort.js": b"runtime"})
     export_page(model_folder("sticker"), tmp_path / "page")
     return tmp_path / "page"

@@ -36,11 +36,16 @@ FEW = 256
 Stored = Literal["float16", "float32"]
 
 
-def export_onnx(folder: Path, out: Path, stored: str = "float32") -> list[Path]:
+Kept = dict[str, tuple[str, ...]]
+"""File name -> those of its outputs that are wanted."""
+
+
+def export_onnx(folder: Path, out: Path, stored: str = "float32", kept: Kept | None = None) -> list[Path]:
     """Write a model's networks (docs/browser.md lists them) and onnx.json into a folder; exact rewrites, the model's
     own size, one clip at a time, any number of frames where an input's shape in onnx.json says "frames".
 
-    Weights are `stored` in float16 or float32 and computed with in float32. The UNet takes (sample, timestep,
+    Weights are `stored` in float16 or float32 and computed with in float32. Of a file in `kept` only the named outputs
+    are written, and what is computed for others alone is left out. The UNet takes (sample, timestep,
     encoder_hidden_states, added_time_ids) as diffusers' does: c_in * x with the picture's latents on channels, c_noise,
     the picture's embedding, ids. onnx.json has shapes, noise levels, preconditioning and defaults. Raises SfvError
     where a package is missing, or `out` holds such files that sfv did not write.
@@ -50,8 +55,8 @@ def export_onnx(folder: Path, out: Path, stored: str = "float32") -> list[Path]:
     if missing := [p for p in ("onnx", "onnxscript") if importlib.util.find_spec(p) is None]:
         raise SfvError(f'exporting to ONNX needs {missing[0]}: pip install "sfv[onnx]"')
     model = rewritten(load(folder, "cpu", torch.float32))
-    networks = graphs(model)
-    beside = [EXAMPLE] * model.loops
+    networks = {name: _chosen(graph, (kept or {}).get(name)) for name, graph in graphs(model).items()}
+    beside = [EXAMPLE] * (model.loops and not kept)
     not_in_the_way(out / MARK, {"sfv", "inputs"}, [out / name for name in (*networks, *beside)])
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / MARK) as path:
@@ -95,6 +100,26 @@ def facts(model: VideoModel, networks: Graphs) -> dict[str, Any]:
     }
 
 
+class Chosen(nn.Module):
+    """Some of a network's outputs."""
+
+    def __init__(self, network: nn.Module, places: list[int]) -> None:
+        super().__init__()
+        self.network, self.places = network, places
+
+    def forward(self, *inputs: Any) -> Any:
+        """A tuple of them."""
+        outputs = self.network(*inputs)
+        return tuple(outputs[i] for i in self.places)
+
+
+def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> Graph:
+    if outputs is None:
+        return graph
+    places = [graph.outputs.index(name) for name in outputs]
+    return graph._replace(network=Chosen(graph.network, places), outputs=outputs)
+
+
 def _shape(graph: Graph, name: str) -> list[int | str]:
     shape: list[int | str] = list(graph.inputs[name].shape)
     return [shape[0], "frames", *shape[2:]] if name == graph.frames else shape
@@ -117,8 +142,8 @@ def _write(graph: Graph, path: Path, halved: bool) -> Path:
 def _trace(graph: Graph, network: nn.Module, path: Path, large: bool) -> None:
     given = tuple(v.clone() for v in graph.inputs.values())
     frames = torch.export.Dim("frames", min=2, max=MOST)
-    free: Any = {k: {1: frames} if k == graph.frames else None for k in graph.inputs} if graph.frames else None
-    named = tuple(free.values()) if free else None
+    free = [{1: frames} if name == graph.frames else None for name in graph.inputs]
+    named: Any = None if graph.frames is None else ((tuple(free),) if isinstance(network, Chosen) else tuple(free))
     program = torch.export.export(network.eval(), given, dynamic_shapes=named, strict=False)
     torch.onnx.export(
         program,

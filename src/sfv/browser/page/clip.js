@@ -53,7 +53,8 @@ export async function decode(networks, latents, seen, settings) {
     latents: [latents, [1, frames, channels, y, x]],
     picture: [seen.first, [1, 4, height, width]],
   });
-  let parts = { frames, width, height, rest: rest.data, trust: trust.data, flow: flow.data };
+  const area = frames * width * height; // where nothing is drawn, the model has the flow alone
+  let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
   const stiff = settings.stiff === "auto" ? settings.move !== "free" || seen.stiff : settings.stiff === "on";
   if (stiff) parts = oneBody(parts, seen.first, seen.fills);
   return seen.shades ? heldBorder(parts) : parts;
