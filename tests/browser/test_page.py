@@ -7,6 +7,7 @@ import shlex
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,14 +70,15 @@ class Cutting(Host):
     cut = "unet.onnx"
 
 
-def serving(folder: Path, handler: type[Host] = Host) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-def address(server: ThreadingHTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/"
+@contextmanager
+def served(folder: Path, handler: type[Host] = Host) -> Iterator[str]:
+    """The folder's address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +95,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(site: Path) -> Iterator[str]:
-    server = serving(site)
-    yield address(server)
-    server.shutdown()
+    with served(site) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def page(browser: Any, url: str) -> Iterator[Page]:
     context.on("request", lambda request: asked.append(request.url))
     visit.on("pageerror", lambda error: complaints.append(str(error)))
     visit.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-    visit.goto(url)
+    visit.goto(f"{url}?live=on")
     visit.wait_for_selector("body[data-ready=yes]")
     yield visit
     context.close()
@@ -347,7 +348,7 @@ def test_what_computes_is_said(page: Page) -> None:
 
 
 def test_memory_of_many_clips_is_flat(page: Page) -> None:
-    """Everything that the page and its workers hold; short clips, since it is their number that counts."""
+    """Everything that page and workers hold; short clips, since their number counts (50: bench_browser.py)."""
 
     def many(first: int, count: int) -> float:
         slide(page, "frames", 4)
@@ -358,19 +359,17 @@ def test_memory_of_many_clips_is_flat(page: Page) -> None:
         return float(page.evaluate("async () => (await performance.measureUserAgentSpecificMemory()).bytes"))
 
     few = many(1000, 5)
-    assert many(2000, 45) / few <= FLAT
+    assert many(2000, 20) / few <= FLAT
     slide(page, "frames", 24)
 
 
 def test_it_works_offline_after_the_first_visit(browser: Any, site: Path) -> None:
-    server = serving(site)
     context = browser.new_context()
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
-    page.goto(address(server))
-    page.wait_for_selector("body[data-ready=yes]")
-    server.shutdown()
-    server.server_close()
+    with served(site) as url:
+        page.goto(url)
+        page.wait_for_selector("body[data-ready=yes]")
     page.reload()
     page.wait_for_selector("#clip[data-turn]")
     assert len({still.tobytes() for still in moments(page)}) > 1
@@ -407,6 +406,5 @@ def test_too_little_memory_is_told(browser: Any, url: str) -> None:
 
 
 def test_a_download_that_is_cut_short_is_told_and_not_kept(browser: Any, site: Path) -> None:
-    server = serving(site, Cutting)
-    assert "download of model/unet.onnx was cut short" in sentence(browser, address(server))
-    server.shutdown()
+    with served(site, Cutting) as url:
+        assert "download of model/unet.onnx was cut short" in sentence(browser, url)

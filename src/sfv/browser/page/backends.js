@@ -24,11 +24,12 @@ export async function openReference(progress) {
 
 /**
  * Try WebGPU where there is a graphics processor (`?webgpu=try`: a software one too); it is taken if its frames equal the
- * reference's and come sooner. Resolves to a sentence for the visitor.
+ * reference's and come sooner. Resolves to {said, graphics}: a sentence for the visitor, and whether it was taken.
  */
 export async function tryGraphics(progress) {
   const reference = `Computed by WebAssembly, ${threads() === 1 ? "one thread" : `${threads()} threads`}.`;
-  if (asked.get("webgpu") === "off" || !(await hasGraphics())) return reference;
+  const without = (why) => ({ said: `${reference}${why}`, graphics: false });
+  if (asked.get("webgpu") === "off" || !(await hasGraphics())) return without("");
   const other = new Engine();
   try {
     await other.call("open", { backend: "webgpu", threads: 1 }, progress);
@@ -40,13 +41,13 @@ export async function tryGraphics(progress) {
       use(other);
       engine.close();
       engine = other;
-      return `Computed by WebGPU, whose frames equal WebAssembly's to ${Math.min(99, Math.round(decibels))} dB.`;
+      return { said: `Computed by WebGPU, whose frames equal WebAssembly's to ${Math.round(decibels)} dB.`, graphics: true };
     }
     other.close();
-    return `${reference} ${decibels >= EQUAL ? "WebGPU is slower here" : `WebGPU's frames are not the same here (${Math.round(decibels)} dB)`}.`;
+    return without(decibels >= EQUAL ? " WebGPU is slower here." : ` WebGPU's frames are not the same here (${Math.round(decibels)} dB).`);
   } catch {
     other.close();
-    return `${reference} WebGPU cannot run the model here.`;
+    return without(" WebGPU cannot run the model here.");
   }
 }
 

@@ -17,6 +17,8 @@ import { fitSettings, initSettings, restoreSettings, setDefaults } from "./setti
 import { state } from "./state.js";
 import { initPlayButton, initThemeButton, initViews, openView } from "./views.js";
 
+const LIVE = 2.5; // seconds of a clip up to which there is a live view
+const LIVE_WANTED = new URLSearchParams(location.search).get("live") === "on";
 const KEPT = 24e6; // bytes of clips in the gallery: a page has less memory than a server
 
 function pictureChanged() {
@@ -77,7 +79,11 @@ async function start() {
   if (state.picture) pictureChanged();
   else await useExample(examples.includes("cat.png") ? "cat.png" : examples[0]);
   await settled();
-  $("machine").textContent = await tryGraphics(() => {});
+  const seconds = Object.values(state.clip?.seconds ?? {}).reduce((a, b) => a + b, 0);
+  $("tab-live").hidden = seconds > LIVE && !LIVE_WANTED;
+  const { said, graphics } = await tryGraphics(() => {});
+  $("machine").textContent = said;
+  if (graphics) $("tab-live").hidden = false;
   document.body.dataset.ready = "yes";
 }
 
