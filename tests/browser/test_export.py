@@ -70,6 +70,14 @@ def test_a_folder_of_somebody_elses_is_left_alone(page: Path) -> None:
     assert (page / "index.html").read_bytes() == before
 
 
+def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "runtime_files", lambda _: {})
+    (tmp_path / "page").write_text("mine")
+    with pytest.raises(SfvError, match="page cannot be made a folder .there is a file of that name."):
+        export_page(model_folder("sticker"), tmp_path / "page")
+    assert (tmp_path / "page").read_text() == "mine"
+
+
 def test_models_that_make_no_loops_are_refused(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

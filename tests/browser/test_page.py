@@ -376,14 +376,25 @@ def test_it_works_offline_after_the_first_visit(browser: Any, site: Path) -> Non
     context.close()
 
 
-def sentence(browser: Any, url: str, script: str = "") -> str:
-    """What the page says instead of a clip; `script` runs before it."""
+KEPT = """async () => {
+    const found = [];
+    for (const name of await caches.keys()) {
+        for (const { url } of await (await caches.open(name)).keys()) found.push(url);
+    }
+    return found;
+}"""
+"""Addresses of everything that the service worker keeps."""
+
+
+def sentence(browser: Any, url: str, script: str = "", absent: str = "unet.onnx") -> str:
+    """What the page says instead of a clip; `script` runs before it. The file `absent` is not kept."""
     context = browser.new_context()
     context.add_init_script(script)
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector("#notice:visible", timeout=PATIENCE * 1000)
     said, veil = page.inner_text("#notice"), page.inner_text("#veil-text")
+    assert not [kept for kept in page.evaluate(KEPT) if kept.endswith(absent)]
     context.close()
     assert veil == "The model cannot be opened." and said.count(".") <= 3 and "\n" not in said
     return str(said)

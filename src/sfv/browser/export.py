@@ -21,7 +21,7 @@ from sfv.generation.sampling import sample
 from sfv.media import read_sticker
 from sfv.media.pixels import laid_over
 from sfv.speed.onnx import export_onnx
-from sfv.system.files import not_in_the_way, replacing
+from sfv.system.files import make_folder, not_in_the_way, replacing
 
 MARK = "files.json"
 """Who wrote the folder, and every file's size and SHA-256: by them the page tells a download that was cut short."""
@@ -47,6 +47,7 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
         raise SfvError(f"{folder} makes no whole loops: the page is for models such as sticker; name one")
     parts = _page() | {f"runtime/{name}": data for name, data in runtime_files(runtime).items()}
     not_in_the_way(out / MARK, {"sfv", "files"}, [out / name for name in (*parts, "model", WORKER)])
+    make_folder(out)
     _write(out / MARK, json.dumps({"sfv": sfv.__version__, "files": {}}).encode())
     parts_used = ("rest", "trust", "flow") if draws(load(folder, dtype=torch.float32)) else ("flow",)
     graphs = export_onnx(folder, out / "model", "float16", {"decoder.onnx": parts_used})

@@ -21,7 +21,7 @@ from sfv.families.family import Graph, Graphs
 from sfv.families.load import graphs, load, rewritten
 from sfv.settings import MOVES
 from sfv.speed.precision import in_float32
-from sfv.system.files import not_in_the_way, replacing
+from sfv.system.files import make_folder, not_in_the_way, replacing
 
 MARK = "onnx.json"
 """Beside the files: who wrote them, of which model, and how a clip is made with them."""
@@ -58,7 +58,7 @@ def export_onnx(folder: Path, out: Path, stored: str = "float32", kept: Kept | N
     networks = {name: _chosen(graph, (kept or {}).get(name)) for name, graph in graphs(model).items()}
     beside = [EXAMPLE] * (model.loops and not kept)
     not_in_the_way(out / MARK, {"sfv", "inputs"}, [out / name for name in (*networks, *beside)])
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with replacing(out / MARK) as path:
         path.write_text(json.dumps(facts(model, networks), indent=1) + "\n")
     for name in beside:

@@ -1,7 +1,7 @@
 // Which back end makes the clips: WebAssembly is the reference; WebGPU only once it has proved that it makes the same.
 
 import { requireWasm } from "./errors.js";
-import { Engine, use } from "./requests.js";
+import { Engine, idle, use } from "./requests.js";
 
 const THREADS = 4; // at most
 const EQUAL = 50; // decibels between both back ends' frames, at least, for WebGPU to be used
@@ -39,6 +39,7 @@ export async function tryGraphics(progress) {
     document.body.dataset.likeness = decibels.toFixed(1);
     if (decibels >= EQUAL && made.seconds < wanted.seconds) {
       use(other);
+      await idle();
       engine.close();
       engine = other;
       return { said: `Computed by WebGPU, whose frames equal WebAssembly's to ${Math.round(decibels)} dB.`, graphics: true };

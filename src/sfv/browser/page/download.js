@@ -3,7 +3,7 @@
 import { UserError } from "./errors.js";
 
 const base = new URL(".", import.meta.url);
-export const CACHE = "sfv-page"; // begins the names of the service worker's caches
+const CACHE = "sfv-page"; // begins the names of the service worker's caches
 
 /** The bytes of files of the page, {path: ArrayBuffer}; `progress(bytes so far, of how many)`. UserError. */
 export async function download(paths, progress) {

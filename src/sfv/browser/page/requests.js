@@ -67,7 +67,7 @@ export async function upload(blob) {
 export async function clip(request) {
   const mine = ++turn;
   waiting = mine;
-  await running.catch(() => {});
+  await idle();
   if (waiting !== mine) return null;
   running = made(request);
   const found = await running;
@@ -88,8 +88,12 @@ function full(settings) {
   return { seed: 0, move: "free", stiff: "auto", transparent: false, boomerang: false, enlarge: 1, fit: "own", size: null, play_fps: defaults.play_fps ?? settings.fps, ...settings };
 }
 
+/** Wait for the clip that is being made. */
+export const idle = () => running.catch(() => {});
+
 /** A clip as a file. */
 export async function file(request) {
+  await idle();
   running = made(request);
   const found = await running;
   if (request.format === "webm" || request.format === "mp4") return recorded(found, request.format);
