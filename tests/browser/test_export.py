@@ -11,7 +11,8 @@ from sfv.browser import export
 from sfv.browser.export import export_page, without_server
 from sfv.cli.main import main
 from sfv.errors import SfvError
-from sfv.families.load import model_folder
+from sfv.families.load import model_folder, save
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 
 DEMO = Path(export.__file__).parent.parent / "demo" / "page"
 
@@ -76,6 +77,14 @@ def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SfvError, match="page cannot be made a folder .there is a file of that name."):
         export_page(model_folder("sticker"), tmp_path / "page")
     assert (tmp_path / "page").read_text() == "mine"
+
+
+def test_models_of_many_steps_are_refused(tmp_path: Path) -> None:
+    save(new_motion_model(TINY_MOTION, 0), tmp_path / "model")
+    defaults = tmp_path / "model" / "unet" / "sfv.json"
+    defaults.write_text(json.dumps(json.loads(defaults.read_text()) | {"steps": 25}))
+    with pytest.raises(SfvError, match="makes clips in more than one call"):
+        export_page(tmp_path / "model", tmp_path / "out")
 
 
 def test_models_that_make_no_loops_are_refused(

@@ -298,6 +298,17 @@ def test_bad_files_get_one_sentence(page: Page) -> None:
     assert pixels(page).shape == before and page.is_visible("#clip")
 
 
+def test_a_clip_that_is_too_large_is_refused(page: Page) -> None:
+    before = pixels(page).shape
+    slide(page, "fps", 2)
+    slide(page, "frames", 48)
+    page.check("input[name=enlarge][value='4']", force=True)
+    until(page, "() => document.querySelector('#notice').textContent.includes('too much for this page; choose')")
+    assert pixels(page).shape == before
+    slide(page, "fps", 8)
+    slide(page, "frames", 24)
+
+
 def test_live_mode_answers_sliders(page: Page) -> None:
     page.click("#tab-live")
     page.wait_for_selector("#live-clip[data-turn]")

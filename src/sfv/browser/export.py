@@ -43,13 +43,16 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
     `runtime` is onnxruntime-web's package; without it, it is fetched once and kept in the cache folder. Raises SfvError
     for other models, where a package or the network is missing, and for a folder with files that sfv did not write.
     """
-    if not _loops(folder):
+    model = load(folder, dtype=torch.float32)
+    if not model.loops:
         raise SfvError(f"{folder} makes no whole loops: the page is for models such as sticker; name one")
+    if model.defaults.steps > 1 or model.defaults.guidance > 1:
+        raise SfvError(f"{folder} makes clips in more than one call: the page is for models such as sticker; name one")
     parts = _page() | {f"runtime/{name}": data for name, data in runtime_files(runtime).items()}
     not_in_the_way(out / MARK, {"sfv", "files"}, [out / name for name in (*parts, "model", WORKER)])
     make_folder(out)
     _write(out / MARK, json.dumps({"sfv": sfv.__version__, "files": {}}).encode())
-    parts_used = ("rest", "trust", "flow") if draws(load(folder, dtype=torch.float32)) else ("flow",)
+    parts_used = ("rest", "trust", "flow") if draws(model) else ("flow",)
     graphs = export_onnx(folder, out / "model", "float16", {"decoder.onnx": parts_used})
     for name, data in parts.items():
         _write(out / name, data)
@@ -83,16 +86,12 @@ def _examples() -> list[Traversable]:
     return sorted(pictures, key=lambda p: p.name)
 
 
-def _loops(folder: Path) -> bool:
-    return json.loads((folder / "model_index.json").read_text()).get("_class_name") == "SfvMotionPipeline"
-
-
 def _page() -> dict[str, bytes]:
     """Scripts, markup, pictures and licences, by their place in the folder."""
     found = {name: _source(name) for name in (*_scripts(), "style.css", "icon.svg")}
     found["index.html"] = without_server(_source("index.html").decode()).encode()
     found |= {f"examples/{picture.name}": picture.read_bytes() for picture in _examples()}
-    licence = distribution("sfv").read_text("licenses/LICENSE") or ""
+    licence = distribution("sfv").read_text("licenses/LICENSE") or "https://www.apache.org/licenses/LICENSE-2.0\n"
     notice = (files("sfv") / "weights" / "NOTICE").read_bytes()
     found["licences/sfv-LICENSE.txt"], found["licences/model-NOTICE.txt"] = licence.encode(), notice
     found["licences/onnxruntime-web-LICENSE.txt"] = LICENCE.encode()

@@ -73,7 +73,7 @@ def facts(model: VideoModel, networks: Graphs) -> dict[str, Any]:
     ids = ["fps - 1", "motion", "noise_aug" if model.limits.noised else "program"]
     return {
         "sfv": sfv.__version__,
-        "model": model.name,
+        "model": Path(model.name).name,
         "weights": model.hash,
         "inputs": {name: {k: _shape(graph, k) for k in graph.inputs} for name, graph in networks.items()},
         "outputs": {name: list(graph.outputs) for name, graph in networks.items()},

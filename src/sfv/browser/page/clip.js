@@ -1,10 +1,13 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
+import { UserError } from "./errors.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
 import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
+
+const LARGEST = 320e6; // bytes of a clip's frames
 
 /** What the networks know of a picture: everything about it that does not depend on seed and motion. */
 export async function look(networks, picture, settings) {
@@ -70,8 +73,8 @@ export async function clip(networks, picture, settings, seen) {
     return done;
   };
   const known = await timed("encode", () => seen ?? look(networks, picture, settings));
+  const { count, playFps } = played(settings, known.box);
   const latents = await timed("unet", () => sample(networks, known.seen, settings));
-  const { count, playFps } = played(settings);
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
     const times = timesOf(latents, settings.frames, count);
@@ -82,8 +85,12 @@ export async function clip(networks, picture, settings, seen) {
 }
 
 /** Frames of one round as it is played, so that it lasts as long as frames and fps say. */
-function played({ frames, fps, play_fps: playFps }) {
-  return { count: Math.max(2, roundEven((frames * playFps) / fps)), playFps };
+function played({ frames, fps, play_fps: playFps, boomerang }, { width, height }) {
+  const count = Math.max(2, roundEven((frames * playFps) / fps));
+  if (4 * width * height * count * (boomerang ? 2 : 1) > LARGEST) {
+    throw new UserError(`${count} frames of ${width} x ${height} are too much for this page; choose a smaller size, fewer frames or more frames a second.`);
+  }
+  return { count, playFps };
 }
 
 const thereAndBack = (times) => [...times, ...times.slice(1, -1).reverse()];

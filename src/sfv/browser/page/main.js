@@ -71,7 +71,7 @@ async function start() {
   const facts = await openModel();
   if (!facts) return;
   $("veil-text").textContent = "Making the first clip";
-  const model = { defaults: facts.defaults, loops: true, enlarges: true, matte: true };
+  const model = { model: facts.model, defaults: facts.defaults, loops: true, enlarges: true, matte: true };
   const { examples } = await (await fetch("files.json")).json();
   state.server = { ready: true, models: [facts.model], model, examples, keptBytes: KEPT };
   setDefaults(model);

@@ -79,7 +79,7 @@ async function made(request) {
   const { picture } = request.ask;
   const key = JSON.stringify([picture, settings]);
   if (last?.key !== key) last = { key, clip: await engine.call("clip", { id: picture, blob: blobs.get(picture), settings }) };
-  return { ...last.clip, command: commandLine(request, state.server.model.defaults), python: pythonLines(request, state.server.model.defaults) };
+  return { ...last.clip, command: commandLine(request, state.server.model), python: pythonLines(request, state.server.model) };
 }
 
 /** The settings with everything that was left open. */
