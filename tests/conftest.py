@@ -31,6 +31,8 @@ N = TypeVar("N", bound=torch.nn.Module)
 LONGEST = (
     "serve/test_supervisor",
     "ray/test_ray",
+    "browser/test_page",
+    "speed/test_onnx",
     "demo/test_page",
     "training/test_parallel",
     "evaluation/test_evaluation",

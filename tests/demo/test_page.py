@@ -1,34 +1,38 @@
 """The page in a real browser: Debian's Chromium, driven against `sfv demo` with the embedded model."""
 
-import base64
-import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chromium import (
+    NEEDS_CHROMIUM,
+    PATIENCE,
+    SPILLS,
+    Page,
+    chromium,
+    drop,
+    moments,
+    newer,
+    pixels,
+    shot,
+    slide,
+    turn,
+    until,
+)
 from PIL import Image
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
-).split()
 EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
-PATIENCE = 300.0
 FRAMES = 72
 """Of a clip of the embedded model as it is played."""
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
-Page = Any
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +51,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -66,71 +68,6 @@ def page(browser: Any, url: str) -> Iterator[Page]:
     yield visit
     context.close()
     assert [c for c in complaints if "status of 4" not in c] == []
-
-
-def shot(page: Page, name: str) -> None:
-    """Keep a picture for a person to look at: in $SFV_SCREENSHOTS, else out/screenshots."""
-    folder = Path(os.environ.get("SFV_SCREENSHOTS") or "out/screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
-
-
-def until(page: Page, said: str, *given: Any) -> Any:
-    """What a JavaScript expression gives once that is true (the page's policy forbids wait_for_function's eval)."""
-    end = time.monotonic() + PATIENCE
-    while not (found := page.evaluate(said, *given)):
-        assert time.monotonic() < end, f"never true: {said}"
-        page.wait_for_timeout(50)
-    return found
-
-
-def turn(page: Page, canvas: str = "#clip") -> int:
-    return int(page.get_attribute(canvas, "data-turn") or 0)
-
-
-def newer(page: Page, than: int, canvas: str = "#clip") -> int:
-    """Wait for a later clip than a given one, and for quiet."""
-    until(page, "([c, t]) => Number(document.querySelector(c).dataset.turn ?? 0) > t", [canvas, than])
-    until(page, "() => document.querySelector('#busy').hidden")
-    return turn(page, canvas)
-
-
-def pixels(page: Page, canvas: str = "#clip") -> np.ndarray[Any, Any]:
-    """What a canvas shows now, RGBA."""
-    address = page.evaluate("c => document.querySelector(c).toDataURL('image/png')", canvas)
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGBA"))
-
-
-def moments(page: Page, canvas: str = "#clip", count: int = 6) -> list[np.ndarray[Any, Any]]:
-    seen = []
-    for _ in range(count):
-        seen.append(pixels(page, canvas))
-        page.wait_for_timeout(130)
-    return seen
-
-
-def drop(page: Page, data: bytes, name: str, kind: str = "image/png") -> None:
-    """As if a file were let go over the page."""
-    bag = page.evaluate_handle(
-        """([data, name, type]) => {
-            const bag = new DataTransfer();
-            bag.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
-            return bag;
-        }""",
-        [base64.b64encode(data).decode(), name, kind],
-    )
-    page.dispatch_event("#drop", "drop", {"dataTransfer": bag})
-
-
-def slide(page: Page, name: str, value: float) -> None:
-    page.evaluate(
-        """([id, value]) => {
-            const slider = document.getElementById(id);
-            slider.value = value;
-            slider.dispatchEvent(new Event("input", { bubbles: true }));
-        }""",
-        [name, value],
-    )
 
 
 def test_a_dropped_picture_plays(page: Page) -> None:
@@ -311,13 +248,6 @@ def test_the_camera_takes_a_picture(page: Page) -> None:
     page.click("#snap")
     newer(page, before)
     assert "camera.png" in page.inner_text("#command") and page.input_value("#format") == "mp4"
-
-
-SPILLS = """() => [...document.querySelectorAll("main .panel *, main .stage *")].filter((one) => {
-    const [box, card] = [one.getBoundingClientRect(), one.closest(".panel, .stage").getBoundingClientRect()];
-    return box.width && (box.right > card.right + 1 || box.left < card.left - 1);
-}).map((one) => one.outerHTML.slice(0, 80))"""
-"""What sticks out of its card."""
 
 
 def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:

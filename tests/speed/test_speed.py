@@ -11,7 +11,6 @@ from torch import nn
 from sfv.batch.animate import animate_files
 from sfv.batch.replay import replay
 from sfv.bench.systems import contestant
-from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load
@@ -20,7 +19,6 @@ from sfv.media import read_note
 from sfv.settings import Settings, Speed, split_speed
 from sfv.speed import search as measure
 from sfv.speed.backends import build, refusal
-from sfv.speed.onnx import export_onnx, graphs
 from sfv.speed.openvino import OpenVINO
 from sfv.speed.optimize import optimize
 from sfv.speed.precision import cast
@@ -216,52 +214,3 @@ def test_files_say_how_they_were_made_and_replay_so(tiny_folder: Path, tmp_path:
         assert report["speed"]["profile"] == kept["profile"] == profile
         again = replay(out)
         assert Path(again["out"]).read_bytes() == out.read_bytes() and again["speed"]["profile"] == profile
-
-
-def test_onnx_runs_alike(tmp_path: Path) -> None:
-    """The embedded model's files in ONNX Runtime against torch, through the command."""
-    import onnxruntime
-
-    from sfv.families.load import rewritten
-
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "unet.onnx").write_bytes(b"theirs")
-    assert main(["export", "sticker", str(tmp_path / "theirs"), "--to", "onnx"]) == 1
-    assert (tmp_path / "theirs" / "unet.onnx").read_bytes() == b"theirs"
-    assert main(["export", "sticker", str(tmp_path / "out"), "--to", "onnx"]) == 0
-    assert "unet.onnx" in json.loads((tmp_path / "out" / "onnx.json").read_text())["inputs"]
-    model = rewritten(load("sticker", dtype=torch.float32))
-    for name, (network, inputs) in graphs(model).items():
-        session = onnxruntime.InferenceSession(tmp_path / "out" / name, providers=["CPUExecutionProvider"])
-        assert [i.name for i in session.get_inputs()] == list(inputs)
-        outs = session.run(None, {k: v.numpy() for k, v in inputs.items()})
-        with torch.no_grad():
-            wanted = network(*inputs.values())
-        for out, want in zip(outs, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
-            assert off(torch.from_numpy(out), want) < 1e-4
-
-
-@pytest.mark.long
-def test_large_networks_keep_their_weights_beside_the_onnx_file(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-
-    from sfv.families.load import rewritten
-    from sfv.speed import onnx
-
-    monkeypatch.setattr(onnx, "LARGE", 1000)
-    (path, *_) = export_onnx(tiny_folder, tmp_path)
-    beside = path.with_name(path.name + ".data")
-    assert beside.stat().st_size > path.stat().st_size
-    network, inputs = graphs(rewritten(load(tiny_folder, dtype=torch.float32)))[path.name]
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (out,) = session.run(None, {k: v.numpy() for k, v in inputs.items()})
-    with torch.no_grad():
-        assert off(torch.from_numpy(out), network(*inputs.values())) < 1e-4
-
-
-def test_onnx_needs_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SfvError, match=r'pip install "sfv\[onnx\]"'):
-        export_onnx(tmp_path, tmp_path / "out")

@@ -129,13 +129,16 @@ class Export(Flags):
     """A model folder, or an embedded model (sticker)."""
     out: Positional[Path]
     """The folder to write; a .safetensors file for single-file, lora and lora-peft."""
-    to: Literal["diffusers", "single-file", "lora", "lora-peft", "onnx"] = "diffusers"
+    to: Literal["diffusers", "single-file", "lora", "lora-peft", "onnx", "web"] = "diffusers"
     """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's, and WanImageToVideoPipeline
     if it is Wan's. single-file: the original key layout (of Wan, the transformer alone). lora: a student's adapters by
-    ComfyUI's names; lora-peft: for diffusers, by PEFT (docs/training.md). onnx: a folder of the model's networks in
-    float32."""
+    ComfyUI's names; lora-peft: for diffusers, by PEFT (docs/training.md). onnx: a folder of the model's networks, and
+    what makes a clip with them; web: a page for any static host, in which the browser makes the clips
+    (docs/browser.md)."""
     precision: Literal["float16", "bfloat16", "float32"] = "float16"
-    """What the weights are stored in (a LoRA stays as it is)."""
+    """What the weights are stored in (a LoRA stays as it is; a page has float16)."""
+    runtime: Annotated[Path | None, arg(metavar="FILE.tgz")] = None
+    """onnxruntime-web's package for a page, from the npm registry; without it, it is fetched once."""
 
     def run(self) -> int:
         """Exit code."""
@@ -152,10 +155,16 @@ class Export(Flags):
             said = export_single(folder, self.out, dtype)
         elif self.to in ("lora", "lora-peft"):
             export_lora(folder, self.out, "comfyui" if self.to == "lora" else "peft")
+        elif self.to == "web":
+            from sfv.browser.export import export_page
+
+            size = export_page(folder, self.out, self.runtime)
+            print(f"{self.out}: {size / 1e6:.1f} MB. Look at it: python -m http.server --directory {self.out} 8000")
+            return 0
         else:
             from sfv.speed.onnx import export_onnx
 
-            export_onnx(folder, self.out)
+            export_onnx(folder, self.out, self.precision)
         kept = [f for f in self.out.rglob("*") if f.suffix in (".safetensors", ".onnx", ".data")]
         files = [self.out] if self.out.is_file() else kept
         if said:

@@ -32,7 +32,8 @@ def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
     at = torch.stack(torch.meshgrid(*(places(len(g), window, flow.device) for g in (x, y)), indexing="xy"))
     columns, rows = at
     squares = torch.stack([columns * columns, columns * rows, rows * rows])
-    terms = [torch.ones_like(flow[:, :1]), at.expand(len(flow), -1, -1, -1), squares.expand(len(flow), -1, -1, -1)]
+    n = flow.shape[0]
+    terms = [torch.ones_like(flow[:, :1]), at.expand(n, -1, -1, -1), squares.expand(n, -1, -1, -1)]
     terms += [flow, flow * columns, flow * rows]
     with torch.autocast(flow.device.type, enabled=False):  # variances are small differences of large sums
         sums = y @ (weight * torch.cat(terms, 1)).float() @ x.T

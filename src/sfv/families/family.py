@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,22 @@ PIPELINES = {
 SIZES = {"svd": "svd", "svd-xt": "svd", "wan-5b": "wan"}
 """Models that can be counted by their names alone -> family."""
 
-Graphs = dict[str, tuple[nn.Module, dict[str, Tensor]]]
-"""File name -> network and its inputs, by name, in order."""
 LoraNames = Literal["comfyui", "peft"]
 """Whose names adapters are exported under: PEFT's are those that diffusers reads."""
+
+
+class Graph(NamedTuple):
+    """A network as an ONNX file holds it: its inputs by name, in order, and the names of its outputs."""
+
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...] = ("out",)
+    frames: str | None = None
+    """The input (1, f, ...) whose second axis may have any number of frames."""
+
+
+Graphs = dict[str, Graph]
+"""File name -> network."""
 Wrap = Callable[[str, nn.Module], Any]
 """wrap(stage, network) -> what runs the network instead."""
 

@@ -25,6 +25,15 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it is there; SfvError if it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if path.is_file() else error.strerror
+        raise SfvError(f"{path} cannot be made a folder ({reason}); choose another place for the result") from error
+
+
 def not_in_the_way(mark: Path, fields: set[str], others: Sequence[Path] = ()) -> None:
     """SfvError if a result could replace somebody else's file.
 

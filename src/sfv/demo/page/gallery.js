@@ -5,7 +5,7 @@ import { Player } from "./player.js";
 import { state } from "./state.js";
 
 const MAX_CLIPS = 24;
-const MAX_BYTES = 200e6;
+const MAX_BYTES = 200e6; // unless the server says less
 const entries = [];
 let restore = () => {};
 
@@ -35,7 +35,7 @@ export function addToGallery(clip, request) {
 
 function dropOldest() {
   let bytes = 0;
-  const tooMany = entries.findIndex((entry, i) => (bytes += entry.clip.data.length) > MAX_BYTES && i > 0);
+  const tooMany = entries.findIndex((entry, i) => (bytes += entry.clip.data.length) > (state.server.keptBytes ?? MAX_BYTES) && i > 0);
   for (const entry of entries.splice(tooMany < 0 ? MAX_CLIPS : Math.min(tooMany, MAX_CLIPS))) {
     entry.player.close();
     entry.button.remove();

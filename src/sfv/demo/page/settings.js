@@ -95,8 +95,9 @@ export function fitSettings() {
 function fitFormat() {
   const clear = state.picture.transparent && state.server?.model?.matte;
   for (const option of $("format").options) if (option.value.endsWith("-clear")) option.disabled = !clear;
-  if (clear && !$("format").dataset.touched) $("format").value = "webp-clear";
-  if (!clear && $("format").value.endsWith("-clear")) $("format").value = "mp4";
+  const first = (wanted) => ([...$("format").options].find((o) => o.value.endsWith("-clear") === wanted && !o.disabled) ?? $("format").options[0]).value;
+  if (clear && !$("format").dataset.touched) $("format").value = first(true);
+  if (!clear && $("format").value.endsWith("-clear")) $("format").value = first(false);
 }
 
 /** The shape and size of the picture, up to four times the network's, until the visitor has chosen others. */

@@ -9,16 +9,17 @@ let viewChanged = () => {};
 export function initViews(changed) {
   viewChanged = changed;
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  tabs.forEach((tab, i) => {
+  for (const tab of tabs) {
     tab.addEventListener("click", () => openView(tab.dataset.view));
     tab.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
-      const next = tabs[(i + step + tabs.length) % tabs.length];
+      const shown = tabs.filter((other) => !other.hidden);
+      const next = shown[(shown.indexOf(tab) + step + shown.length) % shown.length];
       next.focus();
       openView(next.dataset.view);
     });
-  });
+  }
 }
 
 export function openView(name) {

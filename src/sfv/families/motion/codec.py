@@ -193,7 +193,7 @@ class MotionDecoder(nn.Module):
         if not self.window:
             return flow
         size = flow.shape[3] / pictures.shape[3]
-        seen = texture(pictures[:, :3], *flow.shape[2:]).repeat_interleave(len(flow) // len(pictures), 0)
+        seen = texture(pictures[:, :3], *flow.shape[2:]).repeat_interleave(flow.shape[0] // len(pictures), 0)
         fitted = locally_affine(flow, seen, self.window * size)
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
@@ -203,7 +203,7 @@ class MotionDecoder(nn.Module):
         """Level i's input with the picture's features, moved by the flow so far."""
         seen = self.join[i](features[i])
         if i == 0:
-            return h + seen.repeat_interleave(len(h) // len(seen), 0)
+            return h + seen.repeat_interleave(h.shape[0] // len(seen), 0)
         flow = finer(flows[-1])
         h = F.interpolate(self.narrow[i - 1](h), scale_factor=2) + self.see[i - 1](flow.to(h.dtype))
         return h + channels_last(warped(seen, flow).to(h.dtype))

@@ -1,21 +1,62 @@
 """A model of whole loops as ONNX files hold it."""
 
 import torch
+from torch import Tensor, nn
 
 from sfv.families.base import VideoModel
-from sfv.families.family import Graphs
-from sfv.families.svd.graphs import Decode, unet_graph
+from sfv.families.family import Graph, Graphs
+from sfv.families.motion.networks import MotionCodec, MotionConditioner
+from sfv.families.svd.graphs import unet_graph
 
 
 def graphs(model: VideoModel) -> Graphs:
-    """unet.onnx, picture.onnx, decoder.onnx; pictures are RGBA, colours multiplied with alpha."""
-    defaults, codec = model.defaults, model.codec
+    """tower.onnx, unet.onnx, decoder.onnx and, where a model knows stiff things, stiffness.onnx.
+
+    Pictures are RGBA in [-1, 1], colours multiplied with alpha. The codec's encoder makes latents of clips, for
+    training; a picture needs none.
+    """
+    defaults, codec, conditioner = model.defaults, model.codec, model.conditioner
+    assert isinstance(codec, MotionCodec) and isinstance(conditioner, MotionConditioner)
     picture = torch.rand(1, codec.channels, defaults.height, defaults.width) * 2 - 1
     latents = torch.randn(1, *codec.latent_shape(defaults.frames, defaults.height, defaults.width))
     with torch.no_grad():
-        cond = model.conditioner(picture)
-    return {
+        cond = conditioner(picture)
+    found: Graphs = {
+        "tower.onnx": Graph(Look(conditioner), {"picture": picture}, ("image_latents", "image_embeds")),
         "unet.onnx": unet_graph(model, cond, latents),
-        "picture.onnx": (model.conditioner.picture_tower(), {"picture": picture}),
-        "decoder.onnx": (Decode(model), {"latents": latents, "picture": picture}),
+        "decoder.onnx": Graph(
+            Parts(codec), {"latents": latents, "picture": picture}, ("frames", "rest", "trust", "flow"), "latents"
+        ),
     }
+    if model.stiffness is not None:
+        found["stiffness.onnx"] = Graph(model.stiffness, {"picture": picture}, ("logit",))
+    return found
+
+
+class Look(nn.Module):
+    """The picture's part of a condition."""
+
+    def __init__(self, conditioner: MotionConditioner) -> None:
+        super().__init__()
+        self.tower = conditioner.tower
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 4, h, w) -> image_latents (1, c, h / 16, w / 16), image_embeds (1, 1, e)."""
+        features, token = self.tower(picture)
+        return features, token[:, None]
+
+
+class Parts(nn.Module):
+    """The decoder with what its frames are made of: rest + trust * (the picture, moved by the flow)."""
+
+    def __init__(self, codec: MotionCodec) -> None:
+        super().__init__()
+        self.networks = codec.networks
+
+    def forward(self, latents: Tensor, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(1, f, c, y, x), (1, 4, h, w) -> frames and rest (f, 4, h, w), trust (f, 1, h, w), flow in pixels
+        (f, 2, h, w)."""
+        drawn = self.networks.draw(latents, picture)
+        assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
+        rest = drawn.frames - drawn.trust * drawn.moved
+        return drawn.frames[0], rest[0], drawn.trust[0], drawn.flow[0]

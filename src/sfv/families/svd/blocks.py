@@ -4,6 +4,7 @@ Names of weights are diffusers'. Frames of b clips lie in one batch, (b * f, c, 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -250,8 +251,8 @@ class SpatioTemporalTransformer(nn.Module):
         out = self.proj_out(tokens).reshape(n, y, x, c).permute(0, 3, 1, 2).contiguous()
         return out + frames
 
-    def positions(self, frames: int, like: Tensor) -> Tensor:
-        """Embeddings of the frames' numbers, (f, 1, c)."""
+    def positions(self, frames: Any, like: Tensor) -> Tensor:
+        """Embeddings of the frames' numbers, (f, 1, c); `frames` is f, for the exporter perhaps a symbol of it."""
         places = sinusoids(torch.arange(frames, device=like.device), self.norm.num_channels).to(like.dtype)
         out: Tensor = self.time_pos_embed(places)[:, None]
         return out

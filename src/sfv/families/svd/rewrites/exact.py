@@ -211,7 +211,7 @@ class PolyphaseUpsample(Upsample):
 
     def weave(self, every: Tensor, y: int, x: int) -> Tensor:
         """The maps of the four parities, (n, 4, o, y + 1, x + 1), into one, (n, o, 2y, 2x)."""
-        n = len(every)
+        n = every.shape[0]  # not len(): its exporter takes that for fixed
         parts = [every[:, 2 * a + d, :, a : a + y, d : d + x] for a in (0, 1) for d in (0, 1)]
         rows = torch.stack(parts, -1).unflatten(-1, (2, 2)).permute(0, 2, 4, 3, 5, 1)  # (n, y, a, x, d, o)
         return _laid_out(rows.reshape(n, 2 * y, 2 * x, -1).permute(0, 3, 1, 2), False)

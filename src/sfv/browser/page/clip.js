@@ -1,0 +1,112 @@
+// A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
+
+import { UserError } from "./errors.js";
+import { composed, timesOf } from "./finishing.js";
+import { fitted, layers } from "./fitting.js";
+import { noise } from "./noise.js";
+import { roundEven } from "./resize.js";
+import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
+
+const LARGEST = 320e6; // bytes of a clip's frames
+
+/** What the networks know of a picture: everything about it that does not depend on seed and motion. */
+export async function look(networks, picture, settings) {
+  const { height, width } = networks.facts.defaults;
+  const still = fitted(picture, settings, { height, width });
+  const first = layers(still.small);
+  const dims = [1, 4, height, width];
+  const seen = await networks.call("tower", { picture: [first, dims] });
+  const fills = fillsFrame(first, width, height);
+  const stiff = fills || (networks.has("stiffness") && (await networks.call("stiffness", { picture: [first, dims] })).logit.data[0] > 0);
+  const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
+  return { first, seen, fills, stiff, shades: groundShades(first, width, height), large, box: still.box };
+}
+
+/** Latents (f, c, y, x) of one call: x0 = c_skip x + c_out F(c_in x; c_noise), the first frame's zero. */
+export async function sample(networks, seen, settings) {
+  const { facts } = networks;
+  const [, channels, y, x] = facts.latents;
+  const { frames } = settings;
+  const area = y * x;
+  const sigma = Math.fround(facts.noise.sigma_max);
+  const scale = Math.sqrt(sigma * sigma + 1);
+  const n = noise(settings.seed, frames * channels * area); // c_in x, since x = n sqrt(sigma^2 + 1)
+  const { image_latents: map, image_embeds: token } = seen;
+  const inputs = channels + map.dims[1];
+  const joined = new Float32Array(frames * inputs * area);
+  for (let t = 0; t < frames; t++) {
+    joined.set(n.subarray(t * channels * area, (t + 1) * channels * area), t * inputs * area);
+    joined.set(map.data, (t * inputs + channels) * area);
+  }
+  const { out } = await networks.call("unet", {
+    sample: [joined, [1, frames, inputs, y, x]],
+    timestep: [Float32Array.of(Math.log(sigma) / 4), [1]],
+    encoder_hidden_states: [token.data, token.dims],
+    added_time_ids: [Float32Array.of(settings.fps - 1, settings.motion, facts.programs[settings.move]), [1, 3]],
+  });
+  return Float32Array.from(out.data, (v, i) => (i < channels * area ? 0 : n[i] / scale - (sigma / scale) * v));
+}
+
+/** The decoder's parts, of stiff things as one body. */
+export async function decode(networks, latents, seen, settings) {
+  const { height, width } = networks.facts.defaults;
+  const [, channels, y, x] = networks.facts.latents;
+  const { frames } = settings;
+  const { rest, trust, flow } = await networks.call("decoder", {
+    latents: [latents, [1, frames, channels, y, x]],
+    picture: [seen.first, [1, 4, height, width]],
+  });
+  const area = frames * width * height; // where nothing is drawn, the model has the flow alone
+  let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
+  const stiff = settings.stiff === "auto" ? settings.move !== "free" || seen.stiff : settings.stiff === "on";
+  if (stiff) parts = oneBody(parts, seen.first, seen.fills);
+  return seen.shades ? heldBorder(parts) : parts;
+}
+
+/** Frames of a clip, {frames, width, height, fps, data, seconds}; `seen` is what `look` said, or null. */
+export async function clip(networks, picture, settings, seen) {
+  const seconds = {};
+  const timed = async (stage, work) => {
+    const start = performance.now();
+    const done = await work();
+    seconds[stage] = (seconds[stage] ?? 0) + (performance.now() - start) / 1000;
+    return done;
+  };
+  const known = await timed("encode", () => seen ?? look(networks, picture, settings));
+  const { count, playFps } = played(settings, known.box);
+  const latents = await timed("unet", () => sample(networks, known.seen, settings));
+  const data = await timed("decode", async () => {
+    const parts = await decode(networks, latents, known, settings);
+    const times = timesOf(latents, settings.frames, count);
+    return composed(parts, settings.boomerang ? thereAndBack(times) : times, known.large, known.box, settings.transparent);
+  });
+  const { width, height } = known.box;
+  return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };
+}
+
+/** Frames of one round as it is played, so that it lasts as long as frames and fps say. */
+function played({ frames, fps, play_fps: playFps, boomerang }, { width, height }) {
+  const count = Math.max(2, roundEven((frames * playFps) / fps));
+  if (4 * width * height * count * (boomerang ? 2 : 1) > LARGEST) {
+    throw new UserError(`${count} frames of ${width} x ${height} are too much for this page; choose a smaller size, fewer frames or more frames a second.`);
+  }
+  return { count, playFps };
+}
+
+const thereAndBack = (times) => [...times, ...times.slice(1, -1).reverse()];
+
+const PROOF = 8; // frames
+
+/** Frames of a built-in input, a tilted disc that shades, and how long they took: what back ends are compared by. */
+export async function proof(networks) {
+  const { width, height, ...defaults } = networks.facts.defaults;
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let i = 0; i < width * height; i++) {
+    const [x, y] = [(i % width) / width - 0.5, Math.floor(i / width) / height - 0.5];
+    data.set([255 * (x + 0.5), 160 + 90 * Math.sin(20 * (x + y)), 255 * (0.5 - y), x * x + 2 * y * y + x * y < 0.16 ? 255 : 0], 4 * i);
+  }
+  const settings = { ...defaults, frames: PROOF, seed: 1, move: "free", stiff: "off", transparent: true, boomerang: false, fit: "own", play_fps: defaults.fps };
+  const start = performance.now();
+  const made = await clip(networks, { width, height, data }, settings, null);
+  return { frames: made.clip.data, seconds: (performance.now() - start) / 1000 };
+}

@@ -1,0 +1,169 @@
+// From the decoder's parts to the frames that are played (src/sfv/generation/finishing.py, decoding/upscale.py): between
+// the frames made, every part is interpolated round the loop; the picture is then moved by the flow, at the clip's size.
+
+const CALM = 1.6, SLOWEST = 4; // of the ways from and to the picture
+const ENLARGED = 3; // times the picture is enlarged by cubic interpolation before it is moved at its own size
+
+/** Places round the loop, in frames, at which `count` frames are played; `latents` (f, n) of one clip. */
+export function timesOf(latents, frames, count) {
+  return count > frames ? eased(latents, frames, count) : Array.from({ length: count }, (_, i) => (i * frames) / count);
+}
+
+/** Evenly spread but for the ways from and to the picture, which take as many times longer as they are longer. */
+function eased(latents, frames, count) {
+  const size = latents.length / frames;
+  const ways = Array.from({ length: frames }, (_, t) => {
+    let sum = 0;
+    for (let i = 0; i < size; i++) sum += (latents[((t + 1) % frames) * size + i] - latents[t * size + i]) ** 2;
+    return Math.sqrt(sum);
+  });
+  const median = Math.max(1e-9, [...ways].sort((a, b) => a - b)[(frames - 1) >> 1]);
+  const spans = ways.map((way, t) => {
+    const calm = t === 0 ? 1 : t === frames - 1 ? CALM : 0;
+    return calm ? Math.min(SLOWEST, Math.max(1, (calm * way) / median)) : 1;
+  });
+  const ends = [];
+  spans.reduce((sum, span) => (ends.push(sum + span), sum + span), 0);
+  return Array.from({ length: count }, (_, i) => {
+    const at = (i / count) * ends[frames - 1];
+    const k = Math.min(frames - 1, ends.findIndex((end) => end > at));
+    return k + (at - (ends[k] - spans[k])) / spans[k];
+  });
+}
+
+/**
+ * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `picture` holds the
+ * layers that are moved, {width, height, data (4, h, w)}, of the parts' size or larger; `box` is what is shown of them.
+ */
+export function composed(parts, times, picture, box, transparent) {
+  const out = new Uint8ClampedArray(4 * times.length * box.width * box.height);
+  const same = picture.width === parts.width && picture.height === parts.height;
+  const source = texels(same ? sharpened(picture) : picture);
+  const columns = places(parts.width, picture.width, box.left, box.width);
+  const rows = places(parts.height, picture.height, box.top, box.height);
+  times.forEach((time, i) => paint(between(parts, time), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
+  return out;
+}
+
+/** The parts at a time: seven numbers a position, side by side: rest (4), trust, flow (2). */
+function between(parts, time) {
+  const { frames, width, height, rest, trust, flow } = parts;
+  const area = width * height;
+  const one = Math.floor(time) % frames;
+  const other = (Math.floor(time) + 1) % frames;
+  const share = time - Math.floor(time);
+  const out = new Float32Array(7 * area);
+  for (const [part, channels, first] of [[rest, 4, 0], [trust, 1, 4], [flow, 2, 5]]) {
+    for (let c = 0; c < channels; c++) {
+      const [a, b] = [(one * channels + c) * area, (other * channels + c) * area];
+      for (let i = 0; i < area; i++) out[7 * i + first + c] = part[a + i] + share * (part[b + i] - part[a + i]);
+    }
+  }
+  return out;
+}
+
+/** For each place of an axis of the clip: where it lies in the large picture, its two sources in the small parts, and how
+ * much the second counts. */
+function places(small, large, start, count) {
+  const sources = Array.from({ length: count }, (_, i) => {
+    const at = Math.max(0, ((start + i + 0.5) * small) / large - 0.5);
+    const first = Math.min(small - 1, Math.floor(at));
+    return { at: start + i, first, second: Math.min(small - 1, first + 1), share: at - first };
+  });
+  return { sources, small, times: large / small };
+}
+
+function paint(parts, source, picture, columns, rows, transparent, out, at) {
+  const width = columns.small;
+  const [texelX, texelY] = [source.width / picture.width, source.height / picture.height];
+  const mixed = new Float32Array(7);
+  for (const row of rows.sources) {
+    for (const column of columns.sources) {
+      mix(parts, 7 * (row.first * width + column.first), 7 * (row.first * width + column.second), 7 * (row.second * width + column.first), 7 * (row.second * width + column.second), column.share, row.share, mixed);
+      const x = (column.at + mixed[5] * columns.times + 0.5) * texelX - 0.5;
+      const y = (row.at + mixed[6] * rows.times + 0.5) * texelY - 0.5;
+      sampled(source, x, y, mixed);
+      store(mixed, transparent, out, at);
+      at += 4;
+    }
+  }
+}
+
+/** Bilinear between four positions of the parts. */
+function mix(parts, a, b, c, d, across, down, to) {
+  if (across === 0 && down === 0) {
+    for (let k = 0; k < 7; k++) to[k] = parts[a + k];
+    return;
+  }
+  for (let k = 0; k < 7; k++) {
+    const top = parts[a + k] + across * (parts[b + k] - parts[a + k]);
+    const below = parts[c + k] + across * (parts[d + k] - parts[c + k]);
+    to[k] = top + down * (below - top);
+  }
+}
+
+/** rest += trust * the picture at (x, y), bilinear, its border going on. */
+function sampled({ width, height, data }, x, y, mixed) {
+  const column = Math.min(Math.max(x, 0), width - 1);
+  const row = Math.min(Math.max(y, 0), height - 1);
+  const left = Math.floor(column);
+  const top = Math.floor(row);
+  const across = column - left;
+  const down = row - top;
+  const a = 4 * (top * width + left);
+  const b = a + (left < width - 1 ? 4 : 0);
+  const below = top < height - 1 ? 4 * width : 0;
+  const trust = mixed[4];
+  for (let c = 0; c < 4; c++) {
+    const high = data[a + c] + across * (data[b + c] - data[a + c]);
+    const low = data[a + below + c] + across * (data[b + below + c] - data[a + below + c]);
+    mixed[c] += trust * (high + down * (low - high));
+  }
+}
+
+/** Layers in [-1, 1] as 8 bits. */
+function store(mixed, transparent, out, at) {
+  const alpha = Math.min(1, Math.max(0, mixed[3] / 2 + 0.5));
+  for (let c = 0; c < 3; c++) {
+    const level = mixed[c] / 2 + 0.5;
+    out[at + c] = 255 * (transparent ? level / Math.max(alpha, 1 / 255) : level + 1 - alpha);
+  }
+  out[at + 3] = transparent ? 255 * alpha : 255;
+}
+
+/** The four layers of each texel side by side. */
+function texels({ width, height, data }) {
+  const area = width * height;
+  const out = new Float32Array(4 * area);
+  for (let c = 0; c < 4; c++) for (let i = 0; i < area; i++) out[4 * i + c] = data[c * area + i];
+  return { width, height, data: out };
+}
+
+/** ENLARGED times as large by cubic interpolation (a = -0.75), the border going on. */
+function sharpened({ width, height, data }) {
+  const wide = new Float32Array(4 * width * ENLARGED * height);
+  cubic(data, wide, width, 4 * height, 1, width, 1, width * ENLARGED);
+  const out = new Float32Array(wide.length * ENLARGED);
+  for (let c = 0; c < 4; c++) {
+    const [from, to] = [c * width * ENLARGED * height, c * width * ENLARGED * height * ENLARGED];
+    cubic(wide.subarray(from), out.subarray(to), height, width * ENLARGED, width * ENLARGED, 1, width * ENLARGED, 1);
+  }
+  return { width: width * ENLARGED, height: height * ENLARGED, data: out };
+}
+
+/** One axis of `lines` lines of `size` places; steps from place to place and from line to line, in source and target. */
+function cubic(source, target, size, lines, fromStep, fromLine, toStep, toLine) {
+  const near = (t) => ((1.25 * t - 2.25) * t) * t + 1;
+  const far = (t) => ((-0.75 * t + 3.75) * t - 6) * t + 3;
+  for (let i = 0; i < size * ENLARGED; i++) {
+    const at = (i + 0.5) / ENLARGED - 0.5;
+    const low = Math.floor(at);
+    const t = at - low;
+    const weights = [far(t + 1), near(t), near(1 - t), far(2 - t)];
+    const from = weights.map((_, k) => Math.min(size - 1, Math.max(0, low - 1 + k)) * fromStep);
+    for (let line = 0; line < lines; line++) {
+      const start = line * fromLine;
+      target[line * toLine + i * toStep] = weights[0] * source[start + from[0]] + weights[1] * source[start + from[1]] + weights[2] * source[start + from[2]] + weights[3] * source[start + from[3]];
+    }
+  }
+}

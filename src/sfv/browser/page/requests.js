@@ -1,0 +1,101 @@
+// What `sfv demo` asks its server, done in this page: the same names as demo/page/requests.js, the work in a worker.
+
+import { asSentence, UserError } from "./errors.js";
+import { commandLine, pythonLines } from "./lines.js";
+import { recorded } from "./recorded.js";
+import { state } from "./state.js";
+
+export { asSentence, UserError };
+
+const blobs = new Map(); // picture id -> blob
+let turn = 0;
+let engine = null; // the worker that makes clips
+let last = null; // {key, clip}: what the newest clip was asked for with
+let running = Promise.resolve();
+let waiting = null; // the clip request that begins next
+
+/** A worker with the networks; `call(what, given, progress)` asks it. */
+export class Engine {
+  constructor() {
+    this.worker = new Worker(new URL("engine.js", import.meta.url), { type: "module" });
+    this.calls = new Map();
+    this.turn = 0;
+    this.worker.addEventListener("message", ({ data }) => this.#answered(data));
+    this.worker.addEventListener("error", (event) => this.#broken(event.message));
+  }
+
+  call(what, given, progress = () => {}) {
+    return new Promise((done, failed) => {
+      this.calls.set(++this.turn, { done, failed, progress });
+      this.worker.postMessage({ turn: this.turn, what, given });
+    });
+  }
+
+  close() {
+    this.worker.terminate();
+  }
+
+  #answered({ turn: number, progress, done, error }) {
+    const call = this.calls.get(number);
+    if (!call) return;
+    if (progress) return call.progress(progress);
+    this.calls.delete(number);
+    if (error) call.failed(error.forVisitor ? new UserError(error.message) : new Error(error.message));
+    else call.done(done);
+  }
+
+  #broken(message) {
+    for (const { failed } of this.calls.values()) failed(new Error(message));
+    this.calls.clear();
+  }
+}
+
+/** Make clips with this engine from now on. */
+export function use(other) {
+  engine = other;
+}
+
+/** Check a picture; resolves to {id, width, height, transparent}. */
+export async function upload(blob) {
+  const checked = await engine.call("check", { blob });
+  const id = `picture-${blobs.size}`;
+  blobs.set(id, blob);
+  return { id, ...checked };
+}
+
+/** A clip, or null if a newer request overtook it: one is made, one waits, and a newer one takes its place. */
+export async function clip(request) {
+  const mine = ++turn;
+  waiting = mine;
+  await idle();
+  if (waiting !== mine) return null;
+  running = made(request);
+  const found = await running;
+  return { ...found, turn: mine };
+}
+
+async function made(request) {
+  const settings = full(request.ask.settings);
+  const { picture } = request.ask;
+  const key = JSON.stringify([picture, settings]);
+  if (last?.key !== key) last = { key, clip: await engine.call("clip", { id: picture, blob: blobs.get(picture), settings }) };
+  return { ...last.clip, command: commandLine(request, state.server.model), python: pythonLines(request, state.server.model) };
+}
+
+/** The settings with everything that was left open. */
+function full(settings) {
+  const { defaults } = state.server.model;
+  return { seed: 0, move: "free", stiff: "auto", transparent: false, boomerang: false, enlarge: 1, fit: "own", size: null, play_fps: defaults.play_fps ?? settings.fps, ...settings };
+}
+
+/** Wait for the clip that is being made. */
+export const idle = () => running.catch(() => {});
+
+/** A clip as a file. */
+export async function file(request) {
+  await idle();
+  running = made(request);
+  const found = await running;
+  if (request.format === "webm" || request.format === "mp4") return recorded(found, request.format);
+  return engine.call("file", { made: { ...found, seconds: null }, format: request.format });
+}

@@ -1,0 +1,432 @@
+"""The page that needs no server, in real Chromium: the embedded model's, from a plain static host."""
+
+import base64
+import io
+import re
+import shlex
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chromium import (
+    NEEDS_CHROMIUM,
+    PATIENCE,
+    SPILLS,
+    Page,
+    chromium,
+    drop,
+    moments,
+    newer,
+    pixels,
+    shot,
+    slide,
+    turn,
+    until,
+)
+from PIL import Image
+
+from sfv.browser.runtime import runtime_files
+from sfv.cli.main import main
+from sfv.edm.noise import seeded_noise
+from sfv.errors import SfvError
+from sfv.media import fit_sticker, read_clip
+
+EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
+EQUAL = 45.0
+"""Decibels between the page's frames and the command line's."""
+FLAT = 1.1
+"""How much more memory many clips may take than a few."""
+EAGER = "--enable-blink-features=ForceEagerMeasureMemory"
+pytestmark = [NEEDS_CHROMIUM, pytest.mark.weights]
+
+
+class Host(SimpleHTTPRequestHandler):
+    """`python -m http.server` in silence; of the file named in `cut` only the half is sent."""
+
+    cut = ""
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """As the standard library's, but for the file to be cut."""
+        if self.cut and self.path.endswith(self.cut):
+            outputfile.write(source.read(100_000))
+            return
+        super().copyfile(source, outputfile)
+
+
+class Cutting(Host):
+    """Of the UNet only the beginning."""
+
+    cut = "unet.onnx"
+
+
+@contextmanager
+def served(folder: Path, handler: type[Host] = Host) -> Iterator[str]:
+    """The folder's address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported folder, through the command."""
+    try:
+        runtime_files()
+    except SfvError as error:
+        pytest.skip(str(error))
+    out = tmp_path_factory.mktemp("site") / "page"
+    assert main(["export", "sticker", str(out), "--to", "web"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    with served(site) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium(EAGER) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, url: str) -> Iterator[Page]:
+    """One visit for all tests, since a page takes seconds to load; no test needs what another left.
+
+    Anything that the page complains of in the console, and any request to another host, fails.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    visit, complaints, asked = context.new_page(), list[str](), list[str]()
+    context.on("request", lambda request: asked.append(request.url))
+    visit.on("pageerror", lambda error: complaints.append(str(error)))
+    visit.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    visit.goto(f"{url}?live=on")
+    visit.wait_for_selector("body[data-ready=yes]")
+    yield visit
+    context.close()
+    assert complaints == []
+    assert [a for a in asked if not a.startswith((url, f"blob:{url}", "data:"))] == [] and len(asked) > 20
+
+
+@pytest.fixture(autouse=True)
+def at_rest(request: pytest.FixtureRequest) -> None:
+    """The first view with the cat, its usual settings and no notice."""
+    if "page" not in request.fixturenames:
+        return
+    visit = request.getfixturevalue("page")
+    visit.set_viewport_size({"width": 1280, "height": 900})
+    visit.click("#tab-animate")
+    before = turn(visit)
+    visit.fill("#seed", str(before + 100))  # so that there is a newer clip
+    visit.click("[data-name='cat.png']")
+    visit.select_option("#format", "webp-clear")
+    visit.select_option("#stiff", "auto")
+    visit.check("input[name=enlarge][value='1']", force=True)
+    newer(visit, before)
+    settled(visit)
+
+
+def settled(page: Page) -> None:
+    """Wait until nothing more is made: a change begins its clip within 120 ms."""
+    page.wait_for_timeout(400)
+    until(page, "() => document.querySelector('#busy').hidden")
+
+
+def shown(page: Page) -> np.ndarray[Any, Any]:
+    """All frames of the clip on the stage, RGBA."""
+    said = page.evaluate(
+        """async () => {
+            const { clip } = (await import("./state.js")).state;
+            const address = new FileReader();
+            const read = new Promise((done) => (address.onload = done));
+            address.readAsDataURL(new Blob([clip.data]));
+            await read;
+            return [clip.frames, clip.height, clip.width, address.result.split(",")[1]];
+        }"""
+    )
+    return np.frombuffer(base64.b64decode(said[3]), np.uint8).reshape(*said[:3], 4)
+
+
+def over_white(rgba: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    alpha = rgba[..., 3:] / 255
+    return rgba[..., :3] * alpha + 255 * (1 - alpha)
+
+
+def decibels(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    error = np.mean((over_white(a) - over_white(b)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def frames(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as clip:
+        found = []
+        for i in range(getattr(clip, "n_frames", 1)):
+            clip.seek(i)
+            found.append(np.asarray(clip.convert("RGBA")))
+    return np.stack(found)
+
+
+def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the shown command writes."""
+    words = shlex.split(page.inner_text("#command"))
+    shutil.copy(picture, folder / words[2])
+    monkeypatch.chdir(folder)
+    assert words[:2] == ["sfv", "generate"] and main([*words[1:], "--profile", "exact", "--backend", "eager"]) == 0
+    return folder / words[4]
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "side", "stiff"),
+    [("owl.png", 3, 128, "auto"), ("alarm-clock.png", 1, 128, "on"), ("cup.png", 2, 256, "auto")],
+)
+def test_frames_are_the_command_lines(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int, stiff: str
+) -> None:
+    """A creature, a thing that moves as one body, and a picture larger than the network's."""
+    before = turn(page)
+    page.fill("#seed", str(seed))
+    page.click(f"[data-name='{name}']")
+    page.check(f"input[name=enlarge][value='{side // 128}']", force=True)
+    page.select_option("#stiff", stiff)
+    page.select_option("#format", "png-clear")
+    newer(page, before)
+    settled(page)
+    made = shown(page)
+    wanted = frames(commanded(page, tmp_path, EXAMPLES / name, monkeypatch))
+    assert made.shape == wanted.shape and len(made) == 72 and made.shape[1] == side
+    assert np.abs(over_white(made[12]) - over_white(made[0])).mean() > 0.1
+    assert decibels(made, wanted) >= EQUAL
+
+
+def test_an_opaque_picture_that_is_wider_than_high(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photograph-like one, moved with its border outside the frame; scaled down as the command line does."""
+    y, x = np.mgrid[0:330, 0:500]
+    rng = np.random.default_rng(0)
+    noise = np.asarray(Image.fromarray(rng.integers(0, 255, (33, 50, 3), dtype=np.uint8)).resize((500, 330)))
+    photo = noise // 2 + np.stack([x / 5, y / 4, 60 + 0 * x], -1).astype(np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    before = turn(page)
+    drop(page, (tmp_path / "photo.png").read_bytes(), "photo.png")
+    page.check("input[name=enlarge][value='1']", force=True)
+    page.select_option("#format", "png")
+    newer(page, before)
+    until(page, "() => document.querySelector('#command').innerText.includes('photo')")
+    settled(page)
+    (tmp_path / "again").mkdir()
+    made, wanted = shown(page), frames(commanded(page, tmp_path / "again", tmp_path / "photo.png", monkeypatch))
+    assert made.shape == wanted.shape == (72, 84, 128, 4) and made[..., 3].min() == 255
+    assert decibels(made, wanted) >= EQUAL
+
+
+def test_noise_is_torchs(page: Page) -> None:
+    made = page.evaluate("async () => [...(await import('./noise.js')).noise(12345, 1600)]")
+    wanted = seeded_noise([12345], (1600,))[0]
+    assert torch.allclose(torch.tensor(made), wanted, atol=1e-5)
+
+
+def test_scaling_is_pillows(page: Page) -> None:
+    with Image.open(EXAMPLES / "owl.png") as opened:
+        owl = np.array(opened.convert("RGBA"))
+    given = [owl.shape[1], owl.shape[0], base64.b64encode(owl.tobytes()).decode()]
+    for side in (47, 200):
+        made = page.evaluate(
+            """async ([width, height, text, side]) => {
+                const { lanczos } = await import("./resize.js");
+                const data = Uint8ClampedArray.from(atob(text), (c) => c.charCodeAt(0));
+                return [...lanczos({ width, height, data }, side, side).data];
+            }""",
+            [*given, side],
+        )
+        wanted = fit_sticker(torch.from_numpy(owl), side, side).numpy()
+        assert decibels(np.array(made, np.uint8).reshape(side, side, 4), wanted) > 55
+
+
+def fetched(page: Page, kind: str, folder: Path) -> Path:
+    before = turn(page)
+    page.select_option("#format", kind)
+    newer(page, before)
+    with page.expect_download() as waiting:
+        page.click("#download")
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def test_downloads_open(page: Page, tmp_path: Path) -> None:
+    """Transparent ones hold every pixel of the clip on the stage."""
+    for kind in ("png-clear", "webp-clear"):
+        path = fetched(page, kind, tmp_path)
+        made, wanted = frames(path), shown(page)
+        assert made.shape == wanted.shape and made[..., 3].min() == 0 and path.name == f"cat-clip.{kind[:-6]}"
+        assert decibels(made, wanted) > (60 if kind == "png-clear" else 40)
+        with Image.open(path) as clip:
+            clip.seek(1)
+            assert clip.info["duration"] == pytest.approx(1000 / 24, abs=1)
+    gif = frames(fetched(page, "gif", tmp_path))
+    assert len(gif) == 72 and decibels(gif, shown(page)) > 30
+    if page.locator("#format option[value=webm]").count():
+        clip = read_clip(fetched(page, "webm", tmp_path))
+        assert len(clip) > 20 and clip.shape[1:] == (128, 128, 3)
+
+
+def test_bad_files_get_one_sentence(page: Page) -> None:
+    before = pixels(page).shape
+    drop(page, b"no picture at all", "notes.txt", "text/plain")
+    page.wait_for_selector("#notice:visible")
+    assert "not a picture that the browser reads; convert it" in page.inner_text("#notice")
+    small = io.BytesIO()
+    Image.new("RGB", (4, 40)).save(small, "PNG")
+    drop(page, small.getvalue(), "small.png")
+    until(page, "() => document.querySelector('#notice').textContent.includes('at least 8 pixels')")
+    assert pixels(page).shape == before and page.is_visible("#clip")
+
+
+def test_a_clip_that_is_too_large_is_refused(page: Page) -> None:
+    before = pixels(page).shape
+    slide(page, "fps", 2)
+    slide(page, "frames", 48)
+    page.check("input[name=enlarge][value='4']", force=True)
+    until(page, "() => document.querySelector('#notice').textContent.includes('too much for this page; choose')")
+    assert pixels(page).shape == before
+    slide(page, "fps", 8)
+    slide(page, "frames", 24)
+
+
+def test_live_mode_answers_sliders(page: Page) -> None:
+    page.click("#tab-live")
+    page.wait_for_selector("#live-clip[data-turn]")
+    still = turn(page, "#live-clip")
+    for motion in (60, 240):
+        slide(page, "live-motion", motion)
+        page.wait_for_timeout(100)
+    newer(page, still, "#live-clip")
+    assert re.search(r"made in \d", page.inner_text("#live-timing")) and page.evaluate(SPILLS) == []
+    shot(page, "browser-live")
+
+
+def test_keys_and_a_phones_width(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    for view in ("animate", "live"):
+        page.click(f"#tab-{view}")
+        page.wait_for_timeout(100)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
+        assert page.evaluate(SPILLS) == [], view
+        shot(page, f"browser-phone-{view}")
+    page.click("#tab-animate")
+    before = turn(page)
+    page.focus("#camera")
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    newer(page, before)
+    assert "alarm-clock.png" in page.inner_text("#command")
+
+
+def test_dark_and_light(page: Page) -> None:
+    def lightness() -> int:
+        found = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        return sum(int(v) for v in re.findall(r"\d+", found)[:3])
+
+    shot(page, "browser-light")
+    page.emulate_media(color_scheme="dark")
+    assert lightness() < 150
+    shot(page, "browser-dark")
+    page.emulate_media(color_scheme="light")
+    assert lightness() > 600
+
+
+def test_what_computes_is_said(page: Page) -> None:
+    """Isolated by the service worker, so with threads; no graphics processor, so no WebGPU."""
+    assert page.evaluate("crossOriginIsolated") is True
+    assert re.search(r"WebAssembly, (one thread|\d+ threads)\.", page.inner_text("#machine"))
+
+
+def test_memory_of_many_clips_is_flat(page: Page) -> None:
+    """Everything that page and workers hold; short clips, since their number counts (50: bench_browser.py)."""
+
+    def many(first: int, count: int) -> float:
+        slide(page, "frames", 4)
+        for seed in range(first, first + count):
+            before = turn(page)
+            page.fill("#seed", str(seed))
+            newer(page, before)
+        return float(page.evaluate("async () => (await performance.measureUserAgentSpecificMemory()).bytes"))
+
+    few = many(1000, 5)
+    assert many(2000, 20) / few <= FLAT
+    slide(page, "frames", 24)
+
+
+def test_it_works_offline_after_the_first_visit(browser: Any, site: Path) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    with served(site) as url:
+        page.goto(url)
+        page.wait_for_selector("body[data-ready=yes]")
+    page.reload()
+    page.wait_for_selector("#clip[data-turn]")
+    assert len({still.tobytes() for still in moments(page)}) > 1
+    context.close()
+
+
+KEPT = """async () => {
+    const found = [];
+    for (const name of await caches.keys()) {
+        for (const { url } of await (await caches.open(name)).keys()) found.push(url);
+    }
+    return found;
+}"""
+"""Addresses of everything that the service worker keeps."""
+
+
+def sentence(browser: Any, url: str, script: str = "", absent: str = "unet.onnx") -> str:
+    """What the page says instead of a clip; `script` runs before it. The file `absent` is not kept."""
+    context = browser.new_context()
+    context.add_init_script(script)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#notice:visible", timeout=PATIENCE * 1000)
+    said, veil = page.inner_text("#notice"), page.inner_text("#veil-text")
+    assert not [kept for kept in page.evaluate(KEPT) if kept.endswith(absent)]
+    context.close()
+    assert veil == "The model cannot be opened." and said.count(".") <= 3 and "\n" not in said
+    return str(said)
+
+
+def test_a_browser_without_simd_is_told(browser: Any, url: str) -> None:
+    assert "no WebAssembly SIMD" in sentence(browser, url, "WebAssembly.validate = () => false;")
+
+
+def test_too_little_memory_is_told(browser: Any, url: str) -> None:
+    """A worker that cannot get memory says so as browsers do."""
+    script = """
+        const Real = Worker;
+        const code = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+        const poor = code(`WebAssembly.Memory = function () { throw new RangeError("could not allocate memory"); };`);
+        globalThis.Worker = function (address, options) {
+            return new Real(code(`import "${poor}"; import "${address}";`), options);
+        };"""
+    assert "not enough memory for the model here" in sentence(browser, url, script)
+
+
+def test_a_download_that_is_cut_short_is_told_and_not_kept(browser: Any, site: Path) -> None:
+    with served(site, Cutting) as url:
+        assert "download of model/unet.onnx was cut short" in sentence(browser, url)
