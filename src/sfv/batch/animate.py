@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import sfv
 from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.manifest import Manifest
@@ -22,6 +20,7 @@ from sfv.media import read_picture
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 
 
 def animate_files(
@@ -52,9 +51,9 @@ def animate_files(
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(left))
     seconds = {"load": time.perf_counter() - start}
-    with tqdm(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as bar:
+    with bar(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as shown:
         for report in animate_pairs(loaded, left, settings, seconds, mask, overwrite):
-            bar.update()
+            shown.update()
             if book:
                 book.add(report)
             yield report

@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import sfv
 from sfv.batch.clip_file import Report
 from sfv.batch.naming import keep_others, source
@@ -22,6 +20,7 @@ from sfv.platforms.request import settings_for
 from sfv.platforms.write import write_for
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 
 
 def animate_for(
@@ -50,7 +49,7 @@ def animate_for(
     seconds = {"load": time.perf_counter() - start}
     done: dict[str, list[Path]] = {name: [] for name in files}
     quiet = len(pictures) * len(files) == 1
-    with tqdm(total=len(pictures) * len(files), desc="animate", unit="file", disable=quiet, smoothing=0) as bar:
+    with bar(total=len(pictures) * len(files), desc="animate", unit="file", disable=quiet, smoothing=0) as shown:
         for i, picture in enumerate(pictures):
             clips: dict[str, Clip] = {}
             for name, targets in files.items():
@@ -60,7 +59,7 @@ def animate_for(
                 except SfvError as error:
                     report = {"image": str(picture), "for": name, "error": str(error)}
                 seconds = {}
-                bar.update()
+                shown.update()
                 yield report
     for name, made in done.items():
         write_pack(name, made, overwrite)

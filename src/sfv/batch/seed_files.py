@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 import sfv
 from sfv.batch.clip_file import Report, make, write_finished
@@ -18,6 +17,7 @@ from sfv.errors import SfvError
 from sfv.media import contact_sheet, read_picture, write_picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 from sfv.types import Frames
 
 SHOWN = 8
@@ -47,7 +47,7 @@ def animate_seeds(
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(rows) * len(seeds))
     seconds = {"load": time.perf_counter() - start}
-    with tqdm(total=len(rows) * len(seeds), desc="animate", unit="clip", smoothing=0) as bar:
+    with bar(total=len(rows) * len(seeds), desc="animate", unit="clip", smoothing=0) as progress:
         for row in rows:
             picture, shown = row[0], list[tuple[str, Frames]]()
             try:
@@ -55,7 +55,7 @@ def animate_seeds(
                     finished = make(loaded, picture, settings.model_copy(update={"seed": seed}), seconds, mask)
                     shown.append((f"seed {seed}", thumbnails(finished[1].frames)))
                     seconds = {}
-                    bar.update()
+                    progress.update()
                     yield write_finished(loaded, finished, target, overwrite, f"-seed{seed}")
                 yield _sheet(row, shown, overwrite)
             except SfvError as error:

@@ -14,6 +14,7 @@ from sfv.cli.flags import Flags, Out, Pictures, ray_spread, say
 from sfv.errors import SfvError
 from sfv.ray.settings import Spread
 from sfv.settings import Format, Settings, Speed
+from sfv.system.progress import no_bars
 
 
 class Generate(Flags, Settings, Speed, Spread):
@@ -39,6 +40,8 @@ class Generate(Flags, Settings, Speed, Spread):
     """auto, cpu, cuda, cuda:1, mps."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print one JSON object per clip instead of text."""
+    quiet: bool = False
+    """Print nothing but what went wrong (and the lines of --json), and show no bars."""
     resume: bool = False
     """Keep manifest.jsonl beside the clips, and skip what it lists as done."""
     overwrite: bool = False
@@ -49,15 +52,16 @@ class Generate(Flags, Settings, Speed, Spread):
     def run(self) -> int:
         """Exit code: 0, or 1 if any picture failed."""
         made = failed = 0
-        asked, reports = self._reports()
-        for line in left_out(self.images):
-            print(f"sfv: {line}", file=sys.stderr)
-        for report in reports:
-            bad = "error" in report
-            if bad or self.json_ or not self.ray:
-                say(report, self.json_, first=not made)
-            made, failed = made + (not bad), failed + bad
-        if asked > 1 and not self.json_:
+        with no_bars(self.quiet):
+            asked, reports = self._reports()
+            for line in [] if self.quiet else left_out(self.images):
+                print(f"sfv: {line}", file=sys.stderr)
+            for report in reports:
+                bad = "error" in report
+                if bad or self.json_ or not (self.ray or self.quiet):
+                    say(report, self.json_, not made, asked)
+                made, failed = made + (not bad), failed + bad
+        if asked > 1 and not self.json_ and not self.quiet:
             there = asked - made - failed
             print(f"{made} made, {failed} failed" + f", {there} there already" * (there > 0))
         return int(failed > 0)
