@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
+from sfv.generation.directing import check_move
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
@@ -51,6 +52,7 @@ def begin(
     want = resolve(Settings.model_validate(changes), model)
     still = fitted(picture, want, model)
     want = settled(model, want, still)
+    check_move(want, first_pixels(model, still), mask is not None)
     if mask is None:
         return Start(want, still, None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
@@ -105,5 +107,7 @@ def generate_many(
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
     starts = [Start(w, s, None) for w, s in zip(wants, stills, strict=True)]
+    for s in starts:
+        check_move(s.want, first_pixels(model, s.still), False)
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]

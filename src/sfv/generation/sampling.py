@@ -33,7 +33,7 @@ def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequenc
 def knobs(want: Settings) -> dict[str, float | None]:
     """What a conditioner gets beside the picture; the word for motion only where there is one."""
     given = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
-    return given | ({} if want.move == "free" else {"program": float(MOVES[want.move])})
+    return given | ({"program": float(program)} if (program := MOVES.get(want.move)) else {})
 
 
 def sample(

@@ -1,12 +1,14 @@
 """Whether a picture is moved as one body, where that is left to the model."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
 from sfv.media.pixels import as_layers
-from sfv.settings import Settings
+from sfv.settings import MOVES, Settings
 from sfv.types import AnyFirst
 
 RIM = 2
@@ -21,14 +23,14 @@ STEP, SMOOTH = 5 / 255, 0.9
 
 @torch.inference_mode()
 def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
-    """`stiff` as on or off: on where a word for motion is given, and for pictures that fill their frame (photos).
+    """`stiff` as on or off: on where the network follows a word for motion, and for pictures that fill their frame.
 
-    Else as the model's own network says.
+    Such are photos. Else as the model's own network says.
     Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
     """
     if want.stiff != "auto":
         return want
-    if want.move != "free" and model.enlarges(want.decoder):
+    if want.move in MOVES and want.move != "free" and model.enlarges(want.decoder):
         return want.model_copy(update={"stiff": "on"})
     if not model.enlarges(want.decoder) or model.stiffness is None:
         return want.model_copy(update={"stiff": "off"})
@@ -42,23 +44,29 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
 def fills_frame(first: AnyFirst) -> bool:
     """Whether a picture (1, 3 or 4, h, w in [-1, 1]) goes on to its border, instead of lying on a ground or in the
     clear: such a one is moved with its border outside the frame."""
-    return not _clear(first) and not _plain(first) and not _smooth(first)
+    return not is_clear(first) and not _plain(first) and not _smooth(first)
 
 
 def ground_shades(first: AnyFirst) -> bool:
     """Whether a picture lies on a ground of changing colour, such as a gradient: moved at its border it would show."""
-    return not _clear(first) and not _plain(first) and _smooth(first)
+    return not is_clear(first) and not _plain(first) and _smooth(first)
 
 
-def _clear(first: AnyFirst) -> bool:
+def is_clear(first: AnyFirst) -> bool:
+    """Whether a picture is clear somewhere."""
     return first.shape[1] == 4 and float((first[:, 3:] > 0).float().mean()) < 1
 
 
 def _plain(first: AnyFirst) -> bool:
     """Whether most of the border is of one colour."""
-    rim = torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
-    far = (rim - rim.median(1, keepdim=True).values).abs().amax(0)
+    colours = rim(first)
+    far = (colours - colours.median(1, keepdim=True).values).abs().amax(0)
     return float((far < ALIKE).float().mean()) >= PLAIN
+
+
+def rim(first: AnyFirst) -> Float[Tensor, "3 pixels"]:
+    """The colours of the border, half as far apart as in [-1, 1]."""
+    return torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
 
 
 def _smooth(first: AnyFirst) -> bool:
