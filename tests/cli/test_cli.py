@@ -300,6 +300,23 @@ def test_quiet_says_what_went_wrong_alone(
     assert said.out == "" and said.err.startswith("sfv: ") and said.err.count("\n") == 1 and "c.png" in said.err
 
 
+def test_white_alone_moves_or_keeps_still(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((24, 40, 3), np.uint8)
+    mask[:, :20] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    common = (png(tmp_path / "p.png"), "--model", tiny_folder, "--steps", 1, "--format", "png", "-o")
+    for flag, still in (("--keep-still", slice(2, 12)), ("--only-moves", slice(20, 30))):
+        assert run("generate", *common, tmp_path / f"{flag}.png", flag, tmp_path / "mask.png") == 0
+        frames = read_clip(tmp_path / f"{flag}.png")[:, 8:24].int()
+        change = (frames - frames[:1]).abs().amax((0, 1, 3))
+        assert change[still].max() == 0 and change.max() > 0
+    both = ("--keep-still", tmp_path / "mask.png", "--only-moves", tmp_path / "mask.png")
+    assert run("generate", *common, tmp_path / "b.png", *both) == 1
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_a_size_far_from_the_models_own_warns_once(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import sfv
 from sfv.batch.clip_file import Report
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.platform_names import plan_for
 from sfv.errors import SfvError
@@ -31,7 +32,7 @@ def animate_for(
     out: Path | None = None,
     device: str = "auto",
     speed: Speed | None = None,
-    keep_still: Path | None = None,
+    mask_file: MaskFile | None = None,
     overwrite: bool = False,
 ) -> Iterator[Report]:
     """A file of every picture for every platform; yields a report of each, or one with "error" and goes on.
@@ -43,7 +44,7 @@ def animate_for(
     pictures, files = plan_for(images, settings, platforms, out, overwrite)
     for name, targets in files.items():
         check_pack(name, targets, overwrite)
-    mask = None if keep_still is None else read_picture(keep_still, "black")
+    mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(pictures) * len(files))
     seconds = {"load": time.perf_counter() - start}

@@ -11,10 +11,11 @@ from torch import Tensor
 
 import sfv
 from sfv.batch.clip_file import Report, make, write_finished
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.seed_names import Row, plan_seeds
 from sfv.errors import SfvError
-from sfv.media import contact_sheet, read_picture, write_picture
+from sfv.media import contact_sheet, write_picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
 from sfv.system.progress import bar
@@ -35,7 +36,7 @@ def animate_seeds(
     format: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
-    keep_still: Path | None = None,
+    mask_file: MaskFile | None = None,
     overwrite: bool = False,
 ) -> Iterator[Report]:
     """A clip of every picture with every seed, then a sheet of a picture's clips, one row each; a report of every file.
@@ -43,7 +44,7 @@ def animate_seeds(
     One bad picture is reported once and does not stop the rest. SfvError, before anything is written, if none can be.
     """
     rows = plan_seeds(images, settings, seeds, out, format, overwrite)
-    mask = None if keep_still is None else read_picture(keep_still, "black")
+    mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(rows) * len(seeds))
     seconds = {"load": time.perf_counter() - start}

@@ -55,7 +55,7 @@ export function showExamples(names) {
   $("examples").replaceChildren(
     ...names.map((name) => {
       const button = element("button", { innerHTML: `<img alt="" width="48" height="48">` });
-      button.firstChild.src = `/examples/${encodeURIComponent(name)}`;
+      button.firstChild.src = `examples/${encodeURIComponent(name)}`;
       button.dataset.name = name;
       button.setAttribute("aria-label", `Example: ${name.replace(/\.png$/, "").replaceAll("-", " ")}`);
       button.setAttribute("aria-pressed", "false");
@@ -67,7 +67,7 @@ export function showExamples(names) {
 
 export async function useExample(name) {
   try {
-    const response = await fetch(`/examples/${encodeURIComponent(name)}`);
+    const response = await fetch(`examples/${encodeURIComponent(name)}`);
     await usePicture(await response.blob(), name);
   } catch (error) {
     notice(error);
