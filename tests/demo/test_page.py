@@ -366,7 +366,8 @@ def test_the_page_works_below_a_path_of_a_proxy(browser: Any, behind: str, tmp_p
     before = turn(page)
     page.click("#examples button:nth-child(4)")
     newer(page, before)
-    assert Image.open(fetched(page, "gif", tmp_path)).format == "GIF"
+    with Image.open(fetched(page, "gif", tmp_path)) as gif:
+        assert gif.format == "GIF"
     page.click("#tab-race")
     page.click("#start")
     page.wait_for_selector(".lane:nth-child(1)[data-state=done]")
