@@ -3,12 +3,12 @@
     python runs/quality/moves.py STILLS OUT.json [--model MODEL] [--count 50] [--seed 0] [--sheet OUT.webp]
 
 STILLS as in runs/quality/stills_sheet.py; flags, which are cloth, are left out. Dense flow between neighbouring
-frames, where the picture is, is compared with what each word means: turning about the foot (sway) or the middle
-(nod, spin), a shift up and down (bounce, float) or aside (shake), growing about the middle (pulse), stretching about
-the foot (squash), a bend that runs through (wave, two fields: sine and cosine over the height). The main motion is the
-one that explains most of the flow; none where the flow is under 0.1 pixels. No model takes part in it. Flow alone does
-not tell a nod from a spin, nor a hop from a drift; the sheet does. Pictures that a word does not take are counted as
-refused, and stand in no share.
+frames at the network's own size, where the picture is, is compared with what each word means: turning about the foot
+(sway) or the middle (nod, spin), a shift up and down (bounce, float) or aside (shake), growing about the middle
+(pulse), stretching about the foot (squash), a bend that runs through (wave, two fields: sine and cosine over the
+height). The main motion is the one that explains most of the flow; none where the flow is under 0.1 pixels. No model
+takes part in it. Flow alone does not tell a nod from a spin, nor a hop from a drift; the sheet does. Pictures that a
+word does not take are counted as refused, and stand in no share.
 """
 
 import json
@@ -89,7 +89,8 @@ MEANING = {
 def moved_by(model: sfv.VideoModel, picture: Uint8Picture, word: str) -> tuple[str, Frames | None]:
     """What the clip's main motion is, and what of it is shown; "refused" and None for a picture not taken."""
     try:
-        clip = sfv.generate(model, picture, move=word, play_fps=model.defaults.fps)
+        side = str(max(model.defaults.height, model.defaults.width))
+        clip = sfv.generate(model, picture, move=word, play_fps=model.defaults.fps, size=side)
     except sfv.SfvError:
         return "refused", None
     at = torch.linspace(0, len(clip.frames) - 1, SHOWN + 1)[1:].round().long()
@@ -110,8 +111,6 @@ def main() -> None:
             counts[word][seen] = counts[word].get(seen, 0) + 1
             if shown is not None:
                 rows.append((f"{name}: {word} ({seen})", shown))
-    if asked.sheet:
-        write_picture(contact_sheet(rows[: 12 * len(words)]), asked.sheet)
     taken = {w: len(names) - counts[w].get("refused", 0) for w in words}
     right = {w: counts[w].get(MEANING[w], 0) / max(1, taken[w]) for w in words}
     result = {"model": asked.model, "hash": model.hash, "stills": len(names), "right": right, "seen": counts}
@@ -119,6 +118,8 @@ def main() -> None:
     with replacing(asked.out) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
+    if asked.sheet:
+        write_picture(contact_sheet(rows[: 10 * len(words)]), asked.sheet)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+from tyro.conf import Positional
+
 from sfv.cli.help import bare, choices, hints_of
 from sfv.platforms.table import PLATFORMS
 
@@ -44,8 +46,8 @@ def _flags(model: Any) -> Iterator[Flag]:
     hints = hints_of(model)
     for name, field in model.model_fields.items():
         more = get_args(hints[name])[1:]
-        if any(type(m).__name__ == "_InnerMarker" for m in more):
-            continue  # a positional argument
+        if Positional in more:
+            continue
         config = [m for m in more if hasattr(m, "aliases")]
         given = next((m.name for m in config if m.name), name.rstrip("_"))
         aliases = next((tuple(m.aliases) for m in config if m.aliases), ())

@@ -8,7 +8,9 @@ from sfv.decoding.directed import Body, body_of, carried, turns_only
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
 from sfv.errors import SfvError
+from sfv.families.base import VideoModel
 from sfv.generation.clip import Start, Still
+from sfv.generation.fitting import first_pixels
 from sfv.generation.stiff import ALIKE, fills_frame, ground_shades, is_clear, rim
 from sfv.settings import Settings
 from sfv.types import AnyFirst
@@ -21,10 +23,11 @@ VISIBLE = 0.05
 """Opacity from which a pixel belongs to the body."""
 
 
-def check_move(want: Settings, first: AnyFirst, masked: bool) -> None:
+def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) -> None:
     """SfvError for a word that this picture cannot follow."""
     if want.move not in CUT_OUT:
         return
+    first = first_pixels(model, still)
     others = "shake, float, sway, nod, bounce, pulse and squash do not need that"
     if masked:
         raise SfvError(f"move {want.move}: what turns or bends as a whole cannot be held in part; leave the mask out")

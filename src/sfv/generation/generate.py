@@ -52,7 +52,7 @@ def begin(
     want = resolve(Settings.model_validate(changes), model)
     still = fitted(picture, want, model)
     want = settled(model, want, still)
-    check_move(want, first_pixels(model, still), mask is not None)
+    check_move(model, want, still, mask is not None)
     if mask is None:
         return Start(want, still, None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
@@ -99,6 +99,8 @@ def generate_many(
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]
+    for still in stills:
+        check_move(model, want, still, False)
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
         cond = condition(model, first, want, names)
@@ -107,7 +109,5 @@ def generate_many(
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
     starts = [Start(w, s, None) for w, s in zip(wants, stills, strict=True)]
-    for s in starts:
-        check_move(s.want, first_pixels(model, s.still), False)
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]
