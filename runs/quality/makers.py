@@ -60,8 +60,16 @@ def photos(place: Path) -> dict[str, Asked]:
 
 def odd(folder: Path) -> dict[str, Asked]:
     """Wide gamut, turned by EXIF, grey of 16 bit, palettes, CMYK; transparent ones stay so."""
-    plain = ("p1_display_p3.png", "p2_exif6.jpg", "p5_grey16.png", "p5_cmyk.jpg", "p5_L_trns.png", "p4_banner.png")
-    clear = ("p5_palette_alpha.png", "p5_p.gif", "p6_sticker.png", "p6_half.png")
+    plain = (
+        "p1_display_p3.png",
+        "p2_exif6.jpg",
+        "p5_grey16.png",
+        "p5_cmyk.jpg",
+        "p5_L_trns.png",
+        "p4_banner.png",
+        "p5_p.gif",
+    )
+    clear = ("p5_palette_alpha.png", "p6_sticker.png", "p6_half.png")
     found: dict[str, Asked] = {n: (lambda n=n: read_picture(folder / n), {}) for n in plain}  # type: ignore[misc]
     found |= {n: (lambda n=n: read_sticker(folder / n), {"transparent": True}) for n in clear}  # type: ignore[misc]
     return found

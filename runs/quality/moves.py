@@ -1,6 +1,7 @@
 """Does a word for motion give that motion? Clips of unseen stills by each word, judged by what moves between frames.
 
-    python runs/quality/moves.py STILLS OUT.json [--model MODEL] [--count 50] [--seed 0] [--sheet OUT.webp]
+    python runs/quality/moves.py STILLS OUT.json [--model MODEL] [--count 50] [--seed 0] [--sheet OUT.png]
+        [--words WORD ...]
 
 STILLS as in runs/quality/stills_sheet.py; flags, which are cloth, are left out. Dense flow between neighbouring
 frames at the network's own size, where the picture is, is compared with what each word means: turning about the foot
@@ -8,7 +9,8 @@ frames at the network's own size, where the picture is, is compared with what ea
 (pulse), stretching about the foot (squash), a bend that runs through (wave, two fields: sine and cosine over the
 height). The main motion is the one that explains most of the flow; none where the flow is under 0.1 pixels. No model
 takes part in it. Flow alone does not tell a nod from a spin, nor a hop from a drift; the sheet does. Pictures that a
-word does not take are counted as refused, and stand in no share.
+word does not take are counted as refused, and stand in no share. With --words, what OUT holds of other words of the
+same model and stills stays.
 """
 
 import json
@@ -27,6 +29,8 @@ from sfv.types import Frames
 
 INK = 12
 """Levels from white above which a pixel is of the body."""
+EVERY = 5
+"""Of so many of its pixels one is looked at."""
 STILL = 0.1
 """Pixels of mean flow below which nothing moves."""
 
@@ -40,6 +44,7 @@ def main_motion(frames: Frames) -> str:
         body = ((255 - frame.float()).amax(-1) > INK).nonzero()
         if len(body) < 20:
             continue
+        body = body[::EVERY]
         there, known = moves[body[:, 0], body[:, 1]], fields(body.float())
         size.append(float(there.norm(dim=1).mean()))
         for motion, basis in known.items():
@@ -97,12 +102,23 @@ def moved_by(model: sfv.VideoModel, picture: Uint8Picture, word: str) -> tuple[s
     return main_motion(clip.frames), torch.cat([clip.picture[None], clip.frames[at]])
 
 
+def report(about: dict[str, object], counts: dict[str, dict[str, int]], out: Path) -> dict[str, object]:
+    """Shares by word, beside those of other words that the same pictures gave before."""
+    before = json.loads(out.read_text()) if out.exists() else {}
+    seen = before.get("seen", {}) | counts if before.items() >= about.items() else counts
+    seen = {w: seen[w] for w in MEANING if w in seen}
+    taken = {w: sum(of.values()) - of.get("refused", 0) for w, of in seen.items()}
+    right = {w: of.get(MEANING[w], 0) / max(1, taken[w]) for w, of in seen.items()}
+    return about | {"right": right, "all": sum(right.values()) / len(right), "seen": seen}
+
+
 def main() -> None:
     parser = arguments(__doc__, 50)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--words", nargs="+", choices=list(MEANING), default=list(MEANING))
     asked = parser.parse_args()
     found, model = pictures(asked.stills, "rigid"), sfv.optimize(sfv.load(asked.model), "fast", "eager")
-    names, words = drawn(found, asked.count, asked.seed), list(MEANING)
+    names, words = drawn(found, asked.count, asked.seed), asked.words
     counts: dict[str, dict[str, int]] = {w: {} for w in words}
     rows = []
     for name in tqdm(names, unit="still"):
@@ -111,10 +127,9 @@ def main() -> None:
             counts[word][seen] = counts[word].get(seen, 0) + 1
             if shown is not None:
                 rows.append((f"{name}: {word} ({seen})", shown))
-    taken = {w: len(names) - counts[w].get("refused", 0) for w in words}
-    right = {w: counts[w].get(MEANING[w], 0) / max(1, taken[w]) for w in words}
-    result = {"model": asked.model, "hash": model.hash, "stills": len(names), "right": right, "seen": counts}
-    result["all"] = sum(right.values()) / len(words)
+    result = report(
+        {"model": asked.model, "hash": model.hash, "stills": len(names), "seed": asked.seed}, counts, asked.out
+    )
     with replacing(asked.out) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))

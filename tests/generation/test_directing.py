@@ -54,9 +54,11 @@ def test_a_word_moves_the_thing_from_the_picture_and_back(still_model: VideoMode
 
 
 def test_the_networks_own_motion_lies_beneath(moving: VideoModel, still_model: VideoModel) -> None:
-    free, both = (sfv.generate(moving, card(), move=w) for w in ("free", "float"))
+    """As one body, unless that is refused."""
+    assert sfv.generate(moving, card(), move="float").settings.stiff == "on"
+    free, both = (sfv.generate(moving, card(), move=w, stiff="off") for w in ("free", "float"))
     assert torch.equal(free.latents, both.latents)
-    alone = sfv.generate(still_model, card(), move="float")
+    alone = sfv.generate(still_model, card(), move="float", stiff="off")
     assert not torch.equal(both.frames, alone.frames) and not torch.equal(both.frames, free.frames)
 
 

@@ -8,7 +8,7 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
 from sfv.media.pixels import as_layers
-from sfv.settings import MOVES, Settings
+from sfv.settings import Settings
 from sfv.types import AnyFirst
 
 RIM = 2
@@ -23,14 +23,14 @@ STEP, SMOOTH = 5 / 255, 0.9
 
 @torch.inference_mode()
 def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
-    """`stiff` as on or off: on where the network follows a word for motion, and for pictures that fill their frame.
+    """`stiff` as on or off: on where a word for motion is given, and for pictures that fill their frame (photos).
 
-    Such are photos. Else as the model's own network says.
+    Else as the model's own network says.
     Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
     """
     if want.stiff != "auto":
         return want
-    if want.move in MOVES and want.move != "free" and model.enlarges(want.decoder):
+    if want.move != "free" and model.enlarges(want.decoder):
         return want.model_copy(update={"stiff": "on"})
     if not model.enlarges(want.decoder) or model.stiffness is None:
         return want.model_copy(update={"stiff": "off"})
