@@ -7,6 +7,8 @@ from sfv.settings import LONGEST, Decoder, Defaults, Settings
 
 SIDE = 2048
 """Pixels that `size` may ask for."""
+FAR = 1.5
+"""Times the network's own height or width from which motion is much weaker."""
 MAX_WORK = 200 * 1024 * 2048
 """Frames x height x width that one clip may have."""
 
@@ -96,6 +98,18 @@ def _check_condition(full: Settings, model: ModelLimits) -> None:
             f"frames {full.frames}: {model.name} makes one frame and {every} for each of its latents after that; "
             f"try {1 + below} or {1 + below + every}"
         )
+
+
+def caution(full: Settings, model: ModelLimits) -> str:
+    """One sentence where filled settings are far from what the network was made for, and what to ask for; else ""."""
+    own, asked = (model.defaults.height, model.defaults.width), (int(full.height or 0), int(full.width or 0))
+    if all(1 / FAR < a / b < FAR for a, b in zip(asked, own, strict=True)):
+        return ""
+    cure = "--size, which keeps the network's own" if model.enlarging else "the model's own"
+    return (
+        f"{asked[0]}x{asked[1]} (height x width) is far from the {own[0]}x{own[1]} that {model.name} is made for, and "
+        f"its motion may be weak or wrong there; use {cure}"
+    )
 
 
 def _lasting(settings: Settings, model: ModelLimits) -> Settings:

@@ -15,10 +15,12 @@ FITS: tuple[str, ...] = get_args(Fit)
 Shape = Literal["own", "pad", "crop"]
 LONGEST = 512
 """Pixels of a clip's longer side, unless more are asked for."""
-Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash"]
+Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash", "shake", "spin", "float", "wave"]
+CARRIED = ("shake", "spin", "float", "wave")
+"""Words for motion that a program carries out, over the network's own motion (decoding/directed.py)."""
 MOVES: dict[str, int] = {"free": 0, "sway": 1, "nod": 2, "bounce": 3, "pulse": 4, "squash": 6}
-"""Words for motion, and the ids by which models of whole loops know them (PROGRAMS of data/loops.py without the spin,
-which none has learnt)."""
+"""Words for motion that the network follows, and the ids by which models of whole loops know them (PROGRAMS of
+data/loops.py without the spin, which none has learnt)."""
 Stiff = Literal["auto", "on", "off"]
 Decoder = Literal["small", "full"]
 Sampler = Literal["euler", "consistency"]
@@ -73,7 +75,9 @@ class Settings(BaseModel):
     width: int | None = Field(default=None, ge=16, le=4096)
     """Pixels; a multiple of what the codec needs."""
     move: Move = "free"
-    """How, for models of whole loops: free, as an animator would, or as one body, so that stiff things stay stiff."""
+    """How, for models of whole loops. free: as an animator would. sway, nod, bounce, pulse, squash: as one body, by the
+    network. shake, spin, float, wave: by a program, over the network's own motion; spin and wave need a thing on clear
+    or plain ground."""
     stiff: Stiff = "auto"
     """on: the picture moves as one body, its lines and letters whole. auto: for stiff things and photos, where the
     model can tell."""

@@ -141,15 +141,27 @@ def test_a_source_is_never_a_target(tmp_path: Path) -> None:
         name_outputs([tmp_path / "a.png"], tmp_path / "a.png", None, overwrite=True)
 
 
+def test_drawings_alone_need_their_reader_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    assert expand([tmp_path / "logo.svg"]) == [tmp_path / "logo.svg"]
+    monkeypatch.setattr("sfv.media.drawings.can_draw", lambda: False)
+    with pytest.raises(
+        SfvError, match=r'logo.svg is an SVG drawing, which needs resvg; .*pip install "sfv\[pictures\]"'
+    ):
+        expand([tmp_path])
+    png(tmp_path / "a.png")
+    assert [p.name for p in expand([tmp_path])] == ["a.png", "logo.svg"], "one bad file ends no batch"
+
+
 def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
     png(tmp_path / "a.png")
     ours(tmp_path / "a.webp")
-    for name in ("notes.txt", "logo.svg", "film.mov", ".DS_Store", "._a.png"):
+    for name in ("notes.txt", "logo.eps", "film.mov", ".DS_Store", "._a.png"):
         (tmp_path / name).write_text("x")
     (line,) = left_out([tmp_path, tmp_path / "a.png"])
     assert line == (
-        f"{tmp_path}: left out a.webp (a clip or sheet of sfv), film.mov (a video), logo.svg (SVG is not read; "
-        "export it as PNG), notes.txt (no picture)"
+        f"{tmp_path}: left out a.webp (a clip or sheet of sfv), film.mov (a video), logo.eps (no picture), "
+        "notes.txt (no picture)"
     )
     for i in range(30):
         (tmp_path / f"z{i:02}.txt").touch()

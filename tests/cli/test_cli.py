@@ -277,6 +277,56 @@ def test_a_film_beside_its_picture_is_kept(
     assert json.loads(read_note(film))["sfv"]
 
 
+def test_what_a_new_clip_replaces_is_said(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ours may be replaced, but not in silence: made otherwise, or of another picture; the same again says nothing."""
+    one, other, out = png(tmp_path / "one.png"), png(tmp_path / "other.png", 1), tmp_path / "out.mp4"
+    common = ("-o", out, "--model", tiny_folder, "--steps", 1)
+    lines = []
+    for picture, seed in ((one, 3), (one, 3), (one, 4), (other, 4)):
+        assert run("generate", picture, *common, "--seed", seed) == 0
+        lines.append(" ".join(line for line in capsys.readouterr().out.splitlines() if " replaces " in line))
+    assert lines[:2] == ["", ""] and lines[2].endswith("replaces sfv's earlier clip of seed 3")
+    assert lines[3].endswith("replaces sfv's clip of another picture")
+
+
+def test_quiet_says_what_went_wrong_alone(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    png(tmp_path / "a.png"), png(tmp_path / "b.png"), (tmp_path / "c.png").write_bytes(b"not a picture")
+    assert run("generate", tmp_path, "--model", tiny_folder, "--steps", 4, "--quiet") == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("sfv: ") and said.err.count("\n") == 1 and "c.png" in said.err
+
+
+def test_white_alone_moves_or_keeps_still(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = np.zeros((24, 40, 3), np.uint8)
+    mask[:, :20] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    common = (png(tmp_path / "p.png"), "--model", tiny_folder, "--steps", 1, "--format", "png", "-o")
+    for flag, still in (("--keep-still", slice(2, 12)), ("--only-moves", slice(20, 30))):
+        assert run("generate", *common, tmp_path / f"{flag}.png", flag, tmp_path / "mask.png") == 0
+        frames = read_clip(tmp_path / f"{flag}.png")[:, 8:24].int()
+        change = (frames - frames[:1]).abs().amax((0, 1, 3))
+        assert change[still].max() == 0 and change.max() > 0
+    both = ("--keep-still", tmp_path / "mask.png", "--only-moves", tmp_path / "mask.png")
+    assert run("generate", *common, tmp_path / "b.png", *both) == 1
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_a_size_far_from_the_models_own_warns_once(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [png(tmp_path / name) for name in ("a.png", "b.png")]
+    for side, times in ((32, 0), (64, 1)):
+        flags = ("--model", tiny_folder, "--steps", 1, "--height", side, "--width", side, "-o", tmp_path / str(side))
+        assert run("generate", *pictures, *flags) == 0
+        assert capsys.readouterr().err.count("is far from the 32x32") == times
+
+
 def test_a_model_that_sfv_did_not_write_is_kept(tiny_folder: Path, tmp_path: Path) -> None:
     """Training and export name a new folder, or stop before anything is written."""
     theirs = tmp_path / "svd"

@@ -41,6 +41,7 @@ LANDLORDS = {
     "av": {"media"},
     "PIL": {"media"},
     "pillow_heif": {"media"},
+    "resvg_py": {"media"},
     "diffusers": {"families"},
     "transformers": {"families", "evaluation"},
     "huggingface_hub": {"families"},

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,6 +175,145 @@ def brushed(page: Page) -> None:
     newer(page, before)
     rows = [still[62:66, 40:88] for still in moments(page)]
     assert all(np.array_equal(rows[0], row) for row in rows)
+
+
+def test_what_is_brushed_moves_alone(page: Page) -> None:
+    """The same brush the other way round; undo and clear take strokes back."""
+    before = turn(page)
+    page.click("#mask")
+    page.check("input[name=brushed][value=moves]", force=True)
+    box = page.locator("#mask-board canvas").bounding_box()
+    drawn = """() => {
+        const c = document.querySelector("#mask-board canvas");
+        return c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some((v) => v > 0);
+    }"""
+
+    def stroke(row: float) -> None:
+        page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * row)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * row, steps=5)
+        page.mouse.up()
+
+    stroke(0.2)
+    assert page.evaluate(drawn)
+    page.click("#mask-tools >> text=Undo")
+    assert not page.evaluate(drawn)
+    stroke(0.5)
+    page.click("#mask-tools >> text=Clear")
+    assert not page.evaluate(drawn)
+    stroke(0.2)
+    page.click("#mask-done")
+    newer(page, before)
+    seen = moments(page)
+    side = len(seen[0])
+    assert all(np.array_equal(seen[0][side // 2 :], still[side // 2 :]) for still in seen), (
+        "what was not brushed is still"
+    )
+    assert any(not np.array_equal(seen[0][: side // 3], still[: side // 3]) for still in seen)
+
+
+def test_a_finger_brushes_too(browser: Any, url: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("#clip[data-turn]")
+    page.tap("#mask")
+    page.tap("#mask-board canvas")
+    before = turn(page)
+    page.tap("#mask-done")
+    newer(page, before)
+    assert "--keep-still mask.png" in page.inner_text("#command")
+    context.close()
+
+
+def test_one_of_eight_seeds_is_kept(page: Page) -> None:
+    page.click("#eight")
+    page.wait_for_selector("#seed-thumbs button:nth-child(8)")
+    shot(page, "seeds")
+    first = [pixels(page, f"#seed-thumbs button:nth-child({i}) canvas").tobytes() for i in (1, 2, 8)]
+    assert len(set(first)) == 3 and page.locator("#seed-thumbs button").count() == 8
+    third = moments(page, "#seed-thumbs button:nth-child(3) canvas")
+    assert len({still.tobytes() for still in third}) > 1, "thumbnails play"
+    before = turn(page)
+    page.click("#seed-thumbs button:nth-child(3)")
+    newer(page, before)
+    assert page.input_value("#seed") == "3" and "--seed 3" in page.inner_text("#command")
+    assert page.get_attribute("#seed-thumbs button:nth-child(3)", "aria-pressed") == "true"
+    page.click("#eight")
+    assert not page.is_visible("#seeds")
+
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+PROXY = """
+daemon off; pid {folder}/pid; error_log {folder}/error.log;
+events {{ }}
+http {{
+  access_log off; client_max_body_size 25m; client_body_buffer_size 25m;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; location /tools/sfv/ {{ {location} }} }}
+}}
+"""
+
+
+def location(url: str) -> str:
+    """The lines of docs/demo.md, for this server's address."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "demo.md").read_text()
+    found = re.search(r"location /tools/sfv/ {(.*?)}", text, re.S)
+    assert found is not None
+    return found[1].replace("http://127.0.0.1:7860", url.rstrip("/"))
+
+
+@pytest.fixture
+def behind(url: str, tmp_path: Path) -> Iterator[str]:
+    """The page below a path of another server, through nginx."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "conf").write_text(PROXY.format(folder=tmp_path, port=port, location=location(url)))
+    with subprocess.Popen([NGINX, "-p", str(tmp_path), "-c", str(tmp_path / "conf")]) as proxy:
+        try:
+            end = time.monotonic() + 60
+            while not reachable(port):
+                assert proxy.poll() is None and time.monotonic() < end, (tmp_path / "error.log").read_text()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}/tools/sfv/"
+        finally:
+            proxy.terminate()
+
+
+def reachable(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_page_works_below_a_path_of_a_proxy(browser: Any, behind: str, tmp_path: Path) -> None:
+    """Nothing is asked for outside the path, and every part of the page answers."""
+    context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(PATIENCE * 1000)
+    page, asked, complaints = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.goto(behind.rstrip("/"))
+    page.wait_for_selector("#clip[data-turn]")
+    before = turn(page)
+    page.click("#examples button:nth-child(4)")
+    newer(page, before)
+    with Image.open(fetched(page, "gif", tmp_path)) as gif:
+        assert gif.format == "GIF"
+    page.click("#tab-race")
+    page.click("#start")
+    page.wait_for_selector(".lane:nth-child(1)[data-state=done]")
+    page.click(".brand")
+    page.wait_for_selector("#clip[data-turn]")
+    assert page.url == behind and not complaints
+    outside = [u for u in asked if not u.startswith((behind, "blob:", "data:")) and u != behind.rstrip("/")]
+    assert outside == []
+    context.close()
 
 
 def again(command: str, lines: str, folder: Path) -> list[Path]:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sfv.batch.replay import replay
 from sfv.errors import SfvError
-from sfv.media import read_clip, write_clip
+from sfv.media import is_ours, read_clip, write_clip
 from sfv.media.clips import FASTEST, frame_times, webp_bytes
 
 NOTE = '{"sfv": "0", "settings": {"fps": RATE}}'
@@ -123,3 +124,13 @@ def test_a_clip_that_is_cut_short_is_one_sentence(ending: str, left: int, tmp_pa
     with pytest.raises(SfvError, match=rf"c.{ending} is not a readable") as raised:
         read_clip(path)
     assert "Errno" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webm", "gif", "webp", "png"])
+def test_a_file_written_from_python_bears_our_mark(ending: str, tmp_path: Path) -> None:
+    """So `sfv generate` may replace it; it is no clip to be replayed, and says so."""
+    path = tmp_path / f"clip.{ending}"
+    write_clip(noise(3), path, 10)
+    assert is_ours(path)
+    with pytest.raises(SfvError, match="without its parameters.*make it again from its picture"):
+        replay(path)

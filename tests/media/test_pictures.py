@@ -159,3 +159,14 @@ def test_deep_grey_with_a_transparent_level(tmp_path: Path) -> None:
     assert read_picture(deep_grey(tmp_path / "b.png", None), "red")[0, 0].tolist() == [255, 255, 255]
     with pytest.raises(SfvError, match="not transparent anywhere"):
         read_sticker(tmp_path / "b.png")
+
+
+def test_heic_is_read_or_its_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = tmp_path / "photo.heic"
+    corner().save(path, "HEIF", quality=95)
+    assert read_picture(path).shape == (12, 20, 3)
+    monkeypatch.setattr("sfv.media.pictures.admit_heif", lambda: False)
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+    with pytest.raises(SfvError, match=r"photo.heic is a HEIC picture, which needs pillow-heif; .*sfv\[pictures\]"):
+        read_picture(path)

@@ -250,6 +250,24 @@ def test_a_running_job_is_dropped_at_the_end_of_its_step(app: App) -> None:
     assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "cancelled"
 
 
+def test_a_picture_that_is_refused_fails_alone(app: App) -> None:
+    """Of two jobs that are made together, when the model cannot make one of them."""
+    names = {create(app, seed=seed).json()["id"]: seed for seed in (1, 2)}
+    at = worker(app)
+    animate = at.animator.animate
+
+    def choosy(pictures: Any, settings: Any, seeds: Any, watch: Callable[[int, int], None]) -> Any:
+        if 1 in seeds:
+            raise SfvError("nothing stands out from the ground")
+        return animate(pictures, settings, seeds, watch)
+
+    at.animator.animate = choosy  # type: ignore[method-assign]
+    batch = at._claim()
+    assert len(batch) == 2 and [names[job.id] for job, _ in at._make(batch)] == [2]
+    failed = next(name for name, seed in names.items() if seed == 1)
+    assert "nothing stands out" in ask(app, "GET", f"/v1/videos/{failed}").json()["error"]["message"]
+
+
 def test_a_clip_that_comes_too_late_is_not_kept(app: App) -> None:
     name = create(app).json()["id"]
     at = worker(app)

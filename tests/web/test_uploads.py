@@ -30,6 +30,16 @@ def test_every_format_is_told_by_its_bytes(kind: str) -> None:
     assert checked_picture(picture(kind)).shape == (24, 40, 3)
 
 
+def test_heic_is_taken_where_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    data = picture("HEIF")
+    assert checked_picture(data).shape == (24, 40, 3)
+    monkeypatch.setattr("sfv.web.uploads.admit_heif", lambda: False)
+    with pytest.raises(UploadError, match="HEIC, which this server does not read") as refused:
+        checked_picture(data)
+    assert refused.value.status == 415
+
+
 def test_transparency_is_kept_or_laid_over_a_colour() -> None:
     assert checked_picture(picture(mode="RGBA"), transparent=True).shape == (24, 40, 4)
     assert checked_picture(picture(mode="RGBA"), background="black").shape == (24, 40, 3)

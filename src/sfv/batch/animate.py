@@ -9,19 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import sfv
 from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.manifest import Manifest
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import Pairs, folder_of, plan
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import weights_hash
-from sfv.media import read_picture
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 
 
 def animate_files(
@@ -33,28 +32,28 @@ def animate_files(
     device: str = "auto",
     speed: Speed | None = None,
     resume: bool = False,
-    keep_still: Path | None = None,
+    mask_file: MaskFile | None = None,
     overwrite: bool = False,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
     A clip is written while the next one is made. With `resume`, a manifest is kept beside the clips, and what it says
-    is done and whole is left as it is. `keep_still` is a mask, a picture of the pictures' shape that is white where
-    nothing may move. Files that sfv did not write are replaced with `overwrite` alone.
+    is done and whole is left as it is. `mask_file` says what keeps still in all of them. Files that sfv did not write
+    are replaced with `overwrite` alone.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
     pairs = plan(images, settings, out, format, overwrite)
-    mask = None if keep_still is None else read_picture(keep_still, "black")
-    book = Manifest(folder_of(pairs), digest(model, settings, speed, keep_still)) if resume else None
+    mask = None if mask_file is None else mask_file.read()
+    book = Manifest(folder_of(pairs), digest(model, settings, speed, mask_file)) if resume else None
     left = book.left(pairs) if book else pairs
     if not left:
         return
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(left))
     seconds = {"load": time.perf_counter() - start}
-    with tqdm(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as bar:
+    with bar(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as shown:
         for report in animate_pairs(loaded, left, settings, seconds, mask, overwrite):
-            bar.update()
+            shown.update()
             if book:
                 book.add(report)
             yield report
@@ -65,11 +64,11 @@ def _bar(clips: int) -> dict[str, Any]:
     return {"desc": "animate", "unit": "clip", "disable": clips == 1, "smoothing": 0}
 
 
-def digest(model: str, settings: Settings, speed: Speed | None = None, mask: Path | None = None) -> str:
+def digest(model: str, settings: Settings, speed: Speed | None = None, mask: MaskFile | None = None) -> str:
     """16 hex digits over all that decides a clip but its picture: version, weights, settings, speed, mask."""
     parts = [sfv.__version__, weights_hash(model), settings.model_dump(), (speed or Speed()).model_dump()]
     if mask is not None:
-        parts.append(hashlib.sha256(mask.read_bytes()).hexdigest())
+        parts.append(hashlib.sha256(mask.bytes()).hexdigest())
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -5,17 +5,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import sfv
 from sfv.batch.naming import is_clip_of, is_own, keep_others, source
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
-from sfv.media import read_picture, read_sticker, to_note, write_clip
+from sfv.limits import caution
+from sfv.media import own_note, read_picture, read_sticker, to_note, write_clip
 from sfv.media.clips import FASTEST, frame_times
 from sfv.media.pictures import Uint8Picture
 from sfv.settings import Settings
+from sfv.system.progress import bar
 
 Report = dict[str, Any]
 Finished = tuple[Path, Clip, dict[str, float]]
@@ -36,7 +36,29 @@ def write_finished(
     keep_others(target, overwrite)
     usual = target.with_name(picture.stem + after + target.suffix)
     kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
-    return write(model, clip, target, seconds, source(picture, target)) | {"image": str(picture)} | kept
+    mark, before = source(picture, target), own_note(target) if target.exists() else {}
+    return (
+        write(model, clip, target, seconds, mark)
+        | {"image": str(picture)}
+        | kept
+        | _replaced(target, before, clip, mark)
+    )
+
+
+def _replaced(target: Path, before: dict[str, Any], clip: Clip, mark: str) -> Report:
+    """What was in the place of a new clip, if it was another clip of ours: of another picture, or made otherwise."""
+    if not before:
+        return {}
+    if before.get("source") not in (None, mark):
+        return {"replaced": f"{target} replaces sfv's clip of another picture"}
+    old, new = before.get("settings", {}), clip.settings.model_dump()
+    changed = [f"{k} {_plain(v)}" for k, v in old.items() if k in new and v != new[k] and k not in ("height", "width")]
+    return {"replaced": f"{target} replaces sfv's earlier clip of {', '.join(changed)}"} if changed else {}
+
+
+def _plain(value: Any) -> str:
+    """A setting as it is given."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _kept(usual: Path, picture: Path) -> Report:
@@ -61,8 +83,8 @@ def make(
     pixels = read_sticker(picture) if settings.transparent else read_picture(picture, settings.background)
     read = time.perf_counter() - start
     steps = settings.steps or model.defaults.steps
-    with tqdm(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as bar:
-        clip = generate(model, pixels, settings, watch=lambda done, _: bar.update(), keep_still=mask)
+    with bar(total=steps, desc=picture.name, unit="call", leave=False, disable=steps < 4) as shown:
+        clip = generate(model, pixels, settings, watch=lambda done, _: shown.update(), keep_still=mask)
     return picture, clip, before | {"read": read} | clip.seconds
 
 
@@ -84,6 +106,7 @@ def write(model: VideoModel, clip: Clip, target: Path, seconds: dict[str, float]
         "calls": clip.calls,
         "seconds": {k: round(v, 4) for k, v in seconds.items()},
         "settings": clip.settings.model_dump(),
+        **({"warning": said} if (said := caution(clip.settings, model.limits)) else {}),
     }
 
 

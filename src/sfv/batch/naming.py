@@ -8,6 +8,7 @@ from pathlib import Path
 from sfv import media
 from sfv.batch.manifest import was_cut_short
 from sfv.errors import SfvError
+from sfv.media import drawings
 from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through, colour
 from sfv.settings import FORMATS, Settings
 
@@ -60,6 +61,8 @@ def expand(images: Sequence[Path]) -> list[Path]:
         raise SfvError("no pictures given; name files or a folder, such as: sfv generate cat.png")
     if not any(path.exists() for path in found):
         raise SfvError(f"{found[0]} does not exist; check the path")
+    if all(path.suffix.lower() in drawings.ENDINGS for path in found) and not drawings.can_draw():
+        raise drawings.needs_resvg(str(found[0]))
     return found
 
 
@@ -77,8 +80,6 @@ def left_out(images: Sequence[Path]) -> list[str]:
 
 def _why_not(path: Path) -> str:
     ending = path.suffix.lower()
-    if ending in (".svg", ".svgz"):
-        return "SVG is not read; export it as PNG"
     if ending.lstrip(".") in FORMATS and media.is_ours(path):
         return "a clip or sheet of sfv"
     return "a video" if ending in VIDEO_ENDINGS else "no picture"

@@ -5,10 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 import sfv
 from sfv.batch.clip_file import Report
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.platform_names import plan_for
 from sfv.errors import SfvError
@@ -22,6 +21,7 @@ from sfv.platforms.request import settings_for
 from sfv.platforms.write import write_for
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 
 
 def animate_for(
@@ -32,7 +32,7 @@ def animate_for(
     out: Path | None = None,
     device: str = "auto",
     speed: Speed | None = None,
-    keep_still: Path | None = None,
+    mask_file: MaskFile | None = None,
     overwrite: bool = False,
 ) -> Iterator[Report]:
     """A file of every picture for every platform; yields a report of each, or one with "error" and goes on.
@@ -44,13 +44,13 @@ def animate_for(
     pictures, files = plan_for(images, settings, platforms, out, overwrite)
     for name, targets in files.items():
         check_pack(name, targets, overwrite)
-    mask = None if keep_still is None else read_picture(keep_still, "black")
+    mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(pictures) * len(files))
     seconds = {"load": time.perf_counter() - start}
     done: dict[str, list[Path]] = {name: [] for name in files}
     quiet = len(pictures) * len(files) == 1
-    with tqdm(total=len(pictures) * len(files), desc="animate", unit="file", disable=quiet, smoothing=0) as bar:
+    with bar(total=len(pictures) * len(files), desc="animate", unit="file", disable=quiet, smoothing=0) as shown:
         for i, picture in enumerate(pictures):
             clips: dict[str, Clip] = {}
             for name, targets in files.items():
@@ -60,7 +60,7 @@ def animate_for(
                 except SfvError as error:
                     report = {"image": str(picture), "for": name, "error": str(error)}
                 seconds = {}
-                bar.update()
+                shown.update()
                 yield report
     for name, made in done.items():
         write_pack(name, made, overwrite)

@@ -31,6 +31,10 @@ def replay(
                 f"{file} was made for {kept['for']}, whose limits leave no room for its parameters; make it again from "
                 "its picture"
             )
+        if "settings" not in kept:
+            raise SfvError(
+                f"{file} was written without its parameters, as by sfv.write_clip; make it again from its picture"
+            )
         settings, name, digest = Settings(**kept["settings"]), str(model or kept["model"]), kept["hash"]
         speed_kept = kept.get("speed")
         speed = Speed(profile=speed_kept["profile"], backend=speed_kept["unet"]) if speed_kept else None

@@ -8,16 +8,17 @@ from pathlib import Path
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 import sfv
 from sfv.batch.clip_file import Report, make, write_finished
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.seed_names import Row, plan_seeds
 from sfv.errors import SfvError
-from sfv.media import contact_sheet, read_picture, write_picture
+from sfv.media import contact_sheet, write_picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
+from sfv.system.progress import bar
 from sfv.types import Frames
 
 SHOWN = 8
@@ -35,7 +36,7 @@ def animate_seeds(
     format: str | None = None,
     device: str = "auto",
     speed: Speed | None = None,
-    keep_still: Path | None = None,
+    mask_file: MaskFile | None = None,
     overwrite: bool = False,
 ) -> Iterator[Report]:
     """A clip of every picture with every seed, then a sheet of a picture's clips, one row each; a report of every file.
@@ -43,11 +44,11 @@ def animate_seeds(
     One bad picture is reported once and does not stop the rest. SfvError, before anything is written, if none can be.
     """
     rows = plan_seeds(images, settings, seeds, out, format, overwrite)
-    mask = None if keep_still is None else read_picture(keep_still, "black")
+    mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(rows) * len(seeds))
     seconds = {"load": time.perf_counter() - start}
-    with tqdm(total=len(rows) * len(seeds), desc="animate", unit="clip", smoothing=0) as bar:
+    with bar(total=len(rows) * len(seeds), desc="animate", unit="clip", smoothing=0) as progress:
         for row in rows:
             picture, shown = row[0], list[tuple[str, Frames]]()
             try:
@@ -55,7 +56,7 @@ def animate_seeds(
                     finished = make(loaded, picture, settings.model_copy(update={"seed": seed}), seconds, mask)
                     shown.append((f"seed {seed}", thumbnails(finished[1].frames)))
                     seconds = {}
-                    bar.update()
+                    progress.update()
                     yield write_finished(loaded, finished, target, overwrite, f"-seed{seed}")
                 yield _sheet(row, shown, overwrite)
             except SfvError as error:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from tyro.conf import Positional, arg
@@ -14,6 +14,10 @@ from sfv.cli.flags import Flags, Out, Pictures, ray_spread, say
 from sfv.errors import SfvError
 from sfv.ray.settings import Spread
 from sfv.settings import Format, Settings, Speed
+from sfv.system.progress import no_bars
+
+if TYPE_CHECKING:
+    from sfv.batch.mask_file import MaskFile
 
 
 class Generate(Flags, Settings, Speed, Spread):
@@ -35,10 +39,14 @@ class Generate(Flags, Settings, Speed, Spread):
     """Several at once, such as 1-8 or 3,7: NAME-seedN for each, and a sheet of them all, NAME-seeds.png."""
     keep_still: Path | None = None
     """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
+    only_moves: Path | None = None
+    """A picture as a mask, the other way round: white alone moves, all else keeps still."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     json_: Annotated[bool, arg(name="json")] = False
     """Print one JSON object per clip instead of text."""
+    quiet: bool = False
+    """Print nothing but what went wrong (and the lines of --json), and show no bars."""
     resume: bool = False
     """Keep manifest.jsonl beside the clips, and skip what it lists as done."""
     overwrite: bool = False
@@ -49,15 +57,16 @@ class Generate(Flags, Settings, Speed, Spread):
     def run(self) -> int:
         """Exit code: 0, or 1 if any picture failed."""
         made = failed = 0
-        asked, reports = self._reports()
-        for line in left_out(self.images):
-            print(f"sfv: {line}", file=sys.stderr)
-        for report in reports:
-            bad = "error" in report
-            if bad or self.json_ or not self.ray:
-                say(report, self.json_, first=not made)
-            made, failed = made + (not bad), failed + bad
-        if asked > 1 and not self.json_:
+        with no_bars(self.quiet):
+            asked, reports = self._reports()
+            for line in [] if self.quiet else left_out(self.images):
+                print(f"sfv: {line}", file=sys.stderr)
+            for report in reports:
+                bad = "error" in report
+                if bad or self.json_ or not (self.ray or self.quiet):
+                    say(report, self.json_, not made, asked)
+                made, failed = made + (not bad), failed + bad
+        if asked > 1 and not self.json_ and not self.quiet:
             there = asked - made - failed
             print(f"{made} made, {failed} failed" + f", {there} there already" * (there > 0))
         return int(failed > 0)
@@ -77,9 +86,9 @@ class Generate(Flags, Settings, Speed, Spread):
         if not self.ray:
             from sfv.batch.animate import animate_files
 
-            return count, animate_files(*asked, self.resume, self.keep_still, self.overwrite)
-        if self.keep_still is not None:
-            raise SfvError("--keep-still goes with one machine: leave it or --ray out")
+            return count, animate_files(*asked, self.resume, self._mask(), self.overwrite)
+        if self._mask() is not None:
+            raise SfvError("--keep-still and --only-moves go with one machine: leave them or --ray out")
         from sfv.ray.folder import animate_folder
 
         return count, animate_folder(*asked, spread, self.overwrite)
@@ -93,7 +102,7 @@ class Generate(Flags, Settings, Speed, Spread):
         from sfv.batch.platform_files import animate_for
 
         asked = (self.images, self.model, settings, self.for_, self.out, self.device, speed)
-        return len(pictures) * len(files), animate_for(*asked, self.keep_still, self.overwrite)
+        return len(pictures) * len(files), animate_for(*asked, self._mask(), self.overwrite)
 
     def _of_seeds(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
         """The same of several seeds; the sheet counts as a file."""
@@ -105,7 +114,16 @@ class Generate(Flags, Settings, Speed, Spread):
         from sfv.batch.seed_files import animate_seeds
 
         asked = (self.images, self.model, settings, seeds, self.out, self.format, self.device, speed)
-        return len(rows) * (1 + len(seeds)), animate_seeds(*asked, self.keep_still, self.overwrite)
+        return len(rows) * (1 + len(seeds)), animate_seeds(*asked, self._mask(), self.overwrite)
+
+    def _mask(self) -> "MaskFile | None":
+        """What keeps still; SfvError for two masks."""
+        from sfv.batch.mask_file import MaskFile
+
+        if self.keep_still is not None and self.only_moves is not None:
+            raise SfvError("--keep-still and --only-moves say the same in two ways; give one of them")
+        given = self.keep_still or self.only_moves
+        return None if given is None else MaskFile(given, given == self.only_moves)
 
     def _without(self, flag: str, others: dict[str, Any]) -> None:
         """SfvError for flags that do not go together."""

@@ -13,9 +13,9 @@ from sfv.data.settings import EncodeSettings
 class Pack(Flags):
     """Decode a sticker set (clips.zip, index.json) into a clip store for training and evaluation."""
 
-    source: Positional[Path]
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """Folder with clips.zip and index.json, and perhaps stills.zip, pictures that programs will move."""
-    store: Positional[Path]
+    store: Annotated[Positional[Path], arg(metavar="STORE")]
     """Folder to make."""
     per_family: int = Field(default=4, gt=0)
     """Training clips kept of one family; validation keeps all."""

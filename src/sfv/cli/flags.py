@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tyro.conf import Positional, arg
 
+from sfv.cli.help import explain
 from sfv.errors import FlagError
 from sfv.ray.settings import Spread
 
@@ -20,6 +21,11 @@ class Flags(BaseModel):
     """A command: its fields are its flags; a value out of range becomes one sentence."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        explain(cls)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -46,10 +52,16 @@ def ray_spread(command: Flags, ray: bool) -> Spread:
     return spread
 
 
-def say(report: dict[str, Any], as_json: bool, first: bool = True) -> None:
-    """One clip's report: JSON on stdout, or a line for people; failures go to stderr in words.
+MANY = 20
+"""Clips from which it is said how the model is run, and how that might be quicker."""
+REMARKS = ("kept", "replaced", "fewer")
+"""What a report may say of its file beside the times."""
 
-    How the model is run is said with the `first` alone.
+
+def say(report: dict[str, Any], as_json: bool, first: bool = True, clips: int = 1) -> None:
+    """One clip's report: JSON on stdout, or a line for people; failures and warnings go to stderr in words.
+
+    What holds for all of the `clips` is said with the `first` alone.
     """
     if as_json:
         print(json.dumps(report), flush=True)
@@ -58,12 +70,11 @@ def say(report: dict[str, Any], as_json: bool, first: bool = True) -> None:
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         calls = f"{report['calls']} network call(s); " if report["calls"] else ""
-        print(f"{report['out']}\n  {calls}{stages}", flush=True)
-        if "fits" in report:
-            print(f"  {report['for']}: {report['fits']}", flush=True)
-        if "kept" in report:
-            print(f"  {report['kept']}", flush=True)
-        if "fewer" in report:
-            print(f"  {report['fewer']}", flush=True)
-        if report["speed"] and first:
+        fits = f"{report['fits']}; " if "fits" in report else ""
+        print(f"{report['out']}: {fits}{calls}{stages}", flush=True)
+        for remark in (report[k] for k in REMARKS if k in report):
+            print(f"  {remark}", flush=True)
+        if first and report["speed"] and clips >= MANY:
             print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)
+        if first and "warning" in report:
+            print(f"sfv: {report['warning']}", file=sys.stderr, flush=True)

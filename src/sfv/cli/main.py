@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 from tyro.conf import subcommand
 
 from sfv.cli.clips import CheckSticker, Compare, Generate, Replay
+from sfv.cli.completion import completion_script
 from sfv.cli.data import Encode, Pack
 from sfv.cli.measure import Bench, Doctor, Evaluate, Study
 from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"sfv {version('sfv')}")
             return 0
         if words[:1] == ["--completion"]:
-            words = ["--tyro-print-completion", _shell(words)]
+            print(completion_script(Command, _shell(words)), end="")
+            return 0
         return int(parsed(Command, words, DESCRIPTION).run())
     except SfvError as error:
         print(f"sfv: {error}", file=sys.stderr)

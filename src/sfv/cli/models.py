@@ -61,9 +61,9 @@ class Train(Flags, TrainRequest):
         Positional[str], arg(metavar="codec|picture-encoder|teacher|student|decoder|matte|stiffness|recogniser")
     ]
     """What to train. Each part needs the ones before it in MODEL; the recogniser, which `sfv evaluate` uses, none."""
-    store: Positional[Path]
+    store: Annotated[Positional[Path], arg(metavar="STORE")]
     """A clip store (sfv pack), or video shards (sfv encode)."""
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Model folder that is filled part by part; the student's folder opens in diffusers."""
     set_: Annotated[tuple[str, ...], arg(name="set", metavar="[N.]FIELD=VALUE")] = ()
     """Overrides of the preset's fields, in the last stage; N.FIELD=VALUE in stage N."""
@@ -125,9 +125,9 @@ class Import(Flags, ImportSettings):
 class Export(Flags):
     """Write a model folder anew, without its training runs: for diffusers, as one file for ComfyUI, or its LoRA."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A model folder, or an embedded model (sticker)."""
-    out: Positional[Path]
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The folder to write; a .safetensors file for single-file, lora and lora-peft."""
     to: Literal["diffusers", "single-file", "lora", "lora-peft", "onnx", "web"] = "diffusers"
     """diffusers: a folder, which StableVideoDiffusionPipeline opens if the model is SVD's, and WanImageToVideoPipeline

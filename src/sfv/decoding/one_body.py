@@ -3,6 +3,8 @@
 The motion is the network's own: of every frame's flow the affine map that fits best, by weighted least squares.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,15 +23,18 @@ OVERSCAN = 0.1
 """Share of its size by which a picture without borders may be enlarged, so that none is seen."""
 
 
-def one_body(drawn: Decoded, picture: Maps, cover: bool = False) -> Decoded:
+def one_body(
+    drawn: Decoded, picture: Maps, cover: bool = False, keep: Callable[[Affine], Affine] = lambda maps: maps
+) -> Decoded:
     """The same clip, its picture moved as one body.
 
     `drawn` is one clip with its flow and mask, `picture` (1, 3 or 4, h, w) what it was made of. `cover`: the picture
     fills its frame, so it is enlarged as far as its motion would show its border, and moves less if that is not enough.
+    `keep` says what of the motion is kept.
     """
     assert drawn.flow is not None and drawn.trust is not None
     flow = drawn.flow[0].float()
-    maps = fitted(flow, followed(picture, drawn.trust[0].float()))
+    maps = keep(fitted(flow, followed(picture, drawn.trust[0].float())))
     if cover:
         maps = covering(maps)
     whole = flow_of(maps, flow.shape[2], flow.shape[3])
@@ -81,6 +86,11 @@ def covering(maps: Affine) -> Affine:
     still[:, 1, 0] = still[:, 2, 1] = 1
     at = maps + still  # places, not offsets
     return torch.cat([at[:, :1], zoom * at[:, 1:]], 1) - still
+
+
+def covered(flow: Flow) -> Affine:
+    """A flow that moves everything as one body, enlarged so that no border shows."""
+    return covering(fitted(flow, torch.ones_like(flow[:, :1])))
 
 
 def _zoom(maps: Affine) -> float:

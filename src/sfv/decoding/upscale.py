@@ -57,6 +57,13 @@ class Layers:
             setattr(between, name, torch.lerp(part[one], part[other], share))
         return between
 
+    def carried(self, flow: Float[Tensor, "n 2 y x"]) -> "Layers":
+        """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
+        further: Layers = copy(self)
+        further.rest, further.trust = warped(self.rest, flow), warped(self.trust, flow)
+        further.flow = flow + warped(self.flow, flow)
+        return further
+
     def over(self, picture: Large, few: int = 8) -> Iterator[Float[Tensor, "_ c height width"]]:
         """Frames made of a picture of this or a larger size, a few at a time: memory is theirs."""
         size = picture.shape[2], picture.shape[3]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
+from sfv.generation.directing import body_in, carrying, held_to
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
 from sfv.generation.stiff import fills_frame, ground_shades
@@ -24,7 +26,7 @@ from sfv.media.edits import Mask, Weights
 from sfv.media.formats import colour
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
-from sfv.settings import Settings
+from sfv.settings import CARRIED, Settings
 from sfv.system.timing import clocked_stage
 from sfv.types import AnyFirst, Frames, Latents, Picture
 
@@ -84,10 +86,17 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
     """Frames and what they are made of; of stiff things as one body, and still where that is wanted."""
     drawn = model.draw(latents, first)
     if start.want.stiff == "on":
-        drawn = one_body(drawn, first, fills_frame(first) and start.mask is None)
-    if ground_shades(first):
-        drawn = held(drawn, first, border(first.shape[2], first.shape[3]))
-    return drawn if start.mask is None else held(drawn, first, soft_edge(_mask_of_frame(start, start.mask)))
+        kept = partial(held_to, start.want.move, body=body_in(first, start.still))
+        drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)
+    for weights in _holding(first, start):
+        drawn = held(drawn, first, weights)
+    return drawn
+
+
+def _holding(first: AnyFirst, start: Start) -> list[Weights]:
+    """What keeps still, as weights of the network's frame: the border of a ground that shades, and the mask."""
+    found = [border(first.shape[2], first.shape[3])] if ground_shades(first) else []
+    return found if start.mask is None else [*found, soft_edge(_mask_of_frame(start, start.mask))]
 
 
 def _mask_of_frame(start: Start, mask: Mask) -> UInt8[Tensor, "y x"]:
@@ -111,10 +120,12 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     drawn = _drawn(model, latents, first, start)
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
-    if times is not None or still.enlarged:
+    if times is not None or still.enlarged or want.move in CARRIED:
         layers = Layers(drawn, first)
-        large = as_layers(_largest(still), model.device) if still.enlarged else first
-        parts = (layers if times is None else layers.at(times.to(first.device))).over(large)
+        layers = layers if times is None else layers.at(times.to(first.device))
+        if want.move in CARRIED:
+            layers = _carried(layers, start, first)
+        parts = layers.over(as_layers(_largest(still), model.device) if still.enlarged else first)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []
     for part in parts:
@@ -122,6 +133,13 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         if want.transparent:
             alphas.append(opacity(part[None]))
     return torch.cat(frames), torch.cat(alphas) if alphas else None
+
+
+def _carried(layers: Layers, start: Start, first: AnyFirst) -> Layers:
+    """With what a word for motion adds, except where something keeps still."""
+    n, holding = len(layers.flow), _holding(first, start)
+    free = None if not holding else torch.stack([1 - w for w in holding]).prod(0)
+    return layers.carried(carrying(start, first, torch.arange(n) / n, free))
 
 
 def _largest(still: Still) -> AnyPicture:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
+from sfv.generation.directing import check_move
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
@@ -51,6 +52,7 @@ def begin(
     want = resolve(Settings.model_validate(changes), model)
     still = fitted(picture, want, model)
     want = settled(model, want, still)
+    check_move(model, want, still, mask is not None)
     if mask is None:
         return Start(want, still, None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
@@ -97,6 +99,8 @@ def generate_many(
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]
+    for still in stills:
+        check_move(model, want, still, False)
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
         cond = condition(model, first, want, names)

@@ -33,7 +33,7 @@ def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequenc
 def knobs(want: Settings) -> dict[str, float | str | None]:
     """What a conditioner gets beside the picture; the word for motion and the prompt only where there is one."""
     given: dict[str, float | str | None] = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
-    given |= {} if want.move == "free" else {"program": float(MOVES[want.move])}
+    given |= {"program": float(program)} if (program := MOVES.get(want.move)) else {}
     return given | ({"prompt": want.prompt} if want.prompt else {})
 
 

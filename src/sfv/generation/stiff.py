@@ -1,6 +1,8 @@
 """Whether a picture is moved as one body, where that is left to the model."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Still
@@ -42,23 +44,29 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
 def fills_frame(first: AnyFirst) -> bool:
     """Whether a picture (1, 3 or 4, h, w in [-1, 1]) goes on to its border, instead of lying on a ground or in the
     clear: such a one is moved with its border outside the frame."""
-    return not _clear(first) and not _plain(first) and not _smooth(first)
+    return not is_clear(first) and not _plain(first) and not _smooth(first)
 
 
 def ground_shades(first: AnyFirst) -> bool:
     """Whether a picture lies on a ground of changing colour, such as a gradient: moved at its border it would show."""
-    return not _clear(first) and not _plain(first) and _smooth(first)
+    return not is_clear(first) and not _plain(first) and _smooth(first)
 
 
-def _clear(first: AnyFirst) -> bool:
+def is_clear(first: AnyFirst) -> bool:
+    """Whether a picture is clear somewhere."""
     return first.shape[1] == 4 and float((first[:, 3:] > 0).float().mean()) < 1
 
 
 def _plain(first: AnyFirst) -> bool:
     """Whether most of the border is of one colour."""
-    rim = torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
-    far = (rim - rim.median(1, keepdim=True).values).abs().amax(0)
+    colours = rim(first)
+    far = (colours - colours.median(1, keepdim=True).values).abs().amax(0)
     return float((far < ALIKE).float().mean()) >= PLAIN
+
+
+def rim(first: AnyFirst) -> Float[Tensor, "3 pixels"]:
+    """The colours of the border, half as far apart as in [-1, 1]."""
+    return torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
 
 
 def _smooth(first: AnyFirst) -> bool:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 
+import sfv
 from sfv.errors import SfvError, reason
 from sfv.media.formats import check_see_through
 from sfv.media.notes import BROKEN, LENIENT, is_ours, read_note
@@ -41,8 +42,9 @@ def write_clip(
 
     All but mp4 take RGB or RGBA.
 
-    `note` is kept inside the file (mp4, webm and gif comment, webp XMP, png text). `level` is how well: crf of mp4 and
-    webm (0 to 63, less is better), quality of webp (0 to 100), colours of gif and png (2 to 256; png: all if None).
+    `note` is kept inside the file (mp4, webm and gif comment, webp XMP, png text); without one a mark that sfv wrote
+    it, so that a later clip may take its place. `level` is how well: crf of mp4 and webm (0 to 63, less is better),
+    quality of webp (0 to 100), colours of gif and png (2 to 256; png: all if None).
     """
     path = Path(path)
     format = path.suffix.lower().lstrip(".")
@@ -50,6 +52,7 @@ def write_clip(
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
     if frames.shape[-1] == 4:
         check_see_through(path)
+    note = note or json.dumps({"sfv": sfv.__version__})
     try:
         with replacing(path) as beside:
             if format == "mp4":

@@ -27,9 +27,9 @@ def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tupl
     (height, width), (mine, yours) = source, (mask.shape[1] / mask.shape[0], source[1] / source[0])
     if abs(mine / yours - 1) > ASPECT:
         sizes = f"{mask.shape[1]}x{mask.shape[0]}, the picture {width}x{height}"
-        raise SfvError(f"keep-still mask is {sizes}; paint it over the picture itself, so that both have one shape")
+        raise SfvError(f"the mask is {sizes}; paint it over the picture itself, so that both have one shape")
     if float((mask.amax(2).float() - mask.amin(2)).mean()) > COLOURFUL:
-        raise SfvError("keep-still mask is a colour picture: paint white where nothing may move, and black elsewhere")
+        raise SfvError("the mask is a colour picture: paint it in white and black alone")
     grey = fit(stretch(mask, height, width), *size, mode, "black").float().mean(2)
     return torch.where(grey >= 127.5, 255, 0).to(torch.uint8)
 

@@ -9,6 +9,7 @@ from sfv.settings import SEE_THROUGH
 
 PICTURE_ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .webp .gif .bmp .tif .tiff .avif .heic .heif .ico .ppm .pgm .tga .jp2".split()
+    + [".svg", ".svgz"]
 )
 
 

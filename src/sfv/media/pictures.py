@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.media import drawings
 from sfv.media.formats import colour
 from sfv.settings import FITS
 
@@ -29,6 +30,7 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
 
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ORIENTATION = 0x112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +65,9 @@ def _name(source: Path | str | io.BytesIO) -> str:
 
 def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]) -> Tensor:
     name = _name(source)
-    _admit_heif()
+    heif = admit_heif()
+    if isinstance(source, Path | str) and Path(source).suffix.lower() in drawings.ENDINGS:
+        source = drawings.drawn_svg(Path(source))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, and of what is odd in their headers
@@ -75,6 +79,9 @@ def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]
     except IsADirectoryError as error:
         raise SfvError(f"{name} is a folder, not a picture") from error
     except UnidentifiedImageError as error:
+        if not heif and is_heif(source):
+            cure = f"install it with: {drawings.NEEDED}, or convert it to JPEG"
+            raise SfvError(f"{name} is a HEIC picture, which needs pillow-heif; {cure}") from error
         raise SfvError(f"{name} is not a picture that Pillow reads; convert it to PNG or JPEG") from error
     except Image.DecompressionBombError as error:
         raise SfvError(f"{name} is larger than {MAX_PIXELS:,} pixels; scale it down first") from error
@@ -209,10 +216,24 @@ def from_note(text: str, transparent: bool = False) -> Uint8Picture | Uint8Stick
         raise SfvError(f"the picture inside the file's parameters is damaged ({error})") from error
 
 
-def _admit_heif() -> None:
-    """HEIC, where the optional pillow-heif is installed."""
+def is_heif(source: Path | str | io.BytesIO) -> bool:
+    """Whether the first bytes are those of HEIC or HEIF."""
+    try:
+        if isinstance(source, io.BytesIO):
+            head = source.getvalue()[:12]
+        else:
+            with Path(source).open("rb") as file:
+                head = file.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
+
+
+def admit_heif() -> bool:
+    """HEIC, where the optional pillow-heif is installed; whether it is."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        return
+        return False
     register_heif_opener()
+    return True

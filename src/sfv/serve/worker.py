@@ -163,10 +163,12 @@ class Worker:
 
     def _make(self, batch: list[Job]) -> list[tuple[Job, Clip]]:
         """Clips of what could be made; the rest has failed, each job with its sentence."""
-        start = time.perf_counter()
         ready = [(job, picture) for job in batch if (picture := self._picture(job)) is not None]
-        if not ready:
-            return []
+        return self._made(ready) if ready else []
+
+    def _made(self, ready: list[tuple[Job, AnyPicture]]) -> list[tuple[Job, Clip]]:
+        """The same of pictures that were read; what only one of them cannot be asked for fails that one alone."""
+        start = time.perf_counter()
         jobs, pictures = [j for j, _ in ready], [p for _, p in ready]
         try:
             clips = self._animate(jobs, pictures)
@@ -174,6 +176,8 @@ class Worker:
             self._drop(jobs)
             return []
         except (SfvError, torch.OutOfMemoryError) as error:
+            if len(ready) > 1 and isinstance(error, SfvError):
+                return [made for one in ready for made in self._made([one])]
             sentence = str(error) if isinstance(error, SfvError) else "the clip does not fit into the device's memory"
             for job in jobs:
                 self._fail(job, "impossible", sentence)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sfv.errors import SfvError, UploadError
 from sfv.media import read_picture, read_sticker
 from sfv.media.headers import picture_size
-from sfv.media.pictures import MIN_SIDE, Uint8Picture, Uint8Sticker
+from sfv.media.pictures import HEIF_BRANDS, MIN_SIDE, Uint8Picture, Uint8Sticker, admit_heif
 
 BODY = 20 * 2**20
 PIXELS = 25_000_000
@@ -24,9 +24,10 @@ MAGIC: tuple[tuple[str, int, bytes], ...] = (
     ("TIFF", 0, b"MM\x00*"),
     ("AVIF", 4, b"ftypavif"),
     ("AVIF", 4, b"ftypavis"),
+    *(("HEIF", 4, b"ftyp" + brand) for brand in HEIF_BRANDS),
 )
 """(Pillow's name, offset, bytes); WebP has two parts and is recognised in `sniff`."""
-READ = "PNG, JPEG, GIF, WebP, BMP, TIFF or AVIF"
+READ = "PNG, JPEG, GIF, WebP, BMP, TIFF, AVIF or (where pillow-heif is installed) HEIC"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def checked_picture(
     if len(data) > limits.body:
         raise UploadError(413, f"the picture has {len(data):,} bytes, more than {limits.body:,}; send a smaller file")
     kind, source = sniff(data), io.BytesIO(data)
+    if kind == "HEIF" and not admit_heif():
+        raise UploadError(415, "the picture is HEIC, which this server does not read; convert it to JPEG")
     try:
         _check_size(*picture_size(source, (kind,)), limits)
         return _decoded(source, transparent, background)

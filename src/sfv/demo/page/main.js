@@ -11,12 +11,14 @@ import { initPicture, markExample, showExamples, useExample, usePicture } from "
 import { reducedMotion } from "./player.js";
 import { initRace, resetRace } from "./race_view.js";
 import { UserError, asSentence, serverState } from "./requests.js";
+import { closeSeeds, initSeeds } from "./seeds.js";
 import { fitSettings, initSettings, restoreSettings, setDefaults, setPlatforms } from "./settings.js";
 import { state } from "./state.js";
 import { initPlayButton, initThemeButton, initViews, openView } from "./views.js";
 
 function pictureChanged() {
   clearMask();
+  closeSeeds();
   fitSettings();
   loadPad();
   resetRace();
@@ -57,6 +59,7 @@ async function start() {
   initSettings(animate);
   initAnimate();
   initGallery(restore);
+  initSeeds();
   initLive(keepLive);
   initRace();
   initViews(viewChanged);

@@ -1,4 +1,4 @@
-// The region that is kept still: brushed over the picture, sent as a picture of its own.
+// The region that is kept still, or that alone moves: brushed over the picture, sent as a picture of its own.
 
 import { animate } from "./animate.js";
 import { $, element } from "./dom.js";
@@ -40,15 +40,16 @@ function open() {
   $("mask-dialog").showModal();
 }
 
-/** The brushed region, white on black, is the page's mask from now on. */
+/** The page's mask from now on: white is what keeps still, which is what was brushed or all the rest. */
 async function keepStrokes() {
   if (!pad.touched) return;
   const { width, height } = pad.canvas;
   const canvas = element("canvas", { width, height });
   const context = canvas.getContext("2d");
   const pixels = pad.context.getImageData(0, 0, width, height);
+  const still = document.querySelector("input[name=brushed]:checked").value === "still";
   for (let i = 0; i < pixels.data.length; i += 4) {
-    const level = pixels.data[i + 3] >= 128 ? 255 : 0;
+    const level = pixels.data[i + 3] >= 128 === still ? 255 : 0;
     pixels.data.set([level, level, level, 255], i);
   }
   context.putImageData(pixels, 0, 0);
@@ -66,6 +67,6 @@ export function clearMask() {
 
 /** The button's text, and whether there is a mask to remove. */
 export function showMaskState() {
-  $("mask-text").textContent = state.mask ? "Change what is kept still" : "Brush what may not move";
+  $("mask-text").textContent = state.mask ? "Change what moves" : "Brush what may move";
   $("unmask").hidden = !state.mask;
 }

@@ -9,29 +9,34 @@ const visit = crypto.randomUUID?.() ?? String(Math.random());
 let turn = 0;
 
 /** What the server can do, and whether it is ready. */
-export const serverState = async () => (await send("/api/state", {})).json();
+export const serverState = async () => (await send("api/state", {})).json();
 
 /** Upload a picture; resolves to {id, width, height, transparent}. */
 export async function upload(blob) {
-  const response = await send("/api/picture", { method: "POST", body: blob, headers: { "content-type": "application/octet-stream" } });
+  const response = await send("api/picture", { method: "POST", body: blob, headers: { "content-type": "application/octet-stream" } });
   return response.json();
 }
 
 /** A clip, or null if a newer request of this visit overtook it. */
 export async function clip(request) {
-  const response = await post("/api/clip", { ...request, ask: { ...request.ask, visit, turn: ++turn } });
+  const response = await post("api/clip", { ...request, ask: { ...request.ask, visit, turn: ++turn } });
   if (response.status === 204) return null;
   return parse(await response.arrayBuffer());
 }
 
+/** A clip that no newer request overtakes: for several that are all wanted. */
+export async function clipInTurn(request) {
+  return parse(await (await post("api/clip", request)).arrayBuffer());
+}
+
 /** A clip as a file. */
 export async function file(request) {
-  return (await post("/api/file", request)).blob();
+  return (await post("api/file", request)).blob();
 }
 
 /** The messages of a race as they come. */
 export async function* race(request, signal) {
-  yield* messages(await post("/api/race", request, { signal }));
+  yield* messages(await post("api/race", request, { signal }));
 }
 
 /** The first letter in capitals, a full stop at the end. */

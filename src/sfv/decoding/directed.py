@@ -1,0 +1,148 @@
+"""Motion that a word asks for: a body that turns, shifts or bends by a program, at any time of a round.
+
+Places are shares of the frame's sides, from its middle, (x, y), y downward. A body's motion takes a place p of the
+picture to c + s R (p - c) + d; flows say the other way, from where in the picture a place of the frame is taken. At
+time 0 nothing has moved, and the end of a round meets its begin.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sfv.decoding.one_body import Affine, flow_of
+from sfv.decoding.warping import Flow
+
+Times = Float[Tensor, " n"]
+"""Shares of a round."""
+USUAL = 127.0
+"""The motion (0 to 255) at which a word has the sizes below."""
+SHAKE, SHAKES_A_SECOND = 0.03, 2.5
+"""Share of the frame's width to either side."""
+FLOAT, LEAN = 0.05, math.radians(3)
+"""Share of the frame's height up and down; how far a thing leans as it floats."""
+BEND, WAVELENGTHS, ROUNDS = 0.05, 1.0, 2
+"""Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
+LEAST = math.radians(5)
+"""To which a turn that is asked for goes at least, where the network turns less."""
+SMALLEST = 0.3
+"""Share of its size to which a body may shrink for room."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """The thing that moves, and the part of the frame that is shown."""
+
+    points: Float[Tensor, "points 2"]
+    """Places that belong to it."""
+    window: tuple[float, float, float, float]
+    """Left, top, right, bottom."""
+    aspect: float
+    """The frame's width over its height."""
+
+    @property
+    def middle(self) -> Float[Tensor, " two"]:
+        """Of its bounding box."""
+        return (self.points.amax(0) + self.points.amin(0)) / 2
+
+    @property
+    def foot(self) -> Float[Tensor, " two"]:
+        """The middle of its lower edge."""
+        return torch.stack([self.middle[0], self.points[:, 1].max()])
+
+    @property
+    def height(self) -> float:
+        """Share of the frame's height."""
+        return float(self.points[:, 1].max() - self.points[:, 1].min())
+
+
+def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) -> Body:
+    """A body of the pixels that belong to it, all of them if there are none; `box` is the window."""
+    y, x = there.shape
+    at = (there if there.any() else torch.ones_like(there)).nonzero().float()
+    points = torch.stack([(at[:, 1] + 0.5) / x - 0.5, (at[:, 0] + 0.5) / y - 0.5], 1)
+    return Body(points.double(), box, x / y)
+
+
+def carried(word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int) -> Flow:
+    """(n, 2, y, x) pixels: where each place of frames at `times` is taken from, by shake, spin, float or wave."""
+    much, round_ = motion / USUAL, 2 * math.pi * times.double()
+    if word == "wave":
+        return _wave(times.double(), much, body, y, x)
+    angle, shift = torch.zeros_like(round_), torch.zeros(len(times), 2, dtype=torch.float64)
+    if word == "shake":
+        swings = max(1, min(round(SHAKES_A_SECOND * seconds), len(times) // 6))
+        shift[:, 0] = SHAKE * much * (swings * round_).sin()
+    elif word == "float":
+        shift[:, 1] = -FLOAT * much * round_.sin()
+        angle = LEAN * much * (2 * round_).sin()
+    else:  # spin
+        angle = round_
+    return flow_of(turned(angle, shift, body.middle, body), y, x)
+
+
+def turned(angle: Tensor, shift: Float[Tensor, "n 2"], centre: Float[Tensor, " two"], body: Body) -> Affine:
+    """Flows of a body that turns by `angle` (radians, clockwise as seen) about `centre` and shifts, both (n,).
+
+    It is made smaller, frame by frame, where the window would cut it.
+    """
+    turn = _turns(angle, body.aspect)
+    away = torch.einsum("nij,pj->npi", turn, body.points - centre)
+    size = _fitting(away, centre + shift, body.window)
+    back = _turns(-angle, body.aspect) / size[:, None, None]
+    start = centre - torch.einsum("nij,nj->ni", back, centre + shift)
+    return torch.cat([start[:, None], back.mT - torch.eye(2, dtype=back.dtype)], 1)
+
+
+def _turns(angle: Float[Tensor, " n"], aspect: float) -> Float[Tensor, "n 2 2"]:
+    """Turns of pixels, as matrices of shares of sides."""
+    c, s = angle.cos(), angle.sin()
+    return torch.stack([c, -s / aspect, s * aspect, c], -1).view(-1, 2, 2)
+
+
+def _fitting(away: Tensor, at: Tensor, window: tuple[float, float, float, float]) -> Float[Tensor, " n"]:
+    """The largest size, at most 1, at which points `away` (n, p, 2) from `at` (n, 2) lie in the window; 1 where they
+    lie outside without a motion, as what is cut in the picture already does."""
+    left, top, right, bottom = window
+    low = (at - torch.tensor([left, top])) / (-away.amin(1)).clamp(min=1e-6)
+    high = (torch.tensor([right, bottom]) - at) / away.amax(1).clamp(min=1e-6)
+    return torch.cat([low, high], 1).amin(1).clamp(SMALLEST, 1)
+
+
+def _wave(times: Times, much: float, body: Body, y: int, x: int) -> Flow:
+    """A bend that runs up through the body, whose foot stays; it swells and ebbs once a round."""
+    rows = (torch.arange(y).double() + 0.5) / y - 0.5
+    up = ((body.foot[1] - rows) / max(body.height, 1e-6)).clamp(0, 1.2)
+    reach = BEND * much * body.height / body.aspect
+    swell = (math.pi * times).sin() ** 2
+    bend = (2 * math.pi * (WAVELENGTHS * up - ROUNDS * times[:, None])).sin()
+    aside = reach * swell[:, None] * up.sqrt() * bend
+    still = torch.zeros(len(times), 2, dtype=torch.float64)
+    wide = body.points[:, 0] - body.middle[0]
+    room = torch.stack([wide.min() - reach * swell, wide.max() + reach * swell], 1)  # of the furthest bend
+    size = _fitting(torch.stack([room, torch.zeros_like(room)], -1), body.middle + still, body.window)
+    back = torch.diag_embed((1 / size)[:, None].expand(-1, 2))
+    start = body.foot - torch.einsum("nij,j->ni", back, body.foot)
+    flow = flow_of(torch.cat([start[:, None], back - torch.eye(2, dtype=back.dtype)], 1), y, x)
+    flow[:, 0] -= (x * aside / size[:, None]).float()[..., None]
+    return flow
+
+
+def turns_only(maps: Affine, pivot: Float[Tensor, " two"], body: Body) -> Affine:
+    """Of a body's motion only its turn about a pivot, by least squares; at least LEAST at its furthest.
+
+    For words whose motion the network does not always give: it says when and how far, the word says what.
+    """
+    reach = torch.tensor([body.aspect, 1.0], dtype=torch.float64)
+    off = (body.points - pivot) * reach
+    one = torch.cat([torch.ones(len(off), 1, dtype=torch.float64), body.points], 1)
+    along = torch.einsum("pk,nkj->npj", one, maps.double().cpu()) * reach
+    turn = torch.stack([off[:, 1], -off[:, 0]], 1)  # the flow of a small turn clockwise
+    angle = (along * turn).sum((1, 2)) / turn.square().sum().clamp(min=1e-9)
+    furthest = float(angle.abs().max())
+    if furthest > 1e-3:
+        angle = angle * max(1.0, LEAST / furthest)
+    still = torch.zeros(len(angle), 2, dtype=torch.float64)
+    return turned(angle, still, pivot, body).to(maps.device)

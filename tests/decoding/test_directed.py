@@ -1,0 +1,100 @@
+"""Motion that a word asks for: it begins and ends at rest, goes where the word says, and stays in the window."""
+
+import math
+
+import pytest
+import torch
+
+from sfv.decoding.directed import Body, body_of, carried, turned, turns_only
+
+SIDE = 64
+WORDS = ("shake", "spin", "float", "wave")
+
+
+def body(half: float = 0.4) -> Body:
+    """A square in the middle of the frame."""
+    rows, columns = torch.meshgrid(*(2 * [(torch.arange(SIDE) + 0.5) / SIDE - 0.5]), indexing="ij")
+    return body_of((rows.abs() < half) & (columns.abs() < half), (-0.5, -0.5, 0.5, 0.5))
+
+
+def flows(word: str, n: int = 72) -> torch.Tensor:
+    return carried(word, torch.arange(n) / n, 127, 3.0, body(), SIDE, SIDE)
+
+
+def inside(flow: torch.Tensor) -> torch.Tensor:
+    """The flow where the body is at rest."""
+    return flow[..., 8:56, 8:56]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_round_begins_at_rest_and_has_no_seam(word: str) -> None:
+    flow = flows(word)
+    assert flow[0].abs().max() < 1e-3
+    steps = (flow - flow.roll(1, 0)).abs().mean((1, 2, 3))
+    assert steps[0] <= 1.05 * steps.max() and steps.max() > 0.05
+
+
+def test_a_shake_goes_aside_alone_and_quickly() -> None:
+    """By a pixel's whole side, eight times a round of three seconds, without turning."""
+    flow = inside(flows("shake"))
+    aside = flow[:, 0].mean((1, 2))
+    assert flow[:, 1].abs().max() < 0.15 and aside.abs().max() == pytest.approx(0.03 * SIDE, rel=0.1)
+    assert int((aside[:-1] * aside[1:] < 0).sum()) >= 13
+
+
+def test_a_float_goes_up_first_and_comes_back_once() -> None:
+    up = inside(flows("float"))[:, 1].mean((1, 2))  # taken from below: the body is higher
+    assert up[18] == pytest.approx(0.05 * SIDE, rel=0.2) and up[54] == pytest.approx(-0.05 * SIDE, rel=0.2)
+
+
+def test_a_spin_is_a_whole_turn_clockwise() -> None:
+    """A quarter round brings what was above to the right."""
+    quarter = flows("spin")[18]
+    y, x = SIDE // 2, SIDE - 12  # right of the middle
+    taken = torch.tensor([x, y]) + quarter[:, y, x]
+    assert taken[0] == pytest.approx(SIDE / 2, abs=1) and taken[1] < SIDE / 2 - 12
+
+
+def test_a_wave_keeps_the_foot_and_bends_above() -> None:
+    flow = flows("wave")
+    foot, top = flow[:, 0, 57], flow[:, 0, 12]
+    assert foot.abs().max() < 0.6 < 1 < top.abs().max()
+    middle = flow[36, 0, :, SIDE // 2]
+    assert middle.min() < -0.5 and middle.max() > 0.5, "bends to both sides at once"
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_no_body_is_cut_by_the_window(word: str) -> None:
+    """A square that fills its frame is made smaller as it turns or shifts: what lies outside is not the body's."""
+    full = body_of(torch.ones(SIDE, SIDE, dtype=torch.bool), (-0.5, -0.5, 0.5, 0.5))
+    flow = carried(word, torch.arange(24) / 24, 127, 3.0, full, SIDE, SIDE)
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    taken = torch.stack([columns, rows]) + flow
+    for corner in ((0, 0), (0, SIDE - 1), (SIDE - 1, 0), (SIDE - 1, SIDE - 1)):
+        here = taken[:, :, corner[0], corner[1]]
+        assert (((here < 0.5) | (here > SIDE - 1.5)).any(1)).all(), "a corner of the frame shows the body's rim or none"
+
+
+def test_sizes_follow_motion() -> None:
+    slow, quick = (carried("shake", torch.arange(24) / 24, m, 3.0, body(), SIDE, SIDE) for m in (60, 120))
+    assert quick.abs().max() == pytest.approx(2 * float(slow.abs().max()), rel=0.05)
+
+
+def test_a_turn_is_what_is_kept_of_a_motion() -> None:
+    """Of a turn about the foot with a shift beside it the turn alone stays; a faint one is made plain."""
+    b, angle, still = body(0.2), torch.tensor([0.0, 0.2, -0.1]).double(), torch.zeros(3, 2).double()
+    kept = turns_only(turned(angle, still + torch.tensor([0.0, 0.02]), b.foot, b), b.foot, b)
+    assert angles(kept) == pytest.approx(angle.tolist(), abs=0.03)
+    assert torch.allclose(kept, turned(torch.tensor(angles(kept)).double(), still, b.foot, b), atol=1e-6)
+    faint = turns_only(turned(angle / 20, still, b.foot, b), b.foot, b)
+    assert max(map(abs, angles(faint))) == pytest.approx(math.radians(5), rel=0.1)
+
+
+def angles(maps: torch.Tensor) -> list[float]:
+    """Of turned bodies, radians."""
+    back = maps[:, 1:] + torch.eye(2).double()
+    return torch.atan2(back[:, 1, 0], back[:, 0, 0]).tolist()
+
+
+def test_a_picture_without_a_thing_is_its_own_body() -> None:
+    assert body_of(torch.zeros(8, 8, dtype=torch.bool), (-0.5, -0.5, 0.5, 0.5)).height == pytest.approx(7 / 8)

@@ -1,0 +1,93 @@
+"""Words for motion that a program carries out: which pictures they are for, and that they are seen in the clip."""
+
+import pytest
+import torch
+from conftest import wiggle
+
+import sfv
+from sfv.errors import SfvError
+from sfv.families.base import VideoModel
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.settings import CARRIED
+
+SIDE = TINY_MOTION.size
+
+
+@pytest.fixture(scope="module")
+def still_model() -> VideoModel:
+    """Fresh: its decoder moves nothing, so that what moves is the program's."""
+    return new_motion_model(TINY_MOTION, 0)
+
+
+@pytest.fixture(scope="module")
+def moving() -> VideoModel:
+    """Random weights everywhere."""
+    return wiggle(new_motion_model(TINY_MOTION, 0))
+
+
+def card(channels: int = 3, reach: int = SIDE // 4) -> torch.Tensor:
+    """A pattern on white, or in the clear, `reach` pixels from the border."""
+    picture = torch.full((SIDE, SIDE, channels), 255 if channels == 3 else 0, dtype=torch.uint8)
+    inner = torch.randint(0, 256, (SIDE - 2 * reach, SIDE - 2 * reach, 3), generator=torch.Generator().manual_seed(2))
+    picture[reach : SIDE - reach, reach : SIDE - reach, :3] = inner.byte()
+    if channels == 4:
+        picture[reach : SIDE - reach, reach : SIDE - reach, 3] = 255
+    return picture
+
+
+def photo() -> torch.Tensor:
+    return torch.randint(0, 256, (SIDE, SIDE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("word", CARRIED)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_word_moves_the_thing_from_the_picture_and_back(still_model: VideoModel, word: str, channels: int) -> None:
+    asked = {"play_fps": 24, "seconds": 2, "transparent": channels == 4, "stiff": "on"}
+    frames = sfv.generate(still_model, card(channels), move=word, **asked).frames.float()
+    first = sfv.generate(still_model, card(channels), **asked).frames[0].float()
+    steps = (frames - frames.roll(1, 0)).abs().mean((1, 2, 3))
+    assert (frames[0] - first).abs().max() <= 2, "it begins as the clip without the word"
+    assert (frames - frames[0]).abs().mean((1, 2, 3)).max() > 2
+    assert steps[0] <= 1.1 * steps.max(), "no seam"
+    corner = frames[:, :4, :4]
+    assert (corner - corner[0]).abs().max() <= 1, "the ground stays"
+
+
+def test_the_networks_own_motion_lies_beneath(moving: VideoModel, still_model: VideoModel) -> None:
+    """As one body, unless that is refused."""
+    assert sfv.generate(moving, card(), move="float").settings.stiff == "on"
+    free, both = (sfv.generate(moving, card(), move=w, stiff="off") for w in ("free", "float"))
+    assert torch.equal(free.latents, both.latents)
+    alone = sfv.generate(still_model, card(), move="float", stiff="off")
+    assert not torch.equal(both.frames, alone.frames) and not torch.equal(both.frames, free.frames)
+
+
+@pytest.mark.parametrize("word", ["spin", "wave"])
+@pytest.mark.parametrize(("picture", "why"), [(photo(), "nothing stands out"), (card(reach=0), "nothing stands out")])
+def test_what_cannot_be_cut_out_is_refused(still_model: VideoModel, word: str, picture: torch.Tensor, why: str) -> None:
+    with pytest.raises(SfvError, match=f"move {word}: {why}.*shake, float"):
+        sfv.generate(still_model, picture, move=word)
+
+
+def test_a_thing_that_reaches_over_the_border_is_refused(still_model: VideoModel) -> None:
+    picture = card()
+    picture[: SIDE // 2, 20:44] = photo()[: SIDE // 2, 20:44]
+    with pytest.raises(SfvError, match="move spin: the thing in this picture reaches over its border"):
+        sfv.generate(still_model, picture, move="spin")
+
+
+def test_a_photo_shakes_without_showing_its_border(still_model: VideoModel) -> None:
+    """Enlarged as far as it moves: the frame's left edge never repeats the photo's own."""
+    clip = sfv.generate(still_model, photo(), move="shake")
+    edges = clip.frames[:, :, 0].float()
+    assert (edges[1:] - edges[:1]).abs().mean((1, 2)).max() > 2
+
+
+def test_a_mask_holds_what_is_shaken_and_refuses_a_spin(still_model: VideoModel) -> None:
+    mask = torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)
+    mask[:, : SIDE // 2] = 255
+    clip = sfv.generate(still_model, card(), move="shake", keep_still=mask)
+    held, free = clip.frames[:, :, : SIDE // 2].float(), clip.frames[:, :, SIDE // 2 + 8 :].float()
+    assert (held - held[0]).abs().max() == 0 and (free - free[0]).abs().mean((1, 2, 3)).max() > 2
+    with pytest.raises(SfvError, match="move spin: .* leave the mask out"):
+        sfv.generate(still_model, card(), move="spin", keep_still=mask)
