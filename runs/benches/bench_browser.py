@@ -115,6 +115,13 @@ def another(page: Any, act: Any) -> None:
         page.wait_for_timeout(20)
 
 
+def settled(page: Any) -> None:
+    """Wait until nothing more is made: a change begins its clip within 120 ms."""
+    page.wait_for_timeout(400)
+    while page.is_visible("#busy"):
+        page.wait_for_timeout(20)
+
+
 def seconds(browser: Browser, url: str, clips: int) -> dict[str, Any]:
     """Of the first clip and of later ones, by stage."""
     asked: list[str] = []
@@ -151,6 +158,7 @@ def likeness(page: Any) -> dict[str, float]:
     for name, seed in PICTURES.items():
         page.fill("#seed", str(seed))
         another(page, lambda name=name: page.click(f"[data-name='{name}']"))
+        settled(page)
         made = page.evaluate(CLIP)
         frames = np.frombuffer(base64.b64decode(made["data"]), np.uint8).reshape(made["shape"])
         picture = sfv.read_sticker(EXAMPLES / name)
