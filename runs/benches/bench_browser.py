@@ -1,9 +1,10 @@
 """The page that needs no server: its size, its seconds, its frames against the command line's, its memory, in Chromium.
 
-python runs/benches/bench_browser.py FOLDER OUT.json [--clips 5] [--pictures docs/media]
+python runs/benches/bench_browser.py FOLDER OUT.json [--parts sizes seconds frames memory] [--clips 5]
+    [--pictures docs/media]
 
 FOLDER is what `sfv export sticker FOLDER --to web` wrote. Size: every file, gzipped one by one as hosts send them.
-Seconds: the first clip after the model is open, and the median of later ones, 24 frames made and 72 played at 128 x 128,
+Seconds: the first clip after the model is open, and the median of later ones (24 frames made, 72 played, 128 x 128),
 with one thread of WebAssembly and with all; beside them the processor's seconds of the page's process, since those are
 longer on a busy machine by less than the clock's. Frames: all 72 of three bundled pictures over white, decibels against
 `sfv generate --profile exact` with the same seed. Memory: what the browser says that page and workers hold, after 5
@@ -40,6 +41,7 @@ FLAGS = (
 EXAMPLES = Path(sfv.__file__).parent / "examples"
 PICTURES = {"cat.png": 3, "alarm-clock.png": 1, "owl.png": 2}
 """Pictures whose frames are compared, with their seeds."""
+PARTS = ["sizes", "seconds", "frames", "memory"]
 PATIENCE = 600_000
 CLIP = """async () => {
   const { clip } = (await import("./state.js")).state;
@@ -113,6 +115,13 @@ def another(page: Any, act: Any) -> None:
         page.wait_for_timeout(20)
 
 
+def settled(page: Any) -> None:
+    """Wait until nothing more is made: a change begins its clip within 120 ms."""
+    page.wait_for_timeout(400)
+    while page.is_visible("#busy"):
+        page.wait_for_timeout(20)
+
+
 def seconds(browser: Browser, url: str, clips: int) -> dict[str, Any]:
     """Of the first clip and of later ones, by stage."""
     asked: list[str] = []
@@ -149,6 +158,7 @@ def likeness(page: Any) -> dict[str, float]:
     for name, seed in PICTURES.items():
         page.fill("#seed", str(seed))
         another(page, lambda name=name: page.click(f"[data-name='{name}']"))
+        settled(page)
         made = page.evaluate(CLIP)
         frames = np.frombuffer(base64.b64decode(made["data"]), np.uint8).reshape(made["shape"])
         picture = sfv.read_sticker(EXAMPLES / name)
@@ -178,26 +188,45 @@ def pictures(page: Any, folder: Path) -> None:
     (folder / "browser.png").unlink()
 
 
+def timed(browser: Browser, url: str, clips: int) -> dict[str, Any]:
+    """Seconds with one thread and with all."""
+    return {"one_thread": seconds(browser, url + "?threads=1", clips), "threads": seconds(browser, url, clips)}
+
+
+def watched(browser: Browser, url: str, parts: list[str], shots: Path | None) -> dict[str, Any]:
+    """Frames and memory of one visit, and whom it asked."""
+    asked, found = list[str](), dict[str, Any]()
+    page = visit(browser, url, asked)
+    if "frames" in parts:
+        found["decibels"] = likeness(page)
+    if "memory" in parts:
+        found["memory"] = memory(page)
+    others = [a for a in asked if not a.startswith((url, f"blob:{url}", "data:"))]
+    found |= {"requests": len(asked), "requests_to_other_hosts": len(others)}
+    if shots:
+        pictures(page, shots)
+    return found
+
+
 def main() -> None:
-    """Measure, and write the JSON."""
+    """Measure the wanted parts, and write them into the JSON beside those that it has."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--clips", type=int, default=5)
     parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
-    asked: list[str] = []
+    found: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
     with served(given.folder) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        one, all_ = (seconds(browser, url + query, given.clips) for query in ("?threads=1", ""))
-        page = visit(browser, url, asked)
-        found: dict[str, Any] = {"sizes": sizes(given.folder), "one_thread": one, "threads": all_}
-        found |= {"decibels": likeness(page), "memory": memory(page)}
-        found["requests"] = len(asked)
-        found["requests_to_other_hosts"] = len([a for a in asked if not a.startswith((url, f"blob:{url}", "data:"))])
-        if given.pictures:
-            pictures(page, given.pictures)
         found |= {"chromium": browser.version, "processors": os.cpu_count()}
+        if "sizes" in given.parts:
+            found["sizes"] = sizes(given.folder)
+        if "seconds" in given.parts:
+            found |= timed(browser, url, given.clips)
+        if {"frames", "memory"} & set(given.parts):
+            found |= watched(browser, url, given.parts, given.pictures)
         browser.close()
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

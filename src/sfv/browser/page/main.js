@@ -80,10 +80,10 @@ async function start() {
   else await useExample(examples.includes("cat.png") ? "cat.png" : examples[0]);
   await settled();
   const seconds = Object.values(state.clip?.seconds ?? {}).reduce((a, b) => a + b, 0);
-  $("tab-live").hidden = seconds > LIVE && !LIVE_WANTED;
+  $("tab-live").parentElement.hidden = seconds > LIVE && !LIVE_WANTED;
   const { said, graphics } = await tryGraphics(() => {});
   $("machine").textContent = said;
-  if (graphics) $("tab-live").hidden = false;
+  if (graphics) $("tab-live").parentElement.hidden = false;
   document.body.dataset.ready = "yes";
 }
 

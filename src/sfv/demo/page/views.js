@@ -9,17 +9,16 @@ let viewChanged = () => {};
 export function initViews(changed) {
   viewChanged = changed;
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  for (const tab of tabs) {
+  tabs.forEach((tab, i) => {
     tab.addEventListener("click", () => openView(tab.dataset.view));
     tab.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!step) return;
-      const shown = tabs.filter((other) => !other.hidden);
-      const next = shown[(shown.indexOf(tab) + step + shown.length) % shown.length];
+      const next = tabs[(i + step + tabs.length) % tabs.length];
       next.focus();
       openView(next.dataset.view);
     });
-  }
+  });
 }
 
 export function openView(name) {
