@@ -23,7 +23,7 @@ SHAKE, SHAKES_A_SECOND = 0.03, 2.5
 """Share of the frame's width to either side."""
 FLOAT, LEAN = 0.05, math.radians(3)
 """Share of the frame's height up and down; how far a thing leans as it floats."""
-BEND, WAVELENGTHS, ROUNDS = 0.05, 1.0, 2
+BEND, WAVELENGTHS, ROUNDS = 0.07, 1.0, 2
 """Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
 LEAST = math.radians(5)
 """To which a turn that is asked for goes at least, where the network turns less."""
