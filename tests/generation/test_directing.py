@@ -8,6 +8,9 @@ import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.generation.directing import carrying
+from sfv.generation.fitting import first_pixels
+from sfv.generation.generate import begin
 from sfv.settings import CARRIED
 
 SIDE = TINY_MOTION.size
@@ -76,11 +79,23 @@ def test_a_thing_that_reaches_over_the_border_is_refused(still_model: VideoModel
         sfv.generate(still_model, picture, move="spin")
 
 
-def test_a_photo_shakes_without_showing_its_border(still_model: VideoModel) -> None:
-    """Enlarged as far as it moves: the frame's left edge never repeats the photo's own."""
-    clip = sfv.generate(still_model, photo(), move="shake")
-    edges = clip.frames[:, :, 0].float()
-    assert (edges[1:] - edges[:1]).abs().mean((1, 2)).max() > 2
+def test_a_photo_shakes_at_one_size_and_shows_no_border(still_model: VideoModel) -> None:
+    """Where every place of a frame is taken from lies in the photo, and its two edges move alike."""
+    start = begin(still_model, photo(), {"move": "shake"})
+    first = first_pixels(still_model, start.still)
+    flow = carrying(start, first, torch.arange(24) / 24, None)
+    columns = torch.arange(SIDE) + flow[:, 0]
+    assert columns.min() > -0.5 and columns.max() < SIDE - 0.5
+    wide = columns[..., -1] - columns[..., 0]
+    assert (wide - wide[0]).abs().max() < 1e-3 and (columns - columns[:1]).abs().max() > 0.5
+
+
+def test_what_lies_outside_the_shown_part_is_not_the_body(still_model: VideoModel) -> None:
+    """A wide picture, whose edge is drawn outward to a square for the network: its first frame is itself."""
+    picture = card()[SIDE // 4 : -SIDE // 4]
+    start = begin(still_model, picture, {"move": "float"})
+    flow = carrying(start, first_pixels(still_model, start.still), torch.arange(24) / 24, None)
+    assert flow[0].abs().max() < 1e-3 and flow[6].abs().max() > 0.5
 
 
 def test_a_mask_holds_what_is_shaken_and_refuses_a_spin(still_model: VideoModel) -> None:

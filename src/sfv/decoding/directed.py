@@ -23,7 +23,7 @@ SHAKE, SHAKES_A_SECOND = 0.03, 2.5
 """Share of the frame's width to either side."""
 FLOAT, LEAN = 0.05, math.radians(3)
 """Share of the frame's height up and down; how far a thing leans as it floats."""
-BEND, WAVELENGTHS, ROUNDS = 0.05, 1.0, 2
+BEND, WAVELENGTHS, ROUNDS = 0.07, 1.0, 2
 """Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
 LEAST = math.radians(5)
 """To which a turn that is asked for goes at least, where the network turns less."""
@@ -59,11 +59,15 @@ class Body:
 
 
 def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) -> Body:
-    """A body of the pixels that belong to it, all of them if there are none; `box` is the window."""
+    """A body of the pixels in the window that belong to it, of all pixels if there are none; `box` is the window."""
     y, x = there.shape
-    at = (there if there.any() else torch.ones_like(there)).nonzero().float()
-    points = torch.stack([(at[:, 1] + 0.5) / x - 0.5, (at[:, 0] + 0.5) / y - 0.5], 1)
-    return Body(points.double(), box, x / y)
+    for pixels in (there, torch.ones_like(there)):
+        at = pixels.nonzero().double()
+        points = torch.stack([(at[:, 1] + 0.5) / x - 0.5, (at[:, 0] + 0.5) / y - 0.5], 1)
+        low, high = (torch.tensor(side, dtype=torch.float64) for side in (box[:2], box[2:]))
+        if len(seen := points[((points > low) & (points < high)).all(1)]):
+            break
+    return Body(seen, box, x / y)
 
 
 def carried(word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int) -> Flow:
@@ -103,8 +107,7 @@ def _turns(angle: Float[Tensor, " n"], aspect: float) -> Float[Tensor, "n 2 2"]:
 
 
 def _fitting(away: Tensor, at: Tensor, window: tuple[float, float, float, float]) -> Float[Tensor, " n"]:
-    """The largest size, at most 1, at which points `away` (n, p, 2) from `at` (n, 2) lie in the window; 1 where they
-    lie outside without a motion, as what is cut in the picture already does."""
+    """The largest size, at most 1, at which points `away` (n, p, 2) from `at` (n, 2) lie in the window."""
     left, top, right, bottom = window
     low = (at - torch.tensor([left, top])) / (-away.amin(1)).clamp(min=1e-6)
     high = (torch.tensor([right, bottom]) - at) / away.amax(1).clamp(min=1e-6)

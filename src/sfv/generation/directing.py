@@ -17,6 +17,8 @@ from sfv.types import AnyFirst
 
 CUT_OUT = ("spin", "wave")
 """Words that only a thing on clear or plain ground can follow: all else would turn or bend with it."""
+ENDLESS = (-9.0, -9.0, 9.0, 9.0)
+"""A window by which nothing is cut."""
 TOUCHING = 0.05
 """Share of an opaque picture's border that its thing may touch and still be cut out."""
 VISIBLE = 0.05
@@ -38,7 +40,9 @@ def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) ->
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:
-    """The thing in a fitted picture, and what is shown of the frame."""
+    """The thing in a fitted picture, and what is shown of the frame: no end where all of the picture is the thing."""
+    if fills_frame(first) or ground_shades(first):
+        return body_of(_there(first).cpu(), ENDLESS)
     height, width = still.large.shape[:2]
     top, left, h, w = still.box or (0, 0, height, width)
     window = (left / width - 0.5, top / height - 0.5, (left + w) / width - 0.5, (top + h) / height - 0.5)
