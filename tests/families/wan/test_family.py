@@ -186,7 +186,8 @@ def test_two_processes_share_its_blocks(shards: Path, wan_folder: Path, tmp_path
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "sfv", "train", "student", str(shards), str(tmp_path / "two"), "--device", "cpu"]
-    command += ["--preset", "debug", "--init", str(wan_folder), "--parallel", "fsdp", "--set", "steps=2", "clips=1"]
+    command += ["--preset", "debug", "--init", str(wan_folder), "--parallel", "fsdp", "--set", "steps=2"]
+    command += ["clips=1", "head_start=0", "warmup=0", "lr=1e-3"]
     everywhere = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     own = [everywhere | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
     running = [subprocess.Popen(command, env=e, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for e in own]

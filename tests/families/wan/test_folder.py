@@ -89,7 +89,7 @@ def test_shards_and_variants(wan: VideoModel, wan_folder: Path, tmp_path: Path) 
 
 
 def test_halved_weights_are_those_of_diffusers(wan_folder: Path) -> None:
-    """Norms and the clock stay in float32."""
+    """Norms and the time embedding stay in float32."""
     assert {*WHOLE, "rope"} == set(WanTransformer3DModel._keep_in_fp32_modules)
     ours = opened(WanTransformer3DModel, wan_folder / "transformer", torch.bfloat16).state_dict()
     theirs = WanTransformer3DModel.from_pretrained(wan_folder / "transformer", torch_dtype=torch.bfloat16).state_dict()

@@ -43,7 +43,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         family="wan",
         denoiser=denoiser,
         codec=codec,
-        conditioner=WanConditioner(codec, Prompts(folder, text_mark(folder))),
+        conditioner=WanConditioner(codec, Prompts(folder, text_encoder_hash(folder))),
         sigma_min=SIGMA_MIN,
         sigma_max=SIGMA_MAX,
         rho=7.0,
@@ -95,8 +95,8 @@ def weights_hash(folder: Path, unet: str) -> str:
     return hash_of([f for sub in (part(unet), VAE, *beside) for f in weight_files(folder / sub)])
 
 
-def text_mark(folder: Path) -> str:
-    """What tells its text encoder from others; empty where there is none."""
+def text_encoder_hash(folder: Path) -> str:
+    """Of its text encoder's weights; empty where there is none."""
     return hash_of(weight_files(folder / ENCODER)) if (folder / ENCODER).is_dir() else ""
 
 

@@ -22,7 +22,7 @@ from sfv.types import Cond, Features, Latents, Sigma
 TIMES = 1000
 """Timesteps of its training; c_noise is t times this."""
 NEAR_ZERO = 1e-6
-"""Below this t a frame's velocity cannot be told from its noise, and does not matter: D is x."""
+"""Below this t the picture's velocity is not computed from the noise (it would be divided by t); D is then nearly x."""
 BLOCKS = "blocks."
 """What the names of layers with adapters begin with."""
 
@@ -45,11 +45,12 @@ class WanDenoiser(Denoiser):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the patches: norms and the clock stay in float32 when the rest is halved, as diffusers keeps them."""
+        """Of the patch embedding: norms and the time embedding stay in float32 when the rest is in 16 bits, as in
+        diffusers."""
         return self.transformer.patch_embedding.weight.dtype
 
     def embedding(self, cond: Cond) -> Tensor:
-        """The picture's mean colour, so to say: of every latent channel."""
+        """Mean of each channel of the picture's latents."""
         return cond["first"].float().mean((1, 3, 4))
 
     def coefficients(self, sigma: Sigma) -> Coefficients:
@@ -58,26 +59,25 @@ class WanDenoiser(Denoiser):
 
     def network(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> Latents:
         """Velocities. The first frame's is known, (x_t - x0) / t, so that D returns the picture there."""
-        frames, clock = self._input(x_in, c_noise, cond)
-        made = self.transformer(frames, clock, cond["text"].to(self.dtype), return_dict=False)[0].transpose(1, 2)
+        frames, times = self._input(x_in, c_noise, cond)
+        velocity = self.transformer(frames, times, cond["text"].to(self.dtype), return_dict=False)[0].transpose(1, 2)
         known = (x_in[:, :1] - cond["first"].to(x_in)) / per_clip(c_noise / TIMES).clamp(min=NEAR_ZERO)
-        return torch.cat([known, made[:, 1:].to(known)], 1)
+        return torch.cat([known, velocity[:, 1:].to(known)], 1)
 
     def encode(self, x_in: Latents, c_noise: Tensor, cond: Cond) -> list[Features]:
         """Blocks up to the last tap; bit-equal to hooks. The steps are those of diffusers' forward."""
         network = self.transformer
-        frames, clock = self._input(x_in, c_noise, cond)
-        b, tokens = clock.shape
-        turns = network.rope(frames)
+        frames, times = self._input(x_in, c_noise, cond)
+        rotary = network.rope(frames)
         patches = network.patch_embedding(frames)
         h = patches.flatten(2).transpose(1, 2).contiguous()
         _, modulation, words, _ = network.condition_embedder(
-            clock.flatten(), cond["text"].to(self.dtype), None, timestep_seq_len=tokens
+            times.flatten(), cond["text"].to(self.dtype), None, timestep_seq_len=times.shape[1]
         )
         modulation = modulation.unflatten(2, (6, -1))
         seen = []
         for i, block in enumerate(network.blocks[: self.taps[-1]], start=1):
-            h = block(h, words, modulation, turns)
+            h = block(h, words, modulation, rotary)
             if i in self.taps:
                 seen.append(h.unflatten(1, patches.shape[2:]).movedim(-1, 2))
         return seen

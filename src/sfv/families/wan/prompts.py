@@ -1,8 +1,8 @@
 """Words -> what the transformer attends to: UMT5's embeddings, made once and kept.
 
 The text encoder (UMT5-XXL: 5.7 billion weights, 11 GB) is larger than the network that makes the clip, so it is opened
-for a new prompt, on the CPU, and let go. What it said is kept in memory, in the user's cache and, for the empty prompt
-and those used since, in every model folder that is written: such a folder makes clips without a text encoder.
+for a new prompt, on the CPU, and closed again. Embeddings are kept in memory, in the user's cache and, for the empty
+prompt and those used since, in every model folder that is written: such a folder makes clips without a text encoder.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ Words = Float[Tensor, "tokens e"]
 class Prompts:
     """Embeddings by prompt: (tokens, e), no zeros after them. Not a module: nothing here learns or moves to a GPU."""
 
-    def __init__(self, folder: Path, mark: str) -> None:
-        """`folder` is a model's; `mark` tells its text encoder from others, empty where it has none."""
-        self.folder, self.mark = folder, mark
+    def __init__(self, folder: Path, encoder_hash: str) -> None:
+        """`folder` is a model's; `encoder_hash` is of its text encoder's weights, empty where it has none."""
+        self.folder, self.encoder_hash = folder, encoder_hash
         self.known = _kept(folder / KEPT)
 
     def __call__(self, prompt: str) -> Words:
@@ -52,13 +52,13 @@ class Prompts:
             save_file({k: v.contiguous() for k, v in self.known.items()}, beside, {"format": "pt"})
 
     def _cache(self, name: str) -> Path:
-        return cache_folder() / "prompts" / self.mark / f"{name}.safetensors" if self.mark else Path()
+        return cache_folder() / "prompts" / self.encoder_hash / f"{name}.safetensors" if self.encoder_hash else Path()
 
     def _cached(self, name: str) -> Words:
         return _kept(self._cache(name))[name]
 
     def _made(self, prompt: str, name: str) -> Words:
-        if not self.mark:
+        if not self.encoder_hash:
             what = f"prompt {prompt!r}" if prompt else "the empty prompt"
             raise SfvError(f"{what}: {self.folder} has no {ENCODER} and no embedding of it in {KEPT}; {CURE}")
         words = embedded(cleaned(prompt), self.folder)

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3
 from torch import nn
 
 from sfv.families.svd.stock_networks import quiet
-from sfv.families.wan.folder import VAE, check_layout, part, text_mark
+from sfv.families.wan.folder import VAE, check_layout, part, text_encoder_hash
 from sfv.families.wan.network import opened
 from sfv.families.wan.prompts import Prompts, padded
 from sfv.media.pictures import Uint8Picture
@@ -56,4 +56,4 @@ def open_stock(folder: Path, unet: str, device: torch.device) -> WanStockPipelin
             "vae": opened(AutoencoderKLWan, folder / VAE, dtype),
         }
         stock = WanImageToVideoPipeline.from_pretrained(folder, **networks, text_encoder=None, tokenizer=None)
-    return WanStockPipeline(stock.to(device), Prompts(folder, text_mark(folder))(""), device)
+    return WanStockPipeline(stock.to(device), Prompts(folder, text_encoder_hash(folder))(""), device)
