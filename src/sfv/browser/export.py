@@ -117,7 +117,7 @@ def _source(name: str) -> bytes:
 
 def without_server(markup: str) -> str:
     """demo/page/index.html without what needs the server; addresses relative, so that any folder of a host will do."""
-    return BROWSER_PART.sub(r"\1", SERVER_PART.sub("", markup)).replace('"/page/', '"').replace('href="/"', 'href="./"')
+    return BROWSER_PART.sub(r"\1", SERVER_PART.sub("", markup)).replace('"page/', '"')
 
 
 def _service_worker(version: str, shell: list[str]) -> bytes:
