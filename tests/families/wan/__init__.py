@@ -1,0 +1,1 @@
+"""A package, since other folders have files of these names too."""
