@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sfv.families.family import LoraNames
 from sfv.families.svd.folder import check_target, trained_adapters, write_lora
-from sfv.families.svd.stream import write_tensors
 from sfv.families.wan.folder import TRANSFORMER, check_layout
 from sfv.families.wan.network import opened
 from sfv.media import replacing
+from sfv.system.stream import write_tensors
 
 TOP = {
     "condition_embedder.time_embedder.linear_1": "time_embedding.0",
