@@ -55,6 +55,8 @@ def add_adapters(
 
     `within` stands in the names of such layers. `over_time`: the convolutions over time too.
     """
+    if over_time:
+        raise SfvError("lora_convs is not ready: merged weights differ from adapters there; leave it out")
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     added: list[nn.Parameter] = []
