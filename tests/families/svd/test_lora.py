@@ -15,7 +15,7 @@ from sfv.edm.noise import NoiseRange
 from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.svd.checkpointing import units
-from sfv.families.svd.lora import adapted, adapter_state, add_adapters
+from sfv.families.svd.lora import AdaptedConv, adapted, adapter_state, add_adapters
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, unet_to_single
 from sfv.families.svd.sizes import Shapes
@@ -46,12 +46,14 @@ def shake(params: list[nn.Parameter]) -> None:
             p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
 
 
+@pytest.mark.parametrize("over_time", [False, True])
 def test_adapters_start_at_nothing_switch_off_and_merge(
-    started: tuple[SVDDenoiser, torch.Tensor, dict[str, torch.Tensor]],
+    started: tuple[SVDDenoiser, torch.Tensor, dict[str, torch.Tensor]], over_time: bool
 ) -> None:
     D, x, cond = started
     before, names = D(x, SIGMA, cond).detach(), list(D.state_dict())
-    params = D.adapt(4)
+    params = D.adapt(4, over_time)
+    assert any(isinstance(m, AdaptedConv) for m in adapted(D)) is over_time
     assert torch.equal(D(x, SIGMA, cond), before)
     assert {id(p) for p in D.parameters() if p.requires_grad} == {id(p) for p in params}
     shake(params)
@@ -202,8 +204,16 @@ def test_comfyui_finds_every_adapter_of_svds_unet() -> None:
     unet = UNet.on_meta()
     keys = unet_to_single(unet.state_dict(), 2)
     layers = {k.removeprefix("model.").removesuffix(".weight") for k in keys if k.endswith(".weight")}
-    add_adapters(unet, 2)
-    made = lora_for_comfyui(adapter_state(unet), 2)
+    add_adapters(unet, 2, over_time=True)
+    everything = lora_for_comfyui(adapter_state(unet), 2)
+    over_time = {k: v for k, v in everything.items() if v.dim() == 5}
+    made = {
+        k: v
+        for k, v in everything.items()
+        if f"{k.rsplit('.lora', 1)[0].removesuffix('.alpha')}.lora_A.weight" not in over_time
+    }
+    convs = {k.removesuffix(".lora_A.weight") for k in over_time if k.endswith(".lora_A.weight")}
+    assert len(convs) > 40 and convs < layers, "the convolutions over time are found too"
     found = {layer for layer in layers if f"{layer}.lora_A.weight" in made and f"{layer}.lora_B.weight" in made}
     assert len(found) == 352 and len(made) == 3 * 352
     assert all(float(made[f"{layer}.alpha"]) == 2 for layer in found)
@@ -220,7 +230,7 @@ def test_peft_puts_every_adapter_into_diffusers_unet(tiny: VideoModel) -> None:
     D = copy.deepcopy(tiny.denoiser)
     assert isinstance(D, SVDDenoiser)
     theirs = stock_twin(D.unet)
-    shake(D.adapt(2))
+    shake(D.adapt(2, over_time=True))
     state = lora_for_peft(D.adapter_state())
     rank = next(len(v) for k, v in state.items() if ".lora_A." in k)
     layers = sorted({k.rsplit(".lora_", 1)[0] for k in state})

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfv.families.framewise import clips, flat_conv, frames_of
+from sfv.families.svd.lora import AdaptedConv
 
 SHORT = 1024
 """Tokens up to which a CPU is quicker with plain matrix products than with its flash kernel."""
@@ -88,9 +89,18 @@ class TemporalResBlock(nn.Module):
     def forward(self, clip: Tensor, embedding: Tensor) -> Tensor:
         """(b, c, f, h * w), (b, e) -> (b, c, f, h * w)."""
         assert self.time_emb_proj is not None
-        h = flat_conv(F.silu(self.norm1(clip)), self.conv1)
+        h = over_time(F.silu(self.norm1(clip)), self.conv1)
         h = h + self.time_emb_proj(F.silu(embedding))[:, :, None, None]
-        return clip + flat_conv(F.silu(self.norm2(h)), self.conv2)
+        return clip + over_time(F.silu(self.norm2(h)), self.conv2)
+
+
+def over_time(clip: Tensor, conv: nn.Conv3d) -> Tensor:
+    """A convolution of kernel (k, 1, 1) over the frames of each position, with its adapter if that is on.
+
+    (b, c, f, h * w) -> the same with the convolution's channels.
+    """
+    out = flat_conv(clip, conv)
+    return out + conv.branch(clip) if isinstance(conv, AdaptedConv) and conv.adapted else out
 
 
 class SpatioTemporalResBlock(nn.Module):

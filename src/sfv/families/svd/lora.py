@@ -30,19 +30,19 @@ class AdaptedLinear(nn.Linear):
 
 
 class AdaptedConv(nn.Conv3d):
-    """A convolution over time with a low-rank branch: the same kernel to r channels, then 1 x 1 x 1."""
+    """A convolution over time with a low-rank branch: the same kernel to r channels, then 1 x 1 x 1.
+
+    The UNet applies its weight to flattened clips (blocks.over_time), and so the branch.
+    """
 
     lora_A: nn.Parameter  # (r, in, *kernel)
     lora_B: nn.Parameter  # (out, r, 1, 1, 1), starts at zero
     adapted: bool
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(b, in, f, h, w) -> (b, out, f, h, w)."""
-        out = super().forward(input)
-        if not self.adapted:
-            return out
-        low = self._conv_forward(input, self.lora_A.to(input.dtype), None)
-        return out + F.conv3d(low, self.lora_B.to(input.dtype))
+    def branch(self, clip: Tensor) -> Tensor:
+        """What the adapter adds, (b, in, f, h * w) -> (b, out, f, h * w)."""
+        low = F.conv2d(clip, self.lora_A[..., 0].to(clip.dtype), padding=(self.kernel_size[0] // 2, 0))
+        return F.conv2d(low, self.lora_B[..., 0].to(clip.dtype))
 
 
 Adapted = AdaptedLinear | AdaptedConv
@@ -55,8 +55,6 @@ def add_adapters(
 
     `within` stands in the names of such layers. `over_time`: the convolutions over time too.
     """
-    if over_time:
-        raise SfvError("lora_convs is not ready: merged weights differ from adapters there; leave it out")
     network.requires_grad_(False)
     rng = torch.Generator().manual_seed(0)
     added: list[nn.Parameter] = []
