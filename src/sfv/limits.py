@@ -84,7 +84,7 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
 
 
 def _check_condition(full: Settings, model: ModelLimits) -> None:
-    """SfvError for what the model cannot be told, and for a number of frames that its latents do not hold."""
+    """SfvError for what the model does not take, and for a number of frames that its latents do not hold."""
     if full.noise_aug and not model.noised:
         raise SfvError(f"noise_aug {full.noise_aug:g}: {model.name}'s picture is never noised; leave it out")
     if full.motion != model.defaults.motion and not model.lively:

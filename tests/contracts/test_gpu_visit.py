@@ -1,4 +1,4 @@
-"""A visit to a GPU: parts in order by one clock, told as they go; the parts themselves are tried in test_gpu_bench.py
+"""A visit to a GPU: parts in order by one clock, noted as they go; the parts themselves are tried in test_gpu_bench.py
 and test_sticker_gpu.py."""
 
 import json

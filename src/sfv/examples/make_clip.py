@@ -54,8 +54,8 @@ def clip(path: str, seed: int) -> np.ndarray:
     x = n * scale
     beside = np.broadcast_to(seen[:, None], (1, n.shape[1], *seen.shape[1:]))
     ids = np.array([[usual["fps"] - 1, usual["motion"], facts["programs"]["free"]]], np.float32)
-    told = {"timestep": np.log(sigma)[None] / 4, "encoder_hidden_states": token, "added_time_ids": ids}
-    (out,) = call("unet", sample=np.concatenate([x / scale, beside], 2), **told)
+    given = {"timestep": np.log(sigma)[None] / 4, "encoder_hidden_states": token, "added_time_ids": ids}
+    (out,) = call("unet", sample=np.concatenate([x / scale, beside], 2), **given)
     x0 = x / scale**2 - sigma / scale * out
     x0[:, 0] = 0  # the first frame is the picture
     frames = call("decoder", latents=x0, picture=picture)[0].clip(-1, 1).transpose(0, 2, 3, 1) / 2 + 0.5

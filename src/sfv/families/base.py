@@ -82,7 +82,7 @@ class Conditioner(nn.Module, ABC):
     noised = True
     """Whether the picture may be noised (noise_aug)."""
     lively = True
-    """Whether it is told how much moves (motion)."""
+    """Whether it takes how much moves (motion)."""
     prompted = False
     """Whether it reads words (prompt)."""
 

@@ -1,4 +1,4 @@
-"""A picture and words -> what Wan's transformer is told: the first latent frame, and the text."""
+"""A picture and words -> the condition of Wan's transformer: the first latent frame, and the text."""
 
 from typing import Any
 

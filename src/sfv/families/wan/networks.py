@@ -1,7 +1,7 @@
 """Wan2.2's transformer (2503.20314) as a denoiser: rectified flow, and a first latent frame that is given.
 
 "The pipeline" below is diffusers' WanImageToVideoPipeline with expand_timesteps, whose numbers this module reproduces:
-the first latent frame is the picture, clean, and its tokens are told time 0; all others are noised and told time t.
+the first latent frame is the picture, clean, and its tokens have time 0; all others are noised and have time t.
 """
 
 from collections.abc import Sequence
