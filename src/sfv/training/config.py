@@ -45,7 +45,7 @@ class Schedule(BaseModel):
     decay_from: float = 0.3
     """Share of the run after which the rate falls, cosine, to 2 %."""
     save_minutes: float = 3.0
-    """Between checkpoints."""
+    """Between checkpoints, at the least; 0: one after every step."""
     log_every: int = 20
     """Steps between lines of log.jsonl."""
     precision: Literal["bf16", "fp32"] = "bf16"

@@ -103,7 +103,8 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     with asked_to_stop() as asked, bar, to_show as shown, checkpoint.Writer(run_dir, world.main) as writer:
         while True:
             # Done? Save?
-            due = [bool(asked), time.monotonic() - saved > max(60 * s.save_minutes, APART * writer.seconds)]
+            apart = s.save_minutes and max(60 * s.save_minutes, APART * writer.seconds)
+            due = [bool(asked), time.monotonic() - saved > apart]
             stop, save = any_rank(due, world)
             done = step >= s.steps or stop
             if done or save:
