@@ -10,6 +10,7 @@ from PIL import Image
 
 from sfv.batch.animate import digest
 from sfv.batch.manifest import Manifest
+from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import name_outputs
 from sfv.cli.main import main
 from sfv.errors import SfvError
@@ -181,8 +182,8 @@ def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_all_that_decides_a_clip(tiny_folder: Path, tmp_path: Path) -> None:
-    model, mask = str(tiny_folder), tmp_path / "mask.png"
-    mask.write_bytes(b"white here")
+    model, mask = str(tiny_folder), MaskFile(tmp_path / "mask.png")
+    mask.path.write_bytes(b"white here")
     plain = digest(model, Settings())
     assert plain == digest(model, Settings(), Speed())
     others = {
@@ -190,8 +191,9 @@ def test_the_digest_is_of_all_that_decides_a_clip(tiny_folder: Path, tmp_path: P
         digest(model, Settings(), Speed(profile="exact")),
         digest("sticker", Settings()),
         digest(model, Settings(), None, mask),
+        digest(model, Settings(), None, mask._replace(moves=True)),
     }
-    assert len({plain, *others}) == 5
+    assert len({plain, *others}) == 6
 
 
 def test_names_of_very_many_pictures_are_made_in_time(tmp_path: Path) -> None:

@@ -49,10 +49,11 @@ def count(job: Count) -> int:
     for part in job.parts:
         if part in job.left_out:
             continue
-        job.mark.write_text(part)
         seen = job.folder / f"{job.number}.{part}.seen"
-        if part.split()[0] in ENDS and not ("once" in part and seen.exists()):
-            seen.touch()
+        ends = part.split()[0] in ENDS and not ("once" in part and seen.exists())
+        seen.touch()  # before the mark: the death of another process, which ends this one too, may come between
+        job.mark.write_text(part)
+        if ends:
             ENDS[part.split()[0]]()
         done += 1
     job.mark.unlink(missing_ok=True)
