@@ -1,7 +1,7 @@
 """One visit to a GPU that is at hand for minutes: parts in order, each a process of its own, by one clock.
 
     python runs/full_size/gpu_visit.py sticker|speed|train PACK OUT [--seconds 480]
-    python runs/full_size/gpu_visit.py speed PACK out/try --size tiny --device cpu    # a rehearsal alone
+    python runs/full_size/gpu_visit.py NAME PACK OUT --size tiny --device cpu    # a rehearsal alone
 
 sticker: teacher and student of the embedded model, further from checkpoints/loops (runs/recipes/sticker_gpu.py).
 speed: kernels, clips, stages, errors (runs/full_size/gpu_bench.py). train: real steps of svd-24gb and svd-80gb with
@@ -34,25 +34,17 @@ LEAST = 20.0
 """Seconds below which no part begins."""
 SHARES = {"teacher": 0.55, "student": 0.3}
 """Of a sticker visit's seconds; the rest is starting, drawing clips and writing."""
+TINY = ["--pool", "64", "--teacher-clips", "2", "--student-clips", "1"]
+"""A sticker visit that any machine can rehearse."""
 
 
 def command(part: str, options: argparse.Namespace, left: float, plain: bool) -> list[str]:
     """What runs a part; `plain`: without compiling."""
     if part == "sticker":
-        given = [
-            str(options.pack / "sticker"),
-            str(options.out),
-            "--init",
-            str(options.init),
-            "--device",
-            options.device,
-        ]
-        return [
-            str(RUNS / "recipes" / "sticker_gpu.py"),
-            *given,
-            "--parts",
-            *(f"{k}={v * left:.0f}" for k, v in SHARES.items()),
-        ]
+        folders = [str(options.pack / "sticker"), str(options.out), "--init", str(options.init)]
+        given = [*folders, "--device", options.device, *(TINY if options.size == "tiny" else [])]
+        seconds = [f"{k}={v * left:.0f}" for k, v in SHARES.items()]
+        return [str(RUNS / "recipes" / "sticker_gpu.py"), *given, "--parts", *seconds]
     budget = ["--budget", f"{0.6 * left:.0f}"]
     backend = ["--backend", "graphs" if options.device == "cuda" else "eager"] if plain else []
     return [BENCH, part, str(options.out), "--size", options.size, "--device", options.device, *budget, *backend]

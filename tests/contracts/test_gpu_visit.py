@@ -1,17 +1,22 @@
-"""A visit to a GPU: parts in order by one clock, noted as they go; the parts themselves are tried in test_gpu_bench.py
-and test_sticker_gpu.py."""
+"""A visit to a GPU: parts in order by one clock, noted as they go; each of the three whole at tiny size on the CPU."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from sticker_pack import COUNTS, write_pack
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "runs" / "full_size"))
 
 import gpu_pack  # noqa: E402
 import gpu_visit  # noqa: E402
+
+from sfv.media import write_clip  # noqa: E402
 
 BENCH = """
 import sys
@@ -57,6 +62,47 @@ def test_a_sticker_visit_shares_its_seconds(tmp_path: Path, monkeypatch: pytest.
     (words,) = ran
     parts = dict(w.split("=") for w in words[words.index("--parts") + 1 :])
     assert parts.keys() == {"teacher", "student"} and 300 < sum(map(float, parts.values())) < 400
+
+
+REHEARSED = ["--size", "tiny", "--device", "cpu", "--seconds", "400"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("speed", {"clips.json", "stages.json", "errors.json"}),
+        ("train", {"train-svd-24gb.json", "train-svd-80gb.json", "resume.json"}),
+    ],
+)
+def test_a_whole_visit_at_svds_shape(name: str, files: set[str], tmp_path: Path) -> None:
+    """Every part ends well and leaves its figures: small random networks, so they mean nothing."""
+    assert gpu_visit.main([name, str(tmp_path / "pack"), str(tmp_path / "out"), *REHEARSED]) == 0
+    assert [(r["part"], r["code"]) for r in visited(tmp_path / "out")] == [(p, 0) for p in gpu_visit.VISITS[name]]
+    found = {p.name: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")}
+    assert found.keys() == files and all(f["size"] == "tiny" for f in found.values())
+
+
+@pytest.mark.long
+def test_a_whole_visit_trains_the_embedded_kind_of_model(tmp_path: Path) -> None:
+    """From video files and a model folder to weights that learned something finite."""
+    pack, out, rng = tmp_path / "pack", tmp_path / "out", np.random.default_rng(0)
+    write_pack(pack / "sticker")
+    (pack / "sticker" / "clips").mkdir()
+    for n in COUNTS:
+        write_clip(
+            torch.from_numpy(rng.integers(0, 256, (n, 128, 256, 3), dtype=np.uint8)),
+            pack / "sticker" / "clips" / f"c{n}.mp4",
+            24,
+        )
+    start = pack / "sticker" / "start"
+    short = [*REHEARSED, "--seconds", "60", "--init", str(start)]
+    assert gpu_visit.main(["sticker", str(pack), str(out), *short]) == 0
+    assert [r["code"] for r in visited(out)] == [0]
+    assert {p.name for p in out.glob("*.safetensors")} == {f"{k}.safetensors" for k in ("teacher", "tower", "student")}
+    trained, before = load_file(out / "teacher.safetensors"), load_file(next((start / "teacher").glob("*.safetensors")))
+    assert all(v.isfinite().all() for v in trained.values())
+    assert any(not torch.equal(v, before[k].half()) for k, v in trained.items())
 
 
 def test_what_is_too_large_to_carry_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

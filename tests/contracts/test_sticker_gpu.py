@@ -3,15 +3,13 @@
 import json
 import math
 import sys
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
+from sticker_pack import COUNTS, write_pack
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "runs" / "recipes"))
 
@@ -19,29 +17,16 @@ import sticker_gpu as recipe  # noqa: E402
 
 from sfv.data.loops import PROGRAMS, ProgrammedLoop, premultiplied  # noqa: E402
 from sfv.families.motion import folder as motion_folder  # noqa: E402
-from sfv.families.motion.networks import TINY_MOTION, new_motion_model  # noqa: E402
-
-COUNTS = (6, 9)
 
 
 @pytest.fixture
 def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two clips that are made up here in place of video files, one still, weights of the right shapes."""
+    """Two clips are made up here in place of video files."""
     rng = np.random.default_rng(0)
     clips = {f"c{n}": rng.integers(0, 256, (n, 64, 64, 4), dtype=np.uint8) for n in COUNTS}
     monkeypatch.setattr(recipe, "SIZE", 64)
     monkeypatch.setattr(recipe, "decoded", lambda path: clips[path.stem])
-    rows = [{"id": f"c{n}", "family": f"f{n}", "frames": n} for n in COUNTS]
-    for name in ("clips.json", "held.json"):
-        (tmp_path / name).write_text(json.dumps(rows))
-    with zipfile.ZipFile(tmp_path / "stills.zip", "w") as archive, archive.open("a.png", "w") as file:
-        Image.fromarray(rng.integers(0, 256, (256, 256, 4), dtype=np.uint8), "RGBA").save(file, "png")
-    widths = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
-    weights = {f"conv{i}.weight": 0.01 * torch.randn(o, c, k, k) for i, (o, c, k) in enumerate(widths)}
-    weights |= {f"conv{i}.bias": torch.zeros(o) for i, (o, _, _) in enumerate(widths)}
-    weights |= {f"lin{i}.weight": torch.rand(1, o, 1, 1) for i, (o, _, _) in enumerate(widths)}
-    save_file(weights, tmp_path / "lpips_alexnet.safetensors")
-    motion_folder.save(new_motion_model(TINY_MOTION, 0), tmp_path / "start", "teacher")
+    write_pack(tmp_path)
     return tmp_path
 
 

@@ -158,3 +158,14 @@ def test_warm_up_is_counted_from_an_optimisers_first_update(tmp_path: Path) -> N
     seen = {k: torch.tensor([r[k] for r in task.rates]) / {"muon": 1e-2, "adam": 1e-3}[k] for k in task.optimizers}
     torch.testing.assert_close(seen["muon"], torch.tensor([0.5, 1, 1, 1, 1, 1]))
     torch.testing.assert_close(seen["adam"], torch.tensor([0, 0, 0, 0.5, 1, 1]))
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """Its config lacks fields that came since: they had their defaults, and other values are changes."""
+    student = StudentTraining(steps=4, clips=2)
+    now = {"task": "student", **student.model_dump(mode="json")}
+    remember(tmp_path, {k: v for k, v in now.items() if k not in ("held_out", "no_sync")}, {}, 0)
+    assert changes(tmp_path, now, student) == {}
+    assert changes(tmp_path, now | {"no_sync": True}, student) == {"no_sync": [False, True]}
+    with pytest.raises(SfvError, match="held_out was 0.0 and is now 0.5, which cannot change within a run"):
+        changes(tmp_path, now | {"held_out": 0.5}, student)

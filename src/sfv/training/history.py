@@ -17,7 +17,7 @@ def changes(run_dir: Path, config: dict[str, Any], schedule: Schedule) -> Change
     """What differs from the run as it was last asked for; empty for a new one.
 
     SfvError names a field that cannot change within a run: all that is none of the schedule's, and `schedule.kept`
-    (data, networks, optimisers, seeds).
+    (data, networks, optimisers, seeds). Fields that a run of an older version does not know had their defaults.
     """
     path = run_dir / CONFIG
     if not path.exists():
@@ -26,8 +26,12 @@ def changes(run_dir: Path, config: dict[str, Any], schedule: Schedule) -> Change
         before = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SfvError(f"{path} is damaged ({error}); delete it to go on with the settings given now") from error
-    found = {k: [before.get(k), v] for k, v in _plain(config).items() if before.get(k) != v}
-    free = set(type(schedule).model_fields) - schedule.kept
+    fields = type(schedule).model_fields
+    known = (
+        _plain({k: f.get_default(call_default_factory=True) for k, f in fields.items() if not f.is_required()}) | before
+    )
+    found = {k: [known.get(k), v] for k, v in _plain(config).items() if known.get(k) != v}
+    free = set(fields) - schedule.kept
     for name, (old, new) in found.items():
         if name not in free:
             raise SfvError(
