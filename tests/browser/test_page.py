@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -35,9 +35,12 @@ from PIL import Image
 
 from sfv.browser.runtime import runtime_files
 from sfv.cli.main import main
+from sfv.decoding.directed import body_of, carried
 from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
+from sfv.generation.directing import held_to
 from sfv.media import fit_sticker, read_clip
+from sfv.settings import CARRIED, Move
 
 EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
 EQUAL = 45.0
@@ -138,6 +141,7 @@ def at_rest(request: pytest.FixtureRequest) -> None:
     visit.click("[data-name='cat.png']")
     visit.select_option("#format", "webp-clear")
     visit.select_option("#stiff", "auto")
+    visit.select_option("#move", "free")
     visit.check("input[name=enlarge][value='1']", force=True)
     newer(visit, before)
     settled(visit)
@@ -193,18 +197,23 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "seed", "side", "stiff"),
-    [("owl.png", 3, 128, "auto"), ("alarm-clock.png", 1, 128, "on"), ("cup.png", 2, 256, "auto")],
+    ("name", "seed", "side", "stiff", "move"),
+    [
+        ("owl.png", 3, 128, "auto", "free"),
+        ("alarm-clock.png", 1, 128, "on", "free"),
+        ("cup.png", 2, 256, "auto", "wave"),
+    ],
 )
 def test_frames_are_the_command_lines(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int, stiff: str
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int, stiff: str, move: str
 ) -> None:
-    """A creature, a thing that moves as one body, and a picture larger than the network's."""
+    """A creature, a thing that moves as one body, and a picture larger than the network's that follows a word."""
     before = turn(page)
     page.fill("#seed", str(seed))
     page.click(f"[data-name='{name}']")
     page.check(f"input[name=enlarge][value='{side // 128}']", force=True)
     page.select_option("#stiff", stiff)
+    page.select_option("#move", move)
     page.select_option("#format", "png-clear")
     newer(page, before)
     settled(page)
@@ -233,6 +242,48 @@ def test_an_opaque_picture_that_is_wider_than_high(page: Page, tmp_path: Path, m
     made, wanted = shown(page), frames(commanded(page, tmp_path / "again", tmp_path / "photo.png", monkeypatch))
     assert made.shape == wanted.shape == (72, 84, 128, 4) and made[..., 3].min() == 255
     assert decibels(made, wanted) >= EQUAL
+
+
+def body_seen(picture: torch.Tensor, box: tuple[int, int, int, int]) -> str:
+    """Layers (4, y, x) as the page's scripts know a picture: an expression of them."""
+    y, x = picture.shape[1:]
+    top, left, height, width = box
+    numbers = ",".join(f"{v:.6g}" for v in picture.flatten().tolist())
+    return (
+        f"{{first: Float32Array.of({numbers}), width: {x}, height: {y}, fills: false, shades: false,"
+        f" large: {{width: {2 * x}, height: {2 * y}}},"
+        f" box: {{top: {top}, left: {left}, width: {width}, height: {height}}}}}"
+    )
+
+
+def disc(side: int) -> torch.Tensor:
+    """Layers of a disc on clear ground, to the left and below the middle."""
+    y, x = torch.meshgrid(*(2 * [torch.arange(side) / side - 0.5]), indexing="ij")
+    there = ((x + 0.1) ** 2 + (y - 0.15) ** 2 < 0.06).float()
+    return torch.stack([there * (0.5 + x), there * 0.3, there * (0.5 - y), there]) * 2 - 1
+
+
+def test_words_are_the_command_lines(page: Page) -> None:
+    """What is kept of random motions for each word, and what the words of a program add, pixels of flow."""
+    picture, rng = disc(24), torch.Generator().manual_seed(0)
+    maps = 0.3 * (torch.rand(6, 3, 2, generator=rng, dtype=torch.float64) - 0.5)
+    body = body_of(picture[3] > -0.9, (4 / 48 - 0.5, 2 / 48 - 0.5, 44 / 48 - 0.5, 46 / 48 - 0.5))
+    seen = body_seen(picture, (2, 4, 44, 40))
+    for word in get_args(Move):
+        made = page.evaluate(
+            f"""async () => {{
+                const {{ bodyIn, carrying, heldTo }} = await import("./directed.js");
+                const seen = {seen};
+                const settings = {{ move: "{word}", motion: 90, frames: 24, fps: 8 }};
+                const flows = carrying(settings, 12, seen);
+                return [heldTo("{word}", {maps.tolist()}, bodyIn(seen)), flows && flows.map((f) => [...f])];
+            }}"""
+        )
+        torch.testing.assert_close(torch.tensor(made[0]).double(), held_to(word, maps, body), atol=1e-5, rtol=0)
+        assert (made[1] is not None) == (word in CARRIED)
+        if word in CARRIED:
+            wanted = carried(word, torch.arange(12) / 12, 90, 3.0, body, 24, 24)
+            torch.testing.assert_close(torch.tensor(made[1]).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
 def test_noise_is_torchs(page: Page) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sfv.decoding.directed import Body, body_of, carried, turned, turns_only
+from sfv.decoding.directed import STRETCH, Body, body_of, carried, hardly_stretched, turned, turns_only
 
 SIDE = 64
 WORDS = ("shake", "spin", "float", "wave")
@@ -98,3 +98,27 @@ def angles(maps: torch.Tensor) -> list[float]:
 
 def test_a_picture_without_a_thing_is_its_own_body() -> None:
     assert body_of(torch.zeros(8, 8, dtype=torch.bool), (-0.5, -0.5, 0.5, 0.5)).height == pytest.approx(7 / 8)
+
+
+def maps_of(linear: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    """Flows of shares of a square frame that leave one place where it is."""
+    more = (linear - torch.eye(2)).mT[None].double()
+    return torch.cat([-torch.einsum("j,njk->nk", fixed, more)[:, None], more], 1)
+
+
+def test_a_stiff_body_is_hardly_stretched_about_the_place_that_moves_least() -> None:
+    """Flattened to two thirds on its foot, it keeps its foot and nearly its height."""
+    one = body()
+    maps = maps_of(torch.diag(torch.tensor([1.0, 1.5])), one.foot)
+    made = hardly_stretched(maps, one)
+    assert made[0, 2, 1] == pytest.approx(math.exp(STRETCH) - 1, abs=0.01)
+    foot = torch.cat([torch.ones(1, dtype=torch.float64), one.foot]) @ made[0]
+    assert foot.abs().max() < 0.01
+
+
+def test_turns_and_small_stretches_stay() -> None:
+    c, s = math.cos(0.3), math.sin(0.3)
+    turn = torch.tensor([[c, -s], [s, c]])
+    for linear, near in ((turn, 1e-9), (torch.diag(torch.tensor([1.02, 0.99])), 2e-3), (turn * 1.02, 2e-3)):
+        maps = maps_of(linear, body().middle)
+        torch.testing.assert_close(hardly_stretched(maps, body()), maps, atol=near, rtol=0)

@@ -27,6 +27,10 @@ BEND, WAVELENGTHS, ROUNDS = 0.07, 1.0, 2
 """Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
 LEAST = math.radians(5)
 """To which a turn that is asked for goes at least, where the network turns less."""
+STRETCH = 0.12
+"""Logarithm of how much longer or shorter a stiff body gets along any direction, where that is not what was asked."""
+FEW = 500
+"""Places of a body that are looked at to find the one that moves least."""
 SMALLEST = 0.3
 """Share of its size to which a body may shrink for room."""
 
@@ -149,3 +153,22 @@ def turns_only(maps: Affine, pivot: Float[Tensor, " two"], body: Body) -> Affine
         angle = angle * max(1.0, LEAST / furthest)
     still = torch.zeros(len(angle), 2, dtype=torch.float64)
     return turned(angle, still, pivot, body).to(maps.device)
+
+
+def hardly_stretched(maps: Affine, body: Body) -> Affine:
+    """A body's motion that stretches and leans by less than STRETCH, about the place that moves least; turns stay.
+
+    Small stretches stay too: a logarithm l of one becomes STRETCH tanh(l / STRETCH).
+    """
+    sides = torch.tensor([body.aspect, 1.0], dtype=torch.float64)
+    points = body.points[:: max(1, len(body.points) // FEW)]
+    one = torch.cat([torch.ones(len(points), 1, dtype=torch.float64), points], 1)
+    given = maps.double().cpu()
+    moved = (torch.einsum("pk,nkj->npj", one, given) * sides).square().sum(2).mean(0)
+    pivot = points[moved.argmin()]
+    before = given[:, 1:].mT
+    u, sizes, v = torch.linalg.svd(torch.eye(2) + before * sides[:, None] / sides)
+    sizes = (STRETCH * (sizes.clamp(min=1e-3).log() / STRETCH).tanh()).exp()
+    after = (u * sizes[:, None]) @ v * sides / sides[:, None] - torch.eye(2)
+    start = given[:, 0] + torch.einsum("nij,j->ni", before - after, pivot)
+    return torch.cat([start[:, None], after.mT], 1).to(maps.device)

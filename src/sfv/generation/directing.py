@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from sfv.decoding.directed import Body, body_of, carried, turns_only
+from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, turns_only
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
 from sfv.errors import SfvError
@@ -15,6 +15,8 @@ from sfv.generation.stiff import ALIKE, fills_frame, ground_shades, is_clear, ri
 from sfv.settings import Settings
 from sfv.types import AnyFirst
 
+STRETCHES = ("bounce", "pulse", "squash")
+"""Words by which a body changes its shape or size."""
 CUT_OUT = ("spin", "wave")
 """Words that only a thing on clear or plain ground can follow: all else would turn or bend with it."""
 ENDLESS = (-9.0, -9.0, 9.0, 9.0)
@@ -50,10 +52,10 @@ def body_in(first: AnyFirst, still: Still) -> Body:
 
 
 def held_to(word: str, maps: Affine, body: Body) -> Affine:
-    """The network's motion as one body, of which sway and nod keep the turn alone."""
-    if word not in ("sway", "nod"):
-        return maps
-    return turns_only(maps, body.foot if word == "sway" else body.middle, body)
+    """The network's motion as one body, of which sway and nod keep the turn alone; stretched where a word says so."""
+    if word in ("sway", "nod"):
+        return turns_only(maps, body.foot if word == "sway" else body.middle, body)
+    return maps if word in STRETCHES else hardly_stretched(maps, body)
 
 
 def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:

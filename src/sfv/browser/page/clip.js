@@ -1,5 +1,6 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
+import { bodyIn, carrying, checkMove, heldTo } from "./directed.js";
 import { UserError } from "./errors.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
@@ -19,7 +20,7 @@ export async function look(networks, picture, settings) {
   const fills = fillsFrame(first, width, height);
   const stiff = fills || (networks.has("stiffness") && (await networks.call("stiffness", { picture: [first, dims] })).logit.data[0] > 0);
   const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
-  return { first, seen, fills, stiff, shades: groundShades(first, width, height), large, box: still.box };
+  return { first, seen, width, height, fills, stiff, shades: groundShades(first, width, height), large, box: still.box };
 }
 
 /** Latents (f, c, y, x) of one call: x0 = c_skip x + c_out F(c_in x; c_noise), the first frame's zero. */
@@ -42,7 +43,7 @@ export async function sample(networks, seen, settings) {
     sample: [joined, [1, frames, inputs, y, x]],
     timestep: [Float32Array.of(Math.log(sigma) / 4), [1]],
     encoder_hidden_states: [token.data, token.dims],
-    added_time_ids: [Float32Array.of(settings.fps - 1, settings.motion, facts.programs[settings.move]), [1, 3]],
+    added_time_ids: [Float32Array.of(settings.fps - 1, settings.motion, facts.programs[settings.move] ?? facts.programs.free), [1, 3]],
   });
   return Float32Array.from(out.data, (v, i) => (i < channels * area ? 0 : n[i] / scale - (sigma / scale) * v));
 }
@@ -59,7 +60,7 @@ export async function decode(networks, latents, seen, settings) {
   const area = frames * width * height; // where nothing is drawn, the model has the flow alone
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
   const stiff = settings.stiff === "auto" ? settings.move !== "free" || seen.stiff : settings.stiff === "on";
-  if (stiff) parts = oneBody(parts, seen.first, seen.fills);
+  if (stiff) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, bodyIn(seen)));
   return seen.shades ? heldBorder(parts) : parts;
 }
 
@@ -73,12 +74,14 @@ export async function clip(networks, picture, settings, seen) {
     return done;
   };
   const known = await timed("encode", () => seen ?? look(networks, picture, settings));
+  checkMove(settings.move, known);
   const { count, playFps } = played(settings, known.box);
   const latents = await timed("unet", () => sample(networks, known.seen, settings));
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
-    const times = timesOf(latents, settings.frames, count);
-    return composed(parts, settings.boomerang ? thereAndBack(times) : times, known.large, known.box, settings.transparent);
+    const flows = carrying(settings, count, known);
+    const moments = timesOf(latents, settings.frames, count).map((time, i) => ({ time, flow: flows && flows[i] }));
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent);
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };
@@ -93,7 +96,7 @@ function played({ frames, fps, play_fps: playFps, boomerang }, { width, height }
   return { count, playFps };
 }
 
-const thereAndBack = (times) => [...times, ...times.slice(1, -1).reverse()];
+const thereAndBack = (moments) => [...moments, ...moments.slice(1, -1).reverse()];
 
 const PROOF = 8; // frames
 

@@ -32,16 +32,17 @@ function eased(latents, frames, count) {
 }
 
 /**
- * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `picture` holds the
+ * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `moments` are
+ * {time, flow}: places round the loop, in frames, and another motion over the clip's own, or null. `picture` holds the
  * layers that are moved, {width, height, data (4, h, w)}, of the parts' size or larger; `box` is what is shown of them.
  */
-export function composed(parts, times, picture, box, transparent) {
-  const out = new Uint8ClampedArray(4 * times.length * box.width * box.height);
+export function composed(parts, moments, picture, box, transparent) {
+  const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
   const source = texels(same ? sharpened(picture) : picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
-  times.forEach((time, i) => paint(between(parts, time), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
+  moments.forEach(({ time, flow }, i) => paint(carried(between(parts, time), flow, parts), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
   return out;
 }
 
@@ -58,6 +59,25 @@ function between(parts, time) {
       const [a, b] = [(one * channels + c) * area, (other * channels + c) * area];
       for (let i = 0; i < area; i++) out[7 * i + first + c] = part[a + i] + share * (part[b + i] - part[a + i]);
     }
+  }
+  return out;
+}
+
+/** The same with another motion over its own: every place is taken from where `flow` (2, h, w) says, in pixels. */
+function carried(seven, flow, { width, height }) {
+  if (!flow) return seven;
+  const area = width * height;
+  const out = new Float32Array(7 * area);
+  const mixed = new Float32Array(7);
+  for (let i = 0; i < area; i++) {
+    const column = Math.min(Math.max((i % width) + flow[i], 0), width - 1);
+    const row = Math.min(Math.max(Math.floor(i / width) + flow[area + i], 0), height - 1);
+    const [left, top] = [Math.floor(column), Math.floor(row)];
+    const [right, below] = [Math.min(left + 1, width - 1), Math.min(top + 1, height - 1)];
+    mix(seven, 7 * (top * width + left), 7 * (top * width + right), 7 * (below * width + left), 7 * (below * width + right), column - left, row - top, mixed);
+    mixed[5] += flow[i];
+    mixed[6] += flow[area + i];
+    out.set(mixed, 7 * i);
   }
   return out;
 }

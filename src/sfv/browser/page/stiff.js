@@ -2,7 +2,8 @@
 // holding.py and generation/stiff.py). Parts of a clip are {frames, width, height, rest (f, 4, h, w), trust (f, 1, h, w),
 // flow (f, 2, h, w)}; pictures are layers (4, h, w) in [-1, 1].
 
-const RIM = 2, ALIKE = 24 / 255, PLAIN = 0.6, STEP = 5 / 255, SMOOTH = 0.9; // of the border
+export const ALIKE = 24 / 255; // levels within which a border is of one colour
+const RIM = 2, PLAIN = 0.6, STEP = 5 / 255, SMOOTH = 0.9; // of the border
 const CELL = 4, RIDGE = 1e-3, OVERSCAN = 0.1; // of the fit
 const HELD = 2, FADE = 0.1; // of the held border
 
@@ -12,7 +13,8 @@ export const fillsFrame = (picture, width, height) => !isClear(picture, width * 
 /** Whether it lies on a ground of changing colour, such as a gradient. */
 export const groundShades = (picture, width, height) => !isClear(picture, width * height) && !isPlain(picture, width, height) && isSmooth(picture, width, height);
 
-function isClear(picture, area) {
+/** Whether it is clear somewhere. */
+export function isClear(picture, area) {
   for (let i = 3 * area; i < 4 * area; i++) if (!(picture[i] > 0)) return true;
   return false;
 }
@@ -25,13 +27,22 @@ function rims(width, height) {
   return [...near(height).map(row), ...near(width).map(column)];
 }
 
+/** The border's median colour, half as far apart as in [-1, 1]. */
+export function ground(picture, width, height) {
+  const places = rims(width, height).flat();
+  return [0, 1, 2].map((c) => {
+    const levels = Float32Array.from(places, (i) => picture[c * width * height + i] / 2).sort();
+    return levels[(levels.length - 1) >> 1];
+  });
+}
+
+/** Indices of the outermost pixels, side by side. */
+export const edges = (width, height) => rims(width, height).filter((_, i) => i % (2 * RIM) < 2).flat();
+
 function isPlain(picture, width, height) {
   const area = width * height;
   const places = rims(width, height).flat();
-  const middle = [0, 1, 2].map((c) => {
-    const levels = Float32Array.from(places, (i) => picture[c * area + i] / 2).sort();
-    return levels[(levels.length - 1) >> 1];
-  });
+  const middle = ground(picture, width, height);
   const alike = places.filter((i) => middle.every((level, c) => Math.abs(picture[c * area + i] / 2 - level) < ALIKE));
   return alike.length / places.length >= PLAIN;
 }
@@ -49,15 +60,20 @@ function isSmooth(picture, width, height) {
   return small / all >= SMOOTH;
 }
 
-/** The same clip with its border held: the motion fades toward it. */
-export function heldBorder({ frames, width, height, rest, trust, flow }) {
-  const area = width * height;
+/** How far each place may move where the border is held. */
+export function freedom(width, height) {
   const reach = FADE * Math.min(width, height);
-  const free = Float32Array.from({ length: area }, (_, i) => {
+  return Float32Array.from({ length: width * height }, (_, i) => {
     const [x, y] = [i % width, Math.floor(i / width)];
     const inward = Math.min(x, y, width - 1 - x, height - 1 - y);
     return 1 - Math.min(1, Math.max(0, 1 - (inward - HELD) / reach));
   });
+}
+
+/** The same clip with its border held: the motion fades toward it. */
+export function heldBorder({ frames, width, height, rest, trust, flow }) {
+  const area = width * height;
+  const free = freedom(width, height);
   return {
     frames, width, height,
     rest: rest.map((v, i) => v * free[i % area]),
@@ -66,21 +82,31 @@ export function heldBorder({ frames, width, height, rest, trust, flow }) {
   };
 }
 
-/** The same clip, its picture moved as one body; `cover`: enlarged until no frame shows the picture's border. */
-export function oneBody(parts, picture, cover) {
-  const { frames, width, height } = parts;
-  const seen = followed(picture, width, height);
-  let maps = Array.from({ length: frames }, (_, t) => fit(parts, seen, t));
-  if (cover) maps = covering(maps);
+/** The same clip, its picture moved as one body; `cover`: enlarged until no frame shows the picture's border; `keep`
+ * says what of the motion is kept. */
+export function oneBody({ frames, width, height, trust, flow: given }, picture, cover, keep) {
   const area = width * height;
-  const flow = new Float32Array(2 * frames * area);
-  maps.forEach((map, t) => {
-    for (let i = 0; i < area; i++) {
-      const [column, row] = place(i, width, height);
-      for (let c = 0; c < 2; c++) flow[(2 * t + c) * area + i] = (map[0][c] + column * map[1][c] + row * map[2][c]) * (c ? height : width);
-    }
+  const seen = followed(picture, width, height);
+  let maps = Array.from({ length: frames }, (_, t) => {
+    const weights = seen.map((v, i) => v * trust[t * area + i] + 1e-6);
+    return fit(given.subarray(2 * t * area, 2 * (t + 1) * area), weights, width, height);
   });
+  maps = keep(maps);
+  if (cover) maps = covering(maps);
+  const flow = new Float32Array(2 * frames * area);
+  maps.forEach((map, t) => flow.set(flowOf(map, width, height), 2 * t * area));
   return { frames, width, height, rest: new Float32Array(4 * frames * area), trust: new Float32Array(frames * area).fill(1), flow };
+}
+
+/** In pixels, (2, h, w). */
+export function flowOf(map, width, height) {
+  const area = width * height;
+  const flow = new Float32Array(2 * area);
+  for (let i = 0; i < area; i++) {
+    const [column, row] = place(i, width, height);
+    for (let c = 0; c < 2; c++) flow[c * area + i] = (map[0][c] + column * map[1][c] + row * map[2][c]) * (c ? height : width);
+  }
+  return flow;
 }
 
 /** Column and row, in [-1/2, 1/2]. */
@@ -106,15 +132,15 @@ function followed(picture, width, height) {
 }
 
 /** Weighted least squares of one frame's flow: rows for 1, column and row; columns for x and y, in shares of the sides. */
-function fit({ width, height, trust, flow }, seen, t) {
+export function fit(flow, weights, width, height) {
   const area = width * height;
   const squares = [[0, 0, 0], [0, 0, 0], [0, 0, 0]];
   const wanted = [[0, 0], [0, 0], [0, 0]];
   let sum = 0;
   for (let i = 0; i < area; i++) {
-    const weight = seen[i] * trust[t * area + i] + 1e-6;
+    const weight = weights[i];
     const at = [1, ...place(i, width, height)];
-    const to = [flow[2 * t * area + i] / width, flow[(2 * t + 1) * area + i] / height];
+    const to = [flow[i] / width, flow[area + i] / height];
     sum += weight;
     for (let a = 0; a < 3; a++) {
       for (let b = 0; b < 3; b++) squares[a][b] += weight * at[a] * at[b];
@@ -137,7 +163,7 @@ function solved(left, right) {
 }
 
 /** Enlarged around the middle, all frames alike; less motion if that takes more than OVERSCAN. */
-function covering(maps) {
+export function covering(maps) {
   while (zoom(maps) < 1 - OVERSCAN) maps = maps.map((map) => map.map((row) => row.map((v) => v / 2)));
   const share = zoom(maps);
   return maps.map(([shift, x, y]) => [shift, [share * (x[0] + 1) - 1, share * x[1]], [share * y[0], share * (y[1] + 1) - 1]]);

@@ -1,0 +1,184 @@
+// Motion that a word asks for, and what is kept of the network's own (src/sfv/decoding/directed.py and
+// generation/directing.py). Places are shares of the frame's sides from its middle. A map is a flow (x, y), in shares,
+// that is linear in the place: rows for 1, column and row. It says from where in the picture a place is taken.
+
+import { UserError } from "./errors.js";
+import { roundEven } from "./resize.js";
+import { covering, edges, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
+
+const USUAL = 127; // the motion at which a word has the sizes below
+const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
+const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
+const LEAST = (5 * Math.PI) / 180, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
+const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["bounce", "pulse", "squash"];
+const TOUCHING = 0.05, VISIBLE = 0.05, ENDLESS = [-9, -9, 9, 9];
+
+/** Why a picture cannot follow a word, as an error for the visitor. */
+export function checkMove(word, { first, width, height, fills, shades }) {
+  if (!CUT_OUT.includes(word)) return;
+  const others = "shake, float, sway, nod, bounce, pulse and squash do not need that";
+  if (fills || shades) throw new UserError(`Move ${word}: nothing stands out from a clear or plain ground in this picture; ${others}.`);
+  if (isClear(first, width * height)) return;
+  const there = thing(first, width, height, false);
+  const rim = edges(width, height);
+  if (rim.filter((i) => there[i]).length / rim.length > TOUCHING) throw new UserError(`Move ${word}: the thing in this picture reaches over its border; ${others}.`);
+}
+
+/** The thing that moves and the part of the frame that is shown (body_in). */
+export function bodyIn({ first, width, height, fills, shades, large, box }) {
+  const whole = fills || shades;
+  const there = thing(first, width, height, whole);
+  const window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
+  const within = (pixels) => {
+    const points = [];
+    for (let i = 0; i < width * height; i++) {
+      const [x, y] = [((i % width) + 0.5) / width - 0.5, (Math.floor(i / width) + 0.5) / height - 0.5];
+      if (pixels[i] && x > window[0] && y > window[1] && x < window[2] && y < window[3]) points.push([x, y]);
+    }
+    return points;
+  };
+  let points = within(there);
+  if (!points.length) points = within(there.fill(1));
+  const [low, high] = extent(points);
+  const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
+  return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };
+}
+
+/** Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour. */
+function thing(first, width, height, whole) {
+  const area = width * height;
+  if (whole) return new Uint8Array(area).fill(1);
+  if (isClear(first, area)) return Uint8Array.from({ length: area }, (_, i) => (first[3 * area + i] + 1) / 2 > VISIBLE);
+  const colour = ground(first, width, height);
+  return Uint8Array.from({ length: area }, (_, i) => colour.some((level, c) => Math.abs(first[c * area + i] / 2 - level) > ALIKE));
+}
+
+function extent(points) {
+  const [low, high] = [[Infinity, Infinity], [-Infinity, -Infinity]];
+  for (const point of points) {
+    for (let c = 0; c < 2; c++) [low[c], high[c]] = [Math.min(low[c], point[c]), Math.max(high[c], point[c])];
+  }
+  return [low, high];
+}
+
+/** The network's maps as a word keeps them: of sway and nod the turn alone, stretched where the word says so. */
+export function heldTo(word, maps, body) {
+  if (word === "sway" || word === "nod") return turnsOnly(maps, word === "sway" ? body.foot : body.middle, body);
+  return STRETCHES.includes(word) ? maps : hardlyStretched(maps, body);
+}
+
+const at = (map, [x, y]) => [0, 1].map((c) => map[0][c] + x * map[1][c] + y * map[2][c]);
+
+/** Only the turn about a pivot, by least squares; at least LEAST at its furthest. */
+function turnsOnly(maps, pivot, body) {
+  const { aspect, points } = body;
+  let all = 0;
+  for (const [x, y] of points) all += ((x - pivot[0]) * aspect) ** 2 + (y - pivot[1]) ** 2;
+  const angles = maps.map((map) => {
+    let along = 0;
+    for (const point of points) {
+      const [x, y] = at(map, point);
+      along += x * aspect * (point[1] - pivot[1]) - y * (point[0] - pivot[0]) * aspect;
+    }
+    return along / Math.max(1e-9, all);
+  });
+  const furthest = Math.max(...angles.map(Math.abs));
+  const more = furthest > 1e-3 ? Math.max(1, LEAST / furthest) : 1;
+  return angles.map((angle) => turned(angle * more, [0, 0], pivot, body));
+}
+
+/** A motion that stretches and leans by less than STRETCH, about the place that moves least; turns stay. */
+function hardlyStretched(maps, { points, aspect }) {
+  const every = Math.max(1, Math.floor(points.length / FEW));
+  let [pivot, least] = [points[0], Infinity];
+  for (let i = 0; i < points.length; i += every) {
+    let sum = 0;
+    for (const map of maps) {
+      const [x, y] = at(map, points[i]);
+      sum += (x * aspect) ** 2 + y * y;
+    }
+    if (sum < least) [pivot, least] = [points[i], sum];
+  }
+  return maps.map((map) => {
+    const [a, b, c, d] = [1 + map[1][0], map[2][0] * aspect, map[1][1] / aspect, 1 + map[2][1]]; // of pixels
+    const angle = Math.atan2(2 * (a * b + c * d), a * a + c * c - b * b - d * d) / 2;
+    const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+    const [one, other] = [hardly(Math.hypot(a * cos + b * sin, c * cos + d * sin)), hardly(Math.hypot(b * cos - a * sin, d * cos - c * sin))];
+    const [p, q, r] = [one * cos * cos + other * sin * sin, (one - other) * cos * sin, one * sin * sin + other * cos * cos];
+    const x = [a * p + b * q - 1, (c * p + d * q) * aspect];
+    const y = [(a * q + b * r) / aspect, c * q + d * r - 1];
+    const start = [0, 1].map((k) => map[0][k] + (map[1][k] - x[k]) * pivot[0] + (map[2][k] - y[k]) * pivot[1]);
+    return [start, x, y];
+  });
+}
+
+/** What a size along some direction is multiplied by. */
+function hardly(size) {
+  const known = Math.max(size, 1e-3);
+  return Math.exp(STRETCH * Math.tanh(Math.log(known) / STRETCH)) / known;
+}
+
+/** A body that turns (radians, clockwise as seen) about a centre and shifts, smaller where the window would cut it. */
+function turned(angle, shift, centre, { aspect, points, window }) {
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+  const away = points.map(([x, y]) => [cos * (x - centre[0]) - (sin / aspect) * (y - centre[1]), sin * aspect * (x - centre[0]) + cos * (y - centre[1])]);
+  const place = [centre[0] + shift[0], centre[1] + shift[1]];
+  const size = fitting(away, place, window);
+  const [xx, xy, yx, yy] = [cos / size, sin / aspect / size, (-sin * aspect) / size, cos / size]; // back to the picture
+  return [[centre[0] - xx * place[0] - xy * place[1], centre[1] - yx * place[0] - yy * place[1]], [xx - 1, yx], [xy, yy - 1]];
+}
+
+/** The largest size, at most 1, at which points `away` from a place lie in the window. */
+function fitting(away, place, [left, top, right, bottom]) {
+  const [low, high] = extent(away);
+  const sizes = [
+    (place[0] - left) / Math.max(1e-6, -low[0]),
+    (place[1] - top) / Math.max(1e-6, -low[1]),
+    (right - place[0]) / Math.max(1e-6, high[0]),
+    (bottom - place[1]) / Math.max(1e-6, high[1]),
+  ];
+  return Math.min(1, Math.max(SMALLEST, Math.min(...sizes)));
+}
+
+/** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null. */
+export function carrying(settings, count, seen) {
+  const { move: word, motion, frames, fps } = settings;
+  if (!CARRIED.includes(word)) return null;
+  const { width, height, fills, shades } = seen;
+  const body = bodyIn(seen);
+  const [much, rounds] = [motion / USUAL, Array.from({ length: count }, (_, i) => i / count)];
+  let flows;
+  if (word === "wave") flows = rounds.map((round) => wave(round, much, body, width, height));
+  else {
+    const swings = Math.max(1, Math.min(roundEven((SHAKES_A_SECOND * frames) / fps), Math.floor(count / 6)));
+    const maps = rounds.map((round) => {
+      const full = 2 * Math.PI * round;
+      if (word === "spin") return turned(full, [0, 0], body.middle, body);
+      if (word === "shake") return turned(0, [SHAKE * much * Math.sin(swings * full), 0], body.middle, body);
+      return turned(LEAN * much * Math.sin(2 * full), [0, -FLOAT * much * Math.sin(full)], body.middle, body);
+    });
+    flows = maps.map((map) => flowOf(map, width, height));
+  }
+  if (fills) {
+    const even = new Float32Array(width * height).fill(1);
+    flows = covering(flows.map((flow) => fit(flow, even, width, height))).map((map) => flowOf(map, width, height));
+  }
+  if (!shades) return flows;
+  const free = freedom(width, height);
+  return flows.map((flow) => flow.map((v, i) => v * free[i % free.length]));
+}
+
+/** A bend that runs up through the body, whose foot stays; it swells and ebbs once a round. */
+function wave(round, much, body, width, height) {
+  const { aspect, foot, middle, points, window } = body;
+  const reach = ((BEND * much * body.height) / aspect) * Math.sin(Math.PI * round) ** 2;
+  const [low, high] = extent(points);
+  const size = fitting([[low[0] - middle[0] - reach, 0], [high[0] - middle[0] + reach, 0]], middle, window);
+  const flow = flowOf([[foot[0] - foot[0] / size, foot[1] - foot[1] / size], [1 / size - 1, 0], [0, 1 / size - 1]], width, height);
+  for (let i = 0; i < width * height; i++) {
+    const row = (Math.floor(i / width) + 0.5) / height - 0.5;
+    const up = Math.min(1.2, Math.max(0, (foot[1] - row) / Math.max(1e-6, body.height)));
+    flow[i] -= (width * reach * Math.sqrt(up) * Math.sin(2 * Math.PI * (WAVELENGTHS * up - ROUNDS * round))) / size;
+  }
+  return flow;
+}
