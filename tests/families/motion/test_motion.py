@@ -408,6 +408,20 @@ def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, st
     assert drawn[0] is not None and drawn[1] is not None and (drawn[1] > drawn[0]).all()
 
 
+def test_without_drawing_the_moved_picture_is_all(folder: Path) -> None:
+    """The flow stays to the bit; nothing of what the finest size would draw is left."""
+    codec = motion_folder.load(folder, "unet", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec)
+    networks, rng = codec.networks, torch.Generator().manual_seed(0)
+    z, picture = torch.randn(1, 4, 4, 4, 4, generator=rng), torch.rand(1, 4, 64, 64, generator=rng) * 2 - 1
+    with torch.inference_mode():
+        whole = networks.for_generation(0.0, 1.0, 0.0).draw(z, picture)
+        still = networks.for_generation(0.0, 1.0, 0.0, draws=False).draw(z, picture)
+    assert still.moved is not None and still.trust is not None and whole.flow is not None and still.flow is not None
+    assert torch.equal(still.flow, whole.flow) and torch.equal(still.frames, still.moved) and (still.trust == 1).all()
+    assert not torch.equal(whole.frames, still.frames)
+
+
 def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train_part("codec", store, out, "loops-debug")
