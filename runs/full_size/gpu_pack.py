@@ -27,7 +27,28 @@ PACKAGES = (
 )
 MOST = 50 << 20
 """Bytes; the repository itself travels too."""
-NO_VIDEOS = '"""Stands in for PyAV, whose 40 MB stay behind: no video file is read or written on this machine."""\n'
+NO_VIDEOS = '''"""Stands in for PyAV, whose 40 MB stay behind: its parts can be named; no video is read or written."""
+
+
+class Absent(type):
+    """Anything of PyAV's, with all that is in it."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Absent(name, (Exception,), {})
+
+    def __call__(cls, *given, **named):
+        raise ImportError("PyAV is not on this machine: no video file is read or written")
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return Absent(name, (Exception,), {})
+'''
+PARTS = ("sidedata/sidedata", "video/reformatter")
+"""Modules of PyAV's that are imported by name."""
 
 
 def download(folder: Path, python: str) -> None:
@@ -43,8 +64,11 @@ def unpacked(wheels: Path, site: Path) -> Path:
     """The wheels' packages in `site`, and what stands in for PyAV."""
     for wheel in wheels.glob("*.whl"):
         zipfile.ZipFile(wheel).extractall(site)
-    (site / "av").mkdir(parents=True, exist_ok=True)
-    (site / "av" / "__init__.py").write_text(NO_VIDEOS)
+    for part in ("", *PARTS):
+        folder = site / "av" / part
+        for above in (folder, *folder.parents[: len(Path(part).parts)]):
+            above.mkdir(parents=True, exist_ok=True)
+            (above / "__init__.py").write_text(NO_VIDEOS)
     return site
 
 

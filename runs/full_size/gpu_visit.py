@@ -6,8 +6,9 @@
 sticker: teacher and student of the embedded model, further from checkpoints/loops (runs/recipes/sticker_gpu.py).
 speed: kernels, clips, stages, errors (runs/full_size/gpu_bench.py). train: real steps of svd-24gb and svd-80gb with
 peak memory beside the count, a kill and a resume. PACK is what runs/full_size/gpu_pack.py made. OUT/visit.jsonl gets a
-line when a part begins and one when it ends; a part that fails is tried once more without compiling while there is
-time; no part begins that the clock would cut off at once.
+line when a part begins and one when it ends, OUT/visit.log what they print; a part that fails is tried once more
+without compiling while there is time; no part begins that the clock would cut off at once, and none takes more than
+twice its even share of what is left. OUT holds at most 8 files of 16 MiB.
 """
 
 import argparse
@@ -55,7 +56,8 @@ def visit(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     until, failed = time.monotonic() + options.seconds, 0
     environment = surroundings(options.pack / "wheels")
-    for part in VISITS[options.name]:
+    parts = VISITS[options.name]
+    for i, part in enumerate(parts):
         code = None
         for plain in (options.device != "cuda", True):
             left = until - time.monotonic()
@@ -63,9 +65,9 @@ def visit(options: argparse.Namespace) -> int:
                 break
             note(options.out, {"part": part, "begins": True, "left": round(left), "plain": plain})
             began = time.monotonic()
-            code = run(
-                [sys.executable, *command(part, options, left, plain)], environment, left, options.out / f"{part}.log"
-            )
+            most = min(left, 2 * left / (len(parts) - i))
+            words = [sys.executable, *command(part, options, left, plain)]
+            code = run(words, environment, most, options.out / "visit.log")
             note(options.out, {"part": part, "code": code, "seconds": round(time.monotonic() - began, 1)})
         failed += code != 0
     if options.name != "sticker":
@@ -83,7 +85,7 @@ def surroundings(wheels: Path) -> dict[str, str]:
 
 def run(words: list[str], environment: dict[str, str], seconds: float, log: Path) -> int:
     """Exit status; 124 if it was stopped after so many seconds."""
-    with open(log, "w") as file:
+    with open(log, "a") as file:
         try:
             return subprocess.run(
                 words, env=environment, stdout=file, stderr=file, timeout=seconds, check=False

@@ -92,7 +92,7 @@ class SVDDenoiser(Denoiser):
         return adapters(self.unet, on=False)
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """PEFT's keys, as diffusers' `load_lora_weights` reads them."""
+        """PEFT's keys, for `peft.set_peft_model_state_dict`; diffusers has no loader on the SVD pipeline."""
         return adapter_state(self.unet)
 
     def merge(self) -> None:
