@@ -244,6 +244,28 @@ def test_an_opaque_picture_that_is_wider_than_high(page: Page, tmp_path: Path, m
     assert decibels(made, wanted) >= EQUAL
 
 
+@pytest.mark.parametrize(
+    ("made", "taken", "why"),
+    [
+        ("{ frames: [10, 20, 31], seconds: 1 }", True, ""),
+        ("{ frames: [10, 20, 31], seconds: 3 }", False, " WebGPU is slower here."),
+        ("{ frames: [10, 20, 90], seconds: 1 }", False, " WebGPU's frames are not the same here (17 dB)."),
+        ("{ frames: [10, NaN, 30], seconds: 1 }", False, " WebGPU's frames are not the same here (0 dB)."),
+        ("{ frames: [], seconds: 1 }", False, " WebGPU's frames are not the same here (0 dB)."),
+    ],
+    ids=["equal", "slower", "other frames", "no numbers", "no frames"],
+)
+def test_another_back_end_must_prove_itself(page: Page, made: str, taken: bool, why: str) -> None:
+    """Frames of the reference, and what a back end made of the same."""
+    found = page.evaluate(
+        f"""async () => {{
+            const {{ judged }} = await import("./backends.js");
+            return judged({{ frames: [10, 20, 30], seconds: 2 }}, {made});
+        }}"""
+    )
+    assert (found["taken"], found["why"]) == (taken, why)
+
+
 def body_seen(picture: torch.Tensor, box: tuple[int, int, int, int]) -> str:
     """Layers (4, y, x) as the page's scripts know a picture: an expression of them."""
     y, x = picture.shape[1:]

@@ -29,6 +29,8 @@ EXAMPLE = "make_clip.py"
 """Beside the files of a model of whole loops: a clip by numpy, Pillow and ONNX Runtime."""
 LARGE = 1_800_000_000
 """Bytes of weights from which they lie in a file of their own, since one ONNX file holds 2 GB."""
+OPSET = 18
+"""Of all ONNX files: the GridSample of opset 20 is missing in onnxruntime-web's WebGPU, the one before is there."""
 MOST = 200
 """Frames that a graph takes at most, as Settings does."""
 FEW = 256
@@ -153,6 +155,7 @@ def _trace(graph: Graph, network: nn.Module, path: Path, large: bool) -> None:
         output_names=list(graph.outputs),
         dynamic_shapes=named,
         dynamo=True,
+        opset_version=OPSET,
         verbose=False,
         external_data=large,
     )

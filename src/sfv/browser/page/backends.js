@@ -35,9 +35,9 @@ export async function tryGraphics(progress) {
     await other.call("open", { backend: "webgpu", threads: 1 }, progress);
     await other.call("prove", {}); // compiles its programs
     const [wanted, made] = [await engine.call("prove", {}), await other.call("prove", {})];
-    const decibels = likeness(wanted.frames, made.frames);
+    const { taken, decibels, why } = judged(wanted, made);
     document.body.dataset.likeness = decibels.toFixed(1);
-    if (decibels >= EQUAL && made.seconds < wanted.seconds) {
+    if (taken) {
       use(other);
       await idle();
       engine.close();
@@ -45,11 +45,19 @@ export async function tryGraphics(progress) {
       return { said: `Computed by WebGPU, whose frames equal WebAssembly's to ${Math.round(decibels)} dB.`, graphics: true };
     }
     other.close();
-    return without(decibels >= EQUAL ? " WebGPU is slower here." : ` WebGPU's frames are not the same here (${Math.round(decibels)} dB).`);
+    return without(why);
   } catch {
     other.close();
     return without(" WebGPU cannot run the model here.");
   }
+}
+
+/** Whether another back end's proof {frames, seconds} equals the reference's and came sooner; else why not. */
+export function judged(wanted, made) {
+  const decibels = likeness(wanted.frames, made.frames);
+  if (decibels < EQUAL) return { taken: false, decibels, why: ` WebGPU's frames are not the same here (${Math.round(decibels)} dB).` };
+  const taken = made.seconds < wanted.seconds;
+  return { taken, decibels, why: taken ? "" : " WebGPU is slower here." };
 }
 
 async function hasGraphics() {
