@@ -72,8 +72,9 @@ def test_refusals_have_a_type_and_a_sentence(client: Any, asked: dict[str, Any],
 
 def test_only_the_clip_is_kept(client: Any) -> None:
     video = client.videos.create(prompt="x", input_reference=("cat.png", png(), "image/png"))
-    with pytest.raises(openai.UnprocessableEntityError, match="variant: input should be 'video'"):
-        client.videos.download_content(video.id, variant="thumbnail")
+    for variant in ("thumbnail", "spritesheet"):
+        with pytest.raises(openai.UnprocessableEntityError, match="variant: input should be 'video'"):
+            client.videos.download_content(video.id, variant=variant)  # type: ignore[arg-type]
 
 
 def test_one_picture_is_enough(client: Any) -> None:

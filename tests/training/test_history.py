@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from students import PLAIN
 from toys import Toy
 
 from sfv.errors import SfvError
+from sfv.training import loop
+from sfv.training.checkpoint import Writer
 from sfv.training.config import DecoderTraining, Schedule, StudentTraining, TeacherTraining
 from sfv.training.health import Health, Rule
 from sfv.training.history import changes, read_history, remember
 from sfv.training.loop import rate, run
+from sfv.training.parallel import World
 from sfv.training.report import write_report
 from sfv.training.seeds import Seeds
 
@@ -96,6 +100,29 @@ def test_rates_of_a_student_may_change_while_its_heads_may_not(tmp_path: Path) -
         "reconstruction",
         "steps",
     }
+
+
+def test_saves_keep_apart_by_what_one_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that took a quarter of an hour is not written again at once, whatever `save_minutes` says."""
+    written = list[int]()
+
+    def slow(self: Writer, began: float, step: int, *rest: Any) -> None:
+        written.append(step)
+        self.seconds = 900.0
+
+    monkeypatch.setattr(Writer, "_run", slow)
+    go(tmp_path, steps=40, save_minutes=1e-9)
+    assert written[-1] == 40 and len(written) <= 4
+
+
+def test_every_run_asks_whether_its_folder_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apart(folder: Path, world: World) -> None:
+        raise SfvError(f"{folder} is not shared")
+
+    monkeypatch.setattr(loop, "same_folder", apart)
+    with pytest.raises(SfvError, match="is not shared"):
+        go(tmp_path / "run")
+    assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
 class Sick(Toy):

@@ -98,12 +98,13 @@ def test_best_needs_samples() -> None:
         stages("sticker-cpu", "student", ("keep=best", "sample_every=0"))
 
 
-def test_a_sheet_that_fails_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory is left"), OSError("no room"), SfvError("odd")])
+def test_a_sheet_that_fails_ends_no_training(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = wiggle(new_model(TINY, 0))
     samples = Samples(model.denoiser, Noise(model), 3, 200.0)
 
     def fails(*_: object) -> None:
-        raise torch.OutOfMemoryError("no memory is left")
+        raise error
 
     monkeypatch.setattr(samples.batches, "decode", fails)
     assert samples.look(model.denoiser, tmp_path / "x.png")["sample_frechet"] > 0 and not (tmp_path / "x.png").exists()

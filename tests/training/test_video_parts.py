@@ -1,5 +1,6 @@
 """A folder of videos and an SVD-architecture model in, a one-step model out; kills and foreign shards on the way."""
 
+import hashlib
 import json
 import os
 import resource
@@ -27,7 +28,8 @@ from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation.generate import generate
 from sfv.training import checkpoint
 from sfv.training.batches import VideoBatches
-from sfv.training.config import DecoderTraining
+from sfv.training.config import DecoderTraining, StudentTraining
+from sfv.training.objectives.adversarial import StudentTask
 from sfv.training.objectives.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
 from sfv.training.video_parts import codec_mark
@@ -66,6 +68,32 @@ def test_a_small_decoder_is_distilled_from_shards(shards: Path, tiny_folder: Pat
     assert quick.frames.shape == slow.frames.shape and torch.equal(quick.latents, slow.latents)
     with pytest.raises(SfvError, match="leave it at 0 for video shards"):
         train_part("decoder", shards, tmp_path / "bad", "debug", init=tiny_folder)
+
+
+def test_held_out_sources_are_not_learnt_from(shards: Path, tiny_folder: Path) -> None:
+    """Each source is on one side, the same one whatever else there is; a side without clips is refused."""
+    model = load(tiny_folder)
+    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    names = [e.family for e in batches.shards.entries]
+    at = {n: int(hashlib.sha256(n.encode()).hexdigest()[:8], 16) / 2**32 for n in names}
+    between = sum(sorted(at.values())[:2]) / 2  # exactly one source is held out
+    learnt, held = ({names[i] for g in side.groups for i in g} for side in batches.divided(between))
+    assert held == {min(at, key=at.__getitem__)} and learnt == set(names) - held and len(learnt) == 2
+    assert batches.divided(0.0) == (batches, batches)
+    with pytest.raises(SfvError, match="held_out=1e-06 leaves one side without clips"):
+        batches.divided(1e-6)
+
+
+def test_samples_are_of_held_out_sources(shards: Path, tiny_folder: Path) -> None:
+    model = load(tiny_folder)
+    batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
+    values = sorted(int(hashlib.sha256(e.family.encode()).hexdigest()[:8], 16) for e in batches.shards.entries)
+    how = {"held_out": (values[0] + values[1]) / 2**33, "sample_every": 1, "samples": 3, "head_width": 32}
+    config = StudentTraining(steps=1, clips=1, precision="fp32", **how)
+    task = StudentTask(model.denoiser, batches, config, model.noise_range)
+    assert task.samples is not None
+    learnt, shown = task.batches.groups, task.samples.batches.groups  # type: ignore[attr-defined]
+    assert learnt and shown and not {i for g in learnt for i in g} & {i for g in shown for i in g}
 
 
 def test_shards_teach_what_the_codec_draws(shards: Path, tiny_folder: Path) -> None:

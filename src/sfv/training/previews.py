@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sfv.edm.denoiser import Denoiser
+from sfv.errors import SfvError
 from sfv.measures.distances import Basis, frechet_distance
 from sfv.media import contact_sheet, replacing, write_picture
 from sfv.media.pixels import shown
@@ -62,7 +63,11 @@ class Samples:
         if picture:
             try:
                 self._draw(generated, picture)
-            except (RuntimeError, OSError) as error:  # no memory, no room: the run is worth more than its picture
+            except (
+                SfvError,
+                RuntimeError,
+                OSError,
+            ) as error:  # no memory, no room: the run is worth more than its picture
                 reason = str(error).strip().splitlines()[0]
                 tqdm.write(f"{picture} could not be drawn ({reason}); training goes on")
         return {
