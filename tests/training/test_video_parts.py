@@ -87,7 +87,7 @@ def test_held_out_sources_are_not_learnt_from(shards: Path, tiny_folder: Path) -
 def test_samples_are_of_held_out_sources(shards: Path, tiny_folder: Path) -> None:
     model = load(tiny_folder)
     batches = VideoBatches(ClipShards(shards, fingerprint(model.codec)), model.codec, model.conditioner)
-    values = sorted(int(hashlib.sha256(e.family.encode()).hexdigest()[:8], 16) for e in batches.shards.entries)
+    values = sorted({int(hashlib.sha256(e.family.encode()).hexdigest()[:8], 16) for e in batches.shards.entries})
     how = {"held_out": (values[0] + values[1]) / 2**33, "sample_every": 1, "samples": 3, "head_width": 32}
     config = StudentTraining(steps=1, clips=1, precision="fp32", **how)
     task = StudentTask(model.denoiser, batches, config, model.noise_range)
