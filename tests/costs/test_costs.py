@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sfv.cli.main import main
+from sfv.costs import training
 from sfv.costs.account import CARDS, Account, account
 from sfv.costs.counting import Tally, count
 from sfv.costs.training import NOISE
@@ -240,3 +241,19 @@ def held(config: StudentTraining | TeacherTraining) -> int:
 def test_the_count_is_what_a_run_holds(config: StudentTraining | TeacherTraining) -> None:
     counted = account_training(shapes(TINY), config, flash=False)
     assert counted.peak - counted.codec == pytest.approx(held(config), rel=0.02)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_rate_is_of_what_training_computes_in(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 that a CPU only imitates takes minutes, and no training uses it there."""
+    seen = list[torch.dtype]()
+    randn = torch.randn
+
+    def small(*_: int, dtype: torch.dtype, **kept: Any) -> torch.Tensor:
+        seen.append(dtype)
+        return randn(4, 4, dtype=dtype)
+
+    monkeypatch.setattr(training, "computes_bf16", lambda device: native)
+    monkeypatch.setattr(torch, "randn", small)
+    assert training.matmul_rate.__wrapped__(torch.device("cpu")) > 0
+    assert seen == [torch.bfloat16 if native else torch.float32]

@@ -23,6 +23,7 @@ from sfv.costs.counting import Flash, Numbers, Tally
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
 from sfv.families.counted import Shapes
+from sfv.system.device import computes_bf16
 from sfv.training.batches import ClipSampler
 from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.objectives.adversarial import StudentTask
@@ -190,9 +191,11 @@ def needs(shapes: Shapes, config: StudentTraining | TeacherTraining, rate: float
 
 
 @cache
-def matmul_rate(device: torch.device, side: int = 2048) -> float:
-    """FLOP/s of a bf16 matrix product here, the median of five; measured once in a process."""
-    a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+def matmul_rate(device: torch.device) -> float:
+    """FLOP/s of a matrix product in what training computes in here, the median of five; measured once in a process."""
+    side = 512 if device.type == "cpu" else 2048
+    dtype = torch.bfloat16 if computes_bf16(device) else torch.float32
+    a = torch.randn(side, side, device=device, dtype=dtype)
     taken = []
     for _ in range(7):
         start = time.perf_counter()
