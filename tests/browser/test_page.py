@@ -444,7 +444,7 @@ def test_memory_of_many_clips_is_flat(page: Page) -> None:
         return float(page.evaluate("async () => (await performance.measureUserAgentSpecificMemory()).bytes"))
 
     few = many(1000, 5)
-    assert many(2000, 20) / few <= FLAT
+    assert many(2000, 10) / few <= FLAT
     slide(page, "frames", 24)
 
 
