@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from toys import SETTINGS, picture, video
 from trainers import train_part
 
@@ -27,7 +28,9 @@ from sfv.media import read_clip, write_picture
 from sfv.training.batches import VideoBatches
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import StudentTask
+from sfv.training.presets import PRESETS
 from sfv.training.seeds import Seeds
+from sfv.training.video_parts import _opened
 
 PLAN = SETTINGS.model_copy(update={"frames": 5, "sizes": ("64x64",)})
 
@@ -96,6 +99,43 @@ def test_heads_learn_and_the_backbone_does_not(wan_folder: Path, shards: Path) -
     assert not [n for n, p in weights.items() if p.grad is None or not p.grad.any()]
     assert all(p.grad is None for p in task.D.backbone.parameters())
     assert not [n for n, p in task.G.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+class Sent(TorchDispatchMode):
+    """Copies from the CPU to the meta device, which stands for a card: bytes by precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and made.is_meta and not args[0].is_meta:
+            self.bytes[made.dtype] = self.bytes.get(made.dtype, 0) + made.nbytes
+        return made
+
+
+def size(*modules: torch.nn.Module) -> int:
+    """Bytes of weights and tables."""
+    return sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers()))
+
+
+def test_a_card_is_sent_the_network_in_halves(wan_folder: Path, shards: Path) -> None:
+    """It is opened and halved on the CPU; of float32 the card gets the codec and what learns, and nothing for a
+    moment."""
+    changes = {"lora": 2, "head_width": 16, "sample_every": 0}
+    config = PRESETS["wan-5b-24gb"]["student"][-1].model_copy(update=changes)
+    assert isinstance(config, StudentTraining)
+    with Sent() as sent:
+        model = _opened(str(wan_folder), torch.device("meta"))
+        batches = VideoBatches(ClipShards(shards), model.codec, model.conditioner)
+        task = StudentTask(model.denoiser, batches, config, model.noise_range)
+    learns = sum(p.nbytes for p in task.G.parameters() if p.requires_grad)
+    assert task.G is model.denoiser and next(task.G.parameters()).is_meta
+    assert sent.bytes == {
+        torch.float32: size(model.codec, task.D.heads) + learns,
+        torch.bfloat16: size(task.G) - learns,
+    }
 
 
 @pytest.fixture
