@@ -1,5 +1,6 @@
 """A quick animator and real servers for the tests of the service."""
 
+import asyncio
 import contextlib
 import io
 import os
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -149,6 +152,35 @@ def live(data: Path, real: bool = False, **settings: object) -> Iterator[Live]:
         yield server.start()
     finally:
         server.stop()
+
+
+def made_here(settings: ServeSettings, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    """One job of the service, taken up by a worker in this process: what it was accepted as, and its clip's file."""
+    from sfv.serve.animator import open_animator
+    from sfv.serve.routes import create_app
+    from sfv.serve.worker import Duty, Worker
+
+    animator = open_animator(settings, "cpu")
+    app = create_app(settings, open_animator)
+    service = app.service
+    service.supervisor.model_info = animator.model_info
+
+    async def asked() -> tuple[dict[str, Any], bytes]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sfv") as client:
+            made = (await client.post("/v1/videos", files={"picture": png()}, data=fields)).json()
+            duty = Duty(settings, service.database, "cpu", f"{service.machine}:0:test", open_animator)
+            (settings.data / "scratch").mkdir(exist_ok=True)
+            ours, theirs = Pipe()
+            worker = Worker(duty, theirs, animator, service.store, service.jobs)
+            for job, clip in worker._make(worker._claim()):
+                worker._deliver(job, clip)
+            ours.close()
+            return made, (await client.get(f"/v1/videos/{made['id']}/content")).content
+
+    try:
+        return asyncio.run(asked())
+    finally:
+        service.stop()
 
 
 def main(told: str, port: int, real: bool) -> None:

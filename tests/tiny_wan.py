@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from conftest import wiggle_network
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanTransformer3DModel
 from diffusers.pipelines.wan import pipeline_wan_i2v
+from PIL import Image
 from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
+from sfv.edm.sampling import euler, flow_sigmas
+from sfv.families.base import VideoModel
 from sfv.families.svd.stock_networks import quiet
 from sfv.settings import Defaults
 
@@ -104,3 +108,56 @@ def written(folder: Path) -> Path:
         pipeline().save_pretrained(folder)
     (folder / "transformer" / "sfv.json").write_text(DEFAULTS.model_dump_json())
     return folder
+
+
+SIZES = [((64, 64), 5), ((64, 96), 9)]
+"""(height, width) and frames at which ours are held to theirs."""
+WORDS = "a cat jumps, slowly."
+
+
+def picture(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def pixels_of(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def noise(model: VideoModel, frames: int, size: tuple[int, int], clips: int = 1) -> torch.Tensor:
+    shape = model.codec.latent_shape(frames, *size)
+    return torch.randn(clips, *shape, generator=torch.Generator().manual_seed(3))
+
+
+def theirs(pipe: Any, image: Image.Image, n: torch.Tensor, frames: int, steps: int, scale: float, kind: str) -> Any:
+    width, height = image.size
+    made = pipe(
+        image,
+        WORDS,
+        height=height,
+        width=width,
+        num_frames=frames,
+        num_inference_steps=steps,
+        guidance_scale=scale,
+        latents=n.transpose(1, 2).clone(),
+        output_type=kind,
+    )
+    return made.frames
+
+
+@torch.inference_mode()
+def ours(model: VideoModel, image: Image.Image, n: torch.Tensor, steps: int, scale: float) -> torch.Tensor:
+    """Begun as the pipeline begins, at t = 1: x_t is the noise itself."""
+    cond = model.conditioner(pixels_of(image), prompt=WORDS)
+    sigmas = flow_sigmas(steps, model.flow_shift or 1)
+    x = n * (1 + sigmas[0])
+    if scale == 1:
+        return euler(model.denoiser, x, sigmas, cond)
+    guidance = model.conditioner.guidance_over_frames(scale, n.shape[1])
+    return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), guidance)
+
+
+def apart(model: VideoModel, pipe: Any, size: tuple[int, int], frames: int, steps: int, scale: float) -> float:
+    """How far our latents are from the pipeline's, as a share of theirs, after `steps` from the same noise."""
+    n, image = noise(model, frames, size), picture(*size)
+    want = theirs(pipe, image, n, frames, steps, scale, "latent").transpose(1, 2)
+    return float((ours(model, image, n, steps, scale) - want).norm() / want.norm())

@@ -1,16 +1,13 @@
 """The seam of families: a third one (tests/flow_family.py) goes the whole way, and nothing else knows of it."""
 
-import asyncio
 import signal
-from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 import flow_family
-import httpx
 import pytest
 import torch
-from serving import png
+from serving import made_here
 from toys import SETTINGS, video
 from trainers import train_part
 
@@ -20,10 +17,7 @@ from sfv.families.family import FAMILIES, PIPELINES, Family, family
 from sfv.families.load import export, load, save
 from sfv.generation.generate import generate
 from sfv.media import read_clip
-from sfv.serve.animator import open_animator
-from sfv.serve.routes import create_app
 from sfv.serve.settings import ServeSettings
-from sfv.serve.worker import Duty, Worker
 from sfv.speed.onnx import export_onnx
 from sfv.speed.optimize import optimize
 
@@ -98,29 +92,9 @@ def test_a_picture_becomes_a_clip(folder: Path) -> None:
 def test_it_is_served(folder: Path, tmp_path: Path) -> None:
     """A job through the service, made by a worker in this process."""
     settings = ServeSettings(model=str(folder), data=tmp_path / "data", profile="exact", backend="eager")
-    animator = open_animator(settings, "cpu")
-    app = create_app(settings, open_animator)
-    service = app.service
-    service.supervisor.model_info = animator.model_info
-
-    async def asked() -> tuple[str, bytes]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sfv") as client:
-            made = (await client.post("/v1/videos", files={"picture": png()}, data={"seed": "1"})).json()
-            duty = Duty(settings, service.database, "cpu", f"{service.machine}:0:test", open_animator)
-            (settings.data / "scratch").mkdir(exist_ok=True)
-            ours, theirs = Pipe()
-            worker = Worker(duty, theirs, animator, service.store, service.jobs)
-            for job, clip in worker._make(worker._claim()):
-                worker._deliver(job, clip)
-            ours.close()
-            return made["model"], (await client.get(f"/v1/videos/{made['id']}/content")).content
-
-    try:
-        name, content = asyncio.run(asked())
-    finally:
-        service.stop()
+    made, content = made_here(settings, {"seed": "1"})
     (tmp_path / "clip.mp4").write_bytes(content)
-    assert name == "flow" and len(read_clip(tmp_path / "clip.mp4")) == 4
+    assert made["model"] == "flow" and len(read_clip(tmp_path / "clip.mp4")) == 4
 
 
 def test_export_and_what_it_has_not(folder: Path, tmp_path: Path) -> None:

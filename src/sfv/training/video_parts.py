@@ -33,12 +33,14 @@ def codec_mark(shards: Path, codec: Codec) -> str:
     return known if known in marks else marks[0]
 
 
-def _opened(init: str, device: torch.device, world: World) -> VideoModel:
-    """The model that training begins with. The network of a sharded run waits on the CPU for its shards' places, and
-    the picture tower stays there: shards hold what it makes."""
-    model = load(init, torch.device("cpu") if world.shards else device, torch.float32)
-    model.conditioner.picture_tower().to("cpu")
-    model.codec.to(device)
+def _opened(init: str, device: torch.device) -> VideoModel:
+    """The model that training begins with, in float32. Its network waits on the CPU until the objective has halved or
+    divided it, so that no card holds it whole in float32 before; the picture tower stays there: shards hold what it
+    makes."""
+    model = load(init, "cpu", torch.float32)
+    for part in (model.codec, model.small):
+        if part is not None:
+            part.to(device)
     return model
 
 
@@ -48,7 +50,7 @@ def train_on_videos(
     """Train `part` of the model at `init` on shards made with its codec; the result is a whole model in `folder`."""
     if init is None:
         raise SfvError(f"{shards} holds videos; name the model to train with --init")
-    model = _opened(str(init), pick_device(device), world)
+    model = _opened(str(init), pick_device(device))
     batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
     if world.main and not (folder / "model_index.json").exists():
         save(model, folder)

@@ -66,7 +66,10 @@ def lfs_pointer(folder: Path) -> None:
     (folder / UNET).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
 
 
-def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny: VideoModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("variant", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_variants_and_shards_load_as_the_plain_file(
+    tiny_folder: Path, tiny: VideoModel, tmp_path: Path, variant: str, dtype: torch.dtype
+) -> None:
     folder = tmp_path / "variant"
     shutil.copytree(tiny_folder, folder)
     unet = tiny.denoiser.unet  # type: ignore[union-attr]
@@ -78,16 +81,16 @@ def test_fp16_variant_and_shards_load_as_the_plain_file(tiny_folder: Path, tiny:
     for part, name in (("unet", None), ("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
         if name:
             file = folder / part / f"{name}.safetensors"
-            half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(file).items()}
-            save_file(half, folder / part / f"{name}.fp16.safetensors", {"format": "pt"})
+            half = {k: v.to(dtype) if v.is_floating_point() else v for k, v in load_file(file).items()}
+            save_file(half, folder / part / f"{name}.{variant}.safetensors", {"format": "pt"})
             file.unlink()
     shutil.rmtree(folder / "unet")
-    twin.half().save_pretrained(folder / "unet", max_shard_size="400KB", variant="fp16")
-    assert all(".fp16-0000" in f.name for f in (folder / "unet").glob("*.safetensors"))
+    twin.to(dtype).save_pretrained(folder / "unet", max_shard_size="400KB", variant=variant)
+    assert all(f".{variant}-0000" in f.name for f in (folder / "unet").glob("*.safetensors"))
     loaded = states(load(folder))
-    assert torch.equal(loaded["d.unet.conv_in.weight"], states(tiny)["d.unet.conv_in.weight"].half().float())
+    assert torch.equal(loaded["d.unet.conv_in.weight"], states(tiny)["d.unet.conv_in.weight"].to(dtype).float())
     key = "c.vae.decoder.conv_in.weight"
-    assert torch.equal(loaded[key], states(tiny)[key].half().float())
+    assert torch.equal(loaded[key], states(tiny)[key].to(dtype).float())
 
 
 def poison(folder: Path) -> None:

@@ -12,22 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_wan
 import torch
+from PIL import Image
+from serving import made_here
+from torch.utils._python_dispatch import TorchDispatchMode
 from toys import SETTINGS, picture, video
 from trainers import train_part
 
+from sfv.bench.run import bench
 from sfv.cli.main import main
 from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
+from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load, load_stock
 from sfv.families.wan.networks import WanDenoiser
+from sfv.generation.generate import generate
 from sfv.media import read_clip, write_picture
+from sfv.serve.settings import ServeSettings
+from sfv.settings import Settings
 from sfv.training.batches import VideoBatches
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import StudentTask
+from sfv.training.presets import PRESETS
 from sfv.training.seeds import Seeds
+from sfv.training.video_parts import _opened
 
 PLAN = SETTINGS.model_copy(update={"frames": 5, "sizes": ("64x64",)})
 
@@ -96,6 +107,43 @@ def test_heads_learn_and_the_backbone_does_not(wan_folder: Path, shards: Path) -
     assert not [n for n, p in weights.items() if p.grad is None or not p.grad.any()]
     assert all(p.grad is None for p in task.D.backbone.parameters())
     assert not [n for n, p in task.G.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+class Sent(TorchDispatchMode):
+    """Copies from the CPU to the meta device, which stands for a card: bytes by precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and made.is_meta and not args[0].is_meta:
+            self.bytes[made.dtype] = self.bytes.get(made.dtype, 0) + made.nbytes
+        return made
+
+
+def size(*modules: torch.nn.Module) -> int:
+    """Bytes of weights and tables."""
+    return sum(t.nbytes for m in modules for t in (*m.parameters(), *m.buffers()))
+
+
+def test_a_card_is_sent_the_network_in_halves(wan_folder: Path, shards: Path) -> None:
+    """It is opened and halved on the CPU; of float32 the card gets the codec and what learns, and nothing for a
+    moment."""
+    changes = {"lora": 2, "head_width": 16, "sample_every": 0}
+    config = PRESETS["wan-5b-24gb"]["student"][-1].model_copy(update=changes)
+    assert isinstance(config, StudentTraining)
+    with Sent() as sent:
+        model = _opened(str(wan_folder), torch.device("meta"))
+        batches = VideoBatches(ClipShards(shards), model.codec, model.conditioner)
+        task = StudentTask(model.denoiser, batches, config, model.noise_range)
+    learns = sum(p.nbytes for p in task.G.parameters() if p.requires_grad)
+    assert task.G is model.denoiser and next(task.G.parameters()).is_meta
+    assert sent.bytes == {
+        torch.float32: size(model.codec, task.D.heads) + learns,
+        torch.bfloat16: size(task.G) - learns,
+    }
 
 
 @pytest.fixture
@@ -177,6 +225,58 @@ def test_diffusers_own_pipeline_stands_beside_it(wan_folder: Path) -> None:
     stock, ours = load_stock(wan_folder)
     frames, calls, seconds = stock.animate(picture(64, 64), ours.defaults.model_copy(update={"steps": 2}), 0)
     assert frames.shape == (5, 64, 64, 3) and calls == 2 and min(seconds["unet"], seconds["decode"]) > 0
+
+
+def test_it_is_served_with_a_prompt(wan_folder: Path, tmp_path: Path) -> None:
+    settings = ServeSettings(model=str(wan_folder), data=tmp_path / "data", profile="exact", backend="eager")
+    made, content = made_here(settings, {"seed": "1", "steps": "1", "prompt": "a cat jumps"})
+    (tmp_path / "clip.mp4").write_bytes(content)
+    assert (made["settings"]["prompt"], made["note"]) == ("a cat jumps", None)
+    assert len(read_clip(tmp_path / "clip.mp4")) == 5
+
+
+def test_it_is_timed_beside_diffusers_own_pipeline(wan_folder: Path, photo: Path, tmp_path: Path) -> None:
+    """As many calls; there is no picture encoder whose seconds could be told."""
+    rows = (f"{wan_folder}@exact/eager:2", f"diffusers={wan_folder}:2")
+    bench(photo, rows, Settings(guidance=4), 1, tmp_path / "bench.json", "cpu")
+    ours, theirs = json.loads((tmp_path / "bench.json").read_text())["models"]
+    assert ours["calls"] == theirs["calls"] == 4 and ours["hash"] == theirs["hash"]
+    assert 0.5 < ours["flops"] / theirs["flops"] < 2
+    assert all(ours["median"][k] > 0 for k in ("encode", "unet", "decode", "total"))
+
+
+def called(model: VideoModel) -> list[int]:
+    """From now on: clips in each call of the network."""
+    seen: list[int] = []
+    model.denoiser.transformer.register_forward_hook(  # type: ignore[union-attr,operator]
+        lambda network, given, made: seen.append(len(given[0]))
+    )
+    return seen
+
+
+def test_a_trained_student_makes_a_clip_in_one_call(shards: Path, wan_folder: Path, tmp_path: Path) -> None:
+    """Nothing is asked for: the folder says that it is called once, where it was trained."""
+    train_part("student", shards, tmp_path / "one", "debug", ("steps=2", *ADVERSARIAL, "head_start=0"), init=wan_folder)
+    model = load(tmp_path / "one")
+    calls = called(model)
+    clip = generate(model, picture(64, 64), seed=3)
+    assert calls == [1] and clip.calls == 1 and clip.frames.shape == (5, 64, 64, 3)
+    before = generate(load(wan_folder), picture(64, 64), seed=3, steps=1, guidance=1)
+    assert not torch.equal(clip.latents[:, 1:], before.latents[:, 1:])
+    torch.testing.assert_close(clip.latents[:, :1], before.latents[:, :1], atol=1e-3, rtol=1e-3)
+
+
+def test_twenty_five_guided_steps_are_fifty_calls_and_the_pipelines_clip(wan_folder: Path) -> None:
+    """By `sfv.generate`, words and all; both halves of a guided step are one batch of two."""
+    model, still, words = load(wan_folder), picture(64, 64), "a cat jumps"
+    calls = called(model)
+    clip = generate(model, still, seed=3, steps=25, guidance=4, prompt=words)
+    assert calls == [2] * 25 and clip.calls == 50
+    noise = seeded_noise([3], model.codec.latent_shape(5, 64, 64), torch.device("cpu"))
+    size = {"height": 64, "width": 64, "num_frames": 5, "num_inference_steps": 25, "guidance_scale": 4.0}
+    start = {"latents": noise.transpose(1, 2).contiguous(), "output_type": "latent"}
+    want = tiny_wan.stock(wan_folder)(Image.fromarray(still.numpy()), words, **size, **start).frames.transpose(1, 2)
+    assert (clip.latents - want).norm() / want.norm() <= 1e-4
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import export, keep_models, load, save, weights_hash
+from sfv.families.svd.stock_networks import quiet
 from sfv.families.wan.network import WHOLE, opened
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -86,6 +87,23 @@ def test_shards_and_variants(wan: VideoModel, wan_folder: Path, tmp_path: Path) 
     save_file({k: v.half() for k, v in state.items()}, folder / WEIGHTS.replace(".safe", ".fp16.safe"))
     halved = load(folder).denoiser.state_dict()
     assert torch.equal(halved["transformer.proj_out.weight"], state["proj_out.weight"].half().float())
+
+
+@pytest.mark.parametrize(("variant", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
+def test_a_whole_folder_of_a_variant(variant: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """As diffusers writes it, of several files, the text encoder's among them; weights and words are the variant's."""
+    pipe = tiny_wan.pipeline().to(dtype)
+    with quiet():
+        pipe.save_pretrained(tmp_path, variant=variant, max_shard_size="40KB")
+    files = [f.name for f in tmp_path.glob("*/*.safetensors")]
+    assert len(files) > 6 and all(f".{variant}" in f for f in files)
+    assert any("-of-" in f.name for f in (tmp_path / "transformer").iterdir())
+    model = load(tmp_path)
+    ours, codec = (n.state_dict() for n in (model.denoiser.transformer, model.codec.vae))  # type: ignore[union-attr]
+    assert all(torch.equal(ours[k], v.float()) for k, v in pipe.transformer.state_dict().items())
+    assert all(torch.equal(codec[k], v.float()) for k, v in pipe.vae.state_dict().items())
+    words = model.conditioner(torch.zeros(1, 3, 64, 64), prompt=f"a cat of {variant}")["text"]
+    assert words.shape == (1, 512, 32) and bool(words[:, 0].any())
 
 
 def test_halved_weights_are_those_of_diffusers(wan_folder: Path) -> None:

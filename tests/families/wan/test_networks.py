@@ -4,64 +4,18 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny_wan
 import torch
-from PIL import Image
+from tiny_wan import SIZES, WORDS, apart, noise, ours, picture, pixels_of, theirs
 
-from sfv.edm.sampling import euler, flow_sigmas
 from sfv.families.base import VideoModel
 from sfv.families.wan.networks import WanDenoiser
-
-SIZES = [((64, 64), 5), ((64, 96), 9)]
-WORDS = "a cat jumps, slowly."
 
 
 @pytest.fixture(scope="module")
 def pipeline(wan_folder: Path) -> Any:
     return tiny_wan.stock(wan_folder)
-
-
-def picture(height: int, width: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
-
-
-def pixels_of(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def noise(model: VideoModel, frames: int, size: tuple[int, int], clips: int = 1) -> torch.Tensor:
-    shape = model.codec.latent_shape(frames, *size)
-    return torch.randn(clips, *shape, generator=torch.Generator().manual_seed(3))
-
-
-def theirs(pipe: Any, image: Image.Image, n: torch.Tensor, frames: int, steps: int, scale: float, kind: str) -> Any:
-    width, height = image.size
-    made = pipe(
-        image,
-        WORDS,
-        height=height,
-        width=width,
-        num_frames=frames,
-        num_inference_steps=steps,
-        guidance_scale=scale,
-        latents=n.transpose(1, 2).clone(),
-        output_type=kind,
-    )
-    return made.frames
-
-
-@torch.inference_mode()
-def ours(model: VideoModel, image: Image.Image, n: torch.Tensor, steps: int, scale: float) -> torch.Tensor:
-    """Begun as the pipeline begins, at t = 1: x_t is the noise itself."""
-    cond = model.conditioner(pixels_of(image), prompt=WORDS)
-    sigmas = flow_sigmas(steps, model.flow_shift or 1)
-    x = n * (1 + sigmas[0])
-    if scale == 1:
-        return euler(model.denoiser, x, sigmas, cond)
-    guidance = model.conditioner.guidance_over_frames(scale, n.shape[1])
-    return euler(model.denoiser, x, sigmas, cond, model.conditioner.unconditional(cond), guidance)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
@@ -70,10 +24,7 @@ def ours(model: VideoModel, image: Image.Image, n: torch.Tensor, steps: int, sca
 def test_latents_equal_the_pipeline(
     wan: VideoModel, pipeline: Any, steps: int, size: tuple[int, int], frames: int, scale: float
 ) -> None:
-    n = noise(wan, frames, size)
-    image = picture(*size)
-    want = theirs(pipeline, image, n, frames, steps, scale, "latent").transpose(1, 2)
-    error = (ours(wan, image, n, steps, scale) - want).norm() / want.norm()
+    error = apart(wan, pipeline, size, frames, steps, scale)
     assert error <= 1e-4, f"relative error {error:.2e}"
 
 

@@ -124,6 +124,12 @@ def weight_files(folder: Path) -> list[Path]:
     return chosen
 
 
+def variant_of(folder: Path) -> str | None:
+    """The variant that `weight_files` chooses, as fp16; None for plain files."""
+    _, *inner, _ = weight_files(folder)[0].name.split(".")
+    return inner[0].split("-")[0] if inner else None
+
+
 def check_whole(file: Path) -> None:
     """SfvError if a safetensors file is cut short, something else, or a pointer to a file that was never fetched."""
     try:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, UMT5EncoderModel
 
 from sfv.errors import SfvError
+from sfv.families.svd.network import variant_of
 from sfv.families.svd.stock_networks import quiet
 from sfv.media import cache_folder, replacing
 
@@ -101,8 +102,9 @@ def _opened(folder: Path) -> tuple[Any, Any]:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER, **local)
-            encoder = UMT5EncoderModel.from_pretrained(folder / ENCODER, dtype="auto", use_safetensors=True, **local)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+            stored = {"dtype": "auto", "use_safetensors": True, "variant": variant_of(folder / ENCODER)}
+            encoder = UMT5EncoderModel.from_pretrained(folder / ENCODER, **stored, **local)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError, SfvError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SfvError(f"{folder / ENCODER} or its {TOKENIZER} cannot be opened ({reason}); {CURE}") from error
     return tokenizer, encoder.eval()

@@ -42,18 +42,19 @@ class DrawTask(ABC):
 
     def __init__(self, decoder: SmallDecoder, model: VideoModel, config: DecoderTraining) -> None:
         self.decoder, self.model, self.config = decoder.train(), model, config
+        self.device = _codec_device(model)
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
         self.optimizers: dict[str, Optimizer] = {"decoder": Muon(decoder.parameters(), config.lr)}
         self.averages = {"decoder": EMA(decoder, config.ema)}
 
     @abstractmethod
     def given(self, seeds: Seeds) -> tuple[Latents, Pixels]:
-        """Latents to be drawn and the true clips, on the model's device."""
+        """Latents to be drawn and the true clips, on the codec's device."""
 
     def step(self, step: int, seeds: Seeds) -> Logs:
         """One update on fresh clips; each clip's first frame is the picture."""
         config = self.config
-        with bf16_autocast(self.model.device):
+        with bf16_autocast(self.device):
             latents, clips = self.given(seeds)
             picture = clips[:, 0]
             seen = picture if config.guided else None
@@ -102,7 +103,7 @@ class DecoderTask(DrawTask):
     def given(self, seeds: Seeds) -> tuple[Latents, Pixels]:
         """Fresh clips, and their own latents or what the denoiser makes of those."""
         rng = seeds.one()
-        clips = draw_clips(self.store, self.config, rng).to(self.model.device)
+        clips = draw_clips(self.store, self.config, rng).to(self.device)
         restored = float(torch.rand((), generator=rng)) < self.config.restored
         if restored:
             return self._restored(clips, clips[:, 0], rng), clips
@@ -152,8 +153,13 @@ class ShardDecoderTask(DrawTask):
         sizes = [min(config.frames, x0.shape[1]), x0.shape[2], *(min(side, n) for n in x0.shape[3:])]
         for dim, size in zip((1, 3, 4), (sizes[0], *sizes[2:]), strict=True):
             x0 = x0.narrow(dim, int(torch.randint(x0.shape[dim] - size + 1, (), generator=rng)), size)
-        x0 = x0.to(self.model.device)
+        x0 = x0.to(self.device)
         return self._noisy(x0, rng), self.model.codec.decode(x0).float().clamp(-1, 1)
+
+
+def _codec_device(model: VideoModel) -> torch.device:
+    """Where latents are drawn: the denoiser may wait elsewhere."""
+    return next(model.codec.parameters()).device
 
 
 def guide_loss(drawn: Decoded, true: Pixels, picture: Picture, config: DecoderTraining) -> tuple[Tensor, Logs]:
@@ -222,6 +228,7 @@ def train_decoders(model: VideoModel, clips: ClipStore | VideoBatches, plan: Sta
         decoder = new_decoder(channels, SIDE // y, seed=0, depth=stage.depth, joined=stage.joined)
         if model.small is not None:
             decoder.begin_as(model.small)
-        model = replace(model, small=train_decoder(decoder.to(model.device), model, clips, stage, folder / str(i)))
+        on = _codec_device(model)
+        model = replace(model, small=train_decoder(decoder.to(on), model, clips, stage, folder / str(i)))
     assert model.small is not None
     return model.small

@@ -55,9 +55,11 @@ class Learner:
         if self.lora and world.main:
             with replacing(run_dir / "lora.safetensors") as path:
                 save_file({k: v.contiguous() for k, v in self.blank.adapter_state().items()}, path)
+        if self.whole:  # adapters are added to weights in full precision: on the host, where there is room for them
+            self.blank.to(host_of(next(self.blank.parameters()).device))
         for name, p in self.blank.named_parameters():
-            if name in self.whole:  # adapters are added to weights in full precision, not to the halved ones
-                p.data = self.whole[name].to(p.device)
+            if name in self.whole:
+                p.data = self.whole[name]
         self.blank.merge()
         return self.blank.to(self.home).eval()
 
@@ -68,5 +70,5 @@ def spare(network: Denoiser) -> Denoiser:
 
 
 def _weights(network: Denoiser) -> dict[str, Tensor]:
-    """Copies on the CPU, in the precision that they have."""
-    return {n: p.detach().to(host_of(p.device), copy=True) for n, p in network.named_parameters()}
+    """As they are, on the CPU: halving the network puts others in their place, so nothing is copied there."""
+    return {n: p.detach().to(host_of(p.device)) for n, p in network.named_parameters()}

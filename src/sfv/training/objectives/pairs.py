@@ -77,11 +77,12 @@ def train_pairs(
 ) -> Denoiser:
     """Train (or resume) a copy of `start` (the teacher if not given); returns the averaged student."""
     limited = batches.limited(config.motion_id, config.motion_most)
-    guide = teacher.eval().requires_grad_(False).to(batches.device)
+    guide = teacher.eval().requires_grad_(False)
     folder, of = run_dir / "endpoints", (config.pairs, config.pair_steps, config.guidance)
     ends = Endpoints(folder, guide, limited, noise, *of)
     half = halves(config.precision, batches.device)
     learner = Learner(start or teacher, config.lora, half, world, config.lora_convs)
+    guide.to(batches.device)  # halved, if it is what learns
     task = PairTask(learner, ends, config, noise, world)
     run(task, config, run_dir, {"task": "pairs", "sigmas": noise, **config.model_dump()}, world)
     return learner.ended(task.averages["generator"], 1.0, run_dir, world)
