@@ -122,3 +122,12 @@ def test_turns_and_small_stretches_stay() -> None:
     for linear, near in ((turn, 1e-9), (torch.diag(torch.tensor([1.02, 0.99])), 2e-3), (turn * 1.02, 2e-3)):
         maps = maps_of(linear, body().middle)
         torch.testing.assert_close(hardly_stretched(maps, body()), maps, atol=near, rtol=0)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_window_between_pixels_still_has_a_body(word: str) -> None:
+    """As of a banner whose clip is two pixels high."""
+    thin = body_of(torch.ones(SIDE, SIDE, dtype=torch.bool), (-0.5, -0.001, 0.5, 0.001))
+    maps = maps_of(torch.diag(torch.tensor([1.0, 1.2])), torch.zeros(2, dtype=torch.float64))
+    assert hardly_stretched(maps, thin).isfinite().all() and turns_only(maps, thin.foot, thin).isfinite().all()
+    assert carried(word, torch.arange(12) / 12, 127, 3.0, thin, SIDE, SIDE).isfinite().all()

@@ -63,15 +63,16 @@ class Body:
 
 
 def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) -> Body:
-    """A body of the pixels in the window that belong to it, of all pixels if there are none; `box` is the window."""
+    """A body of the pixels in the window that belong to it, of all of its pixels if there are none, and of the frame
+    if the window holds none at all; `box` is the window."""
     y, x = there.shape
+    low, high = (torch.tensor(side, dtype=torch.float64) for side in (box[:2], box[2:]))
     for pixels in (there, torch.ones_like(there)):
         at = pixels.nonzero().double()
         points = torch.stack([(at[:, 1] + 0.5) / x - 0.5, (at[:, 0] + 0.5) / y - 0.5], 1)
-        low, high = (torch.tensor(side, dtype=torch.float64) for side in (box[:2], box[2:]))
         if len(seen := points[((points > low) & (points < high)).all(1)]):
-            break
-    return Body(seen, box, x / y)
+            return Body(seen, box, x / y)
+    return Body(points, box, x / y)
 
 
 def carried(word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int) -> Flow:

@@ -29,16 +29,17 @@ export function bodyIn({ first, width, height, fills, shades, large, box }) {
   const whole = fills || shades;
   const there = thing(first, width, height, whole);
   const window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
-  const within = (pixels) => {
+  const within = (pixels, anywhere) => {
     const points = [];
     for (let i = 0; i < width * height; i++) {
       const [x, y] = [((i % width) + 0.5) / width - 0.5, (Math.floor(i / width) + 0.5) / height - 0.5];
-      if (pixels[i] && x > window[0] && y > window[1] && x < window[2] && y < window[3]) points.push([x, y]);
+      if (pixels[i] && (anywhere || (x > window[0] && y > window[1] && x < window[2] && y < window[3]))) points.push([x, y]);
     }
     return points;
   };
-  let points = within(there);
-  if (!points.length) points = within(there.fill(1));
+  let points = within(there, false);
+  if (!points.length) points = within(there.fill(1), false);
+  if (!points.length) points = within(there, true); // the window lies between pixels
   const [low, high] = extent(points);
   const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
   return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };
