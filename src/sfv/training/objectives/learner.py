@@ -55,11 +55,12 @@ class Learner:
         if self.lora and world.main:
             with replacing(run_dir / "lora.safetensors") as path:
                 save_file({k: v.contiguous() for k, v in self.blank.adapter_state().items()}, path)
+        self.blank.to(self.home)
         for name, p in self.blank.named_parameters():
             if name in self.whole:  # adapters are added to weights in full precision, not to the halved ones
                 p.data = self.whole[name].to(p.device)
         self.blank.merge()
-        return self.blank.to(self.home).eval()
+        return self.blank.eval()
 
 
 def spare(network: Denoiser) -> Denoiser:
