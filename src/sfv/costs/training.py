@@ -150,11 +150,13 @@ def account(shapes: Shapes, config: Counted, ranks: int = 1, flash: bool = True,
         task = _task(teacher, batches, config.model_copy(update={"sample_every": 0, "accumulate": 1}), start)
         learning = [p for some in _params(task) for p in some]
         _begin(task, learning)
-        state = _bytes(Snapshot(saved(task), True, {}).tensors.values())
         if config.accumulate > 1:
             _give_gradients(learning)  # of the batches before
+        reached = _reached(learning)
         with Tally(META) as tally:
             task.step(config.steps, Seeds(0, 0))
+        _forget_others(task, reached)
+        state = _bytes(Snapshot(saved(task), True, {}).tensors.values())
         made, once = _making(task, config)
     networks = {id(n): n for n in (*task.modules.values(), teacher)}.values()
     divided = {id(p) for n in networks if isinstance(n, Denoiser) for b in n.blocks() for p in b.parameters()}
@@ -232,6 +234,21 @@ def _begin(task: Counting, learning: list[nn.Parameter]) -> None:
     for optimizer in task.optimizers.values():
         optimizer.step()
         optimizer.zero_grad()
+
+
+def _reached(learning: list[nn.Parameter]) -> set[int]:
+    """Of these what a step's gradients reach, filled while it runs: some adapters' they do not."""
+    found: set[int] = set()
+    for p in learning:
+        p.register_post_accumulate_grad_hook(lambda p: found.add(id(p)))
+    return found
+
+
+def _forget_others(task: Counting, reached: set[int]) -> None:
+    """Optimisers have no state of what no gradient reaches."""
+    for optimizer in task.optimizers.values():
+        for p in [p for p in optimizer.state if id(p) not in reached]:
+            del optimizer.state[p]
 
 
 def _give_gradients(learning: Iterable[nn.Parameter]) -> None:
