@@ -1,34 +1,48 @@
 """Our counts of SVD against published and independently counted figures; nothing here allocates a weight."""
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ranks
 import torch
 from torch import Tensor, nn
 
 from sfv.cli.main import main
+from sfv.costs import account as account_module
 from sfv.costs import training
-from sfv.costs.account import CARDS, Account, account
+from sfv.costs.account import CARDS, Account, account, predict_training
 from sfv.costs.counting import Tally, count
-from sfv.costs.training import NOISE
+from sfv.costs.training import META, NOISE, Counted
+from sfv.costs.training import Account as StageAccount
 from sfv.costs.training import account as account_training
 from sfv.edm.denoiser import Denoiser
+from sfv.edm.sampling import karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.framewise import at_most
 from sfv.families.svd.networks import decoding_bytes
 from sfv.families.svd.sizes import TINY, Shapes, new_model, shapes
+from sfv.training import checkpoint, ema
 from sfv.training.batches import ClipSampler
-from sfv.training.config import StudentTraining, TeacherTraining
-from sfv.training.objectives.adversarial import StudentTask
+from sfv.training.config import PairTraining, StudentTraining, TeacherTraining
+from sfv.training.loop import run
+from sfv.training.objectives import learner
+from sfv.training.objectives.adversarial import StudentTask, train_student
 from sfv.training.objectives.denoising import TeacherTask
+from sfv.training.objectives.endpoints import Endpoints
+from sfv.training.objectives.pairs import PairTask
+from sfv.training.parallel import ALONE
 from sfv.training.presets import PRESETS
-from sfv.training.seeds import Rngs, Seeds
+from sfv.training.seeds import Rngs
 from sfv.types import Cond
 
 CPU = torch.device("cpu")
 STUDENT = {"steps": 9, "clips": 2, "head_start": 0, "head_width": 32, "precision": "fp32"}
 TEACHER = {"steps": 9, "clips": 2, "precision": "fp32"}
+PAIRS = TEACHER | {"guidance": 3.0}
 GIB = 1 << 30
 TERA = 1e12
 
@@ -144,6 +158,19 @@ def test_predictions_follow_the_counts(svd: Account) -> None:
     assert "no GPU has confirmed" in svd.predicted
 
 
+def test_an_account_is_that_of_the_hungriest_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain's first stage may hold more than its last; clips and hours are of all."""
+    gb, tera = 10**9, 10**12
+    first = StageAccount(3, 2, 10 * gb, gb, 4 * gb, 4 * gb, 0, 6 * gb, 5 * tera, 7 * gb, 9 * gb)
+    last = replace(first, step=gb, flops=2 * tera, state=8 * gb, host=8 * gb)
+    monkeypatch.setattr(account_module, "accounts", lambda shapes, stages, ranks: [first, last])
+    many, few = (StudentTraining(steps=4, clips=n) for n in (3, 1))
+    monkeypatch.setitem(PRESETS["debug"], "student", (many, few))
+    told = predict_training(Shapes(), "debug", "rtx4090", 1.0)
+    assert (told.peak_gb, told.checkpoint_gb, told.host_gb, told.fits) == (25, 8, 9, False)
+    assert told.samples == 16 and told.tflop_per_sample == pytest.approx(28 / 16, abs=0.06)
+
+
 def test_too_small_a_card_is_told(tiny_folder: Path) -> None:
     told = account(model=str(tiny_folder), train_size="4096x4096", presets=("svd-80gb",), card="rtx4090", price=2)
     assert not told.runs[0].fits and "too much" in told.text() and told.price == 2
@@ -153,8 +180,10 @@ def test_the_command(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["account", str(tiny_folder), "--presets", "debug"]) == 0
     text = capsys.readouterr().out
     assert "4 frames of 32x32" in text and "PREDICTED" in text and "debug" in text
+    assert "checkpoint GB" in text and "host GB" in text
     assert main(["account", str(tiny_folder), "--presets", "debug", "--json"]) == 0
     told = Account.model_validate_json(capsys.readouterr().out)
+    assert 0 < told.runs[0].checkpoint_gb < told.runs[0].host_gb
     assert [p.name for p in told.parts] == ["picture encoder", "encode", "unet", "unet, guided", "decode"]
 
 
@@ -205,42 +234,120 @@ class Noise(ClipSampler):
         return rngs.normal(4, 4, 16, 16), cond
 
 
-def task(teacher: Denoiser, batches: Noise, config: StudentTraining | TeacherTraining) -> Any:
+class Ends(Endpoints):
+    """Made anew in every draw, and not kept."""
+
+    def __init__(self, teacher: Denoiser, batches: Noise, guidance: float) -> None:
+        self.teacher, self.batches, self.guidance = teacher, batches, guidance
+        self.sigmas = karras_sigmas(3, *NOISE)
+
+    def draw(self, rngs: Rngs) -> tuple[Tensor, Tensor, Cond, Tensor]:
+        x0, n, cond = self._start(list(range(len(rngs))))
+        return x0, n, cond, self._end(n, cond)
+
+
+def task(teacher: Denoiser, batches: Noise, config: Counted, start: Denoiser | None) -> Any:
     if isinstance(config, StudentTraining):
-        return StudentTask(teacher, batches, config, NOISE)
+        return StudentTask(teacher, batches, config, NOISE, ALONE, start)
+    if isinstance(config, PairTraining):
+        ends = Ends(teacher.requires_grad_(False), batches, config.guidance)
+        return PairTask(learner.Learner(start or teacher, config.lora, False, ALONE), ends, config, NOISE)
     return TeacherTask(teacher.requires_grad_(True), batches, config, NOISE[:2])
 
 
-def held(config: StudentTraining | TeacherTraining) -> int:
-    """The most bytes that a run of two steps holds, what it keeps on the host for its end left out."""
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The meta device stands for the host, so that what lies there is told from what a card holds; the bytes of every
+    checkpoint that was copied to it."""
+    for module in (ema, learner):
+        monkeypatch.setattr(module, "host_of", lambda device: META)
+    monkeypatch.setattr(checkpoint.Snapshot, "_copied", lambda self, value, path: value.contiguous().to(META))
+    saved: list[int] = []
+    monkeypatch.setattr(
+        checkpoint, "_write", lambda d, n, state, *rest: saved.append(sum(t.nbytes for t in state.tensors.values()))
+    )
+    return saved
+
+
+def held(config: Counted, run_dir: Path, begun: bool = False) -> int:
+    """The most bytes that a run of two steps, saved after each, holds beside its codec and what lies on the host."""
     model = new_model(TINY, 0)
-    weights = sum(p.nbytes for p in model.denoiser.parameters())
+    start = new_model(TINY, 1).denoiser if begun else None
+    weights = sum(p.nbytes for D in (model.denoiser, start) if D for p in D.parameters())
+    short = config.model_copy(update={"steps": 2, "save_minutes": 0.0})
     with Tally(CPU) as tally:
-        run = task(model.denoiser, Noise(model), config)
-        for step in range(2):
-            run.step(step, Seeds(0, step))
-            for average in run.averages.values():
-                average.update()
-        spare = weights if isinstance(config, StudentTraining) and not config.lora else 0
-    return weights + tally.peak - spare
+        made = task(model.denoiser, Noise(model), short, start)
+        if begun and not config.lora:  # it waits on the host, which took no copy of it here
+            weights -= sum(p.nbytes for p in start.parameters())
+        run(made, short, run_dir, {})
+    return weights + tally.peak
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "begun"),
     [
-        StudentTraining(**STUDENT),
-        StudentTraining(**STUDENT, optimizer="sm3", head_optimizer="sm3", recompute=True, accumulate=2),
-        StudentTraining(**STUDENT, lora=4, recompute=True),
-        StudentTraining(**STUDENT, lora=4, backbone_lora=4, shared=False, gamma=0.0, smoothness=1.0, heads="stc"),
-        StudentTraining(**STUDENT, differences=True, optimizer="muon", feature_matching=1.0),
-        TeacherTraining(**TEACHER),
-        TeacherTraining(**TEACHER, accumulate=2),
+        (StudentTraining(**STUDENT), False),
+        (StudentTraining(**STUDENT, optimizer="sm3", head_optimizer="sm3", recompute=True, accumulate=2), False),
+        (StudentTraining(**STUDENT, lora=4, lora_convs=True, recompute=True), False),
+        (
+            StudentTraining(**STUDENT, lora=4, backbone_lora=4, shared=False, gamma=0.0, smoothness=1.0, heads="stc"),
+            False,
+        ),
+        (
+            StudentTraining(**STUDENT, differences=True, optimizer="muon", feature_matching=1.0, average="host"),
+            False,
+        ),
+        (StudentTraining(**STUDENT, lora=4), True),
+        (PairTraining(**PAIRS, lora=4), True),
+        (TeacherTraining(**TEACHER), False),
+        (TeacherTraining(**TEACHER, accumulate=2), False),
     ],
-    ids=["whole", "paper", "adapters", "both adapt", "differences", "teacher", "teacher, two batches"],
+    ids=[
+        "whole",
+        "paper",
+        "adapters over time",
+        "both adapt",
+        "differences, average on the host",
+        "adapters, a later stage",
+        "pairs, a first stage",
+        "teacher",
+        "teacher, two batches",
+    ],
 )
-def test_the_count_is_what_a_run_holds(config: StudentTraining | TeacherTraining) -> None:
-    counted = account_training(shapes(TINY), config, flash=False)
-    assert counted.peak - counted.codec == pytest.approx(held(config), rel=0.02)
+def test_the_count_is_what_a_run_holds(config: Counted, begun: bool, tmp_path: Path, host: list[int]) -> None:
+    """Saving included, in float32. bfloat16 cannot be compared on a CPU: frozen networks are halved on GPUs alone, and
+    autocast casts other operations on a CPU (norms stay in bfloat16) than on a GPU, which is what is counted."""
+    counted = account_training(shapes(TINY), config, flash=False, begun=begun)
+    assert counted.peak - counted.codec == pytest.approx(held(config, tmp_path, begun), rel=0.02)
+    assert len(host) == 3 and host[-1] == pytest.approx(counted.state, rel=0.005)
+
+
+def test_a_checkpoint_is_as_large_as_is_counted(tmp_path: Path) -> None:
+    """It is written whole, with the average, wherever that lies and on however many cards."""
+    config = StudentTraining(**(STUDENT | {"steps": 1}), average="host")
+    counted = account_training(shapes(TINY), config, ranks=8)
+    model = new_model(TINY, 0)
+    train_student(model.denoiser, ranks.Noise(model), config, NOISE, tmp_path)
+    size = (tmp_path / "state.safetensors").stat().st_size
+    assert counted.state == pytest.approx(size, rel=0.03)
+    weights = sum(p.nbytes for p in model.denoiser.parameters())
+    assert counted.host == counted.state + 2 * weights, "the average, and a spare network for the end"
+
+
+def test_the_docs_table_is_what_was_counted() -> None:
+    """docs/training.md against docs/results/memory.json."""
+    docs = Path(__file__).parents[2] / "docs"
+    rows = re.findall(
+        r"^\| `(\S+)` \| (\d+)\D[^|]*\|[^|]*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$",
+        (docs / "training.md").read_text(),
+        re.M,
+    )
+    counted = json.loads((docs / "results" / "memory.json").read_text())
+    assert {r[0] for r in rows} == counted.keys()
+    for name, cards, *figures in rows:
+        told = counted[name]
+        assert int(cards) == told["cards"]
+        assert figures == [f"{told[k]:.1f}" for k in ("peak_gb", "checkpoint_gb", "host_gb")]
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from sfv.costs.counting import count
 from sfv.costs.settings import AccountSettings
-from sfv.costs.training import account as account_training
+from sfv.costs.training import Counted, accounts, is_counted
 from sfv.errors import SfvError
 from sfv.families.counted import Call, Role, Shapes
 from sfv.families.load import described
 from sfv.settings import split_size
-from sfv.training.config import StudentTraining, TeacherTraining
 from sfv.training.presets import PRESETS
 
 GB, TERA = 1e9, 1e12
@@ -78,7 +77,12 @@ class Run(BaseModel):
     preset: str
     cards: int
     peak_gb: float
+    """On each card, in the hungriest stage."""
     fits: bool
+    checkpoint_gb: float
+    """On disk, whatever the number of cards; of runs with several stages the largest."""
+    host_gb: float
+    """Of the host's memory: what the rank that saves holds there."""
     tflop_per_sample: float
     samples: int
     hours: tuple[float, float]
@@ -133,7 +137,7 @@ def account(settings: AccountSettings | None = None, **changes: Any) -> Account:
     """
     want = AccountSettings.model_validate((settings or AccountSettings()).model_dump() | changes)
     for name in want.presets:
-        counted_stage(name)
+        counted_stages(name)
     described_shapes = described(want.model)
     shapes = _sized(described_shapes, want.size or _text(described_shapes.generates()), want.frames)
     lesson = _sized(
@@ -176,34 +180,38 @@ def predict_clips(parts: Sequence[tuple[Role, Part]], card: str, price: float) -
 
 def predict_training(shapes: Shapes, preset: str, card: str, price: float) -> Run:
     """One preset's student (else teacher) on clips of these shapes."""
-    config = counted_stage(preset)
-    ranks = RANKS.get(preset, 1)
-    counted = account_training(shapes, config, ranks)
-    samples = config.steps * config.accumulate * config.clips
+    stages, ranks = counted_stages(preset), RANKS.get(preset, 1)
+    counted = accounts(shapes, stages, ranks)
+    samples = sum(c.steps * c.accumulate * c.clips for c in stages)
+    work = sum(c.steps * one.flops for c, one in zip(stages, counted, strict=True))
+    peak = max(one.peak for one in counted)
     tflops, memory, _ = CARDS[card]
-    hours = [config.steps * counted.flops / (share * tflops * TERA) / 3600 for share in SHARES.values()]
-    low, high = sorted(hours)
+    low, high = sorted(work / (share * tflops * TERA) / 3600 for share in SHARES.values())
     return Run(
         preset=preset,
         cards=ranks,
-        peak_gb=_rounded(counted.peak / GB, 2),
-        fits=counted.peak <= memory * GB,
-        tflop_per_sample=_rounded(counted.flops / TERA / (config.accumulate * config.clips), 1),
+        peak_gb=_rounded(peak / GB, 2),
+        fits=peak <= memory * GB,
+        checkpoint_gb=_rounded(max(one.state for one in counted) / GB, 2),
+        host_gb=_rounded(max(one.host for one in counted) / GB, 2),
+        tflop_per_sample=_rounded(work / TERA / samples, 1),
         samples=ranks * samples,
         hours=(_rounded(low, 1), _rounded(high, 1)),
         dollars=(_rounded(ranks * price * low, 0), _rounded(ranks * price * high, 0)),
     )
 
 
-def counted_stage(preset: str) -> StudentTraining | TeacherTraining:
-    """The last stage of a preset's student, else teacher. SfvError where there is none, or it is not counted."""
+def counted_stages(preset: str) -> list[Counted]:
+    """Of a preset's student, else teacher. SfvError where there is none, or a stage that is not counted."""
     parts = PRESETS.get(preset, {})
     stages = parts.get("student") or parts.get("teacher")
     if not stages:
         raise SfvError(f"preset {preset!r} trains no student or teacher; choose from {', '.join(PRESETS)}")
-    if not isinstance(stages[-1], StudentTraining | TeacherTraining):
-        raise SfvError(f"preset {preset!r} is a {type(stages[-1]).__name__}, which is not counted; choose another")
-    return stages[-1]
+    counted = [s for s in stages if is_counted(s)]
+    if len(counted) < len(stages):
+        odd = next(s for s in stages if not is_counted(s))
+        raise SfvError(f"preset {preset!r} has a {type(odd).__name__}, which is not counted; choose another")
+    return counted
 
 
 def _rounded(value: float, places: int) -> float:
@@ -266,10 +274,21 @@ def _way_row(path: Way) -> tuple[str, str, str]:
 def _runs_table(runs: Sequence[Run], size: tuple[int, int]) -> list[str]:
     if not runs:
         return []
-    head = f"training at {_text(size)}", "cards", "GB each", "TFLOP/clip", "clips", "hours", "$"
+    head = (
+        f"training at {_text(size)}",
+        "cards",
+        "GB each",
+        "checkpoint GB",
+        "host GB",
+        "TFLOP/clip",
+        "clips",
+        "hours",
+        "$",
+    )
     rows = []
     for r in runs:
         memory = _shown(r.peak_gb, 1) + ("" if r.fits else " (too much)")
         spans = [f"{low:g} to {high:g}" for low, high in (r.hours, r.dollars)]
-        rows.append([r.preset, str(r.cards), memory, _shown(r.tflop_per_sample, 1), f"{r.samples:,}", *spans])
+        kept = [_shown(v, 1) for v in (r.checkpoint_gb, r.host_gb)]
+        rows.append([r.preset, str(r.cards), memory, *kept, _shown(r.tflop_per_sample, 1), f"{r.samples:,}", *spans])
     return ["", *_table(head, rows)]

@@ -1,16 +1,21 @@
 """`sfv train --dry-run`: what a run is configured to do and what it will need."""
 
+import os
 from typing import Any
 
-from sfv.costs.training import matmul_rate, needs
+from sfv.costs.account import RANKS
+from sfv.costs.training import accounts, is_counted, matmul_rate, needs
 from sfv.families.counted import Shapes
 from sfv.families.family import SIZES
 from sfv.families.load import described
 from sfv.families.svd.sizes import STICKER, TINY
 from sfv.families.svd.sizes import shapes as blueprint_shapes
 from sfv.system.device import pick_device
-from sfv.training.config import StudentTraining, TeacherTraining, TrainRequest
+from sfv.training.config import TrainRequest
 from sfv.training.presets import stages
+
+SMALL = "svd-small-"
+"""Presets of this beginning train a small model of SVD's kind from nothing."""
 
 
 def outlook(request: TrainRequest) -> dict[str, Any]:
@@ -18,14 +23,27 @@ def outlook(request: TrainRequest) -> dict[str, Any]:
     part, preset = request.part, request.preset
     plan = stages(preset, part, request.set_)
     found: dict[str, Any] = {"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}
-    if part in ("teacher", "student"):
+    counted = [s for s in plan if is_counted(s)]
+    if part in ("teacher", "student") and len(counted) == len(plan):
         sizes = described(request.init) if request.init else sizes_of(preset)
-        rate = matmul_rate(pick_device(request.device))
-        found["needs"] = [needs(sizes, s, rate) for s in plan if isinstance(s, StudentTraining | TeacherTraining)]
+        rate, shards = matmul_rate(pick_device(request.device)), shards_of(request)
+        each = accounts(sizes, counted, shards)
+        found["shards"] = shards
+        found["needs"] = [needs(one, s.steps, rate) for one, s in zip(each, counted, strict=True)]
     return found
 
 
+def shards_of(request: TrainRequest) -> int:
+    """Cards among which the network is divided: torchrun's under fsdp; outside of it those that a preset is meant for.
+
+    Under ddp every card holds all of it, however many there are.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ["WORLD_SIZE"]) if request.parallel == "fsdp" else 1
+    return RANKS.get(request.preset, 1) if request.part == "student" else 1
+
+
 def sizes_of(preset: str) -> Shapes:
-    """Of the model that a preset is named after, else of the embedded one's architecture."""
-    known = next((name for name in SIZES if preset.startswith(f"{name}-")), None)
+    """Of the model that a preset is named after, else of the small architecture that is trained from nothing."""
+    known = None if preset.startswith(SMALL) else next((n for n in SIZES if preset.startswith(f"{n}-")), None)
     return described(known) if known else blueprint_shapes(TINY if preset == "debug" else STICKER)

@@ -59,6 +59,15 @@ class Staggered(Protocol):
     """Optimiser -> the step of its first update: its warm-up is counted from there. 0 if not named."""
 
 
+def saved(task: Task) -> dict[str, Stateful]:
+    """What of a task a checkpoint holds: what learns, its optimisers' states and its averages."""
+    return {
+        **{k: checkpoint.Learned(m) for k, m in task.modules.items()},
+        **_named("opt", {k: checkpoint.OptimizerState(o, task.modules) for k, o in task.optimizers.items()}),
+        **_named("ema", task.averages),
+    }
+
+
 def rate(step: int, s: Schedule, begin: int = 0) -> float:
     """Learning-rate factor: linear warm-up of an optimiser that begins at step `begin`, flat, then cosine to 2 %."""
     warm = min(1.0, max(0, step - begin + 1) / max(1, s.warmup))
@@ -77,12 +86,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     same_folder(run_dir, world)
     changed = history.changes(run_dir, config, s)
     backoff = LearningRateBackoff()
-    parts: dict[str, Stateful] = {
-        **{k: checkpoint.Learned(m) for k, m in task.modules.items()},
-        **_named("opt", {k: checkpoint.OptimizerState(o, task.modules) for k, o in task.optimizers.items()}),
-        **_named("ema", task.averages),
-        "calm": backoff,  # its name in checkpoints
-    }
+    parts = saved(task) | {"calm": backoff}  # its name in checkpoints
     health = Health(task.rules, run_dir if world.main else None, task.quiet_until)
     parts["health"] = health
     base = {id(o): [g["lr"] for g in o.param_groups] for o in task.optimizers.values()}
@@ -96,7 +100,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
     if world.main:
         history.remember(run_dir, config, changed, step)
     seen: Logs = {}
-    saved, logs, since = time.monotonic(), [], time.monotonic()
+    saved_at, logs, since = time.monotonic(), [], time.monotonic()
     bar = tqdm(total=s.steps, initial=step, desc=run_dir.name, unit="step", mininterval=5, disable=not world.main)
 
     to_show = boards(run_dir, s, config, step, world.main)
@@ -104,12 +108,12 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
         while True:
             # Done? Save?
             apart = s.save_minutes and max(60 * s.save_minutes, APART * writer.seconds)
-            due = [bool(asked), time.monotonic() - saved > apart]
+            due = [bool(asked), time.monotonic() - saved_at > apart]
             stop, save = any_rank(due, world)
             done = step >= s.steps or stop
             if done or save:
                 writer.save(step, parts, healthy=health.healthy)
-                saved = time.monotonic()
+                saved_at = time.monotonic()
             if done:
                 break
 

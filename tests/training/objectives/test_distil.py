@@ -1,7 +1,9 @@
 """Warm starts and rivals without a discriminator: pairs, drifting, and objectives one after the other."""
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +14,13 @@ from trainers import train_part
 
 import sfv
 from sfv.adversary.losses import stillness
+from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import add_noise
 from sfv.edm.sampling import euler, karras_sigmas
 from sfv.errors import SfvError
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.training.config import DriftingTraining, PairTraining, Schedule, StudentTraining, TeacherTraining
+from sfv.training.objectives import distil, learner
 from sfv.training.objectives.distil import train_chain
 from sfv.training.objectives.drifting import drift, places, train_drifting
 from sfv.training.objectives.endpoints import Endpoints
@@ -131,6 +135,22 @@ def test_a_chain_begins_each_stage_with_the_one_before(tmp_path: Path) -> None:
     assert all(torch.equal(p, before[n]) for n, p in model.denoiser.named_parameters())
     assert (tmp_path / "chain" / "0" / "log.jsonl").exists() and (tmp_path / "chain" / "1" / "log.jsonl").exists()
     assert (tmp_path / "alone" / "log.jsonl").exists()
+
+
+def test_what_waits_between_stages_waits_on_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device stands for the host: each stage begins with a network that lies there; the student comes back."""
+    began: list[str] = []
+
+    def train(teacher: Denoiser, batches: object, *rest: Any) -> Denoiser:
+        began.append(next(rest[-1].parameters()).device.type)
+        return copy.deepcopy(teacher)  # where the teacher is: on the card
+
+    for module in (distil, learner):
+        monkeypatch.setattr(module, "host_of", lambda device: torch.device("meta"))
+    monkeypatch.setattr(distil, "OBJECTIVES", ((PairTraining, train),))
+    model = new_model(TINY, 0)
+    student = train_chain(model.denoiser, Noise(model), (PAIRS, PAIRS, PAIRS), NOISE_RANGE, tmp_path)
+    assert began == ["meta"] * 3 and next(student.parameters()).device.type == "cpu"
 
 
 @pytest.mark.parametrize("lora", [0, 4])

@@ -22,6 +22,7 @@ from sfv.families.base import VideoModel
 from sfv.families.family import LoraNames
 from sfv.families.svd.autoencoder import Autoencoder
 from sfv.families.svd.clip_tower import ClipTower
+from sfv.families.svd.lora import stacked
 from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, write_json
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, to_single
@@ -147,11 +148,20 @@ def export_lora(folder: Path, out: Path, to: LoraNames = "comfyui") -> None:
 
 
 def trained_adapters(folder: Path) -> dict[str, Tensor]:
-    """What a folder's student run has learnt; SfvError if it has none."""
-    source = folder / "runs" / "student" / "lora.safetensors"
-    if not source.exists():
-        raise SfvError(f"{source} does not exist; only students trained with lora > 0 have adapters")
-    return dict(load_file(source))
+    """What a folder's student run has learnt, several stages as one; SfvError where adapters do not hold it all."""
+    run = folder / "runs" / "student"
+    stages = sorted((p for p in run.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+    if stages and (run / "config.json").exists():
+        raise SfvError(f"{run} holds a run of one stage and one of several; train again in a new folder")
+    sources = [p / "lora.safetensors" for p in stages or [run]]
+    missing = next((s for s in sources if not s.exists()), None)
+    if missing and stages:
+        raise SfvError(
+            f"{missing} does not exist; a student has adapters if each stage had lora > 0 and came to its end"
+        )
+    if missing:
+        raise SfvError(f"{missing} does not exist; only students trained with lora > 0 have adapters")
+    return stacked([load_file(s) for s in sources])
 
 
 def write_lora(state: dict[str, Tensor], out: Path, notice: str) -> None:

@@ -3,7 +3,7 @@
 One frozen network serves as two: with its adapters it generates, without them it is the discriminator's backbone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -116,3 +116,23 @@ def adapter_state(network: nn.Module, before: str = "unet.") -> dict[str, Tensor
             state[f"{before}{name}.lora_A.weight"] = m.lora_A.detach()
             state[f"{before}{name}.lora_B.weight"] = m.lora_B.detach()
     return state
+
+
+def stacked(stages: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Adapters that were trained and merged one after the other, as one that does what all of them do.
+
+    B1 A1 + B2 A2 = [B1 B2] [A1; A2]: the rank is the sum of theirs, in every layer. Where a stage has no adapter, zeros
+    stand for it.
+    """
+    if len(stages) == 1:
+        return dict(stages[0])
+    ranks = [next(len(v) for k, v in s.items() if ".lora_A." in k) for s in stages]
+    shapes = {k: v for s in stages for k, v in s.items()}
+    made = {}
+    for key, like in shapes.items():
+        at = 0 if ".lora_A." in key else 1
+        sizes = [(*like.shape[:at], r, *like.shape[at + 1 :]) for r in ranks]
+        made[key] = torch.cat(
+            [s[key] if key in s else like.new_zeros(z) for s, z in zip(stages, sizes, strict=True)], at
+        )
+    return made

@@ -1,6 +1,5 @@
 """Which objectives a student is trained with, one after the other: a configuration's type decides. One file each."""
 
-import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
 from sfv.settings import Defaults
+from sfv.system.device import host_of
 from sfv.training.batches import ClipSampler
 from sfv.training.config import (
     ConsistencyTraining,
@@ -23,6 +23,7 @@ from sfv.training.objectives.adversarial import train_student
 from sfv.training.objectives.consistency import train_consistency
 from sfv.training.objectives.distribution import train_distribution
 from sfv.training.objectives.drifting import train_drifting
+from sfv.training.objectives.learner import spare
 from sfv.training.objectives.pairs import train_pairs
 from sfv.training.parallel import ALONE, World
 
@@ -45,17 +46,21 @@ def train_chain(
 ) -> Denoiser:
     """The student that comes of all stages, each begun with the one before it; every stage's teacher is `teacher`.
 
-    One stage keeps its run in `run_dir`, several in folders by number inside it.
+    One stage keeps its run in `run_dir`, several in folders by number inside it. What waits between them does so on the
+    CPU; the student comes back to where the teacher was.
     """
-    start = copy.deepcopy(teacher) if len(stages) > 1 else None  # a stage may change where it begins in place
+    home = next(teacher.parameters()).device
+    start = spare(teacher) if len(stages) > 1 else None  # a stage may change where it begins in place
     for i, stage in enumerate(stages):
         train = next((f for kind, f in OBJECTIVES if isinstance(stage, kind)), None)
         if train is None:
             raise SfvError(f"{type(stage).__name__} does not configure a student")
         folder = run_dir / str(i) if len(stages) > 1 else run_dir
         start = train(teacher, batches, stage, noise, folder, world, start)
+        if i < len(stages) - 1:
+            start = start.to(host_of(home))
     assert start is not None
-    return start
+    return start.to(home)
 
 
 def called_once(defaults: Defaults, stage: Schedule) -> Defaults:

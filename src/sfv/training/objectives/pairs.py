@@ -35,7 +35,7 @@ class PairTask(GeneratorTask):
         self.config, self.endpoints, self.high = config, endpoints, noise.sigma_max
         torch.manual_seed(config.seed)
         learner.adapt()
-        self.G = learner.network
+        self.learner, self.G = learner, learner.network
         if config.recompute:
             self.G.recompute()
         place(self.G, world, endpoints.batches.device)
