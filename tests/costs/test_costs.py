@@ -287,20 +287,28 @@ def held(config: Counted, run_dir: Path, begun: bool = False) -> int:
     ("config", "begun"),
     [
         (StudentTraining(**STUDENT), False),
-        (StudentTraining(**STUDENT, optimizer="sm3", head_optimizer="sm3", recompute=True, accumulate=2), False),
-        (StudentTraining(**STUDENT, lora=4, lora_convs=True, recompute=True), False),
-        (
+        pytest.param(
+            StudentTraining(**STUDENT, optimizer="sm3", head_optimizer="sm3", recompute=True, accumulate=2),
+            False,
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            StudentTraining(**STUDENT, lora=4, lora_convs=True, recompute=True), False, marks=pytest.mark.long
+        ),
+        pytest.param(
             StudentTraining(**STUDENT, lora=4, backbone_lora=4, shared=False, gamma=0.0, smoothness=1.0, heads="stc"),
             False,
+            marks=pytest.mark.long,
         ),
-        (
+        pytest.param(
             StudentTraining(**STUDENT, differences=True, optimizer="muon", feature_matching=1.0, average="host"),
             False,
+            marks=pytest.mark.long,
         ),
         (StudentTraining(**STUDENT, lora=4), True),
-        (PairTraining(**PAIRS, lora=4), True),
+        pytest.param(PairTraining(**PAIRS, lora=4), True, marks=pytest.mark.long),
         (TeacherTraining(**TEACHER), False),
-        (TeacherTraining(**TEACHER, accumulate=2), False),
+        pytest.param(TeacherTraining(**TEACHER, accumulate=2), False, marks=pytest.mark.long),
     ],
     ids=[
         "whole",
