@@ -149,10 +149,10 @@ def _largest(still: Still) -> AnyPicture:
 
 def _times(latents: Latents, want: Settings) -> Float[Tensor, " n"] | None:
     """Places around the round, in frames, of what is played; None for the frames made."""
-    if want.play_fps is None:
-        return None
     frames = latents.shape[1]
-    count = limits.played(frames, float(want.fps or 1), want.play_fps)
+    count = frames if want.play_fps is None else limits.played(frames, float(want.fps or 1), want.play_fps)
+    if count == frames:
+        return None
     return eased(latents[0], count) if count > frames else torch.arange(count) * (frames / count)
 
 
