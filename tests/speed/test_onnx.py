@@ -44,7 +44,8 @@ def sticker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def off(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).norm() / b.norm())
+    """Relative; of what is to be zero, absolute."""
+    return float((a - b).norm() / (b.norm() or 1))
 
 
 def compare(out: Path, wanted: Graphs, within: float, frames: int | None = None) -> None:
