@@ -179,9 +179,9 @@ def same_folder(folder: Path, world: World, patience: float = 10.0) -> None:
         where = "" if seen else f" (not by rank {world.rank})"
         mark.unlink(missing_ok=True)
         raise SfvError(f"{folder} is not seen by all ranks{where}; give a run folder that all machines share")
-    world.wait()
     if world.main:
         mark.unlink()
+    world.wait()
 
 
 def mean_over_ranks(logs: dict[str, float], world: World) -> dict[str, float]:
