@@ -39,6 +39,7 @@ from sfv.families.base import VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionNetworks
 from sfv.families.motion.networks import MotionCodec, MotionConditioner
+from sfv.system.device import bf16_autocast
 from sfv.training.batches import PICTURE, ClipSampler, replaced
 from sfv.training.config import MotionCodecTraining, MotionDecoderTraining, Schedule, StudentTraining, TeacherTraining
 from sfv.training.objectives.adversarial import StudentTask
@@ -214,7 +215,7 @@ class Pool(ClipSampler):
 
     @torch.no_grad()
     def _encoded(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(pixels.device.type, torch.bfloat16):
+        with bf16_autocast(pixels.device):
             x0 = self.networks.encode(pixels, pixels[:, 0])
         return x0.half(), ((pixels[:, 0] + 1) * 127.5).round().clamp(0, 255).byte()
 
@@ -237,7 +238,7 @@ class Pool(ClipSampler):
         motion = torch.searchsorted(self.ranks, frame_differences(x0)).clamp(max=255).float()
         ids = {"fps": facts[:, 0], "motion": motion, "program": facts[:, 1]}
         with torch.set_grad_enabled(self.learns is not None and torch.is_grad_enabled()):
-            with torch.autocast(x0.device.type, torch.bfloat16):
+            with bf16_autocast(x0.device):
                 cond = self.conditioner(pictures, **ids)
         return x0, cond | {PICTURE: pictures}
 
@@ -265,7 +266,7 @@ class Held:
         """Of the codec, dB over white."""
         errors = []
         for pixels in torch.split(self.pixels, 8):
-            with torch.autocast(pixels.device.type, torch.bfloat16):
+            with bf16_autocast(pixels.device):
                 drawn = networks.draw(networks.encode(pixels, pixels[:, 0]), pixels[:, 0]).frames
             errors.append((drawn.float() - pixels)[:, :, :3].square().mean((1, 2, 3, 4)) / 4)
         return float(-10 * torch.cat(errors).log10().mean())
@@ -280,7 +281,7 @@ class Held:
         shown = {}
         for level in (1.0, 5.0, 20.0, 100.0):
             sigma = torch.full((len(x0),), level, device=x0.device)
-            with torch.autocast(x0.device.type, torch.bfloat16):
+            with bf16_autocast(x0.device):
                 answer = denoiser(x0 + level * n, sigma, cond).float()
             shown[f"held_{level:g}"] = float((answer - x0).square().mean() / x0.square().mean())
         return shown

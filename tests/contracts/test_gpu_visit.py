@@ -124,7 +124,7 @@ def test_a_whole_visit_trains_the_embedded_kind_of_model(tmp_path: Path) -> None
             24,
         )
     start = pack / "sticker" / "start"
-    short = [*REHEARSED, "--seconds", "60", "--init", str(start)]
+    short = [*REHEARSED, "--seconds", "90", "--init", str(start)]
     assert gpu_visit.main(["sticker", str(pack), str(out), *short]) == 0
     assert [r["code"] for r in visited(out)] == [0]
     assert {p.name for p in carried_back(out) if p.suffix == ".safetensors"} == {
