@@ -128,7 +128,7 @@ def test_a_whole_visit_trains_the_embedded_kind_of_model(tmp_path: Path) -> None
     assert gpu_visit.main(["sticker", str(pack), str(out), *short]) == 0
     assert [r["code"] for r in visited(out)] == [0]
     assert {p.name for p in carried_back(out) if p.suffix == ".safetensors"} == {
-        f"{k}.safetensors" for k in ("teacher", "tower", "student")
+        f"{k}.safetensors" for k in ("teacher", "tower", "student", "lora")
     }
     trained, before = load_file(out / "teacher.safetensors"), load_file(next((start / "teacher").glob("*.safetensors")))
     assert all(v.isfinite().all() for v in trained.values())
