@@ -11,7 +11,7 @@ from sfv.browser import export
 from sfv.browser.export import export_page, without_server
 from sfv.cli.main import main
 from sfv.errors import SfvError
-from sfv.families.load import model_folder, save
+from sfv.families.load import load, model_folder, save
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 
 DEMO = Path(export.__file__).parent.parent / "demo" / "page"
@@ -93,3 +93,12 @@ def test_models_that_make_no_loops_are_refused(
     assert main(["export", str(tiny_folder), str(tmp_path / "out"), "--to", "web"]) == 1
     assert "the page is for models such as sticker" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_decoder_that_draws_keeps_its_drawn_part() -> None:
+    assert export.draws(new_motion_model(TINY_MOTION, 0))
+
+
+@pytest.mark.weights
+def test_the_embedded_decoder_draws_nothing() -> None:
+    assert not export.draws(load("sticker"))

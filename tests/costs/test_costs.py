@@ -79,10 +79,10 @@ def test_the_backbone_of_the_discriminator() -> None:
 
 def test_arithmetic_of_a_clip(svd: Account) -> None:
     """14 frames of 576x1024, counted independently by operation: 44.80, 97.20, 2.61 and 0.33 TFLOP."""
-    told = {p.name: p.tflop for p in svd.parts}
+    said = {p.name: p.tflop for p in svd.parts}
     want = {"unet": 44.80, "decode": 97.20, "encode": 2.61, "picture encoder": 0.33}
-    assert {k: told[k] for k in want} == pytest.approx(want, abs=0.006)
-    assert told["unet, guided"] == pytest.approx(2 * told["unet"])
+    assert {k: said[k] for k in want} == pytest.approx(want, abs=0.006)
+    assert said["unet, guided"] == pytest.approx(2 * said["unet"])
 
 
 def test_what_the_rewrites_save(svd: Account) -> None:
@@ -166,14 +166,14 @@ def test_an_account_is_that_of_the_hungriest_stage(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(account_module, "accounts", lambda shapes, stages, ranks: [first, last])
     many, few = (StudentTraining(steps=4, clips=n) for n in (3, 1))
     monkeypatch.setitem(PRESETS["debug"], "student", (many, few))
-    told = predict_training(Shapes(), "debug", "rtx4090", 1.0)
-    assert (told.peak_gb, told.checkpoint_gb, told.host_gb, told.fits) == (25, 8, 9, False)
-    assert told.samples == 16 and told.tflop_per_sample == pytest.approx(28 / 16, abs=0.06)
+    said = predict_training(Shapes(), "debug", "rtx4090", 1.0)
+    assert (said.peak_gb, said.checkpoint_gb, said.host_gb, said.fits) == (25, 8, 9, False)
+    assert said.samples == 16 and said.tflop_per_sample == pytest.approx(28 / 16, abs=0.06)
 
 
 def test_too_small_a_card_is_told(tiny_folder: Path) -> None:
-    told = account(model=str(tiny_folder), train_size="4096x4096", presets=("svd-80gb",), card="rtx4090", price=2)
-    assert not told.runs[0].fits and "too much" in told.text() and told.price == 2
+    said = account(model=str(tiny_folder), train_size="4096x4096", presets=("svd-80gb",), card="rtx4090", price=2)
+    assert not said.runs[0].fits and "too much" in said.text() and said.price == 2
 
 
 def test_the_command(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,9 +182,9 @@ def test_the_command(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "4 frames of 32x32" in text and "PREDICTED" in text and "debug" in text
     assert "checkpoint GB" in text and "host GB" in text
     assert main(["account", str(tiny_folder), "--presets", "debug", "--json"]) == 0
-    told = Account.model_validate_json(capsys.readouterr().out)
-    assert 0 < told.runs[0].checkpoint_gb < told.runs[0].host_gb
-    assert [p.name for p in told.parts] == ["picture encoder", "encode", "unet", "unet, guided", "decode"]
+    said = Account.model_validate_json(capsys.readouterr().out)
+    assert 0 < said.runs[0].checkpoint_gb < said.runs[0].host_gb
+    assert [p.name for p in said.parts] == ["picture encoder", "encode", "unet", "unet, guided", "decode"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def task(teacher: Denoiser, batches: Noise, config: Counted, start: Denoiser | N
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The meta device stands for the host, so that what lies there is told from what a card holds; the bytes of every
+    """The meta device stands for the host, so that what lies there is apart from what a card holds; the bytes of every
     checkpoint that was copied to it."""
     for module in (ema, learner):
         monkeypatch.setattr(module, "host_of", lambda device: META)
@@ -353,9 +353,9 @@ def test_the_docs_table_is_what_was_counted() -> None:
     counted = json.loads((docs / "results" / "memory.json").read_text())
     assert {r[0] for r in rows} == counted.keys()
     for name, cards, *figures in rows:
-        told = counted[name]
-        assert int(cards) == told["cards"]
-        assert figures == [f"{told[k]:.1f}" for k in ("peak_gb", "checkpoint_gb", "host_gb")]
+        said = counted[name]
+        assert int(cards) == said["cards"]
+        assert figures == [f"{said[k]:.1f}" for k in ("peak_gb", "checkpoint_gb", "host_gb")]
 
 
 @pytest.mark.parametrize("native", [True, False])

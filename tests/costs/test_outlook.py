@@ -56,13 +56,13 @@ def test_cards_are_those_of_the_launch_else_of_the_preset(
     monkeypatch.setattr(os, "environ", environment | ({"WORLD_SIZE": str(launched)} if launched else {}))
     here = Path(".")
     request = TrainRequest(part="student", store=here, model=here, preset=preset, parallel=parallel, device="cpu")
-    told = outlook.outlook(request)
-    assert asked == [cards] and told["shards"] == cards
-    (needs,) = told["needs"]
+    said = outlook.outlook(request)
+    assert asked == [cards] and said["shards"] == cards
+    (needs,) = said["needs"]
     assert needs["checkpoint_gb"] == 7 and needs["host_gb"] == 13
 
 
 def test_a_part_that_is_not_counted_has_its_configuration_alone() -> None:
     here = Path(".")
-    told = outlook.outlook(TrainRequest(part="student", store=here, model=here, preset="consistency-cpu", device="cpu"))
-    assert told["stages"] and "needs" not in told
+    said = outlook.outlook(TrainRequest(part="student", store=here, model=here, preset="consistency-cpu", device="cpu"))
+    assert said["stages"] and "needs" not in said

@@ -27,9 +27,8 @@ def changes(run_dir: Path, config: dict[str, Any], schedule: Schedule) -> Change
     except (OSError, ValueError) as error:
         raise SfvError(f"{path} is damaged ({error}); delete it to go on with the settings given now") from error
     fields = type(schedule).model_fields
-    known = (
-        _plain({k: f.get_default(call_default_factory=True) for k, f in fields.items() if not f.is_required()}) | before
-    )
+    usual = {k: f.get_default(call_default_factory=True) for k, f in fields.items() if not f.is_required()}
+    known = _plain(usual) | before
     found = {k: [known.get(k), v] for k, v in _plain(config).items() if known.get(k) != v}
     free = set(fields) - schedule.kept
     for name, (old, new) in found.items():

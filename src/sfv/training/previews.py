@@ -63,11 +63,7 @@ class Samples:
         if picture:
             try:
                 self._draw(generated, picture)
-            except (
-                SfvError,
-                RuntimeError,
-                OSError,
-            ) as error:  # no memory, no room: the run is worth more than its picture
+            except (SfvError, RuntimeError, OSError) as error:  # the run is worth more than its picture
                 reason = str(error).strip().splitlines()[0]
                 tqdm.write(f"{picture} could not be drawn ({reason}); training goes on")
         return {

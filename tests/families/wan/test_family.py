@@ -236,7 +236,7 @@ def test_it_is_served_with_a_prompt(wan_folder: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_timed_beside_diffusers_own_pipeline(wan_folder: Path, photo: Path, tmp_path: Path) -> None:
-    """As many calls; there is no picture encoder whose seconds could be told."""
+    """As many calls; there is no picture encoder to be timed."""
     rows = (f"{wan_folder}@exact/eager:2", f"diffusers={wan_folder}:2")
     bench(photo, rows, Settings(guidance=4), 1, tmp_path / "bench.json", "cpu")
     ours, theirs = json.loads((tmp_path / "bench.json").read_text())["models"]
