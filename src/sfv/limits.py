@@ -71,6 +71,10 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
     if full.move != "free" and not model.loops:
         raise SfvError(f"move {full.move}: {model.name} knows no words for motion; leave it out")
+    if full.drag is not None and not model.loops:
+        raise SfvError(
+            f"drag {full.drag}: only a model of whole loops can do that, which {model.name} is not; leave it out"
+        )
     if full.stiff == "on" and not moves:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
     _check_condition(full, model)

@@ -13,6 +13,8 @@ from sfv.errors import SfvError
 Fit = Literal["pad", "crop"]
 FITS: tuple[str, ...] = get_args(Fit)
 Shape = Literal["own", "pad", "crop"]
+SHORTEST = 0.01
+"""Share of a picture's side that an arrow goes at least, along one of them."""
 LONGEST = 512
 """Pixels of a clip's longer side, unless more are asked for."""
 Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash", "shake", "spin", "float", "wave"]
@@ -78,6 +80,9 @@ class Settings(BaseModel):
     """How, for models of whole loops. free: as an animator would. sway, nod, bounce, pulse, squash: as one body, by the
     network. shake, spin, float, wave: by a program, over the network's own motion; spin and wave need a thing on clear
     or plain ground."""
+    drag: str | None = None
+    """An arrow, FROM_X,FROM_Y:TO_X,TO_Y in shares of the picture from its left and top, such as 0.5,0.2:0.7,0.2: what
+    lies at its start goes to its end and back, once a round; for models of whole loops."""
     stiff: Stiff = "auto"
     """on: the picture moves as one body, its lines and letters whole. auto: for stiff things and photos, where the
     model can tell."""
@@ -113,6 +118,8 @@ class Settings(BaseModel):
             raise ValueError(f"size {self.size} goes without enlarge; give one of them")
         if self.size is not None and "x" in self.size and self.fit == "own":
             raise ValueError(f"size {self.size} is a shape of its own; leave fit out, or give pad or crop")
+        if self.drag is not None:
+            split_arrow(self.drag)
         if self.transparent and self.background != "white":
             raise ValueError(f"background {self.background} and transparent contradict each other; give one of them")
         return self
@@ -140,6 +147,18 @@ def split_size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()) or min(int(height), int(width)) < 16:
         raise SfvError(f"size {text!r} must be HEIGHTxWIDTH in pixels, at least 16, such as 576x1024")
     return int(height), int(width)
+
+
+def split_arrow(text: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """FROM_X,FROM_Y:TO_X,TO_Y -> both places, shares of a picture; ValueError for anything else."""
+    share = r"(0|1|0?\.[0-9]{1,9}|[01]\.0{1,9})"
+    found = re.fullmatch(rf"{share},{share}:{share},{share}", text.replace(" ", ""))
+    if found is None:
+        raise ValueError(f"drag {text!r} must be FROM_X,FROM_Y:TO_X,TO_Y, each from 0 to 1, such as 0.5,0.2:0.7,0.2")
+    x, y, to_x, to_y = (float(v) for v in found.groups())
+    if max(abs(to_x - x), abs(to_y - y)) < SHORTEST:
+        raise ValueError(f"drag {text}: the arrow has no length; end it {SHORTEST:g} or more from where it starts")
+    return (x, y), (to_x, to_y)
 
 
 def split_speed(name: str, usual: Speed) -> tuple[str, Speed]:

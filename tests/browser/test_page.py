@@ -36,11 +36,13 @@ from PIL import Image
 from sfv.browser.runtime import runtime_files
 from sfv.cli.main import main
 from sfv.decoding.directed import body_of, carried
+from sfv.decoding.dragging import dragged
 from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
-from sfv.generation.directing import held_to
+from sfv.generation.clip import Still
+from sfv.generation.directing import arrow_in, held_to
 from sfv.media import fit_sticker, read_clip
-from sfv.settings import CARRIED, Move
+from sfv.settings import CARRIED, Move, Settings
 
 EXAMPLES = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples"
 EQUAL = 45.0
@@ -202,21 +204,35 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
         ("owl.png", 3, 128, "auto", "free"),
         ("alarm-clock.png", 1, 128, "on", "free"),
         ("cup.png", 2, 256, "auto", "wave"),
+        ("cat.png", 4, 128, "off", "float 0.3,0.25:0.2,0.1"),
     ],
 )
 def test_frames_are_the_command_lines(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int, side: int, stiff: str, move: str
 ) -> None:
-    """A creature, a thing that moves as one body, and a picture larger than the network's that follows a word."""
+    """A creature, a thing that moves as one body, a picture larger than the network's that follows a word, and an arrow
+    with a word."""
     before = turn(page)
     page.fill("#seed", str(seed))
     page.click(f"[data-name='{name}']")
     page.check(f"input[name=enlarge][value='{side // 128}']", force=True)
     page.select_option("#stiff", stiff)
-    page.select_option("#move", move)
+    word, _, drag = move.partition(" ")
+    page.select_option("#move", word)
     page.select_option("#format", "png-clear")
     newer(page, before)
     settled(page)
+    if drag:
+        before = turn(page)
+        page.evaluate(
+            """async (drag) => {
+                (await import("./state.js")).state.drag = drag;
+                (await import("./animate.js")).animate(0);
+            }""",
+            drag,
+        )
+        newer(page, before)
+        settled(page)
     made = shown(page)
     wanted = frames(commanded(page, tmp_path, EXAMPLES / name, monkeypatch))
     assert made.shape == wanted.shape and len(made) == 72 and made.shape[1] == side
@@ -306,6 +322,29 @@ def test_words_are_the_command_lines(page: Page) -> None:
         if word in CARRIED:
             wanted = carried(word, torch.arange(12) / 12, 90, 3.0, body, 24, 24)
             torch.testing.assert_close(torch.tensor(made[1]).view_as(wanted), wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_arrows_are_the_command_lines(page: Page, whole: bool) -> None:
+    """Pixels of flow that an arrow adds, of a picture that is whole in a frame, cropped to it, or of its own shape."""
+    picture = disc(24)
+    body = body_of(picture[3] > -0.9, (4 / 48 - 0.5, 2 / 48 - 0.5, 44 / 48 - 0.5, 46 / 48 - 0.5))
+    small, large = (torch.zeros(side, side, 3, dtype=torch.uint8) for side in (24, 48))
+    still = Still(small, None, large, None, (2, 4, 44, 40))
+    for fit in ("own", "pad", "crop"):
+        drag = "0.4,0.6:0.7,0.35"
+        made = page.evaluate(
+            f"""async () => {{
+                const {{ dragging }} = await import("./dragging.js");
+                const seen = {{...{body_seen(picture, (2, 4, 44, 40))}, source: {{ width: 100, height: 80 }}}};
+                const flows = dragging({{ drag: "{drag}", fit: "{fit}" }}, 12, seen, {str(whole).lower()});
+                return flows.map((f) => [...f]);
+            }}"""
+        )
+        arrow = arrow_in(Settings(drag=drag, fit=fit), (80, 100), still)
+        assert arrow is not None
+        wanted = dragged(arrow, torch.arange(12) / 12, body, 24, 24, whole)
+        torch.testing.assert_close(torch.tensor(made).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
 def test_noise_is_torchs(page: Page) -> None:

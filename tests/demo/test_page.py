@@ -213,6 +213,29 @@ def test_what_is_brushed_moves_alone(page: Page) -> None:
     assert any(not np.array_equal(seen[0][: side // 3], still[: side // 3]) for still in seen)
 
 
+def test_an_arrow_drags_a_part(page: Page) -> None:
+    """Drawn by the mouse, lengthened by a key, in the lines below the clip, and gone with its button."""
+    before = turn(page)
+    page.click("#arrow")
+    box = page.locator("#arrow-canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=5)
+    page.mouse.up()
+    page.focus("#arrow-canvas")
+    page.keyboard.press("ArrowUp")
+    shot(page, "arrow")
+    page.click("#arrow-done")
+    newer(page, before)
+    told = re.search(r"--drag ([0-9.]+),([0-9.]+):([0-9.]+),([0-9.]+)", page.inner_text("#command"))
+    assert told is not None and 'drag="' in page.inner_text("#python").replace("'", '"')
+    assert [float(v) for v in told.groups()] == pytest.approx([0.5, 0.5, 0.7, 0.48], abs=0.01)
+    before = turn(page)
+    page.click("#no-arrow")
+    newer(page, before)
+    assert "--drag" not in page.inner_text("#command")
+
+
 def test_a_finger_brushes_too(browser: Any, url: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     context.set_default_timeout(PATIENCE * 1000)

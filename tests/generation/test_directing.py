@@ -106,3 +106,55 @@ def test_a_mask_holds_what_is_shaken_and_refuses_a_spin(still_model: VideoModel)
     assert (held - held[0]).abs().max() == 0 and (free - free[0]).abs().mean((1, 2, 3)).max() > 2
     with pytest.raises(SfvError, match="move spin: .* leave the mask out"):
         sfv.generate(still_model, card(), move="spin", keep_still=mask)
+
+
+def test_an_arrow_moves_what_lies_at_its_start(still_model: VideoModel) -> None:
+    """And nothing far from it; with a word for motion as well."""
+    asked = {"play_fps": 24, "seconds": 2, "stiff": "off"}
+    frames = sfv.generate(still_model, card(), drag="0.3,0.3:0.2,0.2", **asked).frames.float()
+    moved = (frames - frames[0]).abs().mean(3).amax(0)
+    assert moved[: SIDE // 3, : SIDE // 3].mean() > 5 and moved[SIDE // 2 :, SIDE // 2 :].mean() < 3
+    both = sfv.generate(still_model, card(), drag="0.3,0.3:0.2,0.2", move="float", **asked).frames.float()
+    assert (both - frames).abs().amax() > 20
+
+
+def test_an_arrow_is_one_of_the_picture_whatever_the_fit(still_model: VideoModel) -> None:
+    """A wide picture, whole in a square frame, cropped to it, and in its own shape."""
+    wide = card()[SIDE // 4 : -SIDE // 4]
+    arrows = [
+        begin(still_model, wide, {"drag": "0.5,0.25:0.5,0.75", "fit": fit}).arrow for fit in ("own", "pad", "crop")
+    ]
+    starts = [arrow.start for arrow in arrows if arrow is not None]
+    assert starts == [pytest.approx((0, -0.125)), pytest.approx((0, -0.125)), pytest.approx((0, -0.25))]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"drag": "0.02,0.02:0.5,0.5"}, "drag 0.02,0.02:0.5,0.5: nothing lies where the arrow starts"),
+        ({"drag": "0.5,0.5:0.5,0.505"}, "the arrow has no length"),
+        ({"drag": "0.5,0.5"}, "must be FROM_X,FROM_Y:TO_X,TO_Y"),
+        ({"drag": "0.5,0.5:1.2,0.5"}, "must be FROM_X,FROM_Y:TO_X,TO_Y"),
+    ],
+)
+def test_an_arrow_that_drags_nothing_is_refused(still_model: VideoModel, asked: dict[str, str], why: str) -> None:
+    with pytest.raises((SfvError, ValueError), match=why):
+        sfv.generate(still_model, card(), **asked)
+
+
+def test_an_arrow_under_a_mask_is_refused(still_model: VideoModel) -> None:
+    mask = torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)
+    mask[:, : SIDE // 2] = 255
+    with pytest.raises(SfvError, match="the mask keeps still where the arrow starts"):
+        sfv.generate(still_model, card(), drag="0.3,0.5:0.5,0.5", keep_still=mask)
+    clip = sfv.generate(still_model, card(), drag="0.7,0.5:0.6,0.4", stiff="off", keep_still=mask)
+    held = clip.frames[:, :, : SIDE // 2].float()
+    assert (held - held[0]).abs().max() == 0
+
+
+def test_a_photo_is_dragged_within_its_border(still_model: VideoModel) -> None:
+    for stiff in ("off", "on"):
+        frames = sfv.generate(still_model, photo(), drag="0.5,0.5:0.6,0.5", stiff=stiff).frames.float()
+        assert (frames - frames[0]).abs().amax() > 20
+    free = sfv.generate(still_model, photo(), drag="0.5,0.5:0.6,0.5", stiff="off").frames.float()
+    assert (free[:, :2] - free[0, :2]).abs().mean() < 1 < (free - free[0]).abs().mean() / 3

@@ -50,7 +50,7 @@ def replay(
     if loaded.hash != digest:
         if model is None:
             raise SfvError(_gone(file, name, digest, loaded.hash, kept.get("sfv", "an older version")))
-        settings = settings.model_copy(update={"decoder": None, "noise_aug": None, "move": "free"})
+        settings = settings.model_copy(update={"decoder": None, "noise_aug": None, "move": "free", "drag": None})
         if settings.size is not None:  # height and width beside it are the other network's
             settings = settings.model_copy(update={"height": None, "width": None})
     seconds = {"load": time.perf_counter() - start}

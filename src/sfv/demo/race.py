@@ -83,7 +83,7 @@ def _suited(model: VideoModel, ask: Ask) -> Ask:
     if not model.enlarges():
         changes |= {"fit": ask.settings.fit or "pad", "size": None, "enlarge": 1, "stiff": "auto"}
     if not model.loops:
-        changes |= {"move": "free", "play_fps": None, "seconds": None}
+        changes |= {"move": "free", "drag": None, "play_fps": None, "seconds": None}
     return ask.model_copy(update={"settings": ask.settings.model_copy(update=changes)})
 
 

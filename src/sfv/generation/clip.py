@@ -6,6 +6,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from sfv.decoding.dragging import Arrow
 from sfv.errors import SfvError
 from sfv.generation.framing import Box
 from sfv.media.edits import Mask
@@ -65,11 +66,13 @@ class Still:
 
 @dataclass(frozen=True)
 class Start:
-    """What a clip begins with: settings in full, the fitted picture, and its mask."""
+    """What a clip begins with: settings in full, the fitted picture, its mask and an arrow on it."""
 
     want: Settings
     still: Still
     mask: Mask | None
+    arrow: Arrow | None = None
+    """What is dragged, in the network's frame."""
 
     @property
     def small(self) -> Uint8Picture:

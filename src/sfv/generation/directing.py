@@ -1,10 +1,12 @@
-"""Words for motion that a program carries out, over the network's own motion; which pictures they are for."""
+"""Words and arrows that a program carries out, over the network's own motion; which pictures they are for."""
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, turns_only
+from sfv.decoding.dragging import Arrow, dragged
+from sfv.decoding.holding import border
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
 from sfv.errors import SfvError
@@ -12,7 +14,8 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Start, Still
 from sfv.generation.fitting import first_pixels
 from sfv.generation.stiff import ALIKE, fills_frame, ground_shades, is_clear, rim
-from sfv.settings import Settings
+from sfv.media.edits import Mask
+from sfv.settings import CARRIED, Settings, split_arrow
 from sfv.types import AnyFirst
 
 STRETCHES = ("bounce", "pulse", "squash")
@@ -23,6 +26,8 @@ ENDLESS = (-9.0, -9.0, 9.0, 9.0)
 """A window by which nothing is cut."""
 TOUCHING = 0.05
 """Share of an opaque picture's border that its thing may touch and still be cut out."""
+NEARBY = 0.04
+"""Share of the frame's sides around an arrow's start in which something must be."""
 VISIBLE = 0.05
 """Opacity from which a pixel belongs to the body."""
 
@@ -58,11 +63,76 @@ def held_to(word: str, maps: Affine, body: Body) -> Affine:
     return maps if word in STRETCHES else hardly_stretched(maps, body)
 
 
-def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
-    """(n, 2, y, x): what the word adds at `times` (n,), shares of a round.
+def arrow_in(want: Settings, source: tuple[int, int], still: Still) -> Arrow | None:
+    """The arrow that is asked for on a picture of height and width `source`, as the network's frame has it."""
+    if want.drag is None:
+        return None
+    full_height, full_width = still.large.shape[:2]
+    top, left, height, width = still.box or (0, 0, full_height, full_width)
+    across, down = width / source[1], height / source[0]
+    if want.fit != "own":
+        across = down = (max if want.fit == "crop" else min)(across, down)
+    inside = across * source[1], down * source[0]
+    corner = left + (width - inside[0]) / 2, top + (height - inside[1]) / 2
+    frame = full_width, full_height
+    start, end = (
+        tuple((corner[i] + share * inside[i]) / frame[i] - 0.5 for i, share in enumerate(place))
+        for place in split_arrow(want.drag)
+    )
+    return Arrow((start[0], start[1]), (end[0], end[1]))
+
+
+def check_arrow(model: VideoModel, start: Start) -> None:
+    """SfvError for an arrow that starts where nothing is, or where a mask keeps still."""
+    if start.arrow is None:
+        return
+    there = _there(first_pixels(model, start.still)).cpu()
+    rows, columns = (
+        (torch.arange(size) + 0.5) / size - 0.5 - at
+        for size, at in zip(there.shape, start.arrow.start[::-1], strict=True)
+    )
+    near = there[rows.abs() <= NEARBY][:, columns.abs() <= NEARBY]
+    if not near.any():
+        raise SfvError(f"drag {start.want.drag}: nothing lies where the arrow starts; start it on the thing")
+    if start.mask is not None and _is_held(start.mask, start.still, start.arrow):
+        raise SfvError(f"drag {start.want.drag}: the mask keeps still where the arrow starts; leave one of them out")
+
+
+def _is_held(mask: Mask, still: Still, arrow: Arrow) -> bool:
+    """Whether the mask of what is shown is white at the arrow's start."""
+    full = still.large.shape[:2]
+    top, left = (still.box or (0, 0))[:2]
+    row, column = (int((share + 0.5) * size) for share, size in zip(arrow.start[::-1], full, strict=True))
+    row, column = (
+        max(0, min(at, size - 1)) for at, size in ((row - top, mask.shape[0]), (column - left, mask.shape[1]))
+    )
+    return bool(mask[row, column] > 0)
+
+
+def added(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> list[Flow]:
+    """What the word and the arrow add at `times` (n,), shares of a round, one after the other: (n, 2, y, x) each.
 
     `free` (y, x) is how far each place may move; None: all the way.
     """
+    flows = [carrying(start, first, times, free)] if start.want.move in CARRIED else []
+    return flows if start.arrow is None else [*flows, _dragging(start, start.arrow, first, times, free)]
+
+
+def _dragging(start: Start, arrow: Arrow, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
+    """What an arrow adds: of a photo the border stays, or all of it moves as one body."""
+    (y, x), whole = first.shape[2:], start.want.stiff == "on"
+    flow = dragged(arrow, times.cpu(), body_in(first, start.still), y, x, whole)
+    if fills_frame(first):
+        if not whole:
+            flow = flow * (1 - border(y, x))
+        elif free is None:
+            flow = flow_of(covered(flow), y, x)
+    flow = flow.to(first.device)
+    return flow if free is None else flow * free.to(first.device)
+
+
+def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
+    """What a word adds; as in `added`."""
     want, (y, x) = start.want, first.shape[2:]
     seconds = float(want.frames or 1) / float(want.fps or 1)
     body = body_in(first, start.still)

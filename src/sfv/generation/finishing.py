@@ -17,7 +17,7 @@ from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
-from sfv.generation.directing import body_in, carrying, held_to
+from sfv.generation.directing import added, body_in, held_to
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
 from sfv.generation.stiff import fills_frame, ground_shades
@@ -120,10 +120,11 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     drawn = _drawn(model, latents, first, start)
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
-    if times is not None or still.enlarged or want.move in CARRIED:
+    directed = want.move in CARRIED or start.arrow is not None
+    if times is not None or still.enlarged or directed:
         layers = Layers(drawn, first)
         layers = layers if times is None else layers.at(times.to(first.device))
-        if want.move in CARRIED:
+        if directed:
             layers = _carried(layers, start, first)
         parts = layers.over(as_layers(_largest(still), model.device) if still.enlarged else first)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
@@ -136,10 +137,12 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
 
 
 def _carried(layers: Layers, start: Start, first: AnyFirst) -> Layers:
-    """With what a word for motion adds, except where something keeps still."""
+    """With what a word for motion and an arrow add, except where something keeps still."""
     n, holding = len(layers.flow), _holding(first, start)
     free = None if not holding else torch.stack([1 - w for w in holding]).prod(0)
-    return layers.carried(carrying(start, first, torch.arange(n) / n, free))
+    for flow in added(start, first, torch.arange(n) / n, free):
+        layers = layers.carried(flow)
+    return layers
 
 
 def _largest(still: Still) -> AnyPicture:

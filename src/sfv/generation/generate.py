@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
-from sfv.generation.directing import check_move
+from sfv.generation.directing import arrow_in, check_arrow, check_move
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
@@ -17,7 +17,7 @@ from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
 from sfv.generation.stiff import settled
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
-from sfv.settings import Settings
+from sfv.settings import Fit, Settings
 from sfv.system.timing import clocked_stage
 from sfv.types import Cond
 
@@ -53,11 +53,12 @@ def begin(
     still = fitted(picture, want, model)
     want = settled(model, want, still)
     check_move(model, want, still, mask is not None)
-    if mask is None:
-        return Start(want, still, None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
-    mode = "crop" if want.fit == "crop" else "pad"
-    return Start(want, still, fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode))
+    mode: Fit = "crop" if want.fit == "crop" else "pad"
+    kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
+    start = Start(want, still, kept, arrow_in(want, source, still))
+    check_arrow(model, start)
+    return start
 
 
 @torch.inference_mode()
@@ -99,8 +100,10 @@ def generate_many(
     """
     want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]
-    for still in stills:
+    arrows = [arrow_in(want, (p.shape[0], p.shape[1]), s) for p, s in zip(pictures, stills, strict=True)]
+    for still, arrow in zip(stills, arrows, strict=True):
         check_move(model, want, still, False)
+        check_arrow(model, Start(want, still, None, arrow))
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
         cond = condition(model, first, want, names)
@@ -108,6 +111,6 @@ def generate_many(
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
-    starts = [Start(w, s, None) for w, s in zip(wants, stills, strict=True)]
+    starts = [Start(w, s, None, a) for w, s, a in zip(wants, stills, arrows, strict=True)]
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]

@@ -1,6 +1,7 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { bodyIn, carrying, checkMove, heldTo } from "./directed.js";
+import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
@@ -19,8 +20,9 @@ export async function look(networks, picture, settings) {
   const seen = await networks.call("tower", { picture: [first, dims] });
   const fills = fillsFrame(first, width, height);
   const stiff = fills || (networks.has("stiffness") && (await networks.call("stiffness", { picture: [first, dims] })).logit.data[0] > 0);
+  const source = { width: picture.width, height: picture.height };
   const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
-  return { first, seen, width, height, fills, stiff, shades: groundShades(first, width, height), large, box: still.box };
+  return { first, seen, width, height, fills, stiff, shades: groundShades(first, width, height), large, box: still.box, source };
 }
 
 /** Latents (f, c, y, x) of one call: x0 = c_skip x + c_out F(c_in x; c_noise), the first frame's zero. */
@@ -48,6 +50,9 @@ export async function sample(networks, seen, settings) {
   return Float32Array.from(out.data, (v, i) => (i < channels * area ? 0 : n[i] / scale - (sigma / scale) * v));
 }
 
+/** Whether a picture moves as one body. */
+const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? move !== "free" || seen.stiff : stiff === "on");
+
 /** The decoder's parts, of stiff things as one body. */
 export async function decode(networks, latents, seen, settings) {
   const { height, width } = networks.facts.defaults;
@@ -59,8 +64,7 @@ export async function decode(networks, latents, seen, settings) {
   });
   const area = frames * width * height; // where nothing is drawn, the model has the flow alone
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
-  const stiff = settings.stiff === "auto" ? settings.move !== "free" || seen.stiff : settings.stiff === "on";
-  if (stiff) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, bodyIn(seen)));
+  if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, bodyIn(seen)));
   return seen.shades ? heldBorder(parts) : parts;
 }
 
@@ -75,12 +79,13 @@ export async function clip(networks, picture, settings, seen) {
   };
   const known = await timed("encode", () => seen ?? look(networks, picture, settings));
   checkMove(settings.move, known);
+  checkArrow(settings, known);
   const { count, playFps } = played(settings, known.box);
   const latents = await timed("unet", () => sample(networks, known.seen, settings));
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
-    const flows = carrying(settings, count, known);
-    const moments = timesOf(latents, settings.frames, count).map((time, i) => ({ time, flow: flows && flows[i] }));
+    const further = [carrying(settings, count, known), dragging(settings, count, known, isStiff(settings, known))].filter(Boolean);
+    const moments = timesOf(latents, settings.frames, count).map((time, i) => ({ time, flows: further.map((flows) => flows[i]) }));
     return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent);
   });
   const { width, height } = known.box;

@@ -25,9 +25,10 @@ export function checkMove(word, { first, width, height, fills, shades }) {
 }
 
 /** The thing that moves and the part of the frame that is shown (body_in). */
-export function bodyIn({ first, width, height, fills, shades, large, box }) {
+export function bodyIn(seen) {
+  const { width, height, fills, shades, large, box } = seen;
   const whole = fills || shades;
-  const there = thing(first, width, height, whole);
+  const there = thingOf(seen);
   const window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
   const within = (pixels, anywhere) => {
     const points = [];
@@ -45,6 +46,9 @@ export function bodyIn({ first, width, height, fills, shades, large, box }) {
   return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };
 }
 
+/** The thing's pixels, 1 each; all of a picture that lies on no ground. */
+export const thingOf = ({ first, width, height, fills, shades }) => thing(first, width, height, fills || shades);
+
 /** Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour. */
 function thing(first, width, height, whole) {
   const area = width * height;
@@ -54,7 +58,7 @@ function thing(first, width, height, whole) {
   return Uint8Array.from({ length: area }, (_, i) => colour.some((level, c) => Math.abs(first[c * area + i] / 2 - level) > ALIKE));
 }
 
-function extent(points) {
+export function extent(points) {
   const [low, high] = [[Infinity, Infinity], [-Infinity, -Infinity]];
   for (const point of points) {
     for (let c = 0; c < 2; c++) [low[c], high[c]] = [Math.min(low[c], point[c]), Math.max(high[c], point[c])];
@@ -120,7 +124,7 @@ function hardly(size) {
 }
 
 /** A body that turns (radians, clockwise as seen) about a centre and shifts, smaller where the window would cut it. */
-function turned(angle, shift, centre, { aspect, points, window }) {
+export function turned(angle, shift, centre, { aspect, points, window }) {
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
   const away = points.map(([x, y]) => [cos * (x - centre[0]) - (sin / aspect) * (y - centre[1]), sin * aspect * (x - centre[0]) + cos * (y - centre[1])]);
   const place = [centre[0] + shift[0], centre[1] + shift[1]];

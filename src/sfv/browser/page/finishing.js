@@ -33,7 +33,7 @@ function eased(latents, frames, count) {
 
 /**
  * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `moments` are
- * {time, flow}: places round the loop, in frames, and another motion over the clip's own, or null. `picture` holds the
+ * {time, flows}: places round the loop, in frames, and other motions over the clip's own. `picture` holds the
  * layers that are moved, {width, height, data (4, h, w)}, of the parts' size or larger; `box` is what is shown of them.
  */
 export function composed(parts, moments, picture, box, transparent) {
@@ -42,7 +42,7 @@ export function composed(parts, moments, picture, box, transparent) {
   const source = texels(same ? sharpened(picture) : picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
-  moments.forEach(({ time, flow }, i) => paint(carried(between(parts, time), flow, parts), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
+  moments.forEach(({ time, flows }, i) => paint(flows.reduce((seven, flow) => carried(seven, flow, parts), between(parts, time)), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
   return out;
 }
 
@@ -65,7 +65,6 @@ function between(parts, time) {
 
 /** The same with another motion over its own: every place is taken from where `flow` (2, h, w) says, in pixels. */
 function carried(seven, flow, { width, height }) {
-  if (!flow) return seven;
   const area = width * height;
   const out = new Float32Array(7 * area);
   const mixed = new Float32Array(7);

@@ -1,6 +1,7 @@
 // The start of the page that needs no server: fetches the model, opens it, animates the first picture.
 
 import { animate, initAnimate, player, showClip } from "./animate.js";
+import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { openReference, tryGraphics } from "./backends.js";
 import { $ } from "./dom.js";
 import { initCamera, initDrawing } from "./drawing.js";
@@ -22,6 +23,7 @@ const LIVE_WANTED = new URLSearchParams(location.search).get("live") === "on";
 const KEPT = 24e6; // bytes of clips in the gallery: a page has less memory than a server
 
 function pictureChanged() {
+  clearArrow();
   fitSettings();
   loadPad();
   animate(0);
@@ -35,8 +37,9 @@ function viewChanged(name) {
 
 /** Show a clip of the gallery again, with its picture and settings. */
 function restore({ clip, request, picture, format }) {
-  Object.assign(state, { picture });
+  Object.assign(state, { picture, drag: request.ask.settings.drag ?? null });
   restoreSettings(request.ask.settings, format);
+  showArrowState();
   markExample();
   loadPad();
   openView("animate");
@@ -58,6 +61,7 @@ async function start() {
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
   initPicture(pictureChanged);
   initDrawing();
+  initArrow();
   initCamera();
   initSettings(animate);
   initAnimate();

@@ -2,6 +2,7 @@
 
 import { animate, initAnimate, player, showClip } from "./animate.js";
 import { $ } from "./dom.js";
+import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { initCamera, initDrawing } from "./drawing.js";
 import { initGallery } from "./gallery.js";
 import { changeLive, initLive, loadPad, player as livePlayer, sweep } from "./live_view.js";
@@ -18,6 +19,7 @@ import { initPlayButton, initThemeButton, initViews, openView } from "./views.js
 
 function pictureChanged() {
   clearMask();
+  clearArrow();
   closeSeeds();
   fitSettings();
   loadPad();
@@ -33,9 +35,10 @@ function viewChanged(name) {
 
 /** Show a clip of the gallery again, with its picture, mask and settings. */
 function restore({ clip, request, picture, mask, format }) {
-  Object.assign(state, { picture, mask });
+  Object.assign(state, { picture, mask, drag: request.ask.settings.drag ?? null });
   restoreSettings(request.ask.settings, format);
   showMaskState();
+  showArrowState();
   markExample();
   loadPad();
   openView("animate");
@@ -55,6 +58,7 @@ async function start() {
   initPicture(pictureChanged);
   initDrawing();
   initMask();
+  initArrow();
   initCamera();
   initSettings(animate);
   initAnimate();

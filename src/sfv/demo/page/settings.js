@@ -22,7 +22,7 @@ export function currentRequest() {
   const times = Number(checked("enlarge"));
   if (checked("fit") === "own") settings.size = String(times * Math.max(state.server.model.defaults.width, state.server.model.defaults.height));
   else Object.assign(settings, { fit: checked("fit"), enlarge: times });
-  if (state.server?.model?.loops) Object.assign(settings, { move: $("move").value, stiff: $("stiff").value });
+  if (state.server?.model?.loops) Object.assign(settings, { move: $("move").value, stiff: $("stiff").value, drag: state.drag });
   return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format, platform: chosen };
 }
 
@@ -104,7 +104,7 @@ function fitFormat() {
 function fitSize() {
   const model = state.server?.model;
   $("sizes").hidden = $("own").hidden = !model?.enlarges;
-  $("moves").hidden = !model?.loops;
+  $("moves").hidden = $("arrows").hidden = !model?.loops;
   if (!model?.enlarges) return;
   if (!$("own").dataset.touched) check("fit", "own");
   const { width, height } = model.defaults;
