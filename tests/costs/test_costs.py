@@ -305,6 +305,9 @@ def held(config: Counted, run_dir: Path, begun: bool = False) -> int:
             False,
             marks=pytest.mark.long,
         ),
+        pytest.param(
+            StudentTraining(**STUDENT, optimizer="adam8", head_optimizer="adam8"), False, marks=pytest.mark.long
+        ),
         (StudentTraining(**STUDENT, lora=4), True),
         pytest.param(PairTraining(**PAIRS, lora=4), True, marks=pytest.mark.long),
         (TeacherTraining(**TEACHER), False),
@@ -316,6 +319,7 @@ def held(config: Counted, run_dir: Path, begun: bool = False) -> int:
         "adapters over time",
         "both adapt",
         "differences, average on the host",
+        "averages in 8 bits",
         "adapters, a later stage",
         "pairs, a first stage",
         "teacher",

@@ -34,6 +34,7 @@ from sfv.training.objectives.denoising import TeacherTask
 from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.objectives.learner import Learner, halves
 from sfv.training.objectives.pairs import PairTask
+from sfv.training.optimizers import EightBitStates
 from sfv.training.parallel import ALONE
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
@@ -148,6 +149,7 @@ def account(shapes: Shapes, config: Counted, ranks: int = 1, flash: bool = True,
         batches = Shaped(shapes, getattr(config, "frames", None))
         start = shapes.denoiser() if begun else None
         task = _task(teacher, batches, config.model_copy(update={"sample_every": 0, "accumulate": 1}), start)
+        _count_eight_bits(task)
         learning = [p for some in _params(task) for p in some]
         _begin(task, learning)
         if config.accumulate > 1:
@@ -234,6 +236,13 @@ def _begin(task: Counting, learning: list[nn.Parameter]) -> None:
     for optimizer in task.optimizers.values():
         optimizer.step()
         optimizer.zero_grad()
+
+
+def _count_eight_bits(task: Counting) -> None:
+    """bitsandbytes has no meta device: an optimiser that keeps the same stands in for its Adam."""
+    for name, optimizer in task.optimizers.items():
+        if type(optimizer).__module__.startswith("bitsandbytes"):
+            task.optimizers[name] = EightBitStates(optimizer.param_groups, {"lr": 0.0})
 
 
 def _reached(learning: list[nn.Parameter]) -> set[int]:

@@ -108,6 +108,7 @@ class VideoBatches(ClipSampler):
         flows = torch.tensor([e.motion for e in shards.entries])
         order = flows.argsort(stable=True).argsort().float()
         self.motion = order * 255 / max(1, len(order) - 1)
+        self._found: tuple[float, list[list[int]], list[Tensor]] | None = None
 
     def divided(self, share: float) -> tuple["VideoBatches", "VideoBatches"]:
         """By source: a number that its name gives says on which side it is, whatever else there is."""
@@ -127,13 +128,21 @@ class VideoBatches(ClipSampler):
 
     def pick(self, rngs: Rngs) -> Picked:
         """A size by its share of clips, the same on all ranks, then clips evenly."""
-        calm = [[i for i in g if self.motion[i] <= self.motion_most] for g in self.groups]
+        calm = self._calm()
         shares = torch.tensor([float(len(g)) for g in calm])
         group = calm[int(torch.multinomial(shares, 1, generator=rngs.shared))]
-        chosen = [group[int(torch.randint(len(group), (), generator=g))] for g in rngs.each]
+        chosen = [int(group[torch.randint(len(group), (), generator=g)]) for g in rngs.each]
         latents, embeds, pictures = (torch.stack(v) for v in zip(*map(self.shards.clip, chosen), strict=True))
         fps = torch.full((len(rngs),), self.shards.fps)
         return Picked(latents, pictures, embeds, fps, self.motion[torch.tensor(chosen)])
+
+    def _calm(self) -> list[Tensor]:
+        """Of each size, the clips that move no more than they may: found once, since there may be millions."""
+        known = self._found
+        if known is None or known[0] != self.motion_most or known[1] is not self.groups:
+            groups = [torch.tensor(g) for g in self.groups]
+            known = self._found = self.motion_most, self.groups, [g[self.motion[g] <= self.motion_most] for g in groups]
+        return known[2]
 
 
 class Batches(ClipSampler):

@@ -73,8 +73,9 @@ class OptimizerState:
         named = self._named()
         for name, of_one in state.items():
             p = named[name]
-            whole = {k: v for k, v in of_one.items() if torch.is_tensor(v) and v.shape == p.shape}
-            self.optimizer.state[p] = of_one | {k: like(v, p) for k, v in whole.items()}
+            tensors = {k: v for k, v in of_one.items() if torch.is_tensor(v) and v.dim()}  # counts stay on the CPU
+            placed = {k: like(v, p) if v.shape == p.shape else v.to(p.device) for k, v in tensors.items()}
+            self.optimizer.state[p] = of_one | placed
 
 
 def save(

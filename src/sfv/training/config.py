@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+OptimizerName = Literal["adam", "adam8", "sm3", "muon"]
+
 
 class TrainRequest(BaseModel):
     """Which part of which model is trained, and how; one schema for `sfv train` and Python."""
@@ -332,9 +334,9 @@ class StudentTraining(ClipTraining):
     """Of G [1e-5 at 1.5B parameters, SM3]."""
     lr_heads: float = 1e-3
     """[1e-4]."""
-    optimizer: Literal["adam", "sm3", "muon"] = "adam"
-    """Of G [SM3]."""
-    head_optimizer: Literal["adam", "sm3", "muon"] = "muon"
+    optimizer: OptimizerName = "adam"
+    """Of G [SM3]. adam8: Adam whose averages are kept in 8 bits; needs bitsandbytes, and no fsdp."""
+    head_optimizer: OptimizerName = "muon"
     """[SM3]."""
     lora: int = Field(default=0, ge=0)
     """Rank of G's adapters; 0 trains every weight [0]."""

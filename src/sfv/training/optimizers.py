@@ -1,4 +1,7 @@
-"""Muon with Adam for what is not a matrix (Jordan 2024; scaling of Liu et al. 2502.16982), in one optimiser."""
+"""Optimisers beside PyTorch's own.
+
+Muon with Adam for what is not a matrix (Jordan 2024; scaling of Liu et al. 2502.16982), in one; SM3; Adam in 8 bits.
+"""
 
 import functools
 from collections.abc import Iterable
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.optim import Optimizer
 
+from sfv.errors import SfvError
 from sfv.system.device import computes_bf16
 
 # Newton-Schulz quintic: drives every singular value toward 1 in five rounds (coefficients from Jordan 2024).
@@ -146,3 +150,39 @@ class SM3(Optimizer):
         if isinstance(grad, DTensor) and not isinstance(value, DTensor):
             return distribute_tensor(value, grad.device_mesh, [Shard(0) if axis == 0 else Replicate()])
         return value
+
+
+def adam8(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> Optimizer:
+    """bitsandbytes' Adam: both averages in 8 bits, by blocks of 256 (Dettmers 2110.02861); of small weights in 32.
+
+    SfvError without bitsandbytes, and for sharded weights.
+    """
+    try:
+        from bitsandbytes.optim import Adam8bit
+    except ImportError as error:
+        raise SfvError('optimizer=adam8 needs bitsandbytes; install it with: pip install "sfv[eight-bit]"') from error
+    if any(isinstance(p, DTensor) for group in groups for p in group["params"]):
+        raise SfvError("optimizer=adam8 takes no sharded weights; use sm3 with fsdp, or ddp")
+    optimizer: Optimizer = Adam8bit(groups, lr=lr, betas=betas)
+    return optimizer
+
+
+EIGHT_BIT_FROM, EIGHT_BIT_BLOCK = 4096, 256
+"""Numbers from which a weight's averages are kept in 8 bits, and how many have one scale."""
+
+
+class EightBitStates(Optimizer):
+    """Keeps what `adam8` would, and changes nothing: for counting memory where there are no numbers."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """State of every parameter that has a gradient."""
+        for p in [p for group in self.param_groups for p in group["params"] if p.grad is not None]:
+            of_one = self.state[p]
+            for i in (1, 2):
+                if p.numel() < EIGHT_BIT_FROM:
+                    of_one.setdefault(f"state{i}", torch.zeros_like(p, dtype=torch.float32))
+                    continue
+                of_one.setdefault(f"state{i}", torch.zeros_like(p, dtype=torch.uint8))
+                of_one.setdefault(f"absmax{i}", torch.zeros(-(-p.numel() // EIGHT_BIT_BLOCK), device=p.device))
+                of_one.setdefault(f"qmap{i}", torch.zeros(256, device=p.device))

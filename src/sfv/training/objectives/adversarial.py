@@ -31,7 +31,7 @@ from sfv.training.objectives.adversarial_losses import (
     look_at,
 )
 from sfv.training.objectives.learner import Learner, halves
-from sfv.training.optimizers import SM3, Muon
+from sfv.training.optimizers import SM3, Muon, adam8
 from sfv.training.parallel import ALONE, World, any_rank, mean_of, place, share_gradients, split_groups, update
 from sfv.training.previews import Best, Samples
 from sfv.training.seeds import Rngs, Seeds
@@ -253,6 +253,8 @@ def optimizer(name: str, params: list[nn.Parameter], lr: float) -> Optimizer:
     if name == "muon":
         return Muon(params, lr, momentum=0.9, dtype=torch.float32)
     groups = split_groups(params)
+    if name == "adam8":
+        return adam8(groups, lr, (0.5, 0.99))
     return SM3(groups, lr) if name == "sm3" else Adam(groups, lr=lr, betas=(0.5, 0.99))
 
 
