@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sfv.batch.naming import LONGEST, expand, left_out, name_outputs, plan, source
+from sfv.batch.platform_names import plan_for
+from sfv.batch.seed_names import plan_seeds
 from sfv.errors import SfvError
 from sfv.media import is_ours, write_clip
 from sfv.settings import Settings
@@ -167,3 +169,45 @@ def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
         (tmp_path / f"z{i:02}.txt").touch()
     assert left_out([tmp_path])[0].endswith("z15.txt (no picture), 14 more")
     assert left_out([tmp_path / "a.png"]) == []
+
+
+def test_files_are_called_as_the_template_says(tmp_path: Path) -> None:
+    """Of one seed, of several, and of platforms; pictures of one name stay apart."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        png(tmp_path / folder / "cat.png")
+    both, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "out"
+    named = [t.name for _, t in plan(both, Settings(seed=7), out, "gif", name="new-{stem}-{seed}")]
+    assert named == ["new-cat-7.gif", "new-cat-7-2.gif"]
+    (_, clips, sheet), *_ = plan_seeds(both[:1], Settings(), [1, 3], out, "gif", False, "{seed}{stem}")
+    assert [c.name for c in clips] == ["1cat.gif", "3cat.gif"] and sheet.name == "seedscat.png"
+    _, files = plan_for(both[:1], Settings(seed=2), ["slack", "signal"], out, False, "{platform}-{stem}-{seed}")
+    assert [files[p][0].name for p in files] == ["slack-cat-2.gif", "signal-cat-2.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("{stem}-{sed}", r"\{sed\} is not known; use \{stem\} and \{seed\}"),
+        ("{stem", r"\{ is not known"),
+        ("../{stem}", "without folders"),
+        ("", "no file's name"),
+        (".{stem}", "no file's name"),
+        ("{stem}.mp4", "leave .mp4 out"),
+        ("{platform}", r"\{platform\} is not known"),
+    ],
+)
+def test_what_is_no_template_is_said(tmp_path: Path, name: str, why: str) -> None:
+    png(tmp_path / "cat.png")
+    with pytest.raises(SfvError, match=f"--name .*{why}"):
+        plan([tmp_path / "cat.png"], Settings(), name=name)
+
+
+def test_a_template_must_keep_files_apart(tmp_path: Path) -> None:
+    pictures = [png(tmp_path / "cat.png")]
+    with pytest.raises(SfvError, match=r"--seeds makes 2 clips of a picture; put \{seed\} into it"):
+        plan_seeds(pictures, Settings(), [1, 2], None, None, False, "{stem}")
+    with pytest.raises(SfvError, match=r"--for names 2 platforms; put \{platform\} into it"):
+        plan_for(pictures, Settings(), ["slack", "signal"], None, False, "{stem}")
+    with pytest.raises(SfvError, match="--name x goes without --out .*, which names the file"):
+        plan(pictures, Settings(), tmp_path / "y.mp4", name="x")

@@ -13,7 +13,7 @@ import sfv
 from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.manifest import Manifest
 from sfv.batch.mask_file import MaskFile
-from sfv.batch.naming import Pairs, folder_of, plan
+from sfv.batch.naming import STEM, Pairs, folder_of, named, plan
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import weights_hash
@@ -34,15 +34,16 @@ def animate_files(
     resume: bool = False,
     mask_file: MaskFile | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """Animate every picture (folders are searched); yields a report per clip, or one with "error" and goes on.
 
     A clip is written while the next one is made. With `resume`, a manifest is kept beside the clips, and what it says
     is done and whole is left as it is. `mask_file` says what keeps still in all of them. Files that sfv did not write
-    are replaced with `overwrite` alone.
+    are replaced with `overwrite` alone. `name` is a template of their names, such as {stem}-{seed}.
     Raises SfvError before anything is written if there is nothing to do or the output cannot be written.
     """
-    pairs = plan(images, settings, out, format, overwrite)
+    pairs = plan(images, settings, out, format, overwrite, name)
     mask = None if mask_file is None else mask_file.read()
     book = Manifest(folder_of(pairs), digest(model, settings, speed, mask_file)) if resume else None
     left = book.left(pairs) if book else pairs
@@ -52,7 +53,7 @@ def animate_files(
     loaded = open_model(model, device, speed, len(left))
     seconds = {"load": time.perf_counter() - start}
     with bar(total=len(pairs), initial=len(pairs) - len(left), **_bar(len(pairs))) as shown:
-        for report in animate_pairs(loaded, left, settings, seconds, mask, overwrite):
+        for report in animate_pairs(loaded, left, settings, seconds, mask, overwrite, named(name, settings)):
             shown.update()
             if book:
                 book.add(report)
@@ -79,6 +80,7 @@ def animate_pairs(
     before: dict[str, float] | None = None,
     mask: Uint8Picture | None = None,
     overwrite: bool = False,
+    stem: str = STEM,
 ) -> Iterator[Report]:
     """A loaded model's clip of each picture, in order; a clip is written while the next one is made."""
     seconds = before or {}
@@ -88,7 +90,7 @@ def animate_pairs(
             finished = _tried(picture, partial(make, model, picture, settings, seconds, mask))
             if waiting is not None:
                 yield waiting.result()
-            waiting = writer.submit(_tried, picture, partial(write_finished, model, finished, target, overwrite))
+            waiting = writer.submit(_tried, picture, partial(write_finished, model, finished, target, overwrite, stem))
             seconds = {}
         if waiting is not None:
             yield waiting.result()

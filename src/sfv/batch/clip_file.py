@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import sfv
-from sfv.batch.naming import is_clip_of, is_own, keep_others, source
+from sfv.batch.naming import STEM, is_clip_of, is_own, keep_others, source
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
@@ -23,18 +23,18 @@ Finished = tuple[Path, Clip, dict[str, float]]
 
 
 def write_finished(
-    model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False, after: str = ""
+    model: VideoModel, finished: Finished | Report, target: Path, overwrite: bool = False, stem: str = STEM
 ) -> Report:
     """Write what was made; a report of an earlier error stays one.
 
     SfvError if a file has come there meanwhile that sfv did not write. The report says "kept" if such a file, or
-    another picture's clip, has the name that the clip would have had: the picture's, then `after`.
+    another picture's clip, has the name that the clip would have had: `stem`, in which {stem} is the picture's.
     """
     if isinstance(finished, dict):
         return finished
     picture, clip, seconds = finished
     keep_others(target, overwrite)
-    usual = target.with_name(picture.stem + after + target.suffix)
+    usual = target.with_name(stem.replace(STEM, picture.stem) + target.suffix)
     kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
     mark, before = source(picture, target), own_note(target) if target.exists() else {}
     return (

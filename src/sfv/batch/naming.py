@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sfv import media
@@ -16,6 +17,8 @@ FOREIGN = (VIDEO_ENDINGS | PICTURE_ENDINGS) - {f".{format}" for format in FORMAT
 """Endings of files that are read but not written."""
 NAMED = 20
 """Files of a folder that are named, of those left out."""
+STEM = "{stem}"
+"""What a clip is called if nothing else is said: as its picture."""
 LONGEST = 255
 """Bytes that a file's name may have."""
 Pairs = Sequence[tuple[Path, Path]]
@@ -28,17 +31,42 @@ def plan(
     out: Path | None = None,
     format: str | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Pairs:
     """What would be made of what; SfvError if there is nothing to do or it could not be written.
 
-    A file that sfv did not write is not replaced, unless `overwrite`: the clip takes another name.
+    A file that sfv did not write is not replaced, unless `overwrite`: the clip takes another name. `name` is a
+    template of {stem} and {seed}.
     """
     colour(settings.background)
-    pictures = expand(images)
-    targets = name_outputs(pictures, out, format, "webp" if settings.transparent else "mp4", overwrite)
+    pictures, called = expand(images), named(name, settings)
+    if name is not None and is_one_file(out, FORMATS):
+        raise SfvError(f"--name {name} goes without --out {out}, which names the file; name a folder")
+    targets = name_outputs(pictures, out, format, "webp" if settings.transparent else "mp4", overwrite, called)
     if settings.transparent:
         check_see_through(targets[0])
     return list(zip(pictures, targets, strict=True))
+
+
+def named(name: str | None, settings: Settings) -> str:
+    """The template of one clip of each picture: {stem} alone is left in it."""
+    return check_name(STEM if name is None else name, "seed").replace("{seed}", str(settings.seed))
+
+
+def check_name(name: str, *fields: str) -> str:
+    """A template of files' names without their ending; SfvError for one that is none, or has other fields than {stem}
+    and these."""
+    known = ["{stem}", *(f"{{{field}}}" for field in fields)]
+    rest = name
+    for field in known:
+        rest = rest.replace(field, "")
+    if odd := re.search(r"\{[^{}]*\}|[{}]", rest):
+        raise SfvError(f"--name {name}: {odd[0]} is not known; use {' and '.join(known)}")
+    if not name.strip() or name.startswith(".") or any(c in "/\\" or not c.isprintable() for c in name):
+        raise SfvError(f"--name {name!r} is no file's name; write one without folders, such as {{stem}}-{{seed}}")
+    if (ending := Path(name).suffix.lower().lstrip(".")) in FORMATS:
+        raise SfvError(f"--name {name}: the ending comes from --format; leave .{ending} out")
+    return name
 
 
 def folder_of(pairs: Pairs) -> Path:
@@ -97,16 +125,16 @@ def name_outputs(
     format: str | None,
     usual: str = "mp4",
     overwrite: bool = False,
-    after: str = "",
+    stem: str = STEM,
 ) -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written.
 
-    None is a file that sfv did not write, unless `overwrite`. `after` follows a picture's name.
+    None is a file that sfv did not write, unless `overwrite`. `stem` is the template of
+    names, in which {stem} is the picture's.
     """
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
-    single = out is not None and out.suffix.lower().lstrip(".") in FORMATS and not out.is_dir()
-    if single and out is not None:
+    if out is not None and is_one_file(out, FORMATS):
         if len(pictures) > 1:
             raise SfvError(f"--out {out} names one file, but there are {len(pictures)} pictures; name a folder")
         if format and out.suffix.lower() != f".{format}":
@@ -114,13 +142,18 @@ def name_outputs(
         targets = [out]
         keep_others(out, overwrite)
     else:
-        targets = _distinct(pictures, out, format or usual, overwrite, after)
+        targets = _distinct(pictures, out, format or usual, overwrite, stem)
     there = {t.resolve() for t in targets if t.exists()}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
     for folder in {t.parent for t in targets}:
         check_writable(folder)
     return targets
+
+
+def is_one_file(out: Path | None, formats: Collection[str]) -> bool:
+    """Whether --out names a file of one of these formats, and not a folder."""
+    return out is not None and out.suffix.lower().lstrip(".") in formats and not out.is_dir()
 
 
 def is_own(target: Path) -> bool:
@@ -145,7 +178,7 @@ def keep_others(target: Path, overwrite: bool) -> None:
         raise SfvError(f"{target} is there and was not written by sfv; choose another --out, or give --overwrite")
 
 
-def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool, after: str) -> list[Path]:
+def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool, called: str) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
 
     Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere. So are a/cat.png and
@@ -154,7 +187,7 @@ def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bo
     targets: dict[str, Path] = {}
     sources = {p.absolute() for p in pictures}
     for picture in pictures:
-        folder, stem, count = out or picture.parent, picture.stem + after, 1
+        folder, stem, count = out or picture.parent, called.replace("{stem}", picture.stem), 1
         while (
             str(target := folder / _named(stem, count, format)).lower() in targets
             or target.absolute() in sources

@@ -34,6 +34,7 @@ def animate_for(
     speed: Speed | None = None,
     mask_file: MaskFile | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """A file of every picture for every platform; yields a report of each, or one with "error" and goes on.
 
@@ -41,29 +42,29 @@ def animate_for(
     pictures and more for whatsapp also get a pack's `tray.png` and `contents.json`.
     Raises SfvError before anything is written if it cannot be done at all.
     """
-    pictures, files = plan_for(images, settings, platforms, out, overwrite)
-    for name, targets in files.items():
-        check_pack(name, targets, overwrite)
+    pictures, files = plan_for(images, settings, platforms, out, overwrite, name)
+    for platform, targets in files.items():
+        check_pack(platform, targets, overwrite)
     mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(pictures) * len(files))
     seconds = {"load": time.perf_counter() - start}
-    done: dict[str, list[Path]] = {name: [] for name in files}
+    done: dict[str, list[Path]] = {platform: [] for platform in files}
     quiet = len(pictures) * len(files) == 1
     with bar(total=len(pictures) * len(files), desc="animate", unit="file", disable=quiet, smoothing=0) as shown:
         for i, picture in enumerate(pictures):
             clips: dict[str, Clip] = {}
-            for name, targets in files.items():
+            for platform, targets in files.items():
                 try:
-                    report = _one(loaded, picture, settings, name, targets[i], seconds, mask, clips, overwrite)
-                    done[name].append(targets[i])
+                    report = _one(loaded, picture, settings, platform, targets[i], seconds, mask, clips, overwrite)
+                    done[platform].append(targets[i])
                 except SfvError as error:
-                    report = {"image": str(picture), "for": name, "error": str(error)}
+                    report = {"image": str(picture), "for": platform, "error": str(error)}
                 seconds = {}
                 shown.update()
                 yield report
-    for name, made in done.items():
-        write_pack(name, made, overwrite)
+    for platform, made in done.items():
+        write_pack(platform, made, overwrite)
 
 
 def _one(

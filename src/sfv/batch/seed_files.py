@@ -13,7 +13,7 @@ import sfv
 from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
-from sfv.batch.seed_names import Row, plan_seeds
+from sfv.batch.seed_names import Row, of_seed, plan_seeds
 from sfv.errors import SfvError
 from sfv.media import contact_sheet, write_picture
 from sfv.settings import Settings, Speed
@@ -38,12 +38,13 @@ def animate_seeds(
     speed: Speed | None = None,
     mask_file: MaskFile | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """A clip of every picture with every seed, then a sheet of a picture's clips, one row each; a report of every file.
 
     One bad picture is reported once and does not stop the rest. SfvError, before anything is written, if none can be.
     """
-    rows = plan_seeds(images, settings, seeds, out, format, overwrite)
+    rows = plan_seeds(images, settings, seeds, out, format, overwrite, name)
     mask = None if mask_file is None else mask_file.read()
     start = time.perf_counter()
     loaded = open_model(model, device, speed, len(rows) * len(seeds))
@@ -57,7 +58,7 @@ def animate_seeds(
                     shown.append((f"seed {seed}", thumbnails(finished[1].frames)))
                     seconds = {}
                     progress.update()
-                    yield write_finished(loaded, finished, target, overwrite, f"-seed{seed}")
+                    yield write_finished(loaded, finished, target, overwrite, of_seed(name, seed))
                 yield _sheet(row, shown, overwrite)
             except SfvError as error:
                 yield {"image": str(picture), "error": str(error)}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sfv.batch.naming import expand, name_outputs
+from sfv.batch.naming import check_name, expand, name_outputs
 from sfv.errors import SfvError
 from sfv.media.formats import check_see_through, colour
 from sfv.settings import Settings
@@ -33,18 +33,31 @@ def read_seeds(text: str) -> list[int]:
 
 
 def plan_seeds(
-    images: Sequence[Path], settings: Settings, seeds: Sequence[int], out: Path | None, format: str | None, force: bool
+    images: Sequence[Path],
+    settings: Settings,
+    seeds: Sequence[int],
+    out: Path | None,
+    format: str | None,
+    force: bool,
+    name: str | None = None,
 ) -> list[Row]:
     """cat.png -> cat-seed1.mp4, cat-seed2.mp4, ... and cat-seeds.png; SfvError before anything is done.
 
-    `force` overwrites.
+    `force` overwrites. `name` is a template in which {seed} becomes the number, and "seeds" for the sheet.
     """
     colour(settings.background)
+    if name is not None and "{seed}" not in check_name(name, "seed"):
+        raise SfvError(f"--name {name}: --seeds makes {len(seeds)} clips of a picture; put {{seed}} into it")
     if out is not None and out.suffix and not out.is_dir():
         raise SfvError(f"--out {out} names one file, but --seeds makes {len(seeds)} clips and a sheet; name a folder")
     pictures, usual = expand(images), "webp" if settings.transparent else "mp4"
-    columns = [name_outputs(pictures, out, format, usual, force, f"-seed{seed}") for seed in seeds]
+    columns = [name_outputs(pictures, out, format, usual, force, of_seed(name, seed)) for seed in seeds]
     if settings.transparent:
         check_see_through(columns[0][0])
-    sheets = name_outputs(pictures, out, "png", "png", force, "-seeds")
+    sheets = name_outputs(pictures, out, "png", "png", force, (name or "{stem}-{seed}").replace("{seed}", "seeds"))
     return [(p, [c[i] for c in columns], sheets[i]) for i, p in enumerate(pictures)]
+
+
+def of_seed(name: str | None, seed: int) -> str:
+    """The template of one seed's clips."""
+    return (name or "{stem}-seed{seed}").replace("{seed}", str(seed))

@@ -37,6 +37,9 @@ class Generate(Flags, Settings, Speed, Spread):
     Three pictures and more for whatsapp are a pack, with its icon and contents.json."""
     seeds: str | None = None
     """Several at once, such as 1-8 or 3,7: NAME-seedN for each, and a sheet of them all, NAME-seeds.png."""
+    name: str | None = None
+    """What files are called, without their ending: a template of {stem} (the picture's name), {seed} and, with --for,
+    {platform}; such as {stem}-{seed}."""
     keep_still: Path | None = None
     """A picture as a mask: white keeps still, with a soft edge; black moves. Of the picture's own shape."""
     only_moves: Path | None = None
@@ -82,27 +85,27 @@ class Generate(Flags, Settings, Speed, Spread):
         spread = ray_spread(self, self.ray)
         asked = (self.images, self.model, settings, self.out, self.format, self.device, speed)
         # wrong files are reported before torch is imported
-        count = len(plan(self.images, settings, self.out, self.format, self.overwrite))
+        count = len(plan(self.images, settings, self.out, self.format, self.overwrite, self.name))
         if not self.ray:
             from sfv.batch.animate import animate_files
 
-            return count, animate_files(*asked, self.resume, self._mask(), self.overwrite)
+            return count, animate_files(*asked, self.resume, self._mask(), self.overwrite, self.name)
         if self._mask() is not None:
             raise SfvError("--keep-still and --only-moves go with one machine: leave them or --ray out")
         from sfv.ray.folder import animate_folder
 
-        return count, animate_folder(*asked, spread, self.overwrite)
+        return count, animate_folder(*asked, spread, self.overwrite, self.name)
 
     def _for_platforms(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
         """The same of files as messengers take them."""
         self._without("--for", {"--format": self.format, "--seeds": self.seeds})
         from sfv.batch.platform_names import plan_for
 
-        pictures, files = plan_for(self.images, settings, self.for_, self.out, self.overwrite)
+        pictures, files = plan_for(self.images, settings, self.for_, self.out, self.overwrite, self.name)
         from sfv.batch.platform_files import animate_for
 
         asked = (self.images, self.model, settings, self.for_, self.out, self.device, speed)
-        return len(pictures) * len(files), animate_for(*asked, self._mask(), self.overwrite)
+        return len(pictures) * len(files), animate_for(*asked, self._mask(), self.overwrite, self.name)
 
     def _of_seeds(self, settings: Settings, speed: Speed) -> tuple[int, Iterator[dict[str, Any]]]:
         """The same of several seeds; the sheet counts as a file."""
@@ -110,11 +113,11 @@ class Generate(Flags, Settings, Speed, Spread):
         from sfv.batch.seed_names import plan_seeds, read_seeds
 
         seeds = read_seeds(self.seeds or "")
-        rows = plan_seeds(self.images, settings, seeds, self.out, self.format, self.overwrite)
+        rows = plan_seeds(self.images, settings, seeds, self.out, self.format, self.overwrite, self.name)
         from sfv.batch.seed_files import animate_seeds
 
         asked = (self.images, self.model, settings, seeds, self.out, self.format, self.device, speed)
-        return len(rows) * (1 + len(seeds)), animate_seeds(*asked, self._mask(), self.overwrite)
+        return len(rows) * (1 + len(seeds)), animate_seeds(*asked, self._mask(), self.overwrite, self.name)
 
     def _mask(self) -> "MaskFile | None":
         """What keeps still; SfvError for two masks."""

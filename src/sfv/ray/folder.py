@@ -13,7 +13,7 @@ from tqdm import tqdm
 from sfv.batch.animate import animate_pairs, digest
 from sfv.batch.clip_file import Report
 from sfv.batch.manifest import Manifest
-from sfv.batch.naming import Pairs, folder_of, plan
+from sfv.batch.naming import STEM, Pairs, folder_of, named, plan
 from sfv.errors import SfvError
 from sfv.ray.cluster import cluster, share
 from sfv.ray.settings import Spread
@@ -37,6 +37,7 @@ def animate_folder(
     speed: Speed | None = None,
     spread: Spread | None = None,
     overwrite: bool = False,
+    name: str | None = None,
 ) -> Iterator[Report]:
     """As `animate_files` with `resume`, by Ray Data's actors, each with a model of its own; order is free.
 
@@ -45,7 +46,7 @@ def animate_folder(
     """
     if ":" in device:
         raise SfvError(f"--device {device}: with --ray, cards are given out by Ray; use --device cuda")
-    pairs = plan(images, settings, out, format, overwrite)
+    pairs = plan(images, settings, out, format, overwrite, name)
     book = Manifest(folder_of(pairs), digest(model, settings, speed))
     left = book.left(pairs)
     if not left:
@@ -53,7 +54,7 @@ def animate_folder(
     folder = Path(model).expanduser()
     place = str(folder.absolute()) if folder.is_dir() else model
     task = {"model": model, "place": place, "settings": settings, "speed": speed or Speed(), "device": device}
-    task["overwrite"] = overwrite
+    task |= {"overwrite": overwrite, "stem": named(name, settings)}
     bar = tqdm(total=len(pairs), initial=len(pairs) - len(left), desc="animate", unit="clip", smoothing=0)
     with cluster(spread or Spread()) as ray, bar:
         for report in _reports(ray, left, task, spread or Spread()):
@@ -120,6 +121,7 @@ class Animator:
         speed: Speed,
         device: str,
         overwrite: bool = False,
+        stem: str = STEM,
     ) -> None:
         """`names` holds one reference to all (picture, clip) names, kept once on every machine; `place` the model.
 
@@ -134,7 +136,7 @@ class Animator:
         keep_memory()
         torch.set_num_threads(threads)
         self.get, self.names, self.watch, self.settings = ray.get, ray.get(names[0]), watch[0], settings
-        self.overwrite = overwrite
+        self.overwrite, self.stem = overwrite, stem
         self.model = replace(open_model(place, device, speed), name=model)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
@@ -151,6 +153,7 @@ class Animator:
     def animate(self, picture: Path, target: Path) -> Report:
         """A report, whatever goes wrong with this picture."""
         try:
-            return next(animate_pairs(self.model, [(picture, target)], self.settings, overwrite=self.overwrite))
+            pairs, how = [(picture, target)], {"overwrite": self.overwrite, "stem": self.stem}
+            return next(animate_pairs(self.model, pairs, self.settings, **how))  # type: ignore[arg-type]
         except Exception as error:  # one of a hundred thousand must not end the others
             return {"image": str(picture), "error": f"{picture}: unexpected {type(error).__name__}: {error}"}
