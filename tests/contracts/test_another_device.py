@@ -32,12 +32,9 @@ LOOPS: dict[str, dict[str, Any]] = {
     "sway": {"move": "sway"},
     "float": {"move": "float"},
     "arrow": {"drag": "0.5,0.5:0.6,0.5", "stiff": "off"},
-    "arrow, one body": {"drag": "0.5,0.5:0.6,0.5", "stiff": "on"},
     "mask": {"keep_still": torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)},
     "larger": {"size": str(2 * SIDE)},
-    "there and back": {"boomerang": True},
     "steps": {"steps": 3, "guidance": 2.0},
-    "consistency": {"steps": 3, "sampler": "consistency"},
 }
 
 
@@ -66,7 +63,7 @@ def test_a_clip_of_svds_kind_is_made_there(asked: dict[str, Any], monkeypatch: p
     assert clip.frames.device.type == "cpu"
 
 
-RUN = {"steps": 2, "clips": 2, "log_every": 1, "save_minutes": 0.0, "precision": "bf16"}
+RUN = {"steps": 1, "clips": 2, "log_every": 1, "save_minutes": 0.0, "precision": "bf16"}
 HEADS = RUN | {"head_start": 0, "head_width": 32}
 PAIRS = RUN | {"pairs": 4, "pair_steps": 2}
 ADAPTED = {"lora": 4, "backbone_lora": 4, "shared": False, "gamma": 0.0, "smoothness": 1.0, "heads": "stc"}
@@ -105,7 +102,7 @@ def test_a_run_ends_and_goes_on_there(
     stages: list[ClipTraining], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trained, saved, ended; then opened anew, resumed from what was saved, and ended where it was."""
-    for steps in (2, 3):
+    for steps in (1, 2):
         model = new_model(TINY, 0).to(DEVICE)
         batches, plan = ranks.Noise(model), tuple(s.model_copy(update={"steps": steps}) for s in stages)
         with elsewhere(monkeypatch):
