@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
 
+from sfv.costs.eight_bits import EightBitStates
 from sfv.errors import SfvError
 from sfv.training.checkpoint import OptimizerState, Snapshot
 from sfv.training.config import StudentTraining
 from sfv.training.objectives.adversarial import optimizer
-from sfv.training.optimizers import SM3, EightBitStates, adam8
+from sfv.training.optimizers import SM3, adam8
 
 BETAS = (0.5, 0.99)
 

@@ -56,7 +56,7 @@ def named(name: str | None, settings: Settings) -> str:
 def check_name(name: str, *fields: str) -> str:
     """A template of files' names without their ending; SfvError for one that is none, or has other fields than {stem}
     and these."""
-    known = ["{stem}", *(f"{{{field}}}" for field in fields)]
+    known = [STEM, *(f"{{{field}}}" for field in fields)]
     rest = name
     for field in known:
         rest = rest.replace(field, "")
@@ -129,8 +129,8 @@ def name_outputs(
 ) -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written.
 
-    None is a file that sfv did not write, unless `overwrite`. `stem` is the template of
-    names, in which {stem} is the picture's.
+    None is a file that sfv did not write, unless `overwrite`. `stem` is the template of names, in which
+    {stem} is the picture's.
     """
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
@@ -187,7 +187,7 @@ def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bo
     targets: dict[str, Path] = {}
     sources = {p.absolute() for p in pictures}
     for picture in pictures:
-        folder, stem, count = out or picture.parent, called.replace("{stem}", picture.stem), 1
+        folder, stem, count = out or picture.parent, called.replace(STEM, picture.stem), 1
         while (
             str(target := folder / _named(stem, count, format)).lower() in targets
             or target.absolute() in sources

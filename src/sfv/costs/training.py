@@ -20,6 +20,7 @@ from torch.optim import Adam, Optimizer
 from torch.utils._pytree import tree_leaves
 
 from sfv.costs.counting import Flash, Numbers, Tally
+from sfv.costs.eight_bits import EightBitStates
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
 from sfv.edm.sampling import karras_sigmas
@@ -34,7 +35,6 @@ from sfv.training.objectives.denoising import TeacherTask
 from sfv.training.objectives.endpoints import Endpoints
 from sfv.training.objectives.learner import Learner, halves
 from sfv.training.objectives.pairs import PairTask
-from sfv.training.optimizers import EightBitStates
 from sfv.training.parallel import ALONE
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents

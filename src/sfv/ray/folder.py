@@ -153,7 +153,7 @@ class Animator:
     def animate(self, picture: Path, target: Path) -> Report:
         """A report, whatever goes wrong with this picture."""
         try:
-            pairs, how = [(picture, target)], {"overwrite": self.overwrite, "stem": self.stem}
-            return next(animate_pairs(self.model, pairs, self.settings, **how))  # type: ignore[arg-type]
+            pairs = [(picture, target)]
+            return next(animate_pairs(self.model, pairs, self.settings, overwrite=self.overwrite, stem=self.stem))
         except Exception as error:  # one of a hundred thousand must not end the others
             return {"image": str(picture), "error": f"{picture}: unexpected {type(error).__name__}: {error}"}
