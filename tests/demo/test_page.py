@@ -218,6 +218,8 @@ def test_an_arrow_drags_a_part(page: Page) -> None:
     before = turn(page)
     page.click("#arrow")
     box = page.locator("#arrow-canvas").bounding_box()
+    fingers = page.evaluate("() => getComputedStyle(document.querySelector('#arrow-canvas')).touchAction")
+    assert fingers == "none", "a finger draws and does not scroll"
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.5, steps=5)
