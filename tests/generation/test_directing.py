@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import wiggle
+from faces import face
 
 import sfv
 from sfv.errors import SfvError
@@ -10,8 +11,9 @@ from sfv.families.base import VideoModel
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.directing import carrying
 from sfv.generation.fitting import first_pixels
-from sfv.generation.generate import begin
-from sfv.settings import CARRIED
+from sfv.generation.generate import begin, generate_many
+from sfv.media import fit_sticker, over_white
+from sfv.settings import CARRIED, Settings
 
 SIDE = TINY_MOTION.size
 
@@ -158,3 +160,48 @@ def test_a_photo_is_dragged_within_its_border(still_model: VideoModel) -> None:
         assert (frames - frames[0]).abs().amax() > 20
     free = sfv.generate(still_model, photo(), drag="0.5,0.5:0.6,0.5", stiff="off").frames.float()
     assert (free[:, :2] - free[0, :2]).abs().mean() < 1 < (free - free[0]).abs().mean() / 3
+
+
+def faced(channels: int) -> torch.Tensor:
+    """A face at the model's size, on white or in the clear."""
+    sticker = fit_sticker(face(white=True).sticker, SIDE, SIDE)
+    return sticker if channels == 4 else over_white(sticker)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("size", ["own", "large"])
+def test_eyes_close_and_open(still_model: VideoModel, channels: int, size: str) -> None:
+    """In some frames, near the eyes alone, at the network's size and larger; the same in a batch."""
+    asked = {
+        "play_fps": 24,
+        "seconds": 2,
+        "transparent": channels == 4,
+        "size": str(SIDE if size == "own" else 2 * SIDE),
+    }
+    picture = faced(channels)
+    open_, blinks = (sfv.generate(still_model, picture, move=w, **asked) for w in ("free", "blink"))
+    changed = (open_.frames.int() - blinks.frames.int()).abs().amax(3) > 30
+    frames = changed.flatten(1).any(1)
+    assert 4 <= int(frames.sum()) <= 12 and not frames[0] and blinks.settings.stiff == "off"
+    part = changed.any(0).float()
+    upper = part[part.shape[0] // 4 : part.shape[0] // 2 + part.shape[0] // 10]
+    assert upper.sum() == part.sum() > 20
+    many = generate_many(still_model, [picture], Settings.model_validate(asked | {"move": "blink"}), [0])[0]
+    assert (many.frames.int() - blinks.frames.int()).abs().max() <= 1
+
+
+def test_a_picture_without_open_eyes_does_not_blink(still_model: VideoModel) -> None:
+    with pytest.raises(SfvError, match="move blink: no pair of open eyes"):
+        sfv.generate(still_model, card(), move="blink")
+
+
+def test_a_mask_over_the_eyes_refuses_a_blink(still_model: VideoModel) -> None:
+    """Over one eye it is a wink."""
+    mask = torch.zeros(SIDE, SIDE, 3, dtype=torch.uint8)
+    mask[:, : SIDE // 2] = 255
+    frames = sfv.generate(still_model, faced(3), move="blink", keep_still=mask, play_fps=24).frames.float()
+    changed = (frames - frames[0]).abs().amax((0, 3)) > 30
+    assert changed[:, SIDE // 2 :].any() and not changed[:, : SIDE // 2].any()
+    mask[: SIDE * 3 // 4] = 255
+    with pytest.raises(SfvError, match="move blink: the mask keeps the eyes still"):
+        sfv.generate(still_model, faced(3), move="blink", keep_still=mask)

@@ -4,7 +4,7 @@ What moves is the picture itself, and a flow of whole pieces is as smooth at fou
 (and what a matte adds to the moved picture's own alpha) is enlarged as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 
 import torch
@@ -64,15 +64,27 @@ class Layers:
         further.flow = flow + warped(self.flow, flow)
         return further
 
-    def over(self, picture: Large, few: int = 8) -> Iterator[Float[Tensor, "_ c height width"]]:
-        """Frames made of a picture of this or a larger size, a few at a time: memory is theirs."""
+    def over(
+        self, picture: Large, few: int = 8, changed: Callable[[int, Large], Large] | None = None
+    ) -> Iterator[Float[Tensor, "_ c height width"]]:
+        """Frames made of a picture of this or a larger size, a few at a time: memory is theirs.
+
+        `changed(k, picture)` is what frame k is made of instead: the picture itself, or another of its size.
+        """
         size = picture.shape[2], picture.shape[3]
         same = size == tuple(self.flow.shape[2:])
         sharp = sharpened(picture) if same else picture
-        for rest, trust, flow in zip(*(v.split(few) for v in (self.rest, self.trust, self.flow)), strict=True):
+        parts = zip(
+            *(v.split(few) for v in (torch.arange(len(self.flow)), self.rest, self.trust, self.flow)), strict=True
+        )
+        for at, rest, trust, flow in parts:
             if not same:
                 rest, trust, flow = bigger(rest, size), bigger(trust, size), bigger_flow(flow, size)
-            yield torch.addcmul(rest, trust, warped(sharp, flow))
+            each = [picture] if changed is None else [changed(k, picture) for k in at.tolist()]
+            source = sharp
+            if not all(p is picture for p in each):
+                source = sharpened(torch.cat(each)) if same else torch.cat(each)
+            yield torch.addcmul(rest, trust, warped(source, flow))
 
 
 def bigger(maps: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfv.decoding.dragging import Arrow
+from sfv.decoding.eyes import Eye
 from sfv.errors import SfvError
 from sfv.generation.framing import Box
 from sfv.media.edits import Mask
@@ -66,13 +67,15 @@ class Still:
 
 @dataclass(frozen=True)
 class Start:
-    """What a clip begins with: settings in full, the fitted picture, its mask and an arrow on it."""
+    """What a clip begins with: settings in full, the fitted picture, its mask, an arrow on it, and eyes that blink."""
 
     want: Settings
     still: Still
     mask: Mask | None
     arrow: Arrow | None = None
     """What is dragged, in the network's frame."""
+    eyes: tuple[Eye, Eye] | None = None
+    """What blinks, in the picture as the network sees it."""
 
     @property
     def small(self) -> Uint8Picture:

@@ -1,11 +1,16 @@
 """Words and arrows that a program carries out, over the network's own motion; which pictures they are for."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Bool
+import torch.nn.functional as F
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
+from sfv.decoding.blinking import Lids, shares
 from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, turns_only
 from sfv.decoding.dragging import Arrow, dragged
+from sfv.decoding.eyes import Eye, eyes_in
 from sfv.decoding.holding import border
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
@@ -44,6 +49,23 @@ def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) ->
         raise SfvError(f"move {want.move}: nothing stands out from a clear or plain ground in this picture; {others}")
     if not is_clear(first) and float(torch.cat([e.flatten() for e in _edges(_there(first))]).float().mean()) > TOUCHING:
         raise SfvError(f"move {want.move}: the thing in this picture reaches over its border; {others}")
+
+
+def eyes_asked(model: VideoModel, want: Settings, still: Still, mask: Mask | None) -> tuple[Eye, Eye] | None:
+    """The eyes that blink, if that is asked for; SfvError where there are none, or a mask keeps them still."""
+    if want.move != "blink":
+        return None
+    first = first_pixels(model, still)
+    eyes = eyes_in(first, _there(first))
+    if eyes is None:
+        raise SfvError(
+            "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front, "
+            "other words for motion do not"
+        )
+    held = None if mask is None else frame_of(mask, still)
+    if held is not None and all((held[eye.pixels] > 0).all() for eye in eyes):
+        raise SfvError("move blink: the mask keeps the eyes still; leave one of them out")
+    return eyes
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:
@@ -131,6 +153,16 @@ def _dragging(start: Start, arrow: Arrow, first: AnyFirst, times: Tensor, free: 
     return flow if free is None else flow * free.to(first.device)
 
 
+def blinking(start: Start, first: AnyFirst, count: int) -> Callable[[int, Tensor], Tensor] | None:
+    """(frame of `count`, picture) -> the picture with its eyes as they are in that frame; None where nothing blinks."""
+    if start.eyes is None:
+        return None
+    seconds = float(start.want.frames or 1) / float(start.want.fps or 1)
+    closed = shares(torch.arange(count) / count, seconds).tolist()
+    lids = Lids(first, start.eyes)
+    return lambda frame, picture: lids.over(picture, closed[frame])
+
+
 def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
     """What a word adds; as in `added`."""
     want, (y, x) = start.want, first.shape[2:]
@@ -141,6 +173,16 @@ def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) 
         flow = flow_of(covered(flow), y, x)
     flow = flow.to(first.device)
     return flow if free is None else flow * free.to(first.device)
+
+
+def frame_of(mask: Mask, still: Still) -> UInt8[Tensor, "y x"]:
+    """A clip's mask as the network's frame has it: 255 where anything is held."""
+    whole = torch.zeros(still.large.shape[:2], dtype=torch.uint8)
+    top, left, height, width = still.box or (0, 0, *whole.shape)
+    whole[top : top + height, left : left + width] = mask
+    size = (still.small.shape[0], still.small.shape[1])
+    near = F.interpolate(whole[None, None].float(), size, mode="area")[0, 0]
+    return ((near > 0) * 255).to(torch.uint8)
 
 
 def _there(first: AnyFirst) -> Bool[Tensor, "y x"]:

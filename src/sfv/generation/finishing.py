@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -17,12 +16,12 @@ from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
-from sfv.generation.directing import added, body_in, held_to
+from sfv.generation.directing import added, blinking, body_in, frame_of, held_to
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
 from sfv.generation.stiff import fills_frame, ground_shades
 from sfv.media import keep_still, soft_edge, there_and_back
-from sfv.media.edits import Mask, Weights
+from sfv.media.edits import Weights
 from sfv.media.formats import colour
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
@@ -96,17 +95,7 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
 def _holding(first: AnyFirst, start: Start) -> list[Weights]:
     """What keeps still, as weights of the network's frame: the border of a ground that shades, and the mask."""
     found = [border(first.shape[2], first.shape[3])] if ground_shades(first) else []
-    return found if start.mask is None else [*found, soft_edge(_mask_of_frame(start, start.mask))]
-
-
-def _mask_of_frame(start: Start, mask: Mask) -> UInt8[Tensor, "y x"]:
-    """The clip's mask as the network's frame has it."""
-    whole = torch.zeros(start.still.large.shape[:2], dtype=torch.uint8)
-    top, left, height, width = start.still.box or (0, 0, *whole.shape)
-    whole[top : top + height, left : left + width] = mask
-    size = (start.still.small.shape[0], start.still.small.shape[1])
-    near = F.interpolate(whole[None, None].float(), size, mode="area")[0, 0]
-    return ((near > 0) * 255).to(torch.uint8)
+    return found if start.mask is None else [*found, soft_edge(frame_of(start.mask, start.still))]
 
 
 def _large_frames(model: VideoModel, still: Still, drawn: Decoded) -> Frames:
@@ -121,12 +110,13 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
     directed = want.move in CARRIED or start.arrow is not None
-    if times is not None or still.enlarged or directed:
+    if times is not None or still.enlarged or directed or start.eyes is not None:
         layers = Layers(drawn, first)
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
             layers = _carried(layers, start, first)
-        parts = layers.over(as_layers(_largest(still), model.device) if still.enlarged else first)
+        large = as_layers(_largest(still), model.device) if still.enlarged else first
+        parts = layers.over(large, changed=blinking(start, first, len(layers.flow)))
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []
     for part in parts:

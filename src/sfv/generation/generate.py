@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
-from sfv.generation.directing import arrow_in, check_arrow, check_move
+from sfv.generation.directing import arrow_in, check_arrow, check_move, eyes_asked
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
@@ -56,7 +56,7 @@ def begin(
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
     mode: Fit = "crop" if want.fit == "crop" else "pad"
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
-    start = Start(want, still, kept, arrow_in(want, source, still))
+    start = Start(want, still, kept, arrow_in(want, source, still), eyes_asked(model, want, still, kept))
     check_arrow(model, start)
     return start
 
@@ -104,6 +104,7 @@ def generate_many(
     for still, arrow in zip(stills, arrows, strict=True):
         check_move(model, want, still, False)
         check_arrow(model, Start(want, still, None, arrow))
+    eyes = [eyes_asked(model, want, still, None) for still in stills]
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
         cond = condition(model, first, want, names)
@@ -111,6 +112,6 @@ def generate_many(
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
-    starts = [Start(w, s, None, a) for w, s, a in zip(wants, stills, arrows, strict=True)]
+    starts = [Start(w, s, None, a, e) for w, s, a, e in zip(wants, stills, arrows, eyes, strict=True)]
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]

@@ -23,14 +23,14 @@ STEP, SMOOTH = 5 / 255, 0.9
 
 @torch.inference_mode()
 def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
-    """`stiff` as on or off: on where a word for motion is given, and for pictures that fill their frame (photos).
+    """`stiff` as on or off: on where a word moves a thing, and for pictures that fill their frame (photos).
 
     Else as the model's own network says.
     Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
     """
     if want.stiff != "auto":
         return want
-    if want.move != "free" and model.enlarges(want.decoder):
+    if want.move not in ("free", "blink") and model.enlarges(want.decoder):
         return want.model_copy(update={"stiff": "on"})
     if not model.enlarges(want.decoder) or model.stiffness is None:
         return want.model_copy(update={"stiff": "off"})

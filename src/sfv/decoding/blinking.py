@@ -1,0 +1,111 @@
+"""A blink: lids of the skin around each eye come down over it and open again, drawn on the picture itself."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sfv.decoding.eyes import Eye, widened
+from sfv.types import AnyFirst
+
+SECONDS = 0.19
+"""From half-way closed to closed, nearly: a blink takes twice that."""
+HELD = 1.5
+"""Above 1: a lid stays down for a while."""
+EVERY = 3.0
+"""Seconds between blinks, about."""
+WHEN = 0.55
+"""Share of those seconds after which the first comes."""
+SAG = 0.25
+"""Of a closed lid's edge: how much lower its middle is than its ends, in heights of the eye; half-way it is even."""
+EDGE, THINNEST = 0.1, 1.2
+"""How thick it is, in heights of the eye, and in pixels at least."""
+ALIKE = 0.5
+"""How far, in [-1, 1], skin is from the usual colour around an eye: brows and glasses are not skin."""
+
+Large = Float[Tensor, "1 c height width"]
+
+
+def shares(times: Float[Tensor, " n"], seconds: float) -> Float[Tensor, " n"]:
+    """How far eyes are closed, 0 to 1, at `times` (shares of a round that lasts `seconds`); a blink is at its end in
+    one of the frames."""
+    blinks = max(1, round(seconds / EVERY))
+    peaks = (torch.arange(blinks) + WHEN) / blinks
+    peaks = times[(times[None] - peaks[:, None]).abs().argmin(1)]
+    off = (times[:, None] - peaks).abs().amin(1) * seconds
+    closed = (HELD * (1 - off / SECONDS)).clamp(0, 1)
+    return torch.where(times == 0, 0, closed)
+
+
+class Lids:
+    """What closes the eyes of one fitted picture (1, 3 or 4, y, x in [-1, 1])."""
+
+    def __init__(self, first: AnyFirst, eyes: Sequence[Eye]) -> None:
+        picture = first[:, :3].float().cpu()
+        self.size = picture.shape[2], picture.shape[3]
+        rings = [widened(eye.pixels, 4) & ~widened(eye.pixels, 2) for eye in eyes]
+        usual = torch.stack([picture[0][:, ring].median(1).values for ring in rings])
+        dark = torch.stack([eye.dark for eye in eyes])
+        skin = usual[(usual - dark).abs().sum(1).argmax()]  # a monocle's frame is as dark as the eye in it
+        alike = (picture[0] - skin[:, None, None]).abs().amax(0) < ALIKE
+        if first.shape[1] == 4:
+            alike &= first[0, 3].cpu() > 0.9
+        places = torch.stack(rings).any(0) & alike
+        self.lids = [_Lid(picture[0], places, eye) for eye in eyes]
+
+    def over(self, picture: Large, share: float) -> Large:
+        """The picture, or the same at a larger size, with its eyes closed by a share of 1; alpha stays.
+
+        At 0 it is the picture itself.
+        """
+        if share == 0:
+            return picture
+        out = picture.clone()
+        for lid in self.lids:
+            lid.draw(out, share, self.size)
+        return out
+
+
+class _Lid:
+    """Of one eye."""
+
+    def __init__(self, picture: Float[Tensor, "3 y x"], skin: Bool[Tensor, "y x"], eye: Eye) -> None:
+        rows, columns = eye.pixels.any(1).nonzero(), eye.pixels.any(0).nonzero()
+        self.top, self.bottom = float(rows[0]), float(rows[-1]) + 1
+        self.left, self.right = float(columns[0]), float(columns[-1]) + 1
+        near = widened(eye.pixels, 3).nonzero()
+        weights = torch.cdist(near.float(), skin.nonzero().float()).clamp(min=0.5) ** -3  # Shepard (1968)
+        self.skin = torch.zeros_like(picture)
+        self.skin[:, near[:, 0], near[:, 1]] = picture[:, skin] @ (weights / weights.sum(1, keepdim=True)).T
+        self.covered, self.dark = widened(eye.pixels, 1).float(), eye.dark
+
+    def draw(self, picture: Large, share: float, size: tuple[int, int]) -> None:
+        """In place, where the eye is."""
+        (y, x), (height, width) = size, picture.shape[2:]
+        tall, wide = height / y, width / x
+        box = (
+            slice(max(0, int((self.top - 2) * tall)), min(height, int((self.bottom + 2) * tall) + 1)),
+            slice(max(0, int((self.left - 2) * wide)), min(width, int((self.right + 2) * wide) + 1)),
+        )
+        rows = ((torch.arange(height)[box[0]] + 0.5) / tall)[:, None]
+        columns = (torch.arange(width)[box[1]] + 0.5) / wide
+        whole = torch.cat([self.skin, self.covered[None]])[None]
+        near = F.interpolate(whole, (height, width), mode="bilinear", align_corners=False)[0][:, box[0], box[1]]
+        lid, edge = self._cover(rows, columns, share, y / height)
+        colours = near[:3] + edge * (self.dark[:, None, None] - near[:3])
+        part = picture[0, :3, box[0], box[1]]
+        cover = (torch.maximum(lid, edge) * near[3]).to(part.device)
+        part += cover * (colours.to(part.device) - part)
+
+    def _cover(self, rows: Tensor, columns: Tensor, share: float, soft: float) -> tuple[Tensor, Tensor]:
+        """How far each place is under the lids, and on the upper one's edge."""
+        tall, middle = self.bottom - self.top, (self.left + self.right) / 2
+        off = ((columns - middle) / ((self.right - self.left) / 2)).clamp(-1, 1)
+        bow = tall * SAG * (0.9 - off**2)
+        upper = self.top + share * tall / 2 + (2 * share - 1) * bow
+        lower = self.bottom - share**2 * (tall / 2 - bow)
+        lid = torch.maximum((upper - rows) / soft + 0.5, (rows - lower) / soft + 0.5).clamp(0, 1)
+        thick = max(EDGE * tall, THINNEST)
+        return lid, ((thick / 2 - (rows - upper).abs()) / soft + 0.5).clamp(0, 1) * min(1.0, 2 * share)

@@ -1,0 +1,194 @@
+"""Finding a pair of open eyes in a drawn face: two dark spots alike, side by side, with what is white around each.
+
+No network: spots are what is darker than a level and surrounded by what is lighter (as in MSER, Matas et al. 2002),
+at several levels; the pair that is most alike wins.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sfv.types import AnyFirst
+
+LEVELS = tuple(0.1 + 0.058 * k for k in range(13))
+"""Brightness, of 1, below which a spot lies."""
+SMALLEST, TALLEST, WIDEST = 0.025, 0.3, 0.25
+"""Sides of a spot, as shares of the thing's size: the root of its area."""
+FLATTEST, THINNEST, FILLED = 0.55, 3.0, 0.58
+"""Height over width of an open eye, least and most, and the share of its box that it fills; what is closed does not."""
+CONTRAST = 0.08
+"""Of brightness between a spot and what is around it."""
+WHITE, PALE, ROUND_IT = 0.72, 0.16, 0.15
+"""Brightness and spread of colours of an eye's white, and the share of a pupil's surroundings that is white there."""
+BALL = 2.2
+"""Half the sides of an eye with its white, at most, in the pupil's longer sides."""
+FURTHEST = 40
+"""Pixels that a spot's label goes: what is larger is no eye."""
+LEAST = -1.0
+"""Score from which two spots are eyes."""
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Which pixels of the picture it has, and the colour of what is dark in it, in [-1, 1]."""
+
+    pixels: Bool[Tensor, "y x"]
+    dark: Float[Tensor, " 3"]
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Something dark: its pixels, its box, mean brightness, and how much brighter its surroundings are."""
+
+    pixels: Bool[Tensor, "y x"]
+    level: int
+    middle: tuple[float, float]
+    height: int
+    width: int
+    area: int
+    brightness: float
+    contrast: float
+
+
+def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | None:
+    """The open eyes, left and right, of the thing in a fitted picture, whose pixels are `there`; None without a pair.
+
+    Deterministic; the same on every device, since it runs on the CPU.
+    """
+    colours, there = (first[0, :3].float().cpu() + 1) / 2, _filled(there.cpu())
+    spots = _spots(colours, there)
+    found = [(score, pair) for pair in combinations(spots, 2) if (score := _alike(*pair, colours, there)) > LEAST]
+    if not found:
+        return None
+    pair = max(found, key=lambda f: f[0])[1]
+    left, right = sorted(pair, key=lambda s: s.middle[1])
+    return _eye(left, colours), _eye(right, colours)
+
+
+def _filled(there: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
+    """With what has some of the thing on all four sides: an eye's white may be of the ground's colour."""
+    ways = [there.int(), there.int().flip(0), there.int().mT, there.int().mT.flip(0)]
+    above, below, left, right = (way.cummax(0).values for way in ways)
+    return (above * below.flip(0) * left.mT * right.flip(0).mT) > 0
+
+
+def _spots(colours: Float[Tensor, "3 y x"], there: Bool[Tensor, "y x"]) -> list[_Spot]:
+    """Dark spots of an eye's size and shape, wholly inside the thing."""
+    bright = _brightness(colours)
+    size = math.sqrt(float(there.sum()))
+    return [
+        spot
+        for k, level in enumerate(LEVELS)
+        for pixels, box in _parts((bright < level) & there, size)
+        if (spot := _spot(pixels, box, k, bright, there)) is not None
+    ]
+
+
+def _parts(inside: Bool[Tensor, "y x"], size: float) -> Iterator[tuple[Bool[Tensor, "y x"], list[int]]]:
+    """Connected parts of an eye's size and shape, and top, left, bottom and right of each."""
+    labels = spread(torch.arange(1, inside.numel() + 1).view(inside.shape).float() * inside, inside, FURTHEST)
+    names, at, areas = labels.unique(return_inverse=True, return_counts=True)
+    places = torch.stack(torch.meshgrid(*map(torch.arange, inside.shape), indexing="ij")).flatten(1)
+    empty, at = torch.zeros(2, len(names), dtype=torch.long), at.flatten().expand(2, -1)
+    low = empty.scatter_reduce(1, at, places, "amin", include_self=False)
+    high = empty.scatter_reduce(1, at, places, "amax", include_self=False) + 1
+    tall, wide = high - low
+    fits = (torch.minimum(tall, wide) >= SMALLEST * size) & (tall <= TALLEST * size) & (wide <= WIDEST * size)
+    fits &= (tall >= FLATTEST * wide) & (tall <= THINNEST * wide) & (areas >= FILLED * tall * wide) & (names > 0)
+    for k in fits.nonzero().flatten().tolist():
+        pixels = labels == names[k]
+        if not (widened(pixels, 1) & inside & ~pixels).any():
+            yield pixels, [*low[:, k].tolist(), *high[:, k].tolist()]
+
+
+def _spot(
+    pixels: Bool[Tensor, "y x"], box: list[int], level: int, bright: Float[Tensor, "y x"], there: Bool[Tensor, "y x"]
+) -> _Spot | None:
+    """A connected part that is darker than what is around it inside the thing; None for others."""
+    top, left, bottom, right = box
+    near = slice(max(0, top - 2), bottom + 2), slice(max(0, left - 2), right + 2)
+    around = ~pixels[near]
+    if top < 2 or left < 2 or bottom > len(pixels) - 2 or right > pixels.shape[1] - 2 or not there[near][around].all():
+        return None
+    brightness = float(bright[pixels].mean())
+    contrast = float(bright[near][around].mean()) - brightness
+    if contrast < CONTRAST:
+        return None
+    middle = (top + bottom) / 2, (left + right) / 2
+    return _Spot(pixels, level, middle, bottom - top, right - left, int(pixels.sum()), brightness, contrast)
+
+
+def _alike(one: _Spot, other: _Spot, colours: Float[Tensor, "3 y x"], there: Bool[Tensor, "y x"]) -> float:
+    """How well two spots are a pair of eyes; minus infinity if they cannot be."""
+    apart, down = abs(one.middle[1] - other.middle[1]), abs(one.middle[0] - other.middle[0])
+    width = max(one.width, other.width)
+    ratios = [min(a, b) / max(a, b) for a, b in ((one.height, other.height), (one.width, other.width))]
+    areas = min(one.area, other.area) / max(one.area, other.area)
+    side_by_side = 1.3 * width <= apart <= 9 * width and down <= 0.25 * apart
+    if abs(one.level - other.level) > 1 or not side_by_side or min(*ratios, areas) < 0.5:
+        return -math.inf
+    if abs(one.brightness - other.brightness) > 0.15:
+        return -math.inf
+    rows, columns = there.any(1).nonzero(), there.any(0).nonzero()
+    tall, wide = float(rows[-1] - rows[0]) + 1, float(columns[-1] - columns[0]) + 1
+    across = ((one.middle[1] + other.middle[1]) / 2 - float(columns[0])) / wide
+    high = ((one.middle[0] + other.middle[0]) / 2 - float(rows[0])) / tall
+    a, b = (_patch(colours, s) for s in (one, other))
+    unlike = min(float((a - c).abs().mean()) for c in (b, b.flip(-1)))
+    if not 0.2 < across < 0.8 or high > 0.75 or unlike > 0.15:
+        return -math.inf
+    contrast = min(one.contrast, 0.5) + min(other.contrast, 0.5)
+    place = 1.5 * abs(across - 0.5) + max(2.5 * (high - 0.42), 0.42 - high)
+    sizes = 0.3 * math.log(one.area * other.area / float(there.sum()))
+    return 0.5 * math.log(areas) - 3 * down / apart - 6 * unlike + 2 * contrast - place + sizes
+
+
+def _patch(colours: Float[Tensor, "3 y x"], spot: _Spot) -> Float[Tensor, "3 16 12"]:
+    """What is around a spot, at a size of its own."""
+    y, x = colours.shape[1:]
+    rows = torch.linspace(-0.75, 0.75, 16) * spot.height + spot.middle[0]
+    columns = torch.linspace(-0.75, 0.75, 12) * spot.width + spot.middle[1]
+    at = torch.stack([(columns * 2 / x - 1).expand(16, -1), (rows * 2 / y - 1)[:, None].expand(-1, 12)], -1)
+    return F.grid_sample(colours[None], at[None], padding_mode="border", align_corners=False)[0]
+
+
+def _eye(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> Eye:
+    """A spot with the white that is around it, if that ends soon; fur does not."""
+    pixels, dark = spot.pixels, 2 * colours[:, spot.pixels].mean(1) - 1
+    white = (colours.mean(0) > WHITE) & (colours.amax(0) - colours.amin(0) < PALE)
+    ring = widened(pixels, 2) & ~widened(pixels, 1)
+    if float(white[ring].float().mean()) < ROUND_IT:
+        return Eye(pixels, dark)
+    rows, columns = (
+        (torch.arange(n) + 0.5 - at).abs() <= BALL * max(spot.height, spot.width)
+        for n, at in zip(pixels.shape, spot.middle, strict=True)
+    )
+    window = rows[:, None] & columns
+    ball = spread(pixels.float(), (white | pixels) & window, 2 * FURTHEST) > 0
+    return Eye(pixels if (widened(ball, 1) & (white | pixels) & ~window).any() else ball, dark)
+
+
+def widened(pixels: Bool[Tensor, "y x"], by: int) -> Bool[Tensor, "y x"]:
+    """With what lies within `by` pixels, in squares."""
+    return F.max_pool2d(pixels[None, None].float(), 2 * by + 1, 1, by)[0, 0] > 0
+
+
+def spread(seeds: Float[Tensor, "y x"], inside: Bool[Tensor, "y x"], most: int) -> Float[Tensor, "y x"]:
+    """The largest seed that reaches each pixel by at most so many steps to neighbours (8) inside: a label for each
+    connected part, if it is no larger."""
+    for _ in range(most):
+        further = F.max_pool2d(seeds[None, None], 3, 1, 1)[0, 0] * inside
+        if torch.equal(further, seeds):
+            break
+        seeds = further
+    return seeds
+
+
+def _brightness(colours: Float[Tensor, "3 y x"]) -> Float[Tensor, "y x"]:
+    return torch.einsum("c,cyx->yx", torch.tensor([0.299, 0.587, 0.114]), colours)

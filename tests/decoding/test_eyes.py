@@ -1,0 +1,56 @@
+"""Which eyes are found: of drawn faces the two that were drawn, in other drawings none."""
+
+import pytest
+import torch
+from faces import Drawn, face
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfv.decoding.eyes import Eye, eyes_in
+
+
+def found(drawn: Drawn) -> tuple[Eye, Eye] | None:
+    return eyes_in(drawn.picture, drawn.there)
+
+
+def middle(eye: Eye) -> torch.Tensor:
+    """(row, column)"""
+    return eye.pixels.nonzero().float().mean(0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.floats(40, 60),
+    st.floats(40, 60),
+    st.floats(24, 36),
+    st.booleans(),
+    st.sampled_from(["#f7c948", "#8d5a3c", "#e8f0ff"]),
+)
+def test_drawn_eyes_are_found_where_they_are(row: float, column: float, radius: float, white: bool, skin: str) -> None:
+    drawn = face((row, column), radius, white=white, skin=skin)
+    eyes = found(drawn)
+    assert eyes is not None
+    for eye, place in zip(eyes, drawn.eyes, strict=True):
+        assert (middle(eye) - torch.tensor(place)).abs().max() < 1.5
+
+
+def test_an_eye_has_its_white_and_fur_is_none() -> None:
+    """On white fur the pupil alone is the eye."""
+    plain, white, fur = (face(white=w, skin=s) for w, s in ((False, "#f7c948"), (True, "#f7c948"), (False, "#ffffff")))
+    sizes = [int(eyes[0].pixels.sum()) if (eyes := found(d)) else 0 for d in (plain, white, fur)]
+    assert sizes[1] > 2 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.3)
+
+
+def test_eyes_win_over_nostrils() -> None:
+    eyes = found(face(nostrils=True))
+    assert eyes is not None and abs(float(middle(eyes[0])[0]) - face().eyes[0][0]) < 1.5
+
+
+@pytest.mark.parametrize("drawn", [face(eyes="none"), face(eyes="one"), face(eyes="closed"), face(eyes="unlike")])
+def test_what_is_no_pair_of_open_eyes_is_none(drawn: Drawn) -> None:
+    assert found(drawn) is None
+
+
+def test_a_picture_without_anything_in_it_has_none() -> None:
+    nothing = torch.full((1, 4, 32, 32), -1.0)
+    assert eyes_in(nothing, torch.zeros(32, 32, dtype=torch.bool)) is None
