@@ -16,6 +16,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from chromium import (
     NEEDS_CHROMIUM,
     PATIENCE,
@@ -31,12 +32,15 @@ from chromium import (
     turn,
     until,
 )
+from faces import face
 from PIL import Image
 
 from sfv.browser.runtime import runtime_files
 from sfv.cli.main import main
+from sfv.decoding.blinking import Lids, shares
 from sfv.decoding.directed import body_of, carried
 from sfv.decoding.dragging import dragged
+from sfv.decoding.eyes import eyes_in
 from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
 from sfv.generation.clip import Still
@@ -205,6 +209,7 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
         ("alarm-clock.png", 1, 128, "on", "free"),
         ("cup.png", 2, 256, "auto", "wave"),
         ("cat.png", 4, 128, "off", "float 0.3,0.25:0.2,0.1"),
+        ("frog.png", 5, 256, "auto", "blink"),
     ],
 )
 def test_frames_are_the_command_lines(
@@ -345,6 +350,47 @@ def test_arrows_are_the_command_lines(page: Page, whole: bool) -> None:
         assert arrow is not None
         wanted = dragged(arrow, torch.arange(12) / 12, body, 24, 24, whole)
         torch.testing.assert_close(torch.tensor(made).view_as(wanted), wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("white", [False, True])
+def test_blinks_are_the_command_lines(page: Page, white: bool) -> None:
+    """Which eyes are found, when they close, and the picture with its lids, at its size and larger."""
+    drawn = face(white=white)
+    eyes = eyes_in(drawn.picture, drawn.there)
+    assert eyes is not None
+    large = F.interpolate(drawn.picture, scale_factor=2, mode="bilinear")
+    side = drawn.there.shape[0]
+    made = page.evaluate(
+        f"""async ([small, double]) => {{
+            const {{ eyesIn }} = await import("./eyes.js");
+            const {{ lidsOf, shares }} = await import("./blinking.js");
+            const first = Float32Array.from(small);
+            const seen = {{ first, width: {side}, height: {side}, fills: false, shades: false }};
+            const large = {{ data: Float32Array.from(double), width: {2 * side}, height: {2 * side} }};
+            const eyes = eyesIn(seen);
+            const lids = lidsOf(seen, eyes);
+            const own = {{ data: seen.first, width: {side}, height: {side} }};
+            const none = {{ ...seen, first: new Float32Array(seen.first.length).fill(-1) }};
+            return [eyes.map((eye) => [...eye.pixels]), [...lids(own, 0.6).data], [...lids(large, 1).data],
+                    [shares(24, 3), shares(60, 6)], eyesIn(none)];
+        }}""",
+        [p.flatten().tolist() for p in (drawn.picture, large)],
+    )
+    found = torch.tensor(made[0], dtype=torch.bool).view(2, side, side)
+    assert all(torch.equal(pixels, eye.pixels) for pixels, eye in zip(found, eyes, strict=True))
+    lids = Lids(drawn.picture, eyes)
+    for got, picture, share in ((made[1], drawn.picture, 0.6), (made[2], large, 1.0)):
+        torch.testing.assert_close(torch.tensor(got).view_as(picture), lids.over(picture, share), atol=1e-4, rtol=0)
+    for got, seconds in zip(made[3], (3.0, 6.0), strict=True):
+        assert got == pytest.approx(shares(len(got), seconds))
+    assert made[4] is None
+
+
+def test_a_thing_without_eyes_does_not_blink(page: Page) -> None:
+    page.click("[data-name='cup.png']")
+    page.select_option("#move", "blink")
+    until(page, "() => document.querySelector('#notice').textContent.includes('no pair of open eyes')")
+    assert page.is_visible("#clip")
 
 
 def test_noise_is_torchs(page: Page) -> None:

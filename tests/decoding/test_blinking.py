@@ -17,7 +17,7 @@ def lids(drawn: Drawn) -> Lids:
 
 @pytest.mark.parametrize(("seconds", "fps", "blinks"), [(1, 24, 1), (3, 8, 1), (3, 24, 1), (6, 12, 2), (9, 24, 3)])
 def test_a_blink_ends_in_one_of_the_frames(seconds: int, fps: int, blinks: int) -> None:
-    closed = shares(torch.arange(seconds * fps) / (seconds * fps), seconds)
+    closed = torch.tensor(shares(seconds * fps, seconds))
     down = closed > 0
     assert closed[0] == 0 and closed.max() == 1 and int((down & ~down.roll(1)).sum()) == blinks
     assert down.sum() / fps < 0.5 * blinks

@@ -28,15 +28,15 @@ ALIKE = 0.5
 Large = Float[Tensor, "1 c height width"]
 
 
-def shares(times: Float[Tensor, " n"], seconds: float) -> Float[Tensor, " n"]:
-    """How far eyes are closed, 0 to 1, at `times` (shares of a round that lasts `seconds`); a blink is at its end in
-    one of the frames."""
+def shares(count: int, seconds: float) -> list[float]:
+    """How far eyes are closed, 0 to 1, in each of `count` even frames of a round of some seconds; open in the first.
+
+    Each blink is at its end in a frame.
+    """
     blinks = max(1, round(seconds / EVERY))
-    peaks = (torch.arange(blinks) + WHEN) / blinks
-    peaks = times[(times[None] - peaks[:, None]).abs().argmin(1)]
-    off = (times[:, None] - peaks).abs().amin(1) * seconds
-    closed = (HELD * (1 - off / SECONDS)).clamp(0, 1)
-    return torch.where(times == 0, 0, closed)
+    peaks = [round((k + WHEN) / blinks * count - 1e-6) / count for k in range(blinks)]
+    off = [min(abs(i / count - peak) for peak in peaks) * seconds for i in range(count)]
+    return [0.0, *(min(1.0, max(0.0, HELD * (1 - v / SECONDS))) for v in off[1:])]
 
 
 class Lids:

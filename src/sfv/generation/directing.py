@@ -158,7 +158,7 @@ def blinking(start: Start, first: AnyFirst, count: int) -> Callable[[int, Tensor
     if start.eyes is None:
         return None
     seconds = float(start.want.frames or 1) / float(start.want.fps or 1)
-    closed = shares(torch.arange(count) / count, seconds).tolist()
+    closed = shares(count, seconds)
     lids = Lids(first, start.eyes)
     return lambda frame, picture: lids.over(picture, closed[frame])
 

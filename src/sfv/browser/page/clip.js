@@ -1,8 +1,10 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
+import { lidsOf, shares } from "./blinking.js";
 import { bodyIn, carrying, checkMove, heldTo } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
+import { eyesAsked } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
 import { noise } from "./noise.js";
@@ -51,7 +53,7 @@ export async function sample(networks, seen, settings) {
 }
 
 /** Whether a picture moves as one body. */
-const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? move !== "free" || seen.stiff : stiff === "on");
+const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? !["free", "blink"].includes(move) || seen.stiff : stiff === "on");
 
 /** The decoder's parts, of stiff things as one body. */
 export async function decode(networks, latents, seen, settings) {
@@ -80,12 +82,18 @@ export async function clip(networks, picture, settings, seen) {
   const known = await timed("encode", () => seen ?? look(networks, picture, settings));
   checkMove(settings.move, known);
   checkArrow(settings, known);
+  const eyes = eyesAsked(settings, known);
   const { count, playFps } = played(settings, known.box);
   const latents = await timed("unet", () => sample(networks, known.seen, settings));
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
     const further = [carrying(settings, count, known), dragging(settings, count, known, isStiff(settings, known))].filter(Boolean);
-    const moments = timesOf(latents, settings.frames, count).map((time, i) => ({ time, flows: further.map((flows) => flows[i]) }));
+    const lids = eyes && lidsOf(known, eyes);
+    const closed = shares(count, settings.frames / settings.fps);
+    const moments = timesOf(latents, settings.frames, count).map((time, i) => {
+      const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
+      return { time, flows: further.map((flows) => flows[i]), changed };
+    });
     return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent);
   });
   const { width, height } = known.box;

@@ -33,16 +33,21 @@ function eased(latents, frames, count) {
 
 /**
  * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `moments` are
- * {time, flows}: places round the loop, in frames, and other motions over the clip's own. `picture` holds the
- * layers that are moved, {width, height, data (4, h, w)}, of the parts' size or larger; `box` is what is shown of them.
+ * {time, flows, changed}: places round the loop, in frames, other motions over the clip's own, and what gives another
+ * picture, if a frame is made of one. `picture` holds the layers that are moved, {width, height, data (4, h, w)}, of the
+ * parts' size or larger; `box` is what is shown of them.
  */
 export function composed(parts, moments, picture, box, transparent) {
   const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
-  const source = texels(same ? sharpened(picture) : picture);
+  const ready = (layers) => texels(same ? sharpened(layers) : layers);
+  const source = ready(picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
-  moments.forEach(({ time, flows }, i) => paint(flows.reduce((seven, flow) => carried(seven, flow, parts), between(parts, time)), source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height));
+  moments.forEach(({ time, flows, changed }, i) => {
+    const seven = flows.reduce((before, flow) => carried(before, flow, parts), between(parts, time));
+    paint(seven, changed ? ready(changed()) : source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height);
+  });
   return out;
 }
 
