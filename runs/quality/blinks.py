@@ -53,7 +53,8 @@ def main() -> None:
     families = [family[0] for family in by_family([c for c in store.split("val") if c.group in BENDING])]
     faces = {called(c.id): torch.from_numpy(store.frames[c.start, ..., :3].copy()) for c in families}
     found: dict[str, Any] = {}
-    rows, without = [], []
+    rows: list[tuple[str, Frames]] = []
+    without: list[Uint8Picture] = []
     for name, picture in tqdm(faces.items(), desc="faces", unit="picture"):
         frames = blink(model, picture)
         found[name] = {"eyes": frames is not None}
@@ -68,13 +69,15 @@ def main() -> None:
         if frames is not None:
             eyed.append(name)
             rows.append((name, torch.stack([fit(f, SIDE, SIDE) for f in frames])))
-    rows += [("no eyes found", torch.stack(without[i : i + 4])) for i in range(0, len(without) - 3, 4)]
+    without += [torch.full((SIDE, SIDE, 3), 255, dtype=torch.uint8)] * (-len(without) % 4)
+    rows += [("no eyes found", torch.stack(without[i : i + 4])) for i in range(0, len(without), 4)]
+    blinking = sum(f["eyes"] for f in found.values())
     report = {
         "model": asked.model,
         "hash": model.hash,
         "faces, people, creatures": {
             "count": len(faces),
-            "eyes": len(faces) - len(without),
+            "eyes": blinking,
             "each": found,
         },
         "stills": {"count": len(stills), "eyes": eyed},
@@ -83,7 +86,6 @@ def main() -> None:
         Path(beside).write_text(json.dumps(report, indent=1) + "\n")
     if asked.sheet is not None:
         write_picture(contact_sheet(rows), asked.sheet)
-    blinking = len(faces) - len(without)
     print(f"{asked.out}: {blinking} of {len(faces)} faces, {len(eyed)} of {len(stills)} stills")
 
 

@@ -387,7 +387,7 @@ def test_blinks_are_the_command_lines(page: Page, white: bool) -> None:
 
 
 def test_a_thing_without_eyes_does_not_blink(page: Page) -> None:
-    page.click("[data-name='cup.png']")
+    page.click("[data-name='alarm-clock.png']")
     page.select_option("#move", "blink")
     until(page, "() => document.querySelector('#notice').textContent.includes('no pair of open eyes')")
     assert page.is_visible("#clip")
