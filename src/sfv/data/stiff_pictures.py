@@ -5,7 +5,7 @@ Bending: frames of animated faces, people and animals. Stiff: frames of other an
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from sfv.data.loops import Layers, open_stills, premultiplied, random_look, stil
 from sfv.data.stickers import Clip, ClipStore, by_family, draw
 from sfv.errors import SfvError
 from sfv.media import lettering
+from sfv.types import RgbaPicture
 
 BENDING = ("Smileys & Emotion", "People & Body", "Animals & Nature")
 """Groups of a sticker set whose things bend, by Unicode's names of groups."""
@@ -45,6 +46,13 @@ class StiffPictures:
         layers = self._stiff(kind, rng) if stiff < 0.5 else self._frame(draw(self.bending, rng), rng)
         look = random_look(self.store.size, rng)
         return look(layers)[0] * 2 - 1, float(stiff < 0.5)
+
+    def plain(self) -> tuple[Iterator[RgbaPicture], Iterator[RgbaPicture]]:
+        """Each thing once as it is, (1, 4, size, size) in [-1, 1]: a first frame of every bending family, all stills
+        but flags."""
+        frames = (premultiplied(self.store.rgba(family[0], 0, 1, 1)) for family in self.bending)
+        stills = (self._resized(torch.from_numpy(self.stills[i].copy())) for i in self.stiff_stills)
+        return (v * 2 - 1 for v in frames), (v * 2 - 1 for v in stills)
 
     def _stiff(self, kind: float, rng: torch.Generator) -> Layers:
         if kind < STILLS or (kind < ANIMATED and not self.stiff):

@@ -244,6 +244,10 @@ class StiffnessTraining(Schedule):
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     ema: float = 0.99
+    lines: bool = True
+    """Straight lines count too: a regression at the end, on every picture as it is."""
+    passing: float = Field(default=0.15, gt=0, lt=1)
+    """With lines: the share of bending things among them that may be called stiff."""
 
 
 class RecogniserTraining(Schedule):

@@ -150,7 +150,7 @@ def _stiffness(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, 
         raise SfvError("stiffness is trained by one process; start without torchrun")
     tower = model.conditioner.tower
     torch.manual_seed(stage.seed)
-    network = Stiffness(StiffnessConfig(widths=tower.config.widths)).to(model.device)
+    network = Stiffness(StiffnessConfig(widths=tower.config.widths, lines=stage.lines)).to(model.device)
     network.pyramid.load_state_dict(tower.pyramid.state_dict())
     trained = train_stiffness(network, StiffPictures(clips), stage, folder / "runs" / "stiffness")
     return replace(model, stiffness=trained)

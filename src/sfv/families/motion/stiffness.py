@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.families.motion.codec import Pyramid
+from sfv.families.motion.straight_lines import NUMBERS, straight_lines
 from sfv.types import RgbaPicture
 
 
@@ -23,6 +24,8 @@ class StiffnessConfig(BaseModel):
     """Channels of the picture's features from the coarsest on, as the codec's decoder has them."""
     hidden: int = Field(default=64, gt=0)
     """Channels between features and answer."""
+    lines: bool = False
+    """Whether straight lines count too."""
 
 
 class Stiffness(nn.Module):
@@ -38,9 +41,19 @@ class Stiffness(nn.Module):
         self.answer = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(kinds, config.hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(config.hidden, 1)
         )
+        self.lines = nn.Linear(NUMBERS + 1, 1) if config.lines else None
+        """Of the numbers of lines, and of the answer from features."""
 
     def forward(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """(b, 4, h, w) in [-1, 1] -> (b,): above 0 is stiff."""
+        answer = self.by_features(pictures)
+        if self.lines is None:
+            return answer
+        numbers = torch.cat([straight_lines(pictures), answer[:, None]], 1)
+        return cast(Tensor, self.lines(numbers.to(self.lines.weight.dtype)))[:, 0].float()
+
+    def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
+        """The answer from features alone."""
         maps = self.pyramid(pictures.to(self.norm.weight.dtype))
         kinds = [kind for m in maps for kind in (m.mean((2, 3)), m.amax((2, 3)), m.std((2, 3)))]
         return cast(Tensor, self.answer(self.norm(torch.cat(kinds, 1))))[:, 0].float()

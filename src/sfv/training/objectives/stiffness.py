@@ -1,24 +1,31 @@
 """The network that tells stiff things from bending ones: a classifier over picture features that stand still.
 
 Its features are begun as the picture tower's and kept: trained further they learn the few thousand pictures by heart
-(LOG.md).
+(LOG.md). What straight lines say is added at the end, by a regression on seven numbers.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.optim import AdamW, Optimizer
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import LBFGS, AdamW, Optimizer
 
 from sfv.data.stiff_pictures import StiffPictures
 from sfv.families.motion.stiffness import Stiffness
+from sfv.families.motion.straight_lines import NUMBERS, straight_lines
 from sfv.training.config import StiffnessTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
 from sfv.training.logs import Logs
 from sfv.training.loop import run
 from sfv.training.seeds import Seeds
+from sfv.types import RgbaPicture
+
+RIDGE = 1e-3
+"""Weight of squares in the regression."""
 
 
 class StiffnessTask:
@@ -57,4 +64,50 @@ def train_stiffness(network: Stiffness, pictures: StiffPictures, config: Stiffne
     task = StiffnessTask(network, pictures, config)
     run(task, config, run_dir, {"task": "stiffness", **config.model_dump()})
     task.averages["network"].into(network)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    if network.lines is not None:
+        fit_lines(network, *pictures.plain(), config.passing)
+    return network
+
+
+@torch.no_grad()
+def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterable[RgbaPicture], passing: float) -> None:
+    """Set how lines count, from pictures (1, 4, h, w): a logistic regression on their numbers alone, plus the answer
+    from features in units of its spread. A share `passing` of what bends has a logit above 0.
+
+    Together in one regression the features would count too much: they know these pictures by heart.
+    """
+    assert network.lines is not None
+    kinds = [[_numbers(network, picture) for picture in some] for some in (bending, stiff)]
+    counts = [len(kind) for kind in kinds]
+    x = torch.cat([torch.stack(kind) for kind in kinds])
+    spread = x.std(0).clamp(min=1e-6)
+    labels = torch.tensor([0.0] * counts[0] + [1.0] * counts[1], dtype=x.dtype)
+    of_lines = regressed(((x - x.mean(0)) / spread)[:, :NUMBERS], labels)
+    weights = torch.cat([of_lines, torch.ones(1, dtype=x.dtype)]) / spread
+    network.lines.weight.copy_(weights[None])
+    network.lines.bias.fill_(-float((x[: counts[0]] @ weights).quantile(1 - passing)))
+
+
+def _numbers(network: Stiffness, picture: RgbaPicture) -> Float[Tensor, " eight"]:
+    """What `lines` sees of one picture."""
+    there = picture.to(next(network.parameters()).device)
+    return torch.cat([straight_lines(there)[0], network.by_features(there)]).double().cpu()
+
+
+@torch.enable_grad()
+def regressed(x: Float[Tensor, "n k"], labels: Float[Tensor, " n"]) -> Float[Tensor, " k"]:
+    """Weights of a logistic regression of labels 0 and 1 that count alike however many there are."""
+    weights = torch.zeros(x.shape[1] + 1, dtype=x.dtype, requires_grad=True)
+    counts = torch.where(labels == 1, 0.5 / labels.sum(), 0.5 / (1 - labels).sum())
+    optimizer = LBFGS([weights], max_iter=200)
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        each = F.binary_cross_entropy_with_logits(x @ weights[1:] + weights[0], labels, reduction="none")
+        value = (each * counts).sum() + RIDGE * weights[1:].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    optimizer.step(loss)
+    return weights.detach()[1:]
