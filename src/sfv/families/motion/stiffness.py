@@ -41,7 +41,10 @@ class Stiffness(nn.Module):
         self.answer = nn.Sequential(
             nn.Dropout(0.3), nn.Linear(kinds, config.hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(config.hidden, 1)
         )
-        self.lines = nn.Linear(NUMBERS + 1, 1) if config.lines else None
+        every = NUMBERS + 1
+        self.lines = (
+            nn.Sequential(nn.BatchNorm1d(every, eps=1e-9, affine=False), nn.Linear(every, 1)) if config.lines else None
+        )
         """Of the numbers of lines, and of the answer from features."""
 
     def forward(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
@@ -50,7 +53,7 @@ class Stiffness(nn.Module):
         if self.lines is None:
             return answer
         numbers = torch.cat([straight_lines(pictures), answer[:, None]], 1)
-        return cast(Tensor, self.lines(numbers.to(self.lines.weight.dtype)))[:, 0].float()
+        return cast(Tensor, self.lines(numbers.to(self.norm.weight.dtype)))[:, 0].float()
 
     def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """The answer from features alone."""

@@ -6,6 +6,7 @@ Its features are begun as the picture tower's and kept: trained further they lea
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class StiffnessTask:
         stiff = torch.tensor([label for _, label in drawn], device=self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=rng)))  # of dropout: a resumed run is the same
-            logits = self.network(torch.stack([p for p, _ in drawn]).to(self.device))
+            logits = self.network.by_features(torch.stack([p for p, _ in drawn]).to(self.device))
         loss = F.binary_cross_entropy_with_logits(logits, stiff)
         loss.backward()
         self.optimizers["adam"].step()
@@ -78,15 +79,18 @@ def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterabl
     Together in one regression the features would count too much: they know these pictures by heart.
     """
     assert network.lines is not None
-    kinds = [[_numbers(network, picture) for picture in some] for some in (bending, stiff)]
-    counts = [len(kind) for kind in kinds]
-    x = torch.cat([torch.stack(kind) for kind in kinds])
-    spread = x.std(0).clamp(min=1e-6)
-    labels = torch.tensor([0.0] * counts[0] + [1.0] * counts[1], dtype=x.dtype)
-    of_lines = regressed(((x - x.mean(0)) / spread)[:, :NUMBERS], labels)
-    weights = torch.cat([of_lines, torch.ones(1, dtype=x.dtype)]) / spread
-    network.lines.weight.copy_(weights[None])
-    network.lines.bias.fill_(-float((x[: counts[0]] @ weights).quantile(1 - passing)))
+    kinds = [torch.stack([_numbers(network, picture) for picture in some]) for some in (bending, stiff)]
+    x = torch.cat(kinds)
+    middle, spread = x.mean(0), x.std(0).clamp(min=1e-6)
+    x = (x - middle) / spread
+    labels = torch.cat([torch.full((len(kind),), k, dtype=x.dtype) for k, kind in enumerate(kinds)])
+    weights = torch.cat([regressed(x[:, :NUMBERS], labels), torch.ones(1, dtype=x.dtype)])
+    norm, answer = cast(nn.BatchNorm1d, network.lines[0]), cast(nn.Linear, network.lines[1])
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(middle)
+    norm.running_var.copy_(spread.square())
+    answer.weight.copy_(weights[None])
+    answer.bias.fill_(-float((x[: len(kinds[0])] @ weights).quantile(1 - passing)))
 
 
 def _numbers(network: Stiffness, picture: RgbaPicture) -> Float[Tensor, " eight"]:
