@@ -73,8 +73,8 @@ def train_stiffness(network: Stiffness, pictures: StiffPictures, config: Stiffne
 
 @torch.no_grad()
 def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterable[RgbaPicture], passing: float) -> None:
-    """Set how lines count, from pictures (1, 4, h, w): a logistic regression on their numbers alone, plus the answer
-    from features in units of its spread. A share `passing` of what bends has a logit above 0.
+    """Set how lines count, from pictures (1, 4, h, w): a logistic regression on their numbers alone, and the answer
+    from features, each in units of its spread. A share `passing` of what bends has a logit above 0.
 
     Together in one regression the features would count too much: they know these pictures by heart.
     """
@@ -84,7 +84,9 @@ def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterabl
     middle, spread = x.mean(0), x.std(0).clamp(min=1e-6)
     x = (x - middle) / spread
     labels = torch.cat([torch.full((len(kind),), k, dtype=x.dtype) for k, kind in enumerate(kinds)])
-    weights = torch.cat([regressed(x[:, :NUMBERS], labels), torch.ones(1, dtype=x.dtype)])
+    of_lines = regressed(x[:, :NUMBERS], labels)
+    of_lines /= (x[:, :NUMBERS] @ of_lines).std().clamp(min=1e-6)
+    weights = torch.cat([of_lines, torch.ones(1, dtype=x.dtype)])
     norm, answer = cast(nn.BatchNorm1d, network.lines[0]), cast(nn.Linear, network.lines[1])
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(middle)
