@@ -122,9 +122,13 @@ def _lasting(settings: Settings, model: ModelLimits) -> Settings:
         return settings
     if not model.loops:
         raise SfvError(f"seconds {settings.seconds:g}: {model.name} makes no whole loops; give frames and fps")
-    fps = (settings.frames or model.defaults.frames) / settings.seconds
+    frames = settings.frames or model.defaults.frames
+    fps = frames / settings.seconds
     if not 2 <= fps <= 60:
-        raise SfvError(f"seconds {settings.seconds:g}: {fps:g} of the model's frames a second; they are 2 to 60")
+        raise SfvError(
+            f"seconds {settings.seconds:g}: a round of {frames} frames lasts {frames / 60:.3g} to {frames / 2:g}; "
+            "give so many seconds, or other frames"
+        )
     return settings.model_copy(update={"fps": fps, "seconds": None})
 
 

@@ -44,7 +44,7 @@ def test_a_clip_of_every_seed_and_a_sheet(
     words += ["--format", "webp", "-o", str(tmp_path / "out"), "--model", str(tiny_folder), "--frames", "3"]
     assert main([*words, "--profile", "exact"]) == 1
     text = capsys.readouterr()
-    assert "4 made, 1 failed" in text.out and text.err.count("bad.png is not a picture") == 1
+    assert "4 made, 4 failed\n" in text.out and text.err.count("bad.png is not a picture") == 1
     assert text.out.count("is left as it is") == 1 and "a-seed2.webp was not written by sfv" in text.out
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert made == ["a-seed1.webp", "a-seed2-2.webp", "a-seed2.webp", "a-seed3.webp", "a-seeds.png", "a.webp"]

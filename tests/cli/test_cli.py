@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sfv.cli.flags import say
 from sfv.cli.main import entry, main
 from sfv.media import read_clip, read_note
 from sfv.system.threads import SPINS
@@ -205,6 +206,15 @@ def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run("generate", png(tmp_path / "p.png"), *flags) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"sfv: {flags[0]} {flags[1]}: input should be") and err.count("\n") == 1
+
+
+def test_one_failure_of_many_names_its_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    for clips in (1, 2):
+        say({"image": "there/a.png", "error": "move blink: no eyes"}, False, clips=clips)
+        say({"image": "there/a.png", "error": "there/a.png is no picture"}, False, clips=clips)
+    one, two, three, four = capsys.readouterr().err.splitlines()
+    assert (one, three) == ("sfv: move blink: no eyes", "sfv: a.png: move blink: no eyes")
+    assert two == four == "sfv: there/a.png is no picture"
 
 
 def test_contradicting_flags_are_told_without_the_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

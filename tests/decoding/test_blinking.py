@@ -60,13 +60,23 @@ def test_lids_come_down() -> None:
     assert torch.equal(lids(drawn).over(drawn.picture, 0.0), drawn.picture)
 
 
-def test_a_frame_round_an_eye_is_not_its_skin() -> None:
-    """As dark as a pupil, such as a monocle's: the lid is of the other eye's skin."""
+@pytest.mark.parametrize("framed", [(1,), (0, 1)], ids=["monocle", "glasses"])
+def test_a_frame_round_an_eye_is_not_its_skin(framed: tuple[int, ...]) -> None:
+    """As dark as a pupil: the lid is of the other eye's skin, or of the skin beyond."""
     drawn = face(white=True)
     rows, columns = torch.meshgrid(torch.arange(100), torch.arange(100), indexing="ij")
-    row, column = drawn.eyes[1]
-    away = ((rows + 0.5 - row) ** 2 + (columns + 0.5 - column) ** 2).sqrt()
-    drawn.picture[0, :3, (away > 9) & (away < 14)] = -0.8
+    for k in framed:
+        row, column = drawn.eyes[k]
+        away = ((rows + 0.5 - row) ** 2 + (columns + 0.5 - column) ** 2).sqrt()
+        drawn.picture[0, :3, (away > 10.5) & (away < 14)] = -0.8
     made = lids(drawn).over(drawn.picture, 1.0)
-    lid = made[0, :3, int(row - 4), int(column)]
+    lid = made[0, :3, int(drawn.eyes[1][0] - 4), int(drawn.eyes[1][1])]
     assert (lid - drawn.picture[0, :3, 30, 50]).abs().max() < 0.2
+
+
+def test_a_highlight_at_the_edge_is_covered() -> None:
+    drawn = face(radius=36)
+    row, column = (int(v) for v in drawn.eyes[0])
+    drawn.picture[0, :3, row - 4 : row - 1, column + 2 : column + 4] = 1.0
+    made = lids(drawn).over(drawn.picture, 1.0)
+    assert (made[0, :3, row - 8 : row + 8, column - 8 : column + 8].amin(0) < 0.9).all()

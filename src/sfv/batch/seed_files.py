@@ -61,7 +61,8 @@ def animate_seeds(
                     yield write_finished(loaded, finished, target, overwrite, of_seed(name, seed))
                 yield _sheet(row, shown, overwrite)
             except SfvError as error:
-                yield {"image": str(picture), "error": str(error)}
+                files = 1 + len(seeds) - len(shown)  # the sheet too
+                yield {"image": str(picture), "error": str(error), "files": files}
 
 
 def thumbnails(frames: Frames) -> UInt8[Tensor, "_ _ _ 3"]:

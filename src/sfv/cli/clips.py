@@ -68,7 +68,7 @@ class Generate(Flags, Settings, Speed, Spread):
                 bad = "error" in report
                 if bad or self.json_ or not (self.ray or self.quiet):
                     say(report, self.json_, not made, asked)
-                made, failed = made + (not bad), failed + bad
+                made, failed = made + (not bad), failed + bad * int(report.get("files", 1))
         if asked > 1 and not self.json_ and not self.quiet:
             there = asked - made - failed
             print(f"{made} made, {failed} failed" + f", {there} there already" * (there > 0))

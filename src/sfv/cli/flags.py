@@ -66,7 +66,9 @@ def say(report: dict[str, Any], as_json: bool, first: bool = True, clips: int = 
     if as_json:
         print(json.dumps(report), flush=True)
     elif "error" in report:
-        print(f"sfv: {report['error']}", file=sys.stderr, flush=True)
+        which = Path(report["image"]).name if clips > 1 and "image" in report else ""
+        named = not which or which in report["error"]
+        print(f"sfv: {report['error']}" if named else f"sfv: {which}: {report['error']}", file=sys.stderr, flush=True)
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         calls = f"{report['calls']} network call(s); " if report["calls"] else ""

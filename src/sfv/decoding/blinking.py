@@ -45,10 +45,10 @@ class Lids:
     def __init__(self, first: AnyFirst, eyes: Sequence[Eye]) -> None:
         picture = first[:, :3].float().cpu()
         self.size = picture.shape[2], picture.shape[3]
-        rings = [widened(eye.pixels, 4) & ~widened(eye.pixels, 2) for eye in eyes]
+        rings = [_around(picture[0], eye) for eye in eyes]
         usual = torch.stack([picture[0][:, ring].median(1).values for ring in rings])
         dark = torch.stack([eye.dark for eye in eyes])
-        skin = usual[(usual - dark).abs().sum(1).argmax()]  # a monocle's frame is as dark as the eye in it
+        skin = usual[(usual - dark).abs().sum(1).argmax()]
         alike = (picture[0] - skin[:, None, None]).abs().amax(0) < ALIKE
         if first.shape[1] == 4:
             alike &= first[0, 3].cpu() > 0.9
@@ -68,18 +68,31 @@ class Lids:
         return out
 
 
+def _around(picture: Float[Tensor, "3 y x"], eye: Eye) -> Bool[Tensor, "y x"]:
+    """A ring around an eye; further out if that is as dark as the eye, as glasses are."""
+    for inner, outer in ((2, 4), (6, 9)):
+        ring = widened(eye.pixels, outer) & ~widened(eye.pixels, inner)
+        if (picture[:, ring].median(1).values - eye.dark).abs().amax() > ALIKE:
+            break
+    return ring
+
+
 class _Lid:
     """Of one eye."""
 
     def __init__(self, picture: Float[Tensor, "3 y x"], skin: Bool[Tensor, "y x"], eye: Eye) -> None:
-        rows, columns = eye.pixels.any(1).nonzero(), eye.pixels.any(0).nonzero()
-        self.top, self.bottom = float(rows[0]), float(rows[-1]) + 1
-        self.left, self.right = float(columns[0]), float(columns[-1]) + 1
-        near = widened(eye.pixels, 3).nonzero()
+        there, beside = eye.pixels.any(1).nonzero(), eye.pixels.any(0).nonzero()
+        self.top, self.bottom = float(there[0]), float(there[-1]) + 1
+        self.left, self.right = float(beside[0]), float(beside[-1]) + 1
+        rows, columns = (torch.arange(n) + 0.5 for n in eye.pixels.shape)
+        across = (columns - (self.left + self.right) / 2) / ((self.right - self.left) / 2)
+        down = (rows - (self.top + self.bottom) / 2) / ((self.bottom - self.top) / 2)
+        whole = eye.pixels | (down.square()[:, None] + across.square() <= 1)  # with highlights at its edge
+        near = widened(whole, 3).nonzero()
         weights = torch.cdist(near.float(), skin.nonzero().float()).clamp(min=0.5) ** -3  # Shepard (1968)
         self.skin = torch.zeros_like(picture)
         self.skin[:, near[:, 0], near[:, 1]] = picture[:, skin] @ (weights / weights.sum(1, keepdim=True)).T
-        self.covered, self.dark = widened(eye.pixels, 1).float(), eye.dark
+        self.covered, self.dark = widened(whole, 1).float(), eye.dark
 
     def draw(self, picture: Large, share: float, size: tuple[int, int]) -> None:
         """In place, where the eye is."""

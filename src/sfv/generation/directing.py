@@ -59,8 +59,8 @@ def eyes_asked(model: VideoModel, want: Settings, still: Still, mask: Mask | Non
     eyes = eyes_in(first, _there(first))
     if eyes is None:
         raise SfvError(
-            "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front, "
-            "other words for motion do not"
+            "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and "
+            "upright, with eyes darker than it; other words for motion do not"
         )
     held = None if mask is None else frame_of(mask, still)
     if held is not None and all((held[eye.pixels] > 0).all() for eye in eyes):

@@ -199,7 +199,7 @@ def test_a_round_lasts_as_long_as_is_asked_for(model: VideoModel) -> None:
     assert len(clip.frames) == 20 and clip.fps == 10
     assert (clip.settings.fps, clip.settings.seconds) == (2, None), "4 frames in 2 seconds; a replay is the same"
     assert torch.equal(sfv.generate(model, sticker()[..., :3], clip.settings).frames, clip.frames)
-    with pytest.raises(SfvError, match="seconds 20: 0.2 of the model's frames a second; they are 2 to 60"):
+    with pytest.raises(SfvError, match="seconds 20: a round of 4 frames lasts 0.0667 to 2"):
         sfv.generate(model, sticker()[..., :3], seconds=20)
     with pytest.raises(ValueError, match="seconds 2 goes without fps"):
         sfv.generate(model, sticker()[..., :3], seconds=2, fps=4)

@@ -21,11 +21,17 @@ export function shares(count, seconds) {
 export function lidsOf({ first, width, height }, eyes) {
   const area = width * height;
   const size = { width, height };
-  const rings = eyes.map(({ pixels }) => {
-    const [outer, inner] = [widened(pixels, 4, size), widened(pixels, 2, size)];
-    return [...outer.keys()].filter((i) => outer[i] && !inner[i]);
+  const median = (ring) => [0, 1, 2].map((c) => Float32Array.from(ring, (i) => first[c * area + i]).sort()[(ring.length - 1) >> 1]);
+  const rings = eyes.map(({ pixels, dark }) => {
+    let ring;
+    for (const [from, to] of [[2, 4], [6, 9]]) { // further out if that is as dark as the eye, as glasses are
+      const [outer, inner] = [widened(pixels, to, size), widened(pixels, from, size)];
+      ring = [...outer.keys()].filter((i) => outer[i] && !inner[i]);
+      if (median(ring).some((v, c) => Math.abs(v - dark[c]) > ALIKE)) break;
+    }
+    return ring;
   });
-  const usual = rings.map((ring) => [0, 1, 2].map((c) => Float32Array.from(ring, (i) => first[c * area + i]).sort()[(ring.length - 1) >> 1]));
+  const usual = rings.map(median);
   const fromDark = usual.map((colour, k) => colour.reduce((sum, v, c) => sum + Math.abs(v - eyes[k].dark[c]), 0));
   const skin = usual[fromDark.indexOf(Math.max(...fromDark))];
   const places = [...new Set(rings.flat())].filter((i) => first[3 * area + i] > 0.9 && skin.every((v, c) => Math.abs(first[c * area + i] - v) < ALIKE));
@@ -42,7 +48,13 @@ function lid(first, places, { pixels, dark }, size) {
   const { width, height } = size;
   const area = width * height;
   const skin = new Float32Array(3 * area);
-  const near = widened(pixels, 3, size);
+  const [top, left, bottom, right] = boxOf([...pixels.keys()].filter((i) => pixels[i]), width);
+  const whole = pixels.map((is, i) => { // with highlights at its edge
+    const across = ((i % width) + 0.5 - (left + right) / 2) / ((right - left) / 2);
+    const down = (Math.floor(i / width) + 0.5 - (top + bottom) / 2) / ((bottom - top) / 2);
+    return Number(is || down * down + across * across <= 1);
+  });
+  const near = widened(whole, 3, size);
   for (let i = 0; i < area; i++) {
     if (!near[i]) continue;
     const sum = [0, 0, 0, 0];
@@ -54,8 +66,7 @@ function lid(first, places, { pixels, dark }, size) {
     }
     for (let c = 0; c < 3; c++) skin[c * area + i] = sum[c] / sum[3];
   }
-  const [top, left, bottom, right] = boxOf([...pixels.keys()].filter((i) => pixels[i]), width);
-  return { top, left, bottom, right, dark, skin, covered: widened(pixels, 1, size) };
+  return { top, left, bottom, right, dark, skin, covered: widened(whole, 1, size) };
 }
 
 /** Closes one eye by a share, in place. */

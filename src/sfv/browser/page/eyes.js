@@ -13,7 +13,7 @@ const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, L
 export function eyesAsked({ move }, seen) {
   if (move !== "blink") return null;
   const eyes = eyesIn(seen);
-  if (!eyes) throw new UserError("Move blink: no pair of open eyes was found in this picture; it needs a face seen from the front, other words for motion do not.");
+  if (!eyes) throw new UserError("Move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and upright, with eyes darker than it; other words for motion do not.");
   return eyes;
 }
 
