@@ -29,7 +29,7 @@ from sfv.media.pixels import as_layers
 
 @torch.inference_mode()
 def parts(network: Stiffness, some: list[Uint8Picture], size: tuple[int, int], what: str) -> Float[Tensor, "n 2"]:
-    """What lines and what features say of each picture; the logit is their sum and a constant."""
+    """What lines and what features say of each picture; together they say their sum."""
     assert network.lines is not None
     norm, answer = network.lines[0], cast(nn.Linear, network.lines[1])
     rows = []

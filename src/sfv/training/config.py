@@ -247,7 +247,7 @@ class StiffnessTraining(Schedule):
     lines: bool = True
     """Straight lines count too: a regression at the end, on every picture as it is."""
     passing: float = Field(default=0.15, gt=0, lt=1)
-    """With lines: the share of bending things among them that may be called stiff."""
+    """With lines: the share of bending things among them that may be called stiff by both together."""
 
 
 class RecogniserTraining(Schedule):

@@ -48,12 +48,16 @@ class Stiffness(nn.Module):
         """Of the numbers of lines, and of the answer from features."""
 
     def forward(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
-        """(b, 4, h, w) in [-1, 1] -> (b,): above 0 is stiff."""
+        """(b, 4, h, w) in [-1, 1] -> (b,): above 0 is stiff, by features alone or with lines.
+
+        Either is enough: what is moved as one body without need is whole, what bends without need may be torn.
+        """
         answer = self.by_features(pictures)
         if self.lines is None:
             return answer
         numbers = torch.cat([straight_lines(pictures), answer[:, None]], 1)
-        return cast(Tensor, self.lines(numbers.to(self.norm.weight.dtype)))[:, 0].float()
+        with_lines = cast(Tensor, self.lines(numbers.to(self.norm.weight.dtype)))[:, 0].float()
+        return torch.maximum(answer, with_lines)
 
     def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """The answer from features alone."""

@@ -74,7 +74,8 @@ def train_stiffness(network: Stiffness, pictures: StiffPictures, config: Stiffne
 @torch.no_grad()
 def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterable[RgbaPicture], passing: float) -> None:
     """Set how lines count, from pictures (1, 4, h, w): a logistic regression on their numbers alone, and the answer
-    from features, each in units of its spread. A share `passing` of what bends has a logit above 0.
+    from features, each in units of its spread. By these two together a share `passing` of what
+    bends is above 0.
 
     Together in one regression the features would count too much: they know these pictures by heart.
     """
