@@ -266,6 +266,8 @@ def test_a_picture_that_is_refused_fails_alone(app: App) -> None:
     assert len(batch) == 2 and [names[job.id] for job, _ in at._make(batch)] == [2]
     failed = next(name for name, seed in names.items() if seed == 1)
     assert "nothing stands out" in ask(app, "GET", f"/v1/videos/{failed}").json()["error"]["message"]
+    content = ask(app, "GET", f"/v1/videos/{failed}/content")
+    assert content.status_code == 422 and content.json()["error"]["code"] == "impossible"
 
 
 def test_a_clip_that_comes_too_late_is_not_kept(app: App) -> None:

@@ -46,6 +46,8 @@ MEANINGS = {
     504: "not done in time",
     507: "no room to keep it",
 }
+FAILED = {"deadline": 504, "impossible": 422, "picture": 422}
+"""What asking for a failed job's clip is answered with, by why it failed; else 409."""
 
 
 def create_app(settings: ServeSettings | None = None, opener: Opener = open_animator) -> "App":
@@ -262,7 +264,7 @@ async def _until_done(request: Request, service: Service, job: Job, ended: async
 
 def _clip_of(service: Service, job: Job, wanted: str | None = None) -> Response:
     if job.status == "failed":
-        raise Refusal(504 if job.code == "deadline" else 409, job.code, job.error)
+        raise Refusal(FAILED.get(job.code, 409), job.code, job.error)
     if job.status != "completed":
         raise Refusal(409, job.status, f"the video is {job.status}; its clip is there once it is completed")
     return file_answer(service.store, job, wanted)
