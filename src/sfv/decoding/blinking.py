@@ -11,7 +11,7 @@ from sfv.decoding.eyes import Eye, widened
 from sfv.types import AnyFirst
 
 SECONDS = 0.19
-"""From half-way closed to closed, nearly: a blink takes twice that."""
+"""From the middle of a blink to its end."""
 HELD = 1.5
 """Above 1: a lid stays down for a while."""
 EVERY = 3.0
