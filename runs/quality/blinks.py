@@ -1,4 +1,4 @@
-"""Do pictures blink that are asked to? Unseen faces, people and creatures, and unseen stills, which have no eyes.
+"""Do pictures blink that are asked to? Unseen faces, people and creatures, and unseen stills, nearly all of things.
 
     python runs/quality/blinks.py STILLS OUT.json STORE [--model MODEL] [--sheet OUT.png]
 

@@ -80,3 +80,15 @@ def test_a_highlight_at_the_edge_is_covered() -> None:
     drawn.picture[0, :3, row - 4 : row - 1, column + 2 : column + 4] = 1.0
     made = lids(drawn).over(drawn.picture, 1.0)
     assert (made[0, :3, row - 8 : row + 8, column - 8 : column + 8].amin(0) < 0.9).all()
+
+
+def test_a_face_that_is_seen_through_closes_its_eyes() -> None:
+    """Half of its opacity, so no pixel around its eyes is opaque."""
+    drawn = face()
+    half = (drawn.picture + 1) / 2 - 1
+    eyes = eyes_in(half, drawn.there)
+    assert eyes is not None
+    made = Lids(half, eyes).over(half, 1.0)
+    assert made.isfinite().all()
+    row, column = drawn.eyes[0]
+    assert (made[0, :3, int(row - 3), int(column)] - half[0, :3, 30, 50]).abs().max() < 0.2

@@ -50,9 +50,11 @@ class Lids:
         dark = torch.stack([eye.dark for eye in eyes])
         skin = usual[(usual - dark).abs().sum(1).argmax()]
         alike = (picture[0] - skin[:, None, None]).abs().amax(0) < ALIKE
+        around = torch.stack(rings).any(0)
         if first.shape[1] == 4:
-            alike &= first[0, 3].cpu() > 0.9
-        places = torch.stack(rings).any(0) & alike
+            alpha = first[0, 3].float().cpu()
+            alike &= alpha > alpha[around].median() - 0.1
+        places = around & alike if (around & alike).any() else around
         self.lids = [_Lid(picture[0], places, eye) for eye in eyes]
 
     def over(self, picture: Large, share: float) -> Large:

@@ -34,7 +34,10 @@ export function lidsOf({ first, width, height }, eyes) {
   const usual = rings.map(median);
   const fromDark = usual.map((colour, k) => colour.reduce((sum, v, c) => sum + Math.abs(v - eyes[k].dark[c]), 0));
   const skin = usual[fromDark.indexOf(Math.max(...fromDark))];
-  const places = [...new Set(rings.flat())].filter((i) => first[3 * area + i] > 0.9 && skin.every((v, c) => Math.abs(first[c * area + i] - v) < ALIKE));
+  const around = [...new Set(rings.flat())];
+  const opaque = Float32Array.from(around, (i) => first[3 * area + i]).sort()[(around.length - 1) >> 1] - 0.1;
+  const alike = around.filter((i) => first[3 * area + i] > opaque && skin.every((v, c) => Math.abs(first[c * area + i] - v) < ALIKE));
+  const places = alike.length ? alike : around;
   const lids = eyes.map((eye) => lid(first, places, eye, size));
   return (picture, share) => {
     const data = picture.data.slice();
