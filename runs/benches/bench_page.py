@@ -1,12 +1,13 @@
 """How soon the page moves and how often live mode remakes its clip, in real Chromium.
 
-python runs/benches/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs/media]
+python runs/benches/bench_page.py OUT.json [--visits 3] [--seconds 20] [--pictures docs/media] [--beside CHECKOUT]
 
-First clip: seconds from navigation to the first painted clip, a new server and browser context each time (a server
-remembers clips), after the server said that it is warm, which is when `sfv demo` opens a browser. Live: arrivals of
-painted clips while the motion slider sweeps by itself, after two seconds of warming up; the picture is encoded once
-there. `--pictures` writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's
-chromium; nothing else may run.
+First clip: seconds from navigation until the preview is painted and until the whole clip is, a new server and browser
+context each time (a server remembers clips), after the server said that it is warm, which is when `sfv demo` opens a
+browser. Live: arrivals of painted clips while the motion slider sweeps by itself, after two seconds of warming up; the
+picture is encoded once there. `--beside`: the same of another checkout of this repository, in turns. `--pictures`
+writes demo.webp, race.webp and phone.webp for the documentation. Needs playwright and Debian's chromium; nothing else
+may run.
 """
 
 import argparse
@@ -30,6 +31,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+HERE = Path(__file__).resolve().parents[2]
 MARKS = "name => performance.getEntriesByName(name).map((mark) => mark.startTime)"
 
 
@@ -42,10 +44,11 @@ def visit(browser: Browser, url: str) -> Any:
 
 
 @contextmanager
-def served() -> Iterator[tuple[str, str]]:
+def served(checkout: Path) -> Iterator[tuple[str, str]]:
     """A fresh server's address, and what it says when it is warm."""
     command = [sys.executable, "-m", "sfv", "demo", "--no-open", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    env = os.environ | {"PYTHONPATH": str(checkout / "src")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
         assert server.stdout is not None
         try:
             yield server.stdout.readline().split()[0], server.stdout.readline().strip()
@@ -53,13 +56,13 @@ def served() -> Iterator[tuple[str, str]]:
             server.terminate()
 
 
-def first_clip(browser: Browser) -> float:
-    """Seconds from navigation to the first painted clip."""
-    with served() as (url, _):
+def first_clip(browser: Browser, checkout: Path) -> dict[str, float]:
+    """Seconds from navigation until the picture moves (the preview, if there is one), and until the whole clip does."""
+    with served(checkout) as (url, _):
         page = visit(browser, url)
-        seconds = float(page.evaluate(MARKS, "clip")[0]) / 1000
+        marks = {name: page.evaluate(MARKS, name) for name in ("preview", "clip")}
         page.context.close()
-        return seconds
+        return {"moves": min(at[0] for at in marks.values() if at) / 1000, "whole": marks["clip"][0] / 1000}
 
 
 def live(browser: Browser, url: str, seconds: float) -> dict[str, Any]:
@@ -129,23 +132,36 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--beside", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()[0]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        seen = [first_clip(browser) for _ in range(options.visits)]
-        with served() as (url, ready):
-            sweep = live(browser, url, options.seconds)
-            if options.pictures:
-                pictures(browser, url, options.pictures)
+        checkouts = [HERE, *([options.beside] if options.beside else [])]
+        seen: dict[Path, list[dict[str, float]]] = {checkout: [] for checkout in checkouts}
+        for _ in range(options.visits):
+            for checkout in checkouts:
+                seen[checkout].append(first_clip(browser, checkout))
+        sweeps = {}
+        for checkout in checkouts:
+            with served(checkout) as (url, ready):
+                sweeps[checkout] = {"server": ready, "live": live(browser, url, options.seconds)}
+                if options.pictures and checkout == HERE:
+                    pictures(browser, url, options.pictures)
         browser.close()
     result = {
         "command": f"python runs/benches/bench_page.py --visits {options.visits} --seconds {options.seconds:g}",
         "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": load},
-        "server": ready,
-        "first_clip_seconds": {"median": statistics.median(seen), "worst": max(seen), "all": seen},
-        "live": sweep,
     }
+    for checkout in checkouts:
+        first = {
+            what: {
+                "median": statistics.median(s[what] for s in seen[checkout]),
+                "all": [s[what] for s in seen[checkout]],
+            }
+            for what in ("moves", "whole")
+        }
+        result |= {"here" if checkout == HERE else "beside": {"first_clip_seconds": first, **sweeps[checkout]}}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 

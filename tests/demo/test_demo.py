@@ -95,6 +95,15 @@ def test_motion_alone_encodes_nothing(client: TestClient, picture: str) -> None:
     assert counted == 2
 
 
+def test_a_clip_does_not_depend_on_a_smaller_one_before_it() -> None:
+    studio = Studio(("sticker@exact/eager",), "cpu", Speed())
+    key, sent = studio.take((files("sfv") / "examples/cup.png").read_bytes())
+    shared = {"seed": 1, "play_fps": 8.0}
+    made = [studio._make(Ask(picture=key, settings=Settings(size=size, **shared))) for size in ("128", "256")]
+    alone = generate(studio.models["sticker@exact/eager"], sent.rgb, size="256", **shared)
+    assert made[1] is not None and torch.equal(made[1].frames, alone.frames)
+
+
 def test_the_newest_wish_wins(client: TestClient, picture: str) -> None:
     def wish(turn: int, visit: str = "me") -> int:
         order = shown(picture, seed=turn)

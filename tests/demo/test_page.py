@@ -87,6 +87,20 @@ def test_a_dropped_picture_plays(page: Page) -> None:
     assert page.locator("#thumbs button").count() == 2
 
 
+MARKS = "name => performance.getEntriesByName(name).map((mark) => mark.startTime)"
+
+
+def test_a_small_clip_plays_until_the_whole_one_is_there(page: Page) -> None:
+    previews, clips = page.evaluate(MARKS, "preview"), page.evaluate(MARKS, "clip")
+    assert len(previews) == len(clips) == 1 and previews[0] < clips[0]
+    assert pixels(page).shape[1] == 512 and page.locator("#thumbs button").count() == 1
+    before = turn(page)
+    page.check("input[name=enlarge][value='2']")
+    newer(page, before)
+    assert pixels(page).shape[1] == 256
+    assert len(page.evaluate(MARKS, "preview")) == 1  # as small as its preview would be
+
+
 def test_bad_files_get_one_sentence(page: Page) -> None:
     before = pixels(page).shape
     drop(page, b"no picture at all", "notes.txt", "text/plain")

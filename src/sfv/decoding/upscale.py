@@ -44,6 +44,11 @@ class Layers:
         there = moved(picture, self.flow) if drawn.moved is None else drawn.moved[0].float()
         self.rest = drawn.frames[0].float() - self.trust * there
 
+    @property
+    def drawn(self) -> bool:
+        """Whether anything is drawn; else frames are the picture, moved."""
+        return bool(self.rest.any() or (self.trust != 1).any())
+
     def at(self, times: Float[Tensor, " n"]) -> "Layers":
         """At places around the round, in frames: every part is linear between neighbours, the last and the first among
         them, so what moves is moved part of the way."""
@@ -73,18 +78,21 @@ class Layers:
         """
         size = picture.shape[2], picture.shape[3]
         same = size == tuple(self.flow.shape[2:])
-        sharp = sharpened(picture) if same else picture
+        sharp, drawn = sharpened(picture) if same else picture, self.drawn
         parts = zip(
             *(v.split(few) for v in (torch.arange(len(self.flow)), self.rest, self.trust, self.flow)), strict=True
         )
         for at, rest, trust, flow in parts:
-            if not same:
-                rest, trust, flow = bigger(rest, size), bigger(trust, size), bigger_flow(flow, size)
+            flow = flow if same else bigger_flow(flow, size)
             each = [picture] if changed is None else [changed(k, picture) for k in at.tolist()]
             source = sharp
             if not all(p is picture for p in each):
                 source = sharpened(torch.cat(each)) if same else torch.cat(each)
-            yield torch.addcmul(rest, trust, warped(source, flow))
+            there = warped(source, flow)
+            if drawn:
+                rest, trust = (v if same else bigger(v, size) for v in (rest, trust))
+                there = torch.addcmul(rest, trust, there)
+            yield there
 
 
 def bigger(maps: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:

@@ -28,9 +28,10 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     """
     n, _, y, x = flow.shape
     b = len(maps)
-    rows, columns = (torch.arange(s, device=flow.device, dtype=torch.float32) for s in (y, x))
-    at = torch.stack([columns + flow[:, 0].float(), rows[:, None] + flow[:, 1].float()], -1)
-    grid = ((2 * at + 1) / torch.tensor([x, y], device=flow.device) - 1).reshape(b, n // b * y, x, 2)
+    rows, columns = ((2 * torch.arange(s, device=flow.device, dtype=torch.float32) + 1) / s - 1 for s in (y, x))
+    across, down = flow.float().unbind(1)  # shares of the whole map, in [-1, 1]: one pass over each
+    at = [torch.add(columns, across, alpha=2 / x), torch.add(rows[:, None], down, alpha=2 / y)]
+    grid = torch.stack(at, -1).reshape(b, n // b * y, x, 2)
     tall = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
     return tall.unflatten(2, (n // b, y)).transpose(1, 2).flatten(0, 1)
 

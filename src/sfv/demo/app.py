@@ -132,6 +132,7 @@ async def _state(request: Request) -> JSONResponse:
     state |= {"models": [row.name for row in studio.rows], "examples": pictures, "cores": os.cpu_count()}
     if (model := studio.models.get(studio.rows[0].name)) is not None:
         state |= {"model": _model_card(model), "load_seconds": round(studio.took, 2)}
+        state |= {"previews": model.loops and model.enlarges()}
     return JSONResponse(state, headers={"cache-control": "no-store"})
 
 
@@ -161,8 +162,8 @@ async def _clip(request: Request) -> Response:
     lines = (shown.ask, row, model, shown.name, shown.format, shown.platform)
     recipe = {"command": command_line(*lines), "python": python_lines(*lines)}
     whole = round(time.perf_counter() - start, 4)
-    message = await asyncio.to_thread(clip_message, clip, turn=shown.ask.turn, whole=whole, **recipe)
-    return Response(message, media_type="application/octet-stream")
+    message = clip_message(clip, turn=shown.ask.turn, whole=whole, **recipe)
+    return StreamingResponse(message, media_type="application/octet-stream")
 
 
 async def _file(request: Request) -> Response:

@@ -73,7 +73,7 @@ def race(studio: Studio, ask: Ask, send: Send) -> None:
         send(packed({"event": "open", "lane": number}))
         clip = _run(studio, row, ask, number, send)
         totals.append(sum(clip.seconds.values()))
-        send(clip_message(clip, event="done", lane=number, clock=round(totals[-1], 4)))
+        send(b"".join(clip_message(clip, event="done", lane=number, clock=round(totals[-1], 4))))
     send(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
 
 

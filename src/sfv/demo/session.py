@@ -150,7 +150,7 @@ class Studio:
             return known
         model, start = self.begin(self.rows[0], ask)
         seconds: dict[str, float] = {}
-        clip = finish(model, start, self._cond(model, ask, start, seconds), seconds)
+        clip = finish(model, start, self._cond(model, start, seconds), seconds)
         self.clips.put(ask.key(), clip)
         return clip
 
@@ -168,10 +168,11 @@ class Studio:
         picture = rgba if clear and rgba is not None else sent.rgb
         return model, begin(model, picture, ask.settings.model_dump() | steps, mask)
 
-    def _cond(self, model: VideoModel, ask: Ask, start: Start, seconds: dict[str, float]) -> Cond:
-        """Encoded once for each picture, fit and seed; only motion and fps are set again."""
-        w = start.want
-        key = repr((ask.picture, w.seed, w.noise_aug, w.height, w.width, w.fit, w.background, w.transparent, w.enlarge))
+    def _cond(self, model: VideoModel, start: Start, seconds: dict[str, float]) -> Cond:
+        """Encoded once for each picture as the network sees it, and seed; only motion and fps are set again."""
+        w, still = start.want, start.still
+        seen = still.small if still.sticker is None else still.sticker
+        key = f"{hashlib.sha256(seen.numpy().tobytes()).hexdigest()} {tuple(seen.shape)} {w.seed} {w.noise_aug}"
         cond = encoded(model, start, seconds, self.conds.get(key))
         self.conds.put(key, cond)
         return cond

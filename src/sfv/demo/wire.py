@@ -1,9 +1,10 @@
 """How clips travel to the page: a length, a JSON head, and raw RGBA frames; nothing is encoded or decoded."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-import torch
+import numpy as np
 
 from sfv.generation.clip import Clip
 from sfv.types import Frames
@@ -11,30 +12,35 @@ from sfv.types import Frames
 
 def packed(head: dict[str, Any], body: bytes = b"") -> bytes:
     """Two little-endian uint32 (bytes of head, bytes of body), the head as JSON, the body; may follow one another."""
-    encoded = json.dumps(head).encode()
-    return len(encoded).to_bytes(4, "little") + len(body).to_bytes(4, "little") + encoded + body
+    return _head(head, len(body)) + body
 
 
-def clip_message(clip: Clip, **more: Any) -> bytes:
-    """A clip's size, rate, times and frames, and other fields of the head."""
-    return packed(
-        _shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _rounded(clip)} | more, rgba(clip)
-    )
+def clip_message(clip: Clip, **more: Any) -> Iterator[bytes]:
+    """A clip's size, rate, times and other fields of the head, and its frames, one by one: a large clip is 75 MB."""
+    head = _shape(clip.frames) | {"fps": clip.fps, "calls": clip.calls, "seconds": _rounded(clip)} | more
+    frames = clip.frames if clip.alpha is None else clip.stickers()
+    yield _head(head, clip.frames[..., 0].numel() * 4)
+    yield from map(_rgba, frames.numpy())
 
 
 def frames_message(frames: Frames, **more: Any) -> bytes:
     """Frames on their way, with other fields of the head."""
-    return packed(_shape(frames) | more, _opaque(frames))
+    return packed(_shape(frames) | more, b"".join(map(_rgba, frames.numpy())))
 
 
-def rgba(clip: Clip) -> bytes:
-    """Every frame's pixels, four bytes each, row by row."""
-    return _opaque(clip.frames) if clip.alpha is None else clip.stickers().numpy().tobytes()
+def _head(head: dict[str, Any], size: int) -> bytes:
+    """The lengths of head and body, and the head."""
+    encoded = json.dumps(head).encode()
+    return len(encoded).to_bytes(4, "little") + size.to_bytes(4, "little") + encoded
 
 
-def _opaque(frames: Frames) -> bytes:
-    full = torch.full((*frames.shape[:3], 1), 255, dtype=torch.uint8)
-    return torch.cat([frames, full], 3).numpy().tobytes()
+def _rgba(frame: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
+    """A frame's pixels, (h, w, 3 or 4), four bytes each, row by row."""
+    if frame.shape[-1] == 4:
+        return frame.tobytes()
+    full = np.full((*frame.shape[:2], 4), 255, np.uint8)
+    full[..., :3] = frame
+    return full.tobytes()
 
 
 def _shape(frames: Frames) -> dict[str, Any]:

@@ -37,9 +37,11 @@ class Clip:
         """RGBA frames: white is taken out of the colours. SfvError for a clip made without `transparent`."""
         if self.alpha is None:
             raise SfvError("the clip has no transparency; make it with transparent=True")
-        share = self.alpha.float() / 255
-        colours = (self.frames - 255 * (1 - share)) / share.clamp(min=1 / 255)
-        return torch.cat([colours.round().clamp(0, 255).to(torch.uint8), self.alpha], -1)
+        made = torch.cat([self.frames, self.alpha], -1)
+        for frame, alpha in zip(made, self.alpha, strict=True):  # one at a time: whole clips as floats are large
+            share = alpha.float() / 255
+            frame[..., :3] = ((frame[..., :3] - 255 * (1 - share)) / share.clamp(min=1 / 255)).round_().clamp_(0, 255)
+        return made
 
     @property
     def fps(self) -> float:

@@ -116,11 +116,14 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         if directed:
             layers = _carried(layers, start, first)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
-        parts = layers.over(large, changed=blinking(start, first, len(layers.flow)))
+        lids = blinking(start, first, len(layers.flow))
+        if not (want.transparent or lids or layers.drawn) and bool((large[:, 3] == 1).all()):
+            large = large[:, :3]  # an opaque picture that is only moved stays opaque
+        parts = layers.over(large, changed=lids)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []
     for part in parts:
-        frames.append(laid_over(part[None], ground))
+        frames.append(laid_over(part[None], ground) if part.shape[1] == 4 else to_frames(part[None]))
         if want.transparent:
             alphas.append(opacity(part[None]))
     return torch.cat(frames), torch.cat(alphas) if alphas else None

@@ -30,7 +30,7 @@ def to_frames(pixels: Tensor) -> Frames:
 
 def _on_cpu(pixels: Tensor) -> Tensor:
     """(1, f, c, h, w) -> uint8 (f, h, w, c); rounding happens before the one copy."""
-    levels = (pixels[0].float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    levels = (pixels[0].float() * 127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)
     levels = levels.permute(0, 2, 3, 1).contiguous()
     if not levels.is_cuda:
         return levels.cpu()
@@ -41,7 +41,7 @@ def _on_cpu(pixels: Tensor) -> Tensor:
 def laid_over(layers: Float[Tensor, "1 f 4 h w"], colour: tuple[int, ...] = (255, 255, 255)) -> Frames:
     """Frames with transparency over one colour (levels), as uint8 RGB."""
     ground = torch.tensor(colour[:3], device=layers.device).view(3, 1, 1) / 255
-    return to_frames(layers[:, :, :3] + (1 - layers[:, :, 3:].clamp(-1, 1)) * ground)
+    return to_frames(torch.addcmul(layers[:, :, :3], 1 - layers[:, :, 3:].clamp(-1, 1), ground))
 
 
 def opacity(layers: Float[Tensor, "1 f 4 h w"]) -> Opacity:

@@ -5,12 +5,14 @@ import { addToGallery } from "./gallery.js";
 import { notice } from "./notice.js";
 import { Player } from "./player.js";
 import * as requests from "./requests.js";
-import { currentRequest } from "./settings.js";
+import { atMost, currentRequest } from "./settings.js";
 import { state } from "./state.js";
 
 export const player = new Player($("clip"));
+const PREVIEW = 2; // times the network's size
 let timer = 0;
 let underWay = 0;
+let newest = 0; // grows with every change, so that an older one goes no further than its preview
 
 export function initAnimate() {
   $("download").addEventListener("click", download);
@@ -20,6 +22,7 @@ export function initAnimate() {
 /** Request the clip after `wait` milliseconds: a slider that moves on starts one request, not many. */
 export function animate(wait = 120) {
   clearTimeout(timer);
+  newest++;
   if (state.picture && state.server?.ready) timer = setTimeout(requestClip, wait);
 }
 
@@ -29,6 +32,7 @@ async function requestClip() {
   $("busy").hidden = false;
   underWay++;
   try {
+    if (!(await previewed(request))) return;
     const clip = await requests.clip(request);
     if (!clip || picture !== state.picture) return;
     showClip(clip, request);
@@ -39,13 +43,31 @@ async function requestClip() {
   }
 }
 
-/** Put a clip on the stage, with its times and the lines that make it again. */
-export function showClip(clip, request) {
-  state.clip = clip;
+/** Show the frames made, small and none between, until the whole clip is there; false if something changed meanwhile. */
+async function previewed(request) {
+  const mine = newest;
+  const { ask } = request;
+  const smaller = atMost(ask.settings, PREVIEW);
+  if (!state.server.previews || (smaller.size === ask.settings.size && smaller.enlarge === ask.settings.enlarge)) return true;
+  const clip = await requests.clip({ ...request, ask: { ...ask, settings: { ...smaller, play_fps: smaller.fps } } });
+  if (mine !== newest) return false;
+  if (clip) paint(clip, request);
+  performance.mark("preview");
+  return true;
+}
+
+/** Play a clip on the stage. */
+function paint(clip, request) {
   notice(null);
   player.show(clip);
   $("veil").hidden = true;
   $("stage").dataset.clear = request.ask.settings.transparent;
+}
+
+/** Put a clip on the stage, with its times and the lines that make it again. */
+export function showClip(clip, request) {
+  state.clip = clip;
+  paint(clip, request);
   $("clip").dataset.turn = clip.turn;
   performance.mark("clip");
   const seconds = Object.values(clip.seconds).reduce((a, b) => a + b, 0);

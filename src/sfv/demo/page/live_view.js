@@ -76,6 +76,7 @@ async function makeRequest() {
 
 function showClip(clip, rate) {
   notice(null);
+  player.bounce = !state.server.model.loops;
   player.show(clip);
   $("live-clip").dataset.turn = clip.turn;
   performance.mark("live-clip");

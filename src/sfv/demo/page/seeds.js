@@ -5,7 +5,7 @@ import { $, element } from "./dom.js";
 import { notice } from "./notice.js";
 import { Player } from "./player.js";
 import * as requests from "./requests.js";
-import { currentRequest } from "./settings.js";
+import { atMost, currentRequest } from "./settings.js";
 import { state } from "./state.js";
 
 const COUNT = 8;
@@ -36,7 +36,8 @@ async function open() {
   try {
     for (let i = 1; i <= COUNT && mine === run; i++) {
       $("seeds-about").textContent = `${i} of ${COUNT} is made`;
-      const settings = small({ ...ask.settings, seed: ask.settings.seed + i });
+      const settings = { ...atMost(ask.settings, 1), seed: ask.settings.seed + i };
+      settings.transparent &&= state.picture.transparent;
       const clip = await requests.clipInTurn({ ...rest, ask: { ...ask, settings } });
       if (mine === run) add(clip, settings.seed);
     }
@@ -44,13 +45,6 @@ async function open() {
   } catch (error) {
     notice(error);
   }
-}
-
-/** The same at the network's own size, which is soonest made. */
-function small(settings) {
-  const { width, height } = state.server.model.defaults;
-  const asked = settings.size ? { size: String(Math.max(width, height)) } : { enlarge: 1 };
-  return { ...settings, ...asked, transparent: settings.transparent && state.picture.transparent };
 }
 
 function add(clip, seed) {

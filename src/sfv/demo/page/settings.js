@@ -26,6 +26,13 @@ export function currentRequest() {
   return { ask: { picture: state.picture.id, mask: state.mask?.id ?? null, settings }, name: state.picture.name, format, platform: chosen };
 }
 
+/** The same clip at so many times the network's size at most. */
+export function atMost(settings, times) {
+  const { width, height } = state.server.model.defaults;
+  if (!settings.size) return { ...settings, enlarge: Math.min(times, settings.enlarge) };
+  return { ...settings, size: String(Math.min(Number(settings.size), times * Math.max(width, height))) };
+}
+
 /** Call `changed(milliseconds to wait)` when the visitor changes a setting. */
 export function initSettings(changed) {
   $("controls").addEventListener("input", (event) => {
