@@ -96,7 +96,8 @@ def pictures(browser: Browser, url: str, folder: Path) -> None:
     page = visit(browser, url)
     page.set_viewport_size({"width": 1180, "height": 940})
     page.fill("#seed", "4")
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(500)
+    page.wait_for_selector("#busy", state="hidden", timeout=120_000)
     keep(page.screenshot(), folder / "demo.webp")
     page.click("#tab-race")
     page.click("#start")
@@ -134,6 +135,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--beside", type=Path)
     options = parser.parse_args()
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
