@@ -23,7 +23,7 @@ from sfv.families.svd.folder import load
 from sfv.families.svd.sizes import TINY, new_codec
 from sfv.training import checkpoint
 from sfv.training.config import CodecTraining, Schedule
-from sfv.training.loop import rate, run
+from sfv.training.loop import rate, run, saved
 from sfv.training.optimizers import SM3, Muon, orthogonalise
 from sfv.training.presets import stages
 from sfv.training.seeds import Seeds, generator
@@ -93,6 +93,22 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / checkpoint.STATE).write_bytes(b"\1\2\3")
     with pytest.raises(SfvError, match="damaged"):
         checkpoint.load_latest(tmp_path, {"net": other})
+
+
+def test_what_was_restored_is_apart_from_its_file(tmp_path: Path) -> None:
+    task = Toy()
+    run(task, Schedule(steps=3), tmp_path, {})
+    again, path = Toy(), tmp_path / checkpoint.STATE
+    checkpoint.load_latest(tmp_path, saved(again))
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    (wanted, found) = (
+        checkpoint.OptimizerState(next(iter(t.optimizers.values())), t.modules).state_dict() for t in (task, again)
+    )
+    assert wanted and all(torch.equal(found[n][k], v) for n, of_one in wanted.items() for k, v in of_one.items())
+    assert torch.equal(again.net.weight, task.net.weight)
+    averages = [t.averages["net"].slow for t in (task, again)]
+    assert all(torch.equal(averages[1][k], v) for k, v in averages[0].items())
 
 
 def test_a_state_is_that_of_its_moment_while_training_goes_on(tmp_path: Path) -> None:

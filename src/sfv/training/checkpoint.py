@@ -73,9 +73,14 @@ class OptimizerState:
         named = self._named()
         for name, of_one in state.items():
             p = named[name]
-            tensors = {k: v for k, v in of_one.items() if torch.is_tensor(v) and v.dim()}  # counts stay on the CPU
-            placed = {k: like(v, p) if v.shape == p.shape else v.to(p.device) for k, v in tensors.items()}
-            self.optimizer.state[p] = of_one | placed
+            self.optimizer.state[p] = {k: _placed(v, p) if torch.is_tensor(v) else v for k, v in of_one.items()}
+
+
+def _placed(value: Tensor, p: nn.Parameter) -> Tensor:
+    """Of a parameter's state: in memory of its own, where and divided as the parameter is; counts on the CPU."""
+    if value.shape == p.shape:
+        return like(value, p)
+    return value.to(p.device if value.dim() else "cpu", copy=True)
 
 
 def save(
@@ -202,14 +207,17 @@ def _write(run_dir: Path, step: int, state: Snapshot, healthy: bool, file: str) 
 
 
 def load_latest(run_dir: Path, parts: dict[str, Stateful], name: str = STATE) -> int:
-    """Restore `parts` from the run folder and return the step; 0 if there is nothing to resume."""
+    """Restore `parts` from the run folder and return the step; 0 if there is nothing to resume.
+
+    The file is mapped, not read: each rank takes its shards from pages that all ranks of a machine share.
+    """
     path = run_dir / name
     if not path.exists():
         return 0
     try:
         with safe_open(path, "pt") as file:
             meta = file.metadata()
-            tensors = {k: file.get_tensor(k).clone() for k in file.keys()}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}
     except SafetensorError as error:
         raise SfvError(f"{path} is damaged ({error}); delete it to start the run again") from error
     state = _unflatten(tensors, json.loads(meta["plain"]))

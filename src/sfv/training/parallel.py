@@ -141,9 +141,9 @@ def full(value: Tensor) -> Tensor:
 
 
 def like(value: Tensor, target: Tensor) -> Tensor:
-    """`value` in whole -> sharded as `target` is."""
+    """`value` in whole -> a copy, sharded as `target` is."""
     if not isinstance(target, DTensor):
-        return value.to(target.device)
+        return value.to(target.device, copy=True)
     return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
 
 
@@ -156,7 +156,7 @@ def load_full(here: dict[str, Tensor], state: dict[str, Tensor]) -> None:
     for name, target in here.items():
         if target.shape != state[name].shape:
             raise RuntimeError(f"{name} is {tuple(state[name].shape)}, expected {tuple(target.shape)}")
-        target.copy_(like(state[name], target))
+        target.copy_(like(state[name], target) if isinstance(target, DTensor) else state[name])
 
 
 def same_folder(folder: Path, world: World, patience: float = 10.0) -> None:
