@@ -30,11 +30,12 @@ def face(
     middle: Place = (50, 50),
     radius: float = 32,
     white: bool = False,
+    ring: str | None = None,
     skin: str = "#f7c948",
     nostrils: bool = False,
     eyes: Literal["two", "none", "one", "closed", "unlike"] = "two",
 ) -> Drawn:
-    """A disc with two dark eyes (in the white, if that is asked for) and a mouth, on clear ground."""
+    """A disc with a mouth and two dark eyes (in the white or in coloured rings, if asked for), on clear ground."""
     image = Image.new("RGBA", (SIDE * FINE, SIDE * FINE))
     pen = ImageDraw.Draw(image)
 
@@ -57,6 +58,8 @@ def face(
             continue
         if white:
             oval(y, x, radius / 3.6, radius / 4, "#ffffff")
+        if ring is not None:
+            oval(y, x, radius / 4, radius / 4, ring)
         oval(y, x, small * radius / 8, small * radius / 9, "#2b1d24")
     if nostrils:
         for side in (-1, 1):

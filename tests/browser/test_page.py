@@ -32,7 +32,7 @@ from chromium import (
     turn,
     until,
 )
-from faces import face
+from faces import Drawn, face
 from PIL import Image
 
 from sfv.browser.runtime import runtime_files
@@ -352,10 +352,9 @@ def test_arrows_are_the_command_lines(page: Page, whole: bool) -> None:
         torch.testing.assert_close(torch.tensor(made).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("white", [False, True])
-def test_blinks_are_the_command_lines(page: Page, white: bool) -> None:
+@pytest.mark.parametrize("drawn", [face(), face(white=True), face(ring="#ffe040", skin="#5a3c20")])
+def test_blinks_are_the_command_lines(page: Page, drawn: Drawn) -> None:
     """Which eyes are found, when they close, and the picture with its lids, at its size and larger."""
-    drawn = face(white=white)
     eyes = eyes_in(drawn.picture, drawn.there)
     assert eyes is not None
     large = F.interpolate(drawn.picture, scale_factor=2, mode="bilinear")

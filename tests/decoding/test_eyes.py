@@ -41,6 +41,13 @@ def test_an_eye_has_its_white_and_fur_is_none() -> None:
     assert sizes[1] > 2 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.3)
 
 
+@pytest.mark.parametrize(("ring", "skin", "larger"), [("#ffe040", "#5a3c20", True), ("#404060", "#e8e0ff", False)])
+def test_an_eye_has_a_bright_ring_but_no_dark_patch(ring: str, skin: str, larger: bool) -> None:
+    """As owls and pandas have them."""
+    sizes = [int(eyes[0].pixels.sum()) if (eyes := found(face(skin=skin, ring=r))) else 0 for r in (None, ring)]
+    assert (sizes[1] > 2 * sizes[0]) == larger and sizes[0] > 0
+
+
 def test_eyes_win_over_nostrils() -> None:
     eyes = found(face(nostrils=True))
     assert eyes is not None and abs(float(middle(eyes[0])[0]) - face().eyes[0][0]) < 1.5

@@ -28,6 +28,11 @@ WHITE, PALE, ROUND_IT = 0.72, 0.16, 0.15
 """Brightness and spread of colours of an eye's white, and the share of a pupil's surroundings that is white there."""
 BALL = 2.2
 """Half the sides of an eye with its white, at most, in the pupil's longer sides."""
+IRIS, BRIGHTER, DISC = 0.2, 0.05, 0.65
+"""How far colours of a ring round the pupil lie apart, how much brighter it is than what is beyond (a panda's patches
+are darker than its face), and the share of its box that it fills with the pupil."""
+SAME = 0.7
+"""Of one ring's area, the other's."""
 FURTHEST = 40
 """Pixels that a spot's label goes: what is larger is no eye."""
 LEAST = -1.0
@@ -68,7 +73,7 @@ def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | No
         return None
     pair = max(found, key=lambda f: f[0])[1]
     left, right = sorted(pair, key=lambda s: s.middle[1])
-    return _eye(left, colours), _eye(right, colours)
+    return _with_rings((_eye(left, colours), _eye(right, colours)), colours)
 
 
 def _filled(there: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
@@ -172,6 +177,41 @@ def _eye(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> Eye:
     window = rows[:, None] & columns
     ball = spread(pixels.float(), (white | pixels) & window, 2 * FURTHEST) > 0
     return Eye(pixels if (widened(ball, 1) & (white | pixels) & ~window).any() else ball, dark)
+
+
+def _with_rings(eyes: tuple[Eye, Eye], colours: Float[Tensor, "3 y x"]) -> tuple[Eye, Eye]:
+    """With the coloured ring round each pupil, as an owl has it, if both have one."""
+    balls = [_ringed(eye.pixels, colours) for eye in eyes]
+    areas = [0 if ball is None else int(ball.sum()) for ball in balls]
+    if balls[0] is None or balls[1] is None or min(areas) < SAME * max(areas):
+        return eyes
+    return Eye(balls[0], eyes[0].dark), Eye(balls[1], eyes[1].dark)
+
+
+def _ringed(pixels: Bool[Tensor, "y x"], colours: Float[Tensor, "3 y x"]) -> Bool[Tensor, "y x"] | None:
+    """A pupil with what is of one colour around it, if that ends soon, is a disc, and brighter than what is beyond."""
+    top, left, bottom, right = _box(pixels)
+    ring = widened(pixels, 2) & ~widened(pixels, 1)
+    colour = colours[:, ring].median(1).values
+    alike = (colours - colour[:, None, None]).abs().amax(0) < IRIS
+    rows, columns = (
+        (torch.arange(n) + 0.5 - at).abs() <= BALL * max(bottom - top, right - left)
+        for n, at in zip(pixels.shape, ((top + bottom) / 2, (left + right) / 2), strict=True)
+    )
+    window = rows[:, None] & columns
+    ball = (spread((ring & alike).float(), alike & window, 2 * FURTHEST) > 0) | pixels
+    if (widened(ball, 1) & alike & ~window).any():
+        return None
+    top, left, bottom, right = _box(ball)
+    beyond = colours[:, widened(ball, 3) & ~widened(ball, 1)].median(1).values
+    brighter = float(_brightness(colour[:, None, None]) - _brightness(beyond[:, None, None])) > BRIGHTER
+    return ball if brighter and int(ball.sum()) >= DISC * (bottom - top) * (right - left) else None
+
+
+def _box(pixels: Bool[Tensor, "y x"]) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right."""
+    rows, columns = pixels.any(1).nonzero(), pixels.any(0).nonzero()
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def widened(pixels: Bool[Tensor, "y x"], by: int) -> Bool[Tensor, "y x"]:

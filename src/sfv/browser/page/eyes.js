@@ -8,6 +8,7 @@ const LEVELS = Array.from({ length: 13 }, (_, k) => 0.1 + 0.058 * k); // brightn
 const SMALLEST = 0.025, TALLEST = 0.3, WIDEST = 0.25; // sides of a spot, in shares of the root of the thing's area
 const FLATTEST = 0.55, THINNEST = 3, FILLED = 0.58; // height over width of an open eye, and the share of its box it fills
 const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, LEAST = -1;
+const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
 /** The eyes that blink, left and right, if that is asked for: {pixels, dark}; without a pair an error for the visitor. */
 export function eyesAsked({ move }, seen) {
@@ -33,7 +34,7 @@ export function eyesIn(seen) {
       if (score > best) [best, pair] = [score, [one, other]];
     }
   });
-  return pair && pair.sort((a, b) => a.middle[1] - b.middle[1]).map((spot) => eye(spot, picture));
+  return pair && withRings(pair.sort((a, b) => a.middle[1] - b.middle[1]).map((spot) => eye(spot, picture)), picture);
 }
 
 /** With what has some of the thing on all four sides: an eye's white may be of the ground's colour. */
@@ -200,6 +201,40 @@ function eye({ pixels, middle, tall, wide }, picture) {
   for (const i of reached(places, white.map((is, i) => Number((is || pixels[i]) && within(i))), picture)) ball[i] = 1;
   const escapes = widened(ball, 1, { width, height }).some((is, i) => is && white[i] && !within(i));
   return { pixels: escapes ? pixels : ball, dark };
+}
+
+/** With the coloured ring round each pupil, as an owl has it, if both have one. */
+function withRings(eyes, picture) {
+  const balls = eyes.map(({ pixels }) => ringed(pixels, picture));
+  const areas = balls.map((ball) => ball?.reduce((a, b) => a + b, 0) ?? 0);
+  if (!balls.every(Boolean) || Math.min(...areas) < SAME * Math.max(...areas)) return eyes;
+  return eyes.map(({ dark }, k) => ({ pixels: balls[k], dark }));
+}
+
+/** A pupil with what is of one colour around it, if that ends soon, is a disc, and brighter than what is beyond; else null. */
+function ringed(pixels, picture) {
+  const { colours, width, height, area } = picture;
+  const places = (mask) => [...mask.keys()].filter((i) => mask[i]);
+  const between = (mask, outer, inner) => {
+    const [far, near] = [widened(mask, outer, picture), widened(mask, inner, picture)];
+    return places(far).filter((i) => !near[i]);
+  };
+  const median = (some) => [0, 1, 2].map((c) => Float32Array.from(some, (i) => colours[c * area + i]).sort()[(some.length - 1) >> 1]);
+  const brightness = ([r, g, b]) => 0.299 * r + 0.587 * g + 0.114 * b;
+  let [top, left, bottom, right] = boxOf(places(pixels), width);
+  const ring = between(pixels, 2, 1);
+  const colour = median(ring);
+  const alike = Uint8Array.from({ length: area }, (_, i) => colour.every((v, c) => Math.abs(colours[c * area + i] - v) < IRIS));
+  const reach = BALL * Math.max(bottom - top, right - left);
+  const within = (i) => Math.abs(Math.floor(i / width) + 0.5 - (top + bottom) / 2) <= reach && Math.abs((i % width) + 0.5 - (left + right) / 2) <= reach;
+  const ball = Uint8Array.from(pixels);
+  const inside = alike.map((is, i) => Number(is && within(i)));
+  for (const i of reached(ring.filter((i) => inside[i]), inside, picture)) ball[i] = 1;
+  if (widened(ball, 1, { width, height }).some((is, i) => is && alike[i] && !within(i))) return null;
+  const beyond = median(between(ball, 3, 1));
+  const count = places(ball).length;
+  [top, left, bottom, right] = boxOf(places(ball), width);
+  return brightness(colour) - brightness(beyond) > BRIGHTER && count >= DISC * (bottom - top) * (right - left) ? ball : null;
 }
 
 /** With what lies within `by` pixels, in squares. */
