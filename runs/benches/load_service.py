@@ -8,7 +8,7 @@ Measured on the embedded model (one worker, CPU, no batching unless --max-batch 
    of the service when enough clients keep its queue filled, in turns, so that both see the same machine;
 2. latency of single requests to the idle service (the service time), and at 80 % of the capacity just measured: paced
    (gaps of 0.5 to 1.5 times their mean, as load tools with a rate send) and at random (Poisson, as strangers come). No
-   single server can hold p95 under about 7 service times for the latter at that load, so the least possible is given;
+   single server can hold p95 under about 5 service times for the latter at that load, so the least possible is given;
 3. two hundred clients that together ask five times the capacity: answers by status, memory of all processes over time.
 Random arrivals are seeded. Ratios are what matters; seconds belong to the machine.
 """

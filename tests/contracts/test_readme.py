@@ -8,6 +8,7 @@ import pytest
 
 from sfv.batch.compare import example
 from sfv.media import read_clip
+from sfv.training.config import StudentTraining
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -20,3 +21,9 @@ def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         exec(compile(block, str(README), "exec"), {})
     lengths = [len(read_clip(tmp_path / name)) for name in ("cat.webp", "cat-clear.webp")]
     assert len(blocks) == 1 and lengths[0] == lengths[1] > 1
+
+
+def test_every_option_of_the_student_is_documented() -> None:
+    named = " ".join(re.findall(r"`([^`]+)`", (README.parent / "docs" / "student.md").read_text()))
+    missing = [field for field in StudentTraining.model_fields if not re.search(rf"\b{field}\b", named)]
+    assert not missing

@@ -88,7 +88,7 @@ def columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     latents = any(r.latents for r in rows)
     head = ["model:steps", "calls", "s/clip", "UNet s", "Frechet [95 %]", *kinds]
     head += ["latents [95 %]", "latents/still"] if latents else []
-    return [*head, "motion/real", "motion/teacher", "1st frame dB"], [_cells(r, kinds, latents) for r in rows]
+    return [*head, "motion/real", "motion/first", "1st frame dB"], [_cells(r, kinds, latents) for r in rows]
 
 
 def _cells(m: Measured, kinds: list[str], latents: bool) -> list[str]:
