@@ -1,11 +1,14 @@
 """Which eyes are found: of drawn faces the two that were drawn, in other drawings none."""
 
+from typing import Any
+
 import pytest
 import torch
 from faces import Drawn, face
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sfv.decoding import eyes
 from sfv.decoding.eyes import Eye, eyes_in
 
 
@@ -28,34 +31,51 @@ def middle(eye: Eye) -> torch.Tensor:
 )
 def test_drawn_eyes_are_found_where_they_are(row: float, column: float, radius: float, white: bool, skin: str) -> None:
     drawn = face((row, column), radius, white=white, skin=skin)
-    eyes = found(drawn)
-    assert eyes is not None
-    for eye, place in zip(eyes, drawn.eyes, strict=True):
+    pair = found(drawn)
+    assert pair is not None
+    for eye, place in zip(pair, drawn.eyes, strict=True):
         assert (middle(eye) - torch.tensor(place)).abs().max() < 1.5
 
 
 def test_an_eye_has_its_white_and_fur_is_none() -> None:
     """On white fur the pupil alone is the eye."""
     plain, white, fur = (face(white=w, skin=s) for w, s in ((False, "#f7c948"), (True, "#f7c948"), (False, "#ffffff")))
-    sizes = [int(eyes[0].pixels.sum()) if (eyes := found(d)) else 0 for d in (plain, white, fur)]
+    sizes = [int(pair[0].pixels.sum()) if (pair := found(d)) else 0 for d in (plain, white, fur)]
     assert sizes[1] > 2 * sizes[0] and sizes[2] == pytest.approx(sizes[0], rel=0.3)
 
 
 @pytest.mark.parametrize(("ring", "skin", "larger"), [("#ffe040", "#5a3c20", True), ("#404060", "#e8e0ff", False)])
 def test_an_eye_has_a_bright_ring_but_no_dark_patch(ring: str, skin: str, larger: bool) -> None:
     """As owls and pandas have them."""
-    sizes = [int(eyes[0].pixels.sum()) if (eyes := found(face(skin=skin, ring=r))) else 0 for r in (None, ring)]
+    sizes = [int(pair[0].pixels.sum()) if (pair := found(face(skin=skin, ring=r))) else 0 for r in (None, ring)]
     assert (sizes[1] > 2 * sizes[0]) == larger and sizes[0] > 0
 
 
 def test_eyes_win_over_nostrils() -> None:
-    eyes = found(face(nostrils=True))
-    assert eyes is not None and abs(float(middle(eyes[0])[0]) - face().eyes[0][0]) < 1.5
+    pair = found(face(nostrils=True))
+    assert pair is not None and abs(float(middle(pair[0])[0]) - face().eyes[0][0]) < 1.5
 
 
 @pytest.mark.parametrize("drawn", [face(eyes="none"), face(eyes="one"), face(eyes="closed"), face(eyes="unlike")])
 def test_what_is_no_pair_of_open_eyes_is_none(drawn: Drawn) -> None:
     assert found(drawn) is None
+
+
+def test_of_a_pattern_the_clearest_spots_alone_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = set()
+    alike = eyes._alike
+
+    def counted(one: Any, other: Any, *rest: Any) -> float:
+        compared.update((id(one), id(other)))
+        return alike(one, other, *rest)
+
+    monkeypatch.setattr(eyes, "_alike", counted)
+    monkeypatch.setattr(eyes, "MOST", 20)
+    rows, columns = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    off = (rows % 12 - 5.5) ** 2 + (columns % 12 - 5.5) ** 2
+    dots = torch.cat([(off / 16).clamp(0, 1).expand(1, 3, -1, -1) * 2 - 1, torch.ones(1, 1, 96, 96)], 1)
+    eyes_in(dots, torch.ones(96, 96, dtype=torch.bool))
+    assert len(compared) == 20
 
 
 def test_a_picture_without_anything_in_it_has_none() -> None:

@@ -209,6 +209,25 @@ def test_a_race_that_nobody_watches_stops(client: TestClient, picture: str) -> N
     assert len(heard) == 4
 
 
+def test_a_race_that_fails_in_any_way_ends(client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("sfv.demo.app.race", broken)
+    ((told, _),) = messages(client.post("/api/race", json=shown(picture)).content)
+    assert told["event"] == "error" and "out of memory" in told["error"]
+
+
+def test_a_model_that_breaks_when_it_is_opened_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("sfv.demo.session.open_model", broken)
+    studio = Studio(("sticker",), "cpu", Speed())
+    studio.open()
+    assert studio.ready.is_set() and "out of memory" in studio.trouble
+
+
 def test_a_model_that_cannot_be_opened_is_told() -> None:
     ready = threading.Event()
     with TestClient(

@@ -54,6 +54,7 @@ def test_a_mask_is_fitted_as_its_picture_is() -> None:
     assert (mask[8:24, :15] == 255).all() and (mask[:7] == 0).all() and (mask[:, 17:] == 0).all()
     with pytest.raises(SfvError, match="20x40.*one shape"):
         fit_mask(left_half(40, 20), (40, 80), (32, 32), "pad")
+    assert (fit_mask(left_half(15, 512), (30, 1000), (30, 1000), "pad")[:, :490] == 255).all()  # 15.36, rounded
 
 
 def test_there_and_back_ends_beside_its_start() -> None:

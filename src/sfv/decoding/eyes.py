@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ FURTHEST = 40
 """Pixels that a spot's label goes: what is larger is no eye."""
 LEAST = -1.0
 """Score from which two spots are eyes."""
+MOST = 300
+"""Spots that are compared, those of most contrast: what has more is a pattern."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ class _Spot:
     contrast: float
 
 
+class _Face(NamedTuple):
+    """Box and pixels of the thing."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    area: int
+
+
 def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | None:
     """The open eyes, left and right, of the thing in a fitted picture, whose pixels are `there`; None without a pair.
 
@@ -68,11 +81,18 @@ def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | No
     """
     colours, there = (first[0, :3].float().cpu() + 1) / 2, _filled(there.cpu())
     spots = _spots(colours, there)
-    found = [(score, pair) for pair in combinations(spots, 2) if (score := _alike(*pair, colours, there)) > LEAST]
-    if not found:
+    if len(spots) > MOST:
+        spots = sorted(spots, key=lambda s: -s.contrast)[:MOST]
+    if not spots:
         return None
-    pair = max(found, key=lambda f: f[0])[1]
-    left, right = sorted(pair, key=lambda s: s.middle[1])
+    face = _Face(*_box(there), int(there.sum()))
+    near = [_patch(colours, spot) for spot in spots]
+    pairs = combinations(range(len(spots)), 2)
+    scores = {(i, k): _alike(spots[i], spots[k], (near[i], near[k]), face) for i, k in pairs}
+    best = max(scores, key=scores.__getitem__, default=None)
+    if best is None or scores[best] <= LEAST:
+        return None
+    left, right = sorted((spots[i] for i in best), key=lambda s: s.middle[1])
     return _with_rings((_eye(left, colours), _eye(right, colours)), colours)
 
 
@@ -129,7 +149,7 @@ def _spot(
     return _Spot(pixels, level, middle, bottom - top, right - left, int(pixels.sum()), brightness, contrast)
 
 
-def _alike(one: _Spot, other: _Spot, colours: Float[Tensor, "3 y x"], there: Bool[Tensor, "y x"]) -> float:
+def _alike(one: _Spot, other: _Spot, near: tuple[Tensor, Tensor], face: _Face) -> float:
     """How well two spots are a pair of eyes; minus infinity if they cannot be."""
     apart, down = abs(one.middle[1] - other.middle[1]), abs(one.middle[0] - other.middle[0])
     width = max(one.width, other.width)
@@ -140,17 +160,17 @@ def _alike(one: _Spot, other: _Spot, colours: Float[Tensor, "3 y x"], there: Boo
         return -math.inf
     if abs(one.brightness - other.brightness) > 0.15:
         return -math.inf
-    rows, columns = there.any(1).nonzero(), there.any(0).nonzero()
-    tall, wide = float(rows[-1] - rows[0]) + 1, float(columns[-1] - columns[0]) + 1
-    across = ((one.middle[1] + other.middle[1]) / 2 - float(columns[0])) / wide
-    high = ((one.middle[0] + other.middle[0]) / 2 - float(rows[0])) / tall
-    a, b = (_patch(colours, s) for s in (one, other))
+    across = ((one.middle[1] + other.middle[1]) / 2 - face.left) / (face.right - face.left)
+    high = ((one.middle[0] + other.middle[0]) / 2 - face.top) / (face.bottom - face.top)
+    if not 0.2 < across < 0.8 or high > 0.75:
+        return -math.inf
+    a, b = near  # what is around each
     unlike = min(float((a - c).abs().mean()) for c in (b, b.flip(-1)))
-    if not 0.2 < across < 0.8 or high > 0.75 or unlike > 0.15:
+    if unlike > 0.15:
         return -math.inf
     contrast = min(one.contrast, 0.5) + min(other.contrast, 0.5)
     place = 1.5 * abs(across - 0.5) + max(2.5 * (high - 0.42), 0.42 - high)
-    sizes = 0.3 * math.log(one.area * other.area / float(there.sum()))
+    sizes = 0.3 * math.log(one.area * other.area / face.area)
     return 0.5 * math.log(areas) - 3 * down / apart - 6 * unlike + 2 * contrast - place + sizes
 
 

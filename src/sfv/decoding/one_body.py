@@ -34,10 +34,11 @@ def one_body(
     """
     assert drawn.flow is not None and drawn.trust is not None
     flow = drawn.flow[0].float()
-    maps = keep(fitted(flow, followed(picture, drawn.trust[0].float())))
+    where = "cpu" if flow.device.type == "mps" else flow.device  # Apple's GPUs have no float64
+    maps = keep(fitted(flow.to(where), followed(picture, drawn.trust[0].float()).to(where)))
     if cover:
         maps = covering(maps)
-    whole = flow_of(maps, flow.shape[2], flow.shape[3])
+    whole = flow_of(maps, flow.shape[2], flow.shape[3]).to(flow.device)
     there = moved(picture, whole)[None]
     return Decoded(there, there, torch.ones_like(drawn.trust), whole[None])
 

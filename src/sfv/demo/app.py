@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -38,6 +39,7 @@ from sfv.web.uploads import BODY
 
 MODELS = ("sticker", "sticker-teacher")
 MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng", "webm": "video/webm"}
+LOG = logging.getLogger(__name__)
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -223,9 +225,17 @@ async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
     def run() -> None:
         try:
             race(studio, ask, send)
-        except SfvError as error:
-            send(packed({"event": "error", "error": str(error)}))
-        send(None)
+        except (Stopped, SfvError) as error:
+            said = str(error)
+        except Exception as error:  # whatever it was, whoever watches must hear of it
+            LOG.exception("a race failed")
+            said = f"the race failed ({type(error).__name__}: {error}); the server's log has more"
+        else:
+            said = ""
+        if not gone.is_set():
+            if said:
+                send(packed({"event": "error", "error": said}))
+            send(None)
 
     running = studio.thread.submit(run)
     running.add_done_callback(lambda done: done.cancelled() or done.exception())

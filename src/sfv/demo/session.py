@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -25,6 +26,7 @@ from sfv.web.uploads import checked_picture
 
 PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
 """Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""
+LOG = logging.getLogger(__name__)
 VISITS = 1000
 """Visits whose newest turn is remembered."""
 
@@ -96,6 +98,9 @@ class Studio:
             self.warm(self.rows[0])
         except SfvError as error:
             self.trouble = str(error)
+        except Exception as error:  # else the page would wait for ever
+            LOG.exception("the model cannot be opened")
+            self.trouble = f"the model cannot be opened ({type(error).__name__}: {error}); the server's log has more"
         self.took = time.perf_counter() - start
         self.ready.set()
 

@@ -24,14 +24,24 @@ def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tupl
 
     Grey counts as white from its middle on. SfvError for a mask of another shape than the picture's, or of colours.
     """
-    (height, width), (mine, yours) = source, (mask.shape[1] / mask.shape[0], source[1] / source[0])
-    if abs(mine / yours - 1) > ASPECT:
+    height, width = source
+    if not _alike((mask.shape[0], mask.shape[1]), source):
         sizes = f"{mask.shape[1]}x{mask.shape[0]}, the picture {width}x{height}"
         raise SfvError(f"the mask is {sizes}; paint it over the picture itself, so that both have one shape")
     if float((mask.amax(2).float() - mask.amin(2)).mean()) > COLOURFUL:
         raise SfvError("the mask is a colour picture: paint it in white and black alone")
     grey = fit(stretch(mask, height, width), *size, mode, "black").float().mean(2)
     return torch.where(grey >= 127.5, 255, 0).to(torch.uint8)
+
+
+def _alike(mask: tuple[int, int], picture: tuple[int, int]) -> bool:
+    """Whether they have one shape, but for a little, and for a pixel of the smaller one's sides."""
+    (height, width), (tall, wide) = mask, picture
+    if abs(width * tall / (height * wide) - 1) <= ASPECT:
+        return True
+    times = max(mask) / max(picture)
+    scale = min(times, 1.0)  # of whole pixels of the smaller one
+    return all(abs(mine / times - yours) * scale <= 1 for mine, yours in ((height, tall), (width, wide)))
 
 
 def soft_edge(mask: Mask) -> Weights:

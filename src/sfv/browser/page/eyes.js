@@ -8,6 +8,7 @@ const LEVELS = Array.from({ length: 13 }, (_, k) => 0.1 + 0.058 * k); // brightn
 const SMALLEST = 0.025, TALLEST = 0.3, WIDEST = 0.25; // sides of a spot, in shares of the root of the thing's area
 const FLATTEST = 0.55, THINNEST = 3, FILLED = 0.58; // height over width of an open eye, and the share of its box it fills
 const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, LEAST = -1;
+const MOST = 300; // spots that are compared, those of most contrast: what has more is a pattern
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
 /** The eyes that blink, left and right, if that is asked for: {pixels, dark}; without a pair an error for the visitor. */
@@ -25,7 +26,8 @@ export function eyesIn(seen) {
   const colours = Float32Array.from(first.subarray(0, 3 * area), (v) => (v + 1) / 2);
   const picture = { colours, width, height, area };
   const there = filled(thingOf(seen), picture);
-  const spots = spotsOf(picture, there);
+  let spots = spotsOf(picture, there);
+  if (spots.length > MOST) spots = spots.sort((a, b) => b.contrast - a.contrast).slice(0, MOST);
   const face = faceOf(there, picture);
   let [best, pair] = [LEAST, null];
   spots.forEach((one, i) => {
