@@ -5,7 +5,7 @@ import torch
 
 from sfv.decoding.decoder import new_decoder
 from sfv.decoding.guide import Guide
-from sfv.decoding.rigid_flow import FAINT, locally_affine, texture
+from sfv.decoding.rigid_flow import FAINT, calmer, locally_affine, strain, texture
 from sfv.errors import SfvError
 
 FULL = torch.ones(1, 1, 24, 32)
@@ -37,6 +37,38 @@ def test_the_ground_beside_a_thing_goes_along_and_far_ground_stays() -> None:
     made = locally_affine(flow, weight, 2.0)
     torch.testing.assert_close(made[..., 9:15, 12:14], torch.full((1, 2, 6, 2), 3.0), rtol=0.05, atol=0)
     assert float(made[..., 24:].abs().max()) < 0.05
+
+
+def slopes(*rows: tuple[float, float]) -> torch.Tensor:
+    """The flow of a picture whose every place comes from `rows` times it."""
+    places = torch.stack(torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing="xy"))
+    return (torch.einsum("ij,jyx->iyx", torch.tensor(rows), places) - places)[None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (((1.0, 0.0), (0.0, 1.0)), 0.0),
+        (((0.8, -0.6), (0.6, 0.8)), 0.0),  # a turn
+        (((2.0, 0.0), (0.0, 1.0)), 1.5),
+        (((0.0, 0.0), (0.0, 1.0)), 0.5),
+    ],
+)
+def test_strain_is_of_stretching_alone(rows: tuple[tuple[float, float], ...], wanted: float) -> None:
+    inner = strain(slopes(*rows))[..., 1:-1, 1:-1]
+    torch.testing.assert_close(inner, torch.full_like(inner, wanted), atol=1e-5, rtol=0)
+
+
+def test_what_would_be_squeezed_goes_with_what_is_around_it() -> None:
+    """A spot that the flow shrinks to a quarter; a turn is left as it is."""
+    rows, columns = torch.meshgrid(torch.arange(48) - 23.5, torch.arange(48) - 23.5, indexing="ij")
+    near = (-(rows**2 + columns**2) / 18).exp()
+    flow, weight = torch.stack([3 * columns * near, 3 * rows * near])[None], torch.ones(1, 1, 48, 48)
+    made = calmer(flow, weight, 2.5, 0.25)
+    middle = (..., slice(18, 30), slice(18, 30))
+    assert strain(made)[middle].max() < 0.4 * strain(flow)[middle].max()
+    turn = 0.2 * torch.stack([-rows, columns])[None]
+    torch.testing.assert_close(calmer(turn, weight, 2.5, 0.25), turn, atol=0.1, rtol=0)
 
 
 def test_reduced_precision_around_it_changes_nothing() -> None:

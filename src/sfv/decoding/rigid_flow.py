@@ -16,6 +16,8 @@ RIDGE = 0.05
 """Added to the variance of the positions in a window (of 1): a thin thing's bends across it are not believed."""
 FAINT = 0.05
 """Share of the picture's mean texture at which half of the fitted motion is believed: what nothing is near stays."""
+WIDER = 4.0
+"""Windows of the pieces that what would be strained goes with."""
 
 
 def texture(picture: Float[Tensor, "b 3 y x"], y: int, x: int) -> Float[Tensor, "b 1 _ _"]:
@@ -45,6 +47,29 @@ def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
     away = away / away.square().sum(1, keepdim=True).sqrt().clamp(min=1)  # no extrapolation from further away
     fitted = shift + (away[:, :, None] * slopes).sum(1)
     return fitted * near / (near + FAINT)
+
+
+def calmer(flow: Flow, weight: Weight, window: float, limit: float) -> Flow:
+    """The flow, where it strains what it moves, more and more as it is of pieces `WIDER` windows wide.
+
+    At a strain of `limit` and near it both count alike: an eye or a letter then goes with what is around it where the
+    flow would squeeze it, and what hardly bends stays as it is.
+    """
+    reach = max(1, round(2 * window))
+    much = F.max_pool2d((strain(flow) / limit).square(), 2 * reach + 1, 1, reach)
+    much = F.avg_pool2d(F.pad(much, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
+    return flow + much / (1 + much) * (locally_affine(flow, weight, WIDER * window) - flow)
+
+
+def strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:
+    """Size of Green's strain (A^T A - 1) / 2, A the slopes of where each position comes from: 0 where it turns or
+    shifts, 1.5 where one side comes from twice its length, 0.5 where from none."""
+    wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
+    across = (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2
+    down = (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
+    a, c, b, d = 1 + across[:, :1], across[:, 1:], down[:, :1], 1 + down[:, 1:]
+    along, upright, skew = (a * a + c * c - 1) / 2, (b * b + d * d - 1) / 2, (a * b + c * d) / 2
+    return (along.square() + upright.square() + 2 * skew.square()).sqrt()
 
 
 def solved(spread: Float[Tensor, "n 3 y x"], along: Float[Tensor, "n 2 2 y x"]) -> Float[Tensor, "n 2 2 y x"]:

@@ -159,6 +159,8 @@ class MotionDecoderTraining(MotionCodecTraining):
     """The end: pixels across which things move in one piece; 0: free."""
     bends: float = Field(default=1.0, gt=0)
     """The end: pixels of a bend that are believed; smaller ones are errors."""
+    strain: float = Field(default=0.0, ge=0)
+    """The end: how much pieces may be strained before they go with wider ones; 0: as they are."""
     trust_bias: float = Field(default=0.0, ge=-10, le=10)
     """The end: added to the mask's logit; above 0 less is drawn."""
     draws: bool = True

@@ -398,10 +398,11 @@ def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, st
     out = shutil.copytree(begun_loops, tmp_path / "model")
     train_part("decoder", store, out, "loops-debug")
     free = motion_folder.load(out, "teacher", torch.float32, "m").codec
-    train_part("decoder", store, out, "loops-debug", ("window=20", "trust_bias=3"))
+    train_part("decoder", store, out, "loops-debug", ("window=20", "strain=0.5", "trust_bias=3"))
     ended = motion_folder.load(out, "teacher", torch.float32, "m").codec
     assert isinstance(free, MotionCodec) and isinstance(ended, MotionCodec)
-    assert (ended.networks.config.window, ended.networks.config.trust_bias) == (20, 3)
+    said = ended.networks.config
+    assert (said.window, said.strain, said.trust_bias) == (20, 0.5, 3)
     assert free.networks.state_dict().keys() == ended.networks.state_dict().keys()
     z, picture = torch.randn(1, 4, 4, 4, 4), torch.rand(1, 4, 64, 64) * 2 - 1
     drawn = [codec.networks.draw(z, picture).trust for codec in (free, ended)]

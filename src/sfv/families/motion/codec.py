@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from sfv.decoding.decoder import Decoded
-from sfv.decoding.rigid_flow import locally_affine, texture
+from sfv.decoding.rigid_flow import calmer, locally_affine, texture
 from sfv.decoding.warping import Flow, Maps, finer, moved, warped
 from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
 
@@ -45,6 +45,9 @@ class MotionCodecConfig(BaseModel):
     """Pixels across which things move in one piece (decoding/rigid_flow.py), for generation; 0: the flow is free."""
     bends: float = Field(default=1.0, gt=0)
     """Pixels that the flow must bend away from its pieces to be believed: smaller bends are mostly errors."""
+    strain: float = Field(default=0.0, ge=0)
+    """With a window, for generation: where pieces are strained by about so much (Green's strain), they go with wider
+    ones around them, and are squeezed less; 0: nowhere."""
     trust_bias: float = Field(default=0.0, ge=-10, le=10)
     """Added to the mask's logit, for generation: above 0 more is moved and less is drawn."""
     draws: bool = True
@@ -152,7 +155,7 @@ class MotionDecoder(nn.Module):
     def __init__(self, config: MotionCodecConfig) -> None:
         super().__init__()
         widths, self.window, self.bends = config.widths, config.window, config.bends
-        self.trust_bias, self.draws = config.trust_bias, config.draws
+        self.trust_bias, self.draws, self.strain = config.trust_bias, config.draws, config.strain
         *coarse, fine = widths
         self.pyramid = Pyramid(tuple(coarse))
         self.entry = conv(config.latent_channels, widths[0])
@@ -206,7 +209,8 @@ class MotionDecoder(nn.Module):
         fitted = locally_affine(flow, seen, self.window * size)
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
-        return fitted + rest * (far / (far + (self.bends * size) ** 2))
+        whole = fitted + rest * (far / (far + (self.bends * size) ** 2))
+        return calmer(whole, seen, self.window * size, self.strain) if self.strain else whole
 
     def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:
         """Level i's input with the picture's features, moved by the flow so far."""
@@ -248,9 +252,11 @@ class MotionNetworks(nn.Module):
         """A copy with so many residual blocks in the decoder, the last of each size left out; it needs training."""
         return self._copied(depth=depth)
 
-    def for_generation(self, window: float, bends: float, trust_bias: float, draws: bool = True) -> "MotionNetworks":
+    def for_generation(
+        self, window: float, bends: float, trust_bias: float, draws: bool = True, strain: float = 0.0
+    ) -> "MotionNetworks":
         """A copy whose decoder moves whole pieces and draws less; training is done without (MotionCodecConfig)."""
-        return self._copied(window=window, bends=bends, trust_bias=trust_bias, draws=draws)
+        return self._copied(window=window, bends=bends, trust_bias=trust_bias, draws=draws, strain=strain)
 
     def _copied(self, **changes: object) -> "MotionNetworks":
         """The same weights, as far as they are left, under a changed configuration."""

@@ -26,6 +26,9 @@ from sfv.training.parallel import ALONE, World, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
 
+END = ("window", "bends", "strain", "trust_bias", "draws")
+"""What is set when training ends."""
+
 
 class MotionDecoderTask:
     """One optimiser over the decoder.
@@ -88,8 +91,8 @@ def train_motion_decoder(
 ) -> MotionNetworks:
     """Train (or resume) a copy of the model's decoder and return the networks with its average.
 
-    It learns with a free flow and its own mask; window, bends, trust_bias and draws are set at the end, and a finished
-    run may be ended again with others.
+    It learns with a free flow and its own mask; what END names is set at the end, and a finished run may be ended again
+    with other values.
     """
     assert isinstance(model.codec, MotionCodec)
     networks = model.codec.networks.for_generation(window=0.0, bends=1.0, trust_bias=0.0)
@@ -98,8 +101,8 @@ def train_motion_decoder(
             raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
         networks = networks.slimmer(config.depth)
     task = MotionDecoderTask(networks, model, batches, config, perceptual, world)
-    kept = config.model_dump(mode="json", exclude={"window", "bends", "trust_bias", "draws"})
+    kept = config.model_dump(mode="json", exclude=set(END))
     run(task, config, run_dir, {"task": "motion-decoder", **kept}, world)
     task.averages["decoder"].into(networks.decoder)
-    ended = networks.for_generation(config.window, config.bends, config.trust_bias, config.draws)
+    ended = networks.for_generation(**config.model_dump(include=set(END)))
     return ended.eval().requires_grad_(False)
