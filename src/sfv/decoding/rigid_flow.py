@@ -50,15 +50,15 @@ def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
 
 
 def calmer(flow: Flow, weight: Weight, window: float, limit: float) -> Flow:
-    """The flow, where it strains what it moves, more and more as it is of pieces `WIDER` windows wide.
+    """The flow, where it strains what it moves by more than `limit`, as it is of pieces `WIDER` windows wide.
 
-    At a strain of `limit` and near it both count alike: an eye or a letter then goes with what is around it where the
-    flow would squeeze it, and what hardly bends stays as it is.
+    From 1.4 times the limit on, and near it, it is theirs alone: an eye or a letter then goes with what is around it
+    where the flow would squeeze it, and what hardly bends stays as it is.
     """
     reach = max(1, round(2 * window))
     much = F.max_pool2d((strain(flow) / limit).square(), 2 * reach + 1, 1, reach)
     much = F.avg_pool2d(F.pad(much, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
-    return flow + much / (1 + much) * (locally_affine(flow, weight, WIDER * window) - flow)
+    return flow + (much - 1).clamp(0, 1) * (locally_affine(flow, weight, WIDER * window) - flow)
 
 
 def strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:
