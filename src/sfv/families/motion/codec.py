@@ -46,8 +46,8 @@ class MotionCodecConfig(BaseModel):
     bends: float = Field(default=1.0, gt=0)
     """Pixels that the flow must bend away from its pieces to be believed: smaller bends are mostly errors."""
     strain: float = Field(default=0.0, ge=0)
-    """With a window, for generation: where pieces are strained by more than that (Green's strain), they go with wider ones
-    around them, and are squeezed less; 0: nowhere."""
+    """With a window, for generation: where pieces are strained by more than that (Green's strain), they go with wider
+    ones around them, and are squeezed less; 0: nowhere."""
     trust_bias: float = Field(default=0.0, ge=-10, le=10)
     """Added to the mask's logit, for generation: above 0 more is moved and less is drawn."""
     draws: bool = True
