@@ -120,8 +120,14 @@ def _fewer(target: Path, clip: Clip) -> dict[str, str]:
     return {"fewer": f"a {format} shows {most} frames a second at most: {shown} of {count}"}
 
 
-def note(model: VideoModel, clip: Clip, **kept: str) -> str:
-    """The parameters kept inside every output: enough to make it again."""
+def note(model: VideoModel, clip: Clip, **kept: Any) -> str:
+    """The parameters kept inside every output: enough to make it again.
+
+    The picture is kept as it was fitted, so that an arrow, which is in shares of the picture as it was given, needs the
+    size that this had.
+    """
+    if clip.settings.drag is not None and clip.source is not None:
+        kept["drawn_on"] = clip.source
     if clip.mask is not None:
         kept["keep_still"] = to_note(clip.mask[..., None].expand(-1, -1, 3))
     return json.dumps(

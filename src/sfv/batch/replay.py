@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,7 +11,7 @@ from sfv.batch.clip_file import Report, write
 from sfv.batch.naming import check_writable, keep_others
 from sfv.errors import SfvError
 from sfv.families.load import EMBEDDED, load
-from sfv.generation.generate import generate
+from sfv.generation.generate import again
 from sfv.media import from_note, read_note
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
@@ -40,6 +41,7 @@ def replay(
         speed = Speed(profile=speed_kept["profile"], backend=speed_kept["unet"]) if speed_kept else None
         picture = from_note(kept["picture"], transparent=settings.transparent)
         mask = from_note(kept["keep_still"]) if "keep_still" in kept else None
+        drawn_on = _size(kept["drawn_on"]) if "drawn_on" in kept else None
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise SfvError(f"{file} holds parameters that cannot be read ({type(error).__name__}: {error})") from error
     target = out or file.with_name(f"{file.stem}-replay{file.suffix}")
@@ -54,8 +56,16 @@ def replay(
         if settings.size is not None:  # height and width beside it are the other network's
             settings = settings.model_copy(update={"height": None, "width": None})
     seconds = {"load": time.perf_counter() - start}
-    clip = generate(loaded, picture, settings, keep_still=mask)
+    clip = again(loaded, picture, settings, mask, drawn_on)
     return write(loaded, clip, target, seconds | clip.seconds, kept.get("source"))
+
+
+def _size(kept: Any) -> tuple[int, int]:
+    """Height and width as a note keeps them; ValueError for anything else."""
+    height, width = (int(side) for side in kept)
+    if min(height, width) < 1:
+        raise ValueError(f"drawn_on {height}x{width} is no size")
+    return height, width
 
 
 def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:

@@ -32,6 +32,8 @@ class Clip:
     """How opaque every pixel is; `frames` are over white."""
     mask: Mask | None = None
     """What was kept still, fitted as the picture was."""
+    source: tuple[int, int] | None = None
+    """Height and width of the picture as it was given; an arrow is in shares of it."""
 
     def stickers(self) -> Stickers:
         """RGBA frames: white is taken out of the colours. SfvError for a clip made without `transparent`."""
@@ -60,6 +62,8 @@ class Still:
     large_sticker: FittedSticker | None
     box: Box | None = None
     """Where in the large picture the clip is; None: it is all of it."""
+    source: tuple[int, int] | None = None
+    """Height and width of the picture before it was fitted."""
 
     @property
     def enlarged(self) -> bool:

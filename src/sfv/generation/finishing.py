@@ -52,7 +52,7 @@ def made_of(model: VideoModel, latents: Latents, start: Start, calls: int, secon
     shown = None if still.large_sticker is None else cut(still.large_sticker, still.box)
     frames, alpha = cut(frames, still.box), None if alpha is None else cut(alpha, still.box)
     picture = cut(still.large, still.box)
-    return Clip(frames, at_times(latents, want), picture, want, calls, seconds, shown, alpha, start.mask)
+    return Clip(frames, at_times(latents, want), picture, want, calls, seconds, shown, alpha, start.mask, still.source)
 
 
 def at_times(latents: Latents, want: Settings) -> Float[Tensor, "b n c y x"]:

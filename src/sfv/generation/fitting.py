@@ -14,7 +14,7 @@ from sfv.types import AnyFirst
 
 def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel) -> Still:
     """The picture at the network's size and at the clip's; where they differ, the former is made of the latter."""
-    frame = whole(want.height), whole(want.width)
+    frame, source = (whole(want.height), whole(want.width)), (picture.shape[0], picture.shape[1])
     if picture.shape[-1] != (4 if want.transparent else 3):
         if want.transparent:
             raise SfvError("transparent needs a picture with an alpha channel (h, w, 4); read it with read_sticker")
@@ -22,9 +22,9 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
     seen = framed(picture, want, frame)
     if not want.transparent:
         small = seen.whole if seen.whole.shape[:2] == frame else fit(seen.whole, *frame)
-        return Still(small, None, seen.whole, None, seen.box)
+        return Still(small, None, seen.whole, None, seen.box, source)
     sticker = seen.whole if seen.whole.shape[:2] == frame else fit_sticker(seen.whole, *frame)
-    return Still(over_white(sticker), sticker, over_white(seen.whole), seen.whole, seen.box)
+    return Still(over_white(sticker), sticker, over_white(seen.whole), seen.whole, seen.box, source)
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:

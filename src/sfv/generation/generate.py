@@ -1,12 +1,15 @@
 """A still becomes a moving picture: picture -> Cond -> noise -> ONE network call -> decode -> frames."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import UInt8
+from pydantic import ValidationError
 from torch import Tensor
 
+from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.directing import arrow_in, check_arrow, check_move, eyes_asked
@@ -45,20 +48,65 @@ def generate(
     return finish(model, start, encoded(model, start, seconds), seconds, watch)
 
 
+@torch.inference_mode()
+def again(
+    model: VideoModel,
+    picture: Uint8Picture | Uint8Sticker,
+    settings: Settings,
+    mask: MaskPicture | None,
+    drawn_on: tuple[int, int] | None,
+) -> Clip:
+    """The clip of a picture that was fitted already; its arrow was drawn on one of height and width `drawn_on`."""
+    start = begin(model, picture, settings.model_dump(), mask, drawn_on)
+    seconds: dict[str, float] = {}
+    return finish(model, start, encoded(model, start, seconds), seconds)
+
+
 def begin(
-    model: VideoModel, picture: Uint8Picture | Uint8Sticker, changes: dict[str, Any], mask: MaskPicture | None = None
+    model: VideoModel,
+    picture: Uint8Picture | Uint8Sticker,
+    changes: dict[str, Any],
+    mask: MaskPicture | None = None,
+    drawn_on: tuple[int, int] | None = None,
 ) -> Start:
-    """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones."""
-    want = resolve(Settings.model_validate(changes), model)
+    """Settings filled from the model, picture and mask fitted. Raises SfvError for impossible ones.
+
+    `drawn_on` is the size of the picture that an arrow is on, if this one was fitted already.
+    """
+    want = resolve(checked(changes), model)
+    check_mask(mask)
     still = fitted(picture, want, model)
+    still = still if drawn_on is None else replace(still, source=drawn_on)
     want = settled(model, want, still)
     check_move(model, want, still, mask is not None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
     mode: Fit = "crop" if want.fit == "crop" else "pad"
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
-    start = Start(want, still, kept, arrow_in(want, source, still), eyes_asked(model, want, still, kept))
+    arrow = arrow_in(want, drawn_on or source, still)
+    start = Start(want, still, kept, arrow, eyes_asked(model, want, still, kept))
     check_arrow(model, start)
     return start
+
+
+def checked(changes: dict[str, Any]) -> Settings:
+    """Fields of Settings by name, as Settings. SfvError with the field for a value that is impossible."""
+    try:
+        return Settings.model_validate(changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SfvError(f"{field} is no setting; choose from {', '.join(Settings.model_fields)}") from error
+        where = f"{field} {first['input']!r}: " if field else ""
+        raise SfvError(where + message[0].lower() + message[1:]) from error
+
+
+def check_mask(mask: Tensor | None) -> None:
+    """SfvError for a tensor that is no RGB picture."""
+    if mask is not None and (mask.ndim != 3 or mask.shape[2] != 3 or mask.dtype != torch.uint8 or not mask.numel()):
+        found = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
+        raise SfvError(f"keep_still is {found}; give uint8 of (height, width, 3), as read_picture does")
 
 
 @torch.inference_mode()
@@ -98,7 +146,8 @@ def generate_many(
 
     Rounding does depend on it (float32: 1e-6). Every clip has its share of the seconds. Errors as in `generate`.
     """
-    want, names, seconds = resolve(settings, model), [int(s) for s in seeds], dict[str, float]()
+    names = [checked({"seed": int(s)}).seed for s in seeds]
+    want, seconds = resolve(settings, model), dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]
     arrows = [arrow_in(want, (p.shape[0], p.shape[1]), s) for p, s in zip(pictures, stills, strict=True)]
     for still, arrow in zip(stills, arrows, strict=True):

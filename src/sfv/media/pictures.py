@@ -63,7 +63,7 @@ def _name(source: Path | str | io.BytesIO) -> str:
     return "the picture" if isinstance(source, io.BytesIO) else str(source)
 
 
-def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]) -> Tensor:
+def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor], least: int = MIN_SIDE) -> Tensor:
     name = _name(source)
     heif = admit_heif()
     if isinstance(source, Path | str) and Path(source).suffix.lower() in drawings.ENDINGS:
@@ -72,7 +72,7 @@ def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, and of what is odd in their headers
             with Image.open(source) as picture:
-                _check_size(picture, name)
+                _check_size(picture, name, least)
                 return take(_in_srgb(_upright(picture)))
     except FileNotFoundError as error:
         raise SfvError(f"{name} does not exist; check the path") from error
@@ -117,12 +117,12 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
     return turned or picture
 
 
-def _check_size(picture: Image.Image, name: str) -> None:
+def _check_size(picture: Image.Image, name: str, least: int) -> None:
     width, height = picture.size
     if width * height > MAX_PIXELS:
         raise SfvError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS:,}; scale it down first")
-    if min(width, height) < MIN_SIDE:
-        raise SfvError(f"{name} is {width}x{height}; a picture needs at least {MIN_SIDE} pixels a side")
+    if min(width, height) < least:
+        raise SfvError(f"{name} is {width}x{height}; a picture needs at least {least} pixels a side")
 
 
 def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
@@ -208,10 +208,10 @@ def to_note(picture: Uint8Picture | Uint8Sticker) -> str:
 
 
 def from_note(text: str, transparent: bool = False) -> Uint8Picture | Uint8Sticker:
-    """Inverse of `to_note`; `transparent` for a picture with alpha."""
+    """Inverse of `to_note`; `transparent` for a picture with alpha. Of any size: fitted pictures may be very narrow."""
     try:
         data = io.BytesIO(base64.b64decode(text, validate=True))
-        return _read(data, _rgba) if transparent else read_picture(data)
+        return _read(data, _rgba if transparent else lambda picture: _rgb(picture, "white"), least=1)
     except binascii.Error as error:
         raise SfvError(f"the picture inside the file's parameters is damaged ({error})") from error
 
