@@ -13,8 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from sfv.batch.compare import COMPARISON, file_names
 from sfv.cli.flags import say
 from sfv.cli.main import entry, main
+from sfv.families.motion import folder as motion_folder
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.media import read_clip, read_note
 from sfv.system.threads import SPINS
 
@@ -260,6 +263,26 @@ def test_compare_writes_clips_and_a_side_by_side(
     assert run(*args, "--steps", 2) == 0
     assert {"side-by-side.mp4", "side-by-side.webp", "frames.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert "network call" in capsys.readouterr().out
+    clips = {f"{tiny_folder.name}.mp4", f"{tiny_folder.name}-2.mp4"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == clips | set(COMPARISON)
+
+
+def test_models_of_other_lengths_and_sizes_are_compared(tiny_folder: Path, tmp_path: Path) -> None:
+    """4 frames of 32 x 32, 12 a second, beside a loop of 38 x 64, 8 a second: half a second at 12 are 6 frames."""
+    loops = tmp_path / "loops"
+    motion_folder.save(new_motion_model(TINY_MOTION, 0), loops)
+    for models in ((tiny_folder, loops), (loops, tiny_folder)):
+        flags = ("-o", tmp_path / "out", "--steps", 1)
+        assert run("compare", png(tmp_path / "p.png"), *flags, "--models", *models) == 0
+        one, other, row = (
+            read_clip(tmp_path / "out" / f"{n}.mp4") for n in (tiny_folder.name, "loops", "side-by-side")
+        )
+        assert (one.shape[1], other.shape[1], row.shape[1], len(row)) == (32, 38, 2 * 38 + 22, 6)
+
+
+def test_names_of_compared_models_are_numbered() -> None:
+    names = ["sticker", "old/sticker", "Sticker", "sticker-2", "side-by-side", "."]
+    assert file_names(names) == ["sticker", "sticker-2", "Sticker-3", "sticker-2-2", "side-by-side-2", "model"]
 
 
 def test_set_may_be_given_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,11 @@ import sfv
 from sfv.batch.clip_file import write
 from sfv.batch.naming import check_writable, keep_others
 from sfv.errors import SfvError
-from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
-from sfv.media import contact_sheet, read_picture, side_by_side, write_clip, write_picture
+from sfv.limits import MAX_FRAMES
+from sfv.media import contact_sheet, in_step, read_picture, side_by_side, write_clip, write_picture
 from sfv.media.pictures import Uint8Picture
+from sfv.media.sheets import Film
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
 from sfv.types import Frames
@@ -21,6 +22,8 @@ from sfv.types import Frames
 COMPARISON = ("side-by-side.mp4", "side-by-side.webp", "frames.png")
 SHEET = 14
 """Frames of a clip that a sheet shows, or a few more."""
+Column = tuple[str, Film, float]
+"""A clip with its caption and its frames a second."""
 
 
 def compare(
@@ -42,38 +45,51 @@ def compare(
     picture = read_picture(image or example(), settings.background)
     out.mkdir(parents=True, exist_ok=True)
     check_writable(out)
-    for path in (*(out / f"{Path(name).name}.mp4" for name in models), *(out / name for name in COMPARISON)):
+    called = file_names(models)
+    for path in (*(out / f"{one}.mp4" for one in called), *(out / name for name in COMPARISON)):
         keep_others(path, overwrite)
-    columns: list[tuple[str, Frames]] = []
-    first: Clip | None = None
-    for name in models:
+    columns: list[Column] = []
+    for name, stem in zip(models, called, strict=True):
         start = time.perf_counter()
         model = open_model(name, device, speed)
         loading = {"load": time.perf_counter() - start}
         generate(model, picture, settings.model_copy(update={"steps": 1}))
         clip = generate(model, picture, settings)
-        if first is None:
-            first = clip
-            columns.append(("still", still(clip.picture, len(clip.frames))))
-        report = write(model, clip, out / f"{Path(name).name}.mp4", loading | clip.seconds)
+        if not columns:
+            columns.append(("still", still(clip.picture, len(clip.frames)), clip.fps))
+        report = write(model, clip, out / f"{stem}.mp4", loading | clip.seconds)
         busy = sum(v for k, v in report["seconds"].items() if k != "load")
         steps = clip.settings.steps
-        columns.append((f"{Path(name).name}: {steps} step{'s' * (steps != 1)}, {busy:.2f} s", clip.frames))
+        columns.append((f"{stem}: {steps} step{'s' * (steps != 1)}, {busy:.2f} s", clip.frames, clip.fps))
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
         yield f"{report['out']}: {clip.calls} network call(s); {stages}"
-    yield from _write_comparison(columns, first, out)
+    yield from _write_comparison(columns, out)
 
 
-def _write_comparison(columns: list[tuple[str, Frames]], first: Clip | None, out: Path) -> Iterator[str]:
-    assert first is not None
-    row = side_by_side(columns)
-    note = json.dumps({"sfv": sfv.__version__, "compares": [text for text, _ in columns]})
-    *clips, sheet = (out / name for name in COMPARISON)
-    for path in clips:
-        write_clip(row, path, first.fps, note)
-    every = max(1, len(first.frames) // SHEET)
-    write_picture(contact_sheet(columns[1:], every), sheet, note)
-    yield f"{out / 'side-by-side.mp4'}: still, " + ", ".join(text for text, _ in columns[1:])
+def file_names(models: Sequence[str]) -> list[str]:
+    """The last part of each model's name, numbered where another, or the file of all, has it."""
+    taken, found = {Path(COMPARISON[0]).stem}, list[str]()
+    for model in models:
+        stem, count = Path(model).name or "model", 1
+        while (name := f"{stem}-{count}" if count > 1 else stem).lower() in taken:
+            count += 1
+        taken.add(name.lower())
+        found.append(name)
+    return found
+
+
+def _write_comparison(columns: list[Column], out: Path) -> Iterator[str]:
+    texts = [text for text, _, _ in columns]
+    clips, rate = in_step([clip for _, clip, _ in columns], [own for _, _, own in columns], MAX_FRAMES)
+    together = list(zip(texts, clips, strict=True))
+    row = side_by_side(together)
+    note = json.dumps({"sfv": sfv.__version__, "compares": texts})
+    *films, sheet = (out / name for name in COMPARISON)
+    for path in films:
+        write_clip(row, path, rate, note)
+    every = max(1, len(row) // SHEET)
+    write_picture(contact_sheet(together[1:], every), sheet, note)
+    yield f"{out / 'side-by-side.mp4'}: still, " + ", ".join(texts[1:])
 
 
 def example() -> Path:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sfv.media.motion import flow, flow_fields, flow_to
     from sfv.media.notes import is_ours, is_whole, own_note, read_note
     from sfv.media.pictures import fit, fit_sticker, from_note, over_white, read_picture, read_sticker, scaled, to_note
-    from sfv.media.sheets import contact_sheet, lettering, side_by_side, write_picture
+    from sfv.media.sheets import contact_sheet, in_step, lettering, side_by_side, write_picture
     from sfv.media.videos import Jump, at_rate, stream_video
     from sfv.system.files import cache_folder, replacing
 
@@ -26,6 +26,7 @@ _HOMES = {
     "cache_folder": "sfv.system.files",
     "check_see_through": "sfv.media.formats",
     "contact_sheet": "sfv.media.sheets",
+    "in_step": "sfv.media.sheets",
     "lettering": "sfv.media.sheets",
     "file_facts": "sfv.media.facts",
     "fit": "sfv.media.pictures",
@@ -68,6 +69,7 @@ __all__ = [
     "cache_folder",
     "check_see_through",
     "contact_sheet",
+    "in_step",
     "lettering",
     "file_facts",
     "fit",

@@ -10,11 +10,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
-from sfv.media.pictures import AnyPicture, Uint8Picture
+from sfv.media.pictures import AnyPicture, Uint8Picture, scaled
 from sfv.system.files import replacing
 from sfv.types import Frames
 
 Strip = UInt8[Tensor, "f _ _ 3"]
+Film = UInt8[Tensor, "_ _ _ 3"]
+"""A clip among others of other lengths and sizes."""
 CAPTION = 22
 INK, PAPER = (34, 34, 38), (255, 255, 255)
 
@@ -61,8 +63,31 @@ def enlarge(frames: Frames, times: int) -> Strip:
     return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) -> Strip:
-    """Captioned clips of one length and size in a row."""
+def in_step(clips: list[Film], rates: list[float], most: int) -> tuple[list[Film], float]:
+    """Clips of any lengths, rates and sizes -> the same of one length and height, and the rate that all play at.
+
+    That is the fastest one's; a clip that ends before the longest stays on its last frame. `most` frames, then all end.
+    """
+    rate, tall = max(rates), max(clip.shape[1] for clip in clips)
+    seconds = max(len(clip) / own for clip, own in zip(clips, rates, strict=True))
+    at = torch.arange(min(most, round(seconds * rate)))
+    made = []
+    for clip, own in zip(clips, rates, strict=True):
+        shown = (at * (own / rate) + 1e-4).long().clamp(max=len(clip) - 1)
+        made.append(_of_height(clip, tall)[shown])
+    return made, rate
+
+
+def _of_height(clip: Film, height: int) -> Film:
+    """Scaled to it in its own shape."""
+    if clip.shape[1] == height:
+        return clip
+    size = height, max(1, round(clip.shape[2] * height / clip.shape[1]))
+    return torch.stack([scaled(frame, size) for frame in clip])
+
+
+def side_by_side(clips: list[tuple[str, Film]], times: int = 2, gap: int = 8) -> Strip:
+    """Captioned clips of one length and height in a row."""
     columns = []
     for text, clip in clips:
         big = enlarge(clip, times)
@@ -73,11 +98,12 @@ def side_by_side(clips: list[tuple[str, Frames]], times: int = 2, gap: int = 8) 
     return torch.cat(row, 2)
 
 
-def contact_sheet(rows: list[tuple[str, Frames]], every: int = 1, gap: int = 2) -> UInt8[Tensor, "_ _ 3"]:
-    """One captioned strip per clip: rows are clips, columns are frames."""
+def contact_sheet(rows: list[tuple[str, Film]], every: int = 1, gap: int = 2) -> UInt8[Tensor, "_ _ 3"]:
+    """One captioned strip per clip: rows are clips, columns are frames; what is narrower ends in white."""
     strips = []
     for text, clip in rows:
         frames = F.pad(clip[::every], (0, 0, gap, gap, gap, gap), value=255)
         strip = torch.cat(list(frames), 1)
         strips += [_caption(text, strip.shape[1]), strip]
-    return torch.cat(strips)
+    wide = max(strip.shape[1] for strip in strips)
+    return torch.cat([F.pad(strip, (0, 0, 0, wide - strip.shape[1]), value=255) for strip in strips])
