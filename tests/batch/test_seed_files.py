@@ -8,10 +8,11 @@ from PIL import Image
 
 import sfv
 from sfv.batch.seed_files import SHOWN, thumbnails
-from sfv.batch.seed_names import read_seeds
+from sfv.batch.seed_names import plan_seeds, read_seeds
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.media import read_clip
+from sfv.settings import Settings
 
 
 def picture(path: Path) -> Path:
@@ -54,6 +55,30 @@ def test_a_clip_of_every_seed_and_a_sheet(
     assert torch.equal(read_clip(tmp_path / "alone.webp"), read_clip(tmp_path / "out" / "a-seed3.webp"))
     with Image.open(tmp_path / "out" / "a-seeds.png") as sheet:
         assert sheet.height > 3 * 32
+
+
+def test_no_two_files_of_a_run_have_one_name(tmp_path: Path) -> None:
+    """cat's seed 11 and cat1's seed 1; the sheet of one and a clip of the other."""
+    pictures = [picture(tmp_path / f"{stem}.png") for stem in ("cat", "cat1")]
+    rows = plan_seeds(pictures, Settings(), [1, 11], tmp_path / "out", None, False, "{stem}{seed}")
+    names = [[path.name for path in row[1]] for row in rows]
+    assert names == [["cat1.mp4", "cat11-2.mp4"], ["cat11.mp4", "cat111.mp4"]]
+    pictures = [picture(tmp_path / f"{stem}.png") for stem in ("a", "seedsa")]
+    rows = plan_seeds(pictures, Settings(), [1], tmp_path / "out", "png", False, "{seed}{stem}{seed}")
+    found = [path for row in rows for path in (*row[1], row[2])]
+    assert len(set(found)) == len(found)
+
+
+def test_every_clip_of_such_names_is_written(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And again under the same names."""
+    pictures = [str(picture(tmp_path / f"{stem}.png")) for stem in ("cat", "cat1")]
+    words = ["generate", *pictures, "--seeds", "1,11", "--name", "{stem}{seed}", "-o", str(tmp_path / "out")]
+    for _ in range(2):
+        assert main([*words, "--model", str(tiny_folder), "--frames", "2", "--steps", "1"]) == 0
+        assert len(list((tmp_path / "out").glob("*.mp4"))) == 4
+        assert "replaces" not in capsys.readouterr().out
 
 
 def test_thumbnails_are_few_and_small() -> None:

@@ -126,11 +126,12 @@ def name_outputs(
     usual: str = "mp4",
     overwrite: bool = False,
     stem: str = STEM,
+    taken: Collection[Path] = (),
 ) -> list[Path]:
     """One target per picture, distinct, no source, `usual` if no kind is named; parents exist and can be written.
 
-    None is a file that sfv did not write, unless `overwrite`. `stem` is the template of names, in which
-    {stem} is the picture's.
+    None is a file that sfv did not write, unless `overwrite`, nor one of those `taken` by other files of the run.
+    `stem` is the template of names, in which {stem} is the picture's.
     """
     if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
@@ -142,7 +143,7 @@ def name_outputs(
         targets = [out]
         keep_others(out, overwrite)
     else:
-        targets = _distinct(pictures, out, format or usual, overwrite, stem)
+        targets = _distinct(pictures, out, format or usual, overwrite, stem, taken)
     there = {t.resolve() for t in targets if t.exists()}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
@@ -178,18 +179,21 @@ def keep_others(target: Path, overwrite: bool) -> None:
         raise SfvError(f"{target} is there and was not written by sfv; choose another --out, or give --overwrite")
 
 
-def _distinct(pictures: list[Path], out: Path | None, format: str, overwrite: bool, called: str) -> list[Path]:
+def _distinct(
+    pictures: list[Path], out: Path | None, format: str, overwrite: bool, called: str, taken: Collection[Path]
+) -> list[Path]:
     """cat.png and cat.jpg become cat.mp4 and cat-2.mp4; so does cat.png beside somebody else's cat.mp4.
 
     Cat.png and cat.png are one name on macOS and Windows, so they are kept apart everywhere. So are a/cat.png and
     b/cat.png, in later runs too.
     """
     targets: dict[str, Path] = {}
-    sources = {p.absolute() for p in pictures}
+    sources, others = {p.absolute() for p in pictures}, {str(path).lower() for path in taken}
     for picture in pictures:
         folder, stem, count = out or picture.parent, called.replace(STEM, picture.stem), 1
         while (
             str(target := folder / _named(stem, count, format)).lower() in targets
+            or str(target).lower() in others
             or target.absolute() in sources
             or not (overwrite or not os.path.lexists(target) or is_clip_of(target, picture))
         ):

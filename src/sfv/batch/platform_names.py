@@ -43,8 +43,9 @@ def plan_for(
     if single and out is not None and out.suffix.lower() != f".{platform(names[0]).format}":
         raise SfvError(f"--out {out}: {names[0]} takes {platform(names[0]).format}; name it so, or a folder")
     pictures = expand(images)
-    files = {
-        n: name_outputs(pictures, out, platform(n).format, "", overwrite, called.replace("{platform}", n))
-        for n in names
-    }
+    files, taken = Plan(), set[Path]()
+    for n in names:
+        template = called.replace("{platform}", n)
+        files[n] = name_outputs(pictures, out, platform(n).format, "", overwrite, template, taken)
+        taken |= set(files[n])
     return pictures, files

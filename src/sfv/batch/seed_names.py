@@ -41,7 +41,7 @@ def plan_seeds(
     force: bool,
     name: str | None = None,
 ) -> list[Row]:
-    """cat.png -> cat-seed1.mp4, cat-seed2.mp4, ... and cat-seeds.png; SfvError before anything is done.
+    """cat.png -> cat-seed1.mp4, cat-seed2.mp4, ... and cat-seeds.png, all distinct; SfvError before anything is done.
 
     `force` overwrites. `name` is a template in which {seed} becomes the number, and "seeds" for the sheet.
     """
@@ -51,10 +51,14 @@ def plan_seeds(
     if out is not None and out.suffix and not out.is_dir():
         raise SfvError(f"--out {out} names one file, but --seeds makes {len(seeds)} clips and a sheet; name a folder")
     pictures, usual = expand(images), "webp" if settings.transparent else "mp4"
-    columns = [name_outputs(pictures, out, format, usual, force, of_seed(name, seed)) for seed in seeds]
+    columns, taken = list[list[Path]](), set[Path]()
+    for seed in seeds:
+        columns.append(name_outputs(pictures, out, format, usual, force, of_seed(name, seed), taken))
+        taken |= set(columns[-1])
     if settings.transparent:
         check_see_through(columns[0][0])
-    sheets = name_outputs(pictures, out, "png", "png", force, (name or "{stem}-{seed}").replace("{seed}", "seeds"))
+    of_sheet = (name or "{stem}-{seed}").replace("{seed}", "seeds")
+    sheets = name_outputs(pictures, out, "png", "png", force, of_sheet, taken)
     return [(p, [c[i] for c in columns], sheets[i]) for i, p in enumerate(pictures)]
 
 
