@@ -11,6 +11,8 @@ FAR = 1.5
 """Times the network's own height or width from which motion is much weaker."""
 MAX_WORK = 200 * 1024 * 2048
 """Frames x height x width that one clip may have."""
+MAX_FRAMES = 1000
+"""Frames that one clip may be played in."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     height, width = largest(full)
     if full.size is not None and max(height, width) > SIDE:
         raise SfvError(f"size {full.size}: at most {SIDE} pixels a side; ask for less")
+    if count > MAX_FRAMES:
+        raise SfvError(
+            f"{count} frames played are too many for one clip, which has {MAX_FRAMES} at most; ask for fewer frames, "
+            "for less play_fps or seconds, or for no boomerang"
+        )
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
     return full
@@ -144,9 +151,11 @@ def largest(full: Settings) -> tuple[int, int]:
 
 
 def shown(full: Settings) -> int:
-    """Frames that a clip of filled settings is played in."""
-    frames = int(full.frames or 0)
-    return frames if full.play_fps is None else played(frames, float(full.fps or 1), full.play_fps)
+    """Frames that a clip of filled settings is played in; there and back count both."""
+    count = int(full.frames or 0)
+    if full.play_fps is not None:
+        count = played(count, float(full.fps or 1), full.play_fps)
+    return 2 * count - 2 if full.boomerang else count
 
 
 def played(frames: int, fps: float, play_fps: float) -> int:

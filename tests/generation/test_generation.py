@@ -1,5 +1,7 @@
 """One call from picture to clip: seeds, batches, sizes, counts."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from toys import picture
 import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.generation.generate import generate, generate_many
+from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.generation.generate import check_mask, generate, generate_many
+from sfv.limits import resolve, shown
 from sfv.settings import Settings
 
 
@@ -58,16 +62,72 @@ def test_progress_is_reported(tiny: VideoModel) -> None:
     ("changes", "says"),
     [
         ({"height": 33}, "multiples of 2"),
-        ({"steps": 0}, "greater than 0"),
+        ({"steps": 0}, "steps 0: input should be greater than 0"),
+        ({"seed": -1}, "seed -1: input should be greater than or equal to 0"),
+        ({"drag": "x"}, "drag 'x' must be FROM_X"),
+        ({"seconds": 2, "fps": 8}, "seconds 2 goes without fps"),
         ({"frames": 1}, "greater than or equal to 2"),
         ({"frames": 200, "height": 4096, "width": 4096}, "too much"),
         ({"fit": "stretch"}, "pad"),
-        ({"sharpness": 3}, "xtra"),
+        ({"sharpness": 3}, "sharpness is no setting; choose from steps, seed"),
     ],
 )
 def test_impossible_settings(tiny: VideoModel, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises((SfvError, ValueError), match=says):
+    with pytest.raises(SfvError, match=says):
         generate(tiny, picture(), **changes)
+
+
+def test_an_impossible_seed_of_a_batch_is_one_sentence(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="seed -1: input should be"):
+        generate_many(tiny, [picture()], Settings(), [-1])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.zeros(32, 32, dtype=torch.uint8),
+        torch.zeros(32, 32, 4, dtype=torch.uint8),
+        torch.zeros(32, 32, 1, dtype=torch.uint8),
+        torch.zeros(32, 32, 3),
+        torch.zeros(0, 0, 3, dtype=torch.uint8),
+    ],
+)
+def test_a_mask_that_is_no_picture_is_one_sentence(mask: torch.Tensor) -> None:
+    with pytest.raises(SfvError, match=r"keep_still is .* of shape .*; give uint8 of \(height, width, 3\)"):
+        check_mask(mask)
+
+
+def test_generate_checks_its_mask() -> None:
+    """In a process of its own: here types are checked before anything runs."""
+    code = (
+        "import torch; from sfv.errors import SfvError; from sfv.generation.generate import begin\n"
+        "from sfv.families.motion.networks import TINY_MOTION, new_motion_model\n"
+        "model = new_motion_model(TINY_MOTION, 0)\n"
+        "for shape in ((64, 64), (64, 64, 4)):\n"
+        "    try: begin(model, torch.zeros(64, 64, 3, dtype=torch.uint8), {}, torch.zeros(shape, dtype=torch.uint8))\n"
+        "    except SfvError as error: print(error)\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
+    assert [line.partition(";")[0] for line in said] == [
+        "keep_still is uint8 of shape (64, 64)",
+        "keep_still is uint8 of shape (64, 64, 4)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        (Settings(frames=200, fps=2, play_fps=60, size="128"), 6000),
+        (Settings(frames=40, seconds=20, play_fps=30, boomerang=True), 1198),
+    ],
+)
+def test_a_clip_has_so_many_frames_at_most(asked: Settings, count: int) -> None:
+    """However small they are, and counted there and back."""
+    limits = new_motion_model(TINY_MOTION, 0).limits
+    with pytest.raises(SfvError, match=f"{count} frames played are too many for one clip, which has 1000 at most"):
+        resolve(asked, limits)
+    assert shown(resolve(Settings(frames=40, seconds=20, play_fps=50), limits)) == 1000
+    assert shown(resolve(Settings(boomerang=True), limits)) == 2 * shown(resolve(Settings(), limits)) - 2
 
 
 def test_unknown_knobs_are_refused(tiny: VideoModel) -> None:
