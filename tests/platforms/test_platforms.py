@@ -1,6 +1,7 @@
 """Files of every platform pass its own rules, whoever reads them; what cannot be is one sentence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,51 @@ def test_a_limit_that_cannot_be_met_is_said(tmp_path: Path, monkeypatch: pytest.
         (Settings(height=64), "slack", "chooses the size itself"),
         (Settings(seconds=5), "telegram", "--for telegram and --seconds 5: it takes 3 s at most"),
         (Settings(background="red"), "line", "keeps what is clear: leave --background out"),
+        (
+            Settings(fit="own"),
+            "slack",
+            "--for slack and --fit own contradict each other: slack takes 128x128; leave fit",
+        ),
         (Settings(), "myspace", "no such platform; choose from telegram, telegram-emoji, whatsapp"),
     ],
 )
 def test_contradictions_are_one_sentence(settings: Settings, name: str, said: str) -> None:
     with pytest.raises(SfvError, match=said):
         settings_for(settings, name, True)
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+@pytest.mark.parametrize("fit", [None, "own", "pad", "crop"])
+def test_what_a_platform_asks_for_are_settings(name: str, fit: Any) -> None:
+    """Or one sentence: what is changed in them is not checked by itself."""
+    try:
+        asked = settings_for(Settings(fit=fit), name, True)
+    except SfvError:
+        assert fit == "own" and PLATFORMS[name].exact
+    else:
+        assert Settings.model_validate(asked.model_dump()) == asked
+
+
+def test_transparency_that_is_asked_for_is_kept(model: Path, tmp_path: Path) -> None:
+    """Of a platform whose files are opaque unless that is said."""
+    for clear in (True, False):
+        (report,) = animate_for([picture(tmp_path / "a.png")], str(model), Settings(transparent=clear), ["gif"])
+        with Image.open(report["out"]) as made:
+            corner = made.convert("RGBA").getpixel((0, 0))
+        assert corner[3] == (0 if clear else 255), corner
+
+
+@pytest.mark.parametrize(("play_fps", "frames"), [(2.5, 8), (2.4, 7), (24, 72)])
+def test_a_round_of_rounded_frames_lasts_what_was_asked(play_fps: float, frames: int, tmp_path: Path) -> None:
+    """3 seconds at 2.5 frames a second are 7.5 frames."""
+    full = settings_for(Settings(fps=8, frames=24, play_fps=play_fps), "telegram", True)
+    made = replace(clip("telegram", frames=frames), settings=full)
+    written = write_for(made, "telegram", tmp_path / "a.webm")
+    assert written.frames / written.fps == pytest.approx(3)
+    assert all(r.ok for r in check_sticker(tmp_path / "a.webm", "telegram"))
+    both = replace(made, settings=full.model_copy(update={"boomerang": True, "play_fps": 2.0}))
+    with pytest.raises(SfvError, match="telegram takes 3 s at most"):
+        write_for(both, "telegram", tmp_path / "a.webm")
 
 
 def test_tries_grow_smaller() -> None:

@@ -21,9 +21,14 @@ def settings_for(settings: Settings, name: str, loops: bool = True) -> Settings:
         raise SfvError(f"--for {name} and --size {settings.size} contradict each other: {name} takes {wanted.size}")
     if settings.height or settings.width or settings.enlarge > 1:
         raise SfvError(f"--for {name} chooses the size itself: leave height, width and enlarge out")
+    if settings.fit == "own" and wanted.exact is not None:
+        raise SfvError(
+            f"--for {name} and --fit own contradict each other: {name} takes {wanted.size}; leave fit out, or give pad "
+            "or crop"
+        )
     if settings.seconds is not None and settings.seconds > wanted.most_seconds:
         raise SfvError(f"--for {name} and --seconds {settings.seconds:g}: it takes {wanted.most_seconds:g} s at most")
-    changes: dict[str, object] = {"size": wanted.size, "transparent": wanted.clear}
+    changes: dict[str, object] = {"size": wanted.size, "transparent": wanted.clear or settings.transparent}
     if wanted.clear and settings.background != "white":
         raise SfvError(f"--for {name} keeps what is clear: leave --background out")
     if loops and settings.play_fps is None:

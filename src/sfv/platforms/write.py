@@ -9,6 +9,7 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.generation.clip import Clip
+from sfv.limits import played
 from sfv.media import write_clip
 from sfv.platforms.table import ATTEMPTS, KB, Platform, platform
 from sfv.system.files import replacing
@@ -37,7 +38,7 @@ def write_for(clip: Clip, name: str, path: Path, note: str = "") -> Written:
     """
     wanted = platform(name)
     frames = clip.frames if clip.alpha is None else clip.stickers()
-    seconds = len(frames) / clip.fps
+    seconds = _lasts(clip)
     if seconds > wanted.most_seconds + 1e-6:
         raise SfvError(
             f"the clip lasts {seconds:.2f} s; {name} takes {wanted.most_seconds:g} s at most: give --seconds"
@@ -55,6 +56,14 @@ def write_for(clip: Clip, name: str, path: Path, note: str = "") -> Written:
         with replacing(path) as beside:
             beside.write_bytes(found.read_bytes())
     return Written(path, path.stat().st_size, made[0], _count(seconds, made[0]), made[1])
+
+
+def _lasts(clip: Clip) -> float:
+    """Seconds of a clip; of a round that is played in a rounded number of frames, what it was asked to last."""
+    want, shown = clip.settings, len(clip.frames) / clip.fps
+    if want.play_fps is None or want.boomerang or want.frames is None or want.fps is None:
+        return shown
+    return want.frames / want.fps if len(clip.frames) == played(want.frames, want.fps, want.play_fps) else shown
 
 
 Try = tuple[float, int | None]
