@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from sfv.batch.platform_files import animate_for
+from sfv.batch.platform_names import plan_for
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.motion import folder as motion_folder
@@ -135,6 +136,15 @@ def test_a_round_of_rounded_frames_lasts_what_was_asked(play_fps: float, frames:
     both = replace(made, settings=full.model_copy(update={"boomerang": True, "play_fps": 2.0}))
     with pytest.raises(SfvError, match="telegram takes 3 s at most"):
         write_for(both, "telegram", tmp_path / "a.webm")
+
+
+def test_no_two_platforms_files_have_one_name(tmp_path: Path) -> None:
+    """What follows telegram's name here begins as telegram-emoji's does."""
+    pictures = [picture(tmp_path / f"{stem}.png") for stem in ("a", "-emojia")]
+    names = ["telegram", "telegram-emoji"]
+    _, files = plan_for(pictures, Settings(), names, tmp_path / "out", False, "{platform}{stem}")
+    found = [path for targets in files.values() for path in targets]
+    assert len(set(found)) == len(found) == 4
 
 
 def test_tries_grow_smaller() -> None:
