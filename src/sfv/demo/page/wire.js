@@ -21,22 +21,30 @@ export function parse(buffer) {
 /** The messages of a response, each as soon as it is complete. */
 export async function* messages(response) {
   const reader = response.body.getReader();
-  let received = new Uint8Array(0);
+  let parts = []; // what has come and was not given yet
+  let length = 0; // their bytes
+  let wanted = LENGTHS; // bytes of the first message, as far as is known
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    received = concatenate(received, value);
-    for (let size = messageSize(received); size && received.length >= size; size = messageSize(received)) {
-      yield parse(received.slice(0, size).buffer);
-      received = received.subarray(size);
+    parts.push(value);
+    length += value.length;
+    if (length < wanted) continue; // a large message comes in many parts, which are joined once
+    let received = joined(parts, length);
+    for (wanted = messageSize(received); wanted && received.length >= wanted; wanted = messageSize(received)) {
+      yield parse(received.slice(0, wanted).buffer);
+      received = received.subarray(wanted);
     }
+    [parts, length] = [[received], received.length];
   }
 }
 
-function concatenate(a, b) {
-  if (!a.length) return b;
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
+function joined(parts, length) {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
