@@ -13,8 +13,10 @@ import torch
 from sfv.demo.session import Ask, Row, Studio
 from sfv.demo.wire import clip_message, frames_message, packed
 from sfv.families.base import VideoModel
-from sfv.generation.clip import Clip, Start
+from sfv.generation.clip import Clip, Start, Still
+from sfv.generation.directing import frame_of
 from sfv.generation.finishing import made_of
+from sfv.generation.framing import Box, cut
 from sfv.generation.generate import encoded, finish
 from sfv.types import Latents
 
@@ -58,9 +60,26 @@ class Lane:
 
 
 def preview(model: VideoModel, start: Start, x0_hat: Latents) -> torch.Tensor:
-    """What the network takes for the finished clip, decoded at its own size and rate."""
-    small = replace(start, want=start.want.model_copy(update={"enlarge": 1, "play_fps": None}))
-    return made_of(model, x0_hat, small, 0, {}).frames
+    """What the network takes for the finished clip, decoded at the network's size and rate."""
+    return made_of(model, x0_hat, _small(start), 0, {}).frames
+
+
+def _small(start: Start) -> Start:
+    """The same clip at the network's size, with no frames between those made."""
+    still, box = start.still, _small_box(start.still)
+    small = Still(still.small, still.sticker, still.small, still.sticker, box)
+    mask = None if start.mask is None else cut(frame_of(start.mask, still)[..., None], box)[..., 0]
+    want = start.want.model_copy(update={"size": None, "enlarge": 1, "play_fps": None})
+    return replace(start, want=want, still=small, mask=mask)
+
+
+def _small_box(still: Still) -> Box | None:
+    """Where in the network's frame the clip is."""
+    if still.box is None:
+        return None
+    scale = still.small.shape[0] / still.large.shape[0]
+    top, left, height, width = (round(v * scale) for v in still.box)
+    return top, left, height, width
 
 
 def race(studio: Studio, ask: Ask, send: Send) -> None:

@@ -3,7 +3,7 @@
 import { $ } from "./dom.js";
 import { notice } from "./notice.js";
 import * as race from "./race.js";
-import { currentRequest } from "./settings.js";
+import { atMost, currentRequest } from "./settings.js";
 import { state } from "./state.js";
 
 export function initRace() {
@@ -21,7 +21,7 @@ async function run() {
   $("verdict").textContent = "";
   try {
     const { ask, ...rest } = currentRequest();
-    const request = { ...rest, ask: { ...ask, settings: { ...ask.settings, enlarge: 1 } } }; // previews have the network's own size
+    const request = { ...rest, ask: { ...ask, settings: atMost(ask.settings, 1) } }; // clips and previews have the network's own size
     showRatios(await race.run(request, $("lanes"), state.picture.bitmap, state.race.signal));
   } catch (error) {
     if (error.name !== "AbortError") notice(error);
