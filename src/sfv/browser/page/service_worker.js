@@ -7,7 +7,8 @@ const HEADERS = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Emb
 
 addEventListener("install", (event) => {
   skipWaiting();
-  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(SHELL)));
+  const shell = SHELL.map((url) => new Request(url, { cache: "no-cache" })); // the browser may hold those of an older page
+  event.waitUntil(caches.open(NAME).then((cache) => cache.addAll(shell)));
 });
 
 addEventListener("activate", (event) => {
