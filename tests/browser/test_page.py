@@ -415,6 +415,43 @@ def test_scaling_is_pillows(page: Page) -> None:
         assert decibels(np.array(made, np.uint8).reshape(side, side, 4), wanted) > 55
 
 
+def test_runs_do_not_overlap_in_the_worker(page: Page) -> None:
+    """Clips and files that are asked for at once, of an engine that counts; another copy of the module has none yet."""
+    most = page.evaluate(
+        """async () => {
+            const { clip, file, use } = await import("./requests.js?another");
+            const { currentRequest } = await import("./settings.js");
+            let [busy, most] = [0, 0];
+            const call = async () => {
+                most = Math.max(most, ++busy);
+                await new Promise((done) => setTimeout(done, 20));
+                busy--;
+                return { data: null };
+            };
+            use({ call });
+            const { ask, ...rest } = currentRequest();
+            const asked = (seed) => ({ ...rest, format: "gif", ask: { ...ask, settings: { ...ask.settings, seed } } });
+            const begun = [clip, file, clip, file, clip].map((make, seed) => make(asked(seed)));
+            const all = await Promise.all(begun);
+            return [most, all.map((one) => one === null)];
+        }"""
+    )
+    assert most == [1, [True, False, True, False, False]]
+
+
+def test_a_closed_engine_answers(page: Page) -> None:
+    said = page.evaluate(
+        """async () => {
+            const { Engine } = await import("./requests.js");
+            const engine = new Engine();
+            const open = engine.call("check", { blob: new Blob() });
+            engine.close();
+            return open.then(() => "done", (error) => error.message);
+        }"""
+    )
+    assert "try again" in said
+
+
 def fetched(page: Page, kind: str, folder: Path) -> Path:
     before = turn(page)
     page.select_option("#format", kind)

@@ -1,7 +1,7 @@
 // Which back end makes the clips: WebAssembly is the reference; WebGPU only once it has proved that it makes the same.
 
 import { requireWasm } from "./errors.js";
-import { Engine, idle, use } from "./requests.js";
+import { Engine, idle, inTurn, use } from "./requests.js";
 
 const THREADS = 4; // at most
 const EQUAL = 50; // decibels between both back ends' frames, at least, for WebGPU to be used
@@ -34,7 +34,7 @@ export async function tryGraphics(progress) {
   try {
     await other.call("open", { backend: "webgpu", threads: 1 }, progress);
     await other.call("prove", {}); // compiles its programs
-    const [wanted, made] = [await engine.call("prove", {}), await other.call("prove", {})];
+    const [wanted, made] = [await inTurn(() => engine.call("prove", {})), await other.call("prove", {})];
     const { taken, decibels, why } = judged(wanted, made);
     document.body.dataset.likeness = decibels.toFixed(1);
     if (taken) {

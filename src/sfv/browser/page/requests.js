@@ -11,7 +11,7 @@ const blobs = new Map(); // picture id -> blob
 let turn = 0;
 let engine = null; // the worker that makes clips
 let last = null; // {key, clip}: what the newest clip was asked for with
-let running = Promise.resolve();
+let running = Promise.resolve(); // all that the networks were asked to make, one after the other
 let waiting = null; // the clip request that begins next
 
 /** A worker with the networks; `call(what, given, progress)` asks it. */
@@ -21,7 +21,7 @@ export class Engine {
     this.calls = new Map();
     this.turn = 0;
     this.worker.addEventListener("message", ({ data }) => this.#answered(data));
-    this.worker.addEventListener("error", (event) => this.#broken(event.message));
+    this.worker.addEventListener("error", (event) => this.#fail(new Error(event.message)));
   }
 
   call(what, given, progress = () => {}) {
@@ -31,8 +31,10 @@ export class Engine {
     });
   }
 
+  /** End the worker; what it has not answered fails. */
   close() {
     this.worker.terminate();
+    this.#fail(new UserError("This was cut off when the page began to compute in another way; try again."));
   }
 
   #answered({ turn: number, progress, done, error }) {
@@ -44,8 +46,8 @@ export class Engine {
     else call.done(done);
   }
 
-  #broken(message) {
-    for (const { failed } of this.calls.values()) failed(new Error(message));
+  #fail(error) {
+    for (const { failed } of this.calls.values()) failed(error);
     this.calls.clear();
   }
 }
@@ -63,15 +65,18 @@ export async function upload(blob) {
   return { id, ...checked };
 }
 
+/** Begin work of the networks after what they were asked before: a worker makes one thing at a time. */
+export function inTurn(work) {
+  const made = running.then(work);
+  running = made.then(() => {}, () => {}); // without the clip
+  return made;
+}
+
 /** A clip, or null if a newer request overtook it: one is made, one waits, and a newer one takes its place. */
 export async function clip(request) {
   const mine = ++turn;
   waiting = mine;
-  await idle();
-  if (waiting !== mine) return null;
-  running = made(request);
-  const found = await running;
-  return { ...found, turn: mine };
+  return inTurn(async () => (waiting === mine ? { ...(await made(request)), turn: mine } : null));
 }
 
 async function made(request) {
@@ -88,14 +93,12 @@ function full(settings) {
   return { seed: 0, move: "free", stiff: "auto", transparent: false, boomerang: false, enlarge: 1, fit: "own", size: null, play_fps: defaults.play_fps ?? settings.fps, ...settings };
 }
 
-/** Wait for the clip that is being made. */
-export const idle = () => running.catch(() => {});
+/** Wait for all that was asked for until now. */
+export const idle = () => running;
 
 /** A clip as a file. */
 export async function file(request) {
-  await idle();
-  running = made(request);
-  const found = await running;
-  if (request.format === "webm" || request.format === "mp4") return recorded(found, request.format);
-  return engine.call("file", { made: { ...found, seconds: null }, format: request.format });
+  const { format } = request;
+  if (format === "webm" || format === "mp4") return recorded(await inTurn(() => made(request)), format);
+  return inTurn(async () => engine.call("file", { made: { ...(await made(request)), seconds: null }, format }));
 }
