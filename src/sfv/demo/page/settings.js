@@ -4,7 +4,7 @@ import { $, element } from "./dom.js";
 import { state } from "./state.js";
 
 const checked = (name) => document.querySelector(`input[name=${name}]:checked`).value;
-const check = (name, value) => (document.querySelector(`input[name=${name}][value=${value}]`).checked = true);
+const check = (name, value) => (document.querySelector(`input[name=${name}][value="${value}"]`).checked = true);
 const sizes = () => document.querySelectorAll("input[name=enlarge]");
 
 /** The request that the form describes, for the picture and the mask of the page. */
