@@ -134,6 +134,152 @@ def test_the_race_runs_to_its_end(page: Page) -> None:
     assert "quicker than sticker-teacher" in page.inner_text("#verdict")
     first, second = (moments(page, f".lane:nth-child({i}) canvas", 3) for i in (1, 2))
     assert len({f.tobytes() for f in first}) > 1 and first[0].tobytes() != second[0].tobytes()
+    assert first[0].shape[:2] == second[0].shape[:2] == (128, 128), "a race is at the network's own size"
+
+
+def test_previews_of_a_large_race_are_small(page: Page) -> None:
+    shape = page.evaluate(
+        """async () => {
+            const { race } = await import("./page/requests.js");
+            const { currentRequest } = await import("./page/settings.js");
+            const stop = new AbortController();
+            const { ask, ...rest } = currentRequest();
+            const request = { ...rest, ask: { ...ask, settings: { ...ask.settings, size: "512" } } };
+            for await (const { event, data, width, height } of race(request, stop.signal)) {
+                if (event !== "step" || !data) continue;
+                stop.abort();
+                return [width, height];
+            }
+        }"""
+    )
+    assert shape == [128, 128]
+
+
+def test_a_message_of_many_parts_is_joined_once(page: Page) -> None:
+    """Lengths that are cut, two messages in one part, and how many bytes are copied for a large one."""
+    found = page.evaluate(
+        """async () => {
+            const { messages } = await import("./page/wire.js");
+            const message = (head, size) => {
+                const text = new TextEncoder().encode(JSON.stringify(head));
+                const bytes = new Uint8Array(8 + text.length + size).fill(head.lane);
+                new DataView(bytes.buffer).setUint32(0, text.length, true);
+                new DataView(bytes.buffer).setUint32(4, size, true);
+                bytes.set(text, 8);
+                return bytes;
+            };
+            const sent = [0, 4, 1e5, 9].map((size, i) => message({ lane: i + 1 }, size));
+            const all = new Uint8Array(await new Blob(sent).arrayBuffer());
+            const read = async (size) => {
+                let [at, copied] = [0, 0];
+                const read = async () => ({ done: at >= all.length, value: all.subarray(at, (at += size)) });
+                Uint8Array.prototype.set = function (from, to) {
+                    copied += from.length;
+                    Object.getPrototypeOf(Uint8Array.prototype).set.call(this, from, to);
+                };
+                const given = [];
+                for await (const { lane, data } of messages({ body: { getReader: () => ({ read }) } })) {
+                    given.push([lane, data?.length ?? 0, data?.every((v) => v === lane) ?? true]);
+                }
+                delete Uint8Array.prototype.set;
+                return [given, copied / all.length];
+            };
+            return [await read(1), await read(1000), await read(all.length)];
+        }"""
+    )
+    for given, copied in found:
+        assert given == [[1, 0, True], [2, 4, True], [3, 100_000, True], [4, 9, True]]
+        assert copied < 3
+
+
+def held(page: Page, address: str, count: int = 1) -> list[Any]:
+    """The next requests, which wait until `let_go`; later ones are sent at once."""
+    waiting = list[Any]()
+    page.route(address, lambda route: waiting.append(route) if len(waiting) < count else route.continue_())
+    return waiting
+
+
+def is_waiting(page: Page, waiting: list[Any], count: int = 1) -> None:
+    end = time.monotonic() + PATIENCE
+    while len(waiting) < count:
+        assert time.monotonic() < end, "nothing is asked for"
+        page.wait_for_timeout(50)
+
+
+def let_go(page: Page, waiting: list[Any]) -> None:
+    """Send what waits; wait for the answers, and until nothing more is made."""
+    for route in waiting:
+        with page.expect_response(lambda response, sent=route.request: response.request == sent):
+            route.continue_()
+    page.wait_for_timeout(400)
+    until(page, "() => document.querySelector('#busy').hidden")
+
+
+def test_a_clip_of_the_gallery_outlasts_a_request(page: Page) -> None:
+    """What was asked for before it was chosen is neither shown nor kept."""
+    first, usual = turn(page), page.input_value("#motion")
+    slide(page, "motion", 200)
+    newer(page, first)
+    waiting = held(page, "**/api/clip")
+    slide(page, "motion", 30)
+    is_waiting(page, waiting)
+    page.click("#thumbs button:nth-child(2)")
+    shown = pixels(page).shape
+    let_go(page, waiting)
+    assert turn(page) == first and page.input_value("#motion") == usual
+    kept = "#thumbs button:nth-child(1)"
+    assert "motion 200" in page.get_attribute(kept, "aria-label") and pixels(page).shape == shown
+    slide(page, "motion", 30)
+    newer(page, first)
+    assert "motion 30" in page.get_attribute(kept, "aria-label")
+
+
+def test_the_picture_that_was_chosen_last_stays(page: Page) -> None:
+    """A slower upload of an earlier one is dropped, and so is a mask of another picture."""
+    waiting = held(page, "**/api/picture")
+    drop(page, (EXAMPLES / "owl.png").read_bytes(), "slow owl.png")
+    is_waiting(page, waiting)
+    before = turn(page)
+    page.click("[data-name='frog.png']")
+    newer(page, before)
+    let_go(page, waiting)
+    assert "frog.png" in page.inner_text("#command") and page.locator("#thumbs button").count() == 2
+    page.click("#mask")
+    page.click("#mask-board canvas")
+    waiting = held(page, "**/api/picture")
+    page.click("#mask-done")
+    is_waiting(page, waiting)
+    before = turn(page)
+    page.click("[data-name='cake.png']")
+    newer(page, before)
+    let_go(page, waiting)
+    assert not page.is_visible("#unmask") and "--keep-still" not in page.inner_text("#command")
+
+
+def test_a_drawing_of_the_picture_before_is_dropped(page: Page) -> None:
+    page.click("#tab-live")
+    page.wait_for_selector("#live-clip[data-turn]")
+    waiting = held(page, "**/api/picture")
+    page.click("#pad canvas")
+    is_waiting(page, waiting)
+    page.click("[data-name='frog.png']")
+    until(page, "async () => (await import('./page/state.js')).state.picture.name === 'frog.png'")
+    let_go(page, waiting)
+    assert page.evaluate("async () => (await import('./page/state.js')).state.drawingId") is None
+
+
+def test_the_first_example_replaces_no_picture(browser: Any, url: str) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    waiting = held(page, "**/examples/cup.png", count=2)  # in its button, and chosen
+    page.goto(url)
+    is_waiting(page, waiting, count=2)
+    drop(page, (EXAMPLES / "owl.png").read_bytes(), "my owl.png")
+    page.wait_for_selector("#clip[data-turn]")
+    let_go(page, waiting)
+    assert "my owl.png" in page.inner_text("#command") and page.locator("#thumbs button").count() == 1
+    context.close()
 
 
 def fetched(page: Page, kind: str, folder: Path) -> Path:

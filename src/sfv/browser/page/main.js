@@ -1,6 +1,6 @@
 // The start of the page that needs no server: fetches the model, opens it, animates the first picture.
 
-import { animate, initAnimate, player, showClip } from "./animate.js";
+import { animate, cancel, initAnimate, player, showClip } from "./animate.js";
 import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { openReference, tryGraphics } from "./backends.js";
 import { $ } from "./dom.js";
@@ -10,7 +10,7 @@ import { initGallery } from "./gallery.js";
 import { changeLive, initLive, loadPad, player as livePlayer, sweep } from "./live_view.js";
 import { notice } from "./notice.js";
 import { stayOffline } from "./offline.js";
-import { initPicture, markExample, showExamples, useExample, usePicture } from "./picture.js";
+import { initPicture, showExamples, showPicture, useExample, usePicture } from "./picture.js";
 import { reducedMotion } from "./player.js";
 import { records } from "./recorded.js";
 import { UserError } from "./requests.js";
@@ -37,13 +37,14 @@ function viewChanged(name) {
 
 /** Show a clip of the gallery again, with its picture and settings. */
 function restore({ clip, request, picture, format }) {
-  Object.assign(state, { picture, drag: request.ask.settings.drag ?? null });
+  cancel();
+  state.drag = request.ask.settings.drag ?? null;
+  showPicture(picture);
   restoreSettings(request.ask.settings, format);
   showArrowState();
-  markExample();
   loadPad();
   openView("animate");
-  showClip(clip, request);
+  showClip(clip, request, { picture, mask: null, format });
   $("stage").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth", block: "nearest" });
 }
 
@@ -81,7 +82,7 @@ async function start() {
   setDefaults(model);
   showExamples(examples);
   if (state.picture) pictureChanged();
-  else await useExample(examples.includes("cat.png") ? "cat.png" : examples[0]);
+  else await useExample(examples.includes("cat.png") ? "cat.png" : examples[0], 0);
   await settled();
   const seconds = Object.values(state.clip?.seconds ?? {}).reduce((a, b) => a + b, 0);
   $("tab-live").parentElement.hidden = seconds > LIVE && !LIVE_WANTED;

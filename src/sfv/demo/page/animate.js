@@ -12,7 +12,7 @@ export const player = new Player($("clip"));
 const PREVIEW = 2; // times the network's size
 let timer = 0;
 let underWay = 0;
-let newest = 0; // grows with every change, so that an older one goes no further than its preview
+let newest = 0; // grows with every change, so that what was requested before it is not shown
 
 export function initAnimate() {
   $("download").addEventListener("click", download);
@@ -21,23 +21,29 @@ export function initAnimate() {
 
 /** Request the clip after `wait` milliseconds: a slider that moves on starts one request, not many. */
 export function animate(wait = 120) {
+  cancel();
+  if (state.picture && state.server?.ready) timer = setTimeout(requestClip, wait);
+}
+
+/** Show nothing of what was requested before. */
+export function cancel() {
   clearTimeout(timer);
   newest++;
-  if (state.picture && state.server?.ready) timer = setTimeout(requestClip, wait);
 }
 
 async function requestClip() {
   const request = currentRequest();
-  const { picture } = state;
+  const { picture, mask } = state;
+  const source = { picture, mask, format: $("format").value };
+  const mine = newest;
   $("busy").hidden = false;
   underWay++;
   try {
     if (!(await previewed(request))) return;
     const clip = await requests.clip(request);
-    if (!clip || picture !== state.picture) return;
-    showClip(clip, request);
+    if (clip && mine === newest) showClip(clip, request, source);
   } catch (error) {
-    notice(error);
+    if (mine === newest) notice(error);
   } finally {
     if (!--underWay) $("busy").hidden = true;
   }
@@ -64,8 +70,8 @@ function paint(clip, request) {
   $("stage").dataset.clear = request.ask.settings.transparent;
 }
 
-/** Put a clip on the stage, with its times and the lines that make it again. */
-export function showClip(clip, request) {
+/** Put a clip of `source`, {picture, mask, format}, on the stage, with its times and the lines that make it again. */
+export function showClip(clip, request, source) {
   state.clip = clip;
   paint(clip, request);
   $("clip").dataset.turn = clip.turn;
@@ -76,15 +82,14 @@ export function showClip(clip, request) {
   $("command").replaceChildren(...breakBetweenWords(clip.command));
   $("python").textContent = clip.python;
   $("recipe").hidden = false;
-  showLinks();
-  addToGallery(clip, request);
+  showLinks(source);
+  addToGallery(clip, request, source);
 }
 
 /** Lines may break between the words, but not within one. */
 const breakBetweenWords = (text) => text.split(" ").flatMap((word, i) => [i ? " " : "", element("span", { textContent: word })]);
 
-function showLinks() {
-  const { picture, mask } = state;
+function showLinks({ picture, mask }) {
   $("save-picture").href = picture.url;
   $("save-picture").download = picture.name;
   $("save-mask").hidden = !mask;

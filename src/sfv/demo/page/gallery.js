@@ -14,8 +14,8 @@ export function initGallery(onSelect) {
   restore = onSelect;
 }
 
-/** Add a clip, unless one of the same picture, mask and settings is there. */
-export function addToGallery(clip, request) {
+/** Add a clip of `source`, {picture, mask, format}, unless one of the same picture, mask and settings is there. */
+export function addToGallery(clip, request, source) {
   const { picture, mask, settings } = request.ask;
   const key = JSON.stringify([picture, mask, settings]);
   if (entries.some((entry) => entry.key === key)) return;
@@ -25,7 +25,7 @@ export function addToGallery(clip, request) {
   button.setAttribute("aria-label", `Show again: ${request.name}, seed ${settings.seed}, motion ${settings.motion}`);
   const player = new Player(canvas);
   player.show(clip);
-  const entry = { key, button, player, clip, request, picture: state.picture, mask: state.mask, format: $("format").value };
+  const entry = { key, button, player, clip, request, ...source };
   button.addEventListener("click", () => restore(entry));
   entries.unshift(entry);
   $("thumbs").prepend(button);

@@ -15,6 +15,8 @@ export const player = new Player($("live-clip"), true);
 const loop = new LiveLoop(makeRequest, showClip, notice);
 let pad = null;
 let padChanged = false; // whether there are strokes that the server has not got
+let drawings = 0; // every drawing that is sent has a number
+let taken = 0; // that of the drawing in use: what was sent before it comes too late
 
 /** `onKeep(drawing)` is called with the drawing, a blob or null, when the visitor takes the clip over to the first view. */
 export function initLive(onKeep) {
@@ -39,6 +41,7 @@ export const changeLive = () => loop.change();
 /** Lay the page's picture on the pad. */
 export function loadPad() {
   padChanged = false;
+  taken = ++drawings;
   state.drawingId = null;
   if (state.picture?.bitmap) pad.load(state.picture.bitmap);
 }
@@ -61,12 +64,18 @@ function sliderMoved() {
   loop.change();
 }
 
+async function sendDrawing() {
+  padChanged = false;
+  const number = ++drawings;
+  const { id } = await upload(await pad.blob());
+  if (number < taken) return;
+  taken = number;
+  state.drawingId = id;
+}
+
 async function makeRequest() {
   if (!state.picture || !state.server?.ready) return null;
-  if (padChanged) {
-    padChanged = false;
-    state.drawingId = (await upload(await pad.blob())).id;
-  }
+  if (padChanged) await sendDrawing();
   const settings = { frames: state.server.model.defaults.frames };
   for (const name of SLIDERS) settings[name] = Number($(`live-${name}`).value);
   if (state.server.model.loops) settings.play_fps = settings.fps; // the frames made, none between: soonest

@@ -1,14 +1,14 @@
 // The start of the page: connects the modules, waits for the model, animates the first picture.
 
-import { animate, initAnimate, player, showClip } from "./animate.js";
+import { animate, cancel, initAnimate, player, showClip } from "./animate.js";
 import { $ } from "./dom.js";
 import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { initCamera, initDrawing } from "./drawing.js";
 import { initGallery } from "./gallery.js";
 import { changeLive, initLive, loadPad, player as livePlayer, sweep } from "./live_view.js";
-import { clearMask, initMask, showMaskState } from "./mask.js";
+import { clearMask, initMask, setMask } from "./mask.js";
 import { notice } from "./notice.js";
-import { initPicture, markExample, showExamples, useExample, usePicture } from "./picture.js";
+import { initPicture, showExamples, showPicture, useExample, usePicture } from "./picture.js";
 import { reducedMotion } from "./player.js";
 import { initRace, resetRace } from "./race_view.js";
 import { UserError, asSentence, serverState } from "./requests.js";
@@ -35,14 +35,15 @@ function viewChanged(name) {
 
 /** Show a clip of the gallery again, with its picture, mask and settings. */
 function restore({ clip, request, picture, mask, format }) {
-  Object.assign(state, { picture, mask, drag: request.ask.settings.drag ?? null });
+  cancel();
+  state.drag = request.ask.settings.drag ?? null;
+  showPicture(picture);
+  setMask(mask);
   restoreSettings(request.ask.settings, format);
-  showMaskState();
   showArrowState();
-  markExample();
   loadPad();
   openView("animate");
-  showClip(clip, request);
+  showClip(clip, request, { picture, mask, format });
   $("stage").scrollIntoView({ behavior: reducedMotion.matches ? "auto" : "smooth", block: "nearest" });
 }
 
@@ -80,7 +81,7 @@ async function start() {
   if (state.picture) {
     fitSettings();
     animate(0);
-  } else await useExample(examples.includes("cup.png") ? "cup.png" : examples[0]);
+  } else await useExample(examples.includes("cup.png") ? "cup.png" : examples[0], 0);
 }
 
 /** Wait until the server's model is loaded; false if it cannot be opened. */

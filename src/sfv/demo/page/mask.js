@@ -9,6 +9,7 @@ import { state } from "./state.js";
 
 const SIDE = 512; // pixels of the mask's longer side
 let pad = null;
+let newest = 0; // grows with every mask and picture, so that a mask that was sent before is dropped
 let paddedPicture = null; // id of the picture that the pad's strokes belong to
 
 export function initMask() {
@@ -43,6 +44,7 @@ function open() {
 /** The page's mask from now on: white is what keeps still, which is what was brushed or all the rest. */
 async function keepStrokes() {
   if (!pad.touched) return;
+  const mine = ++newest;
   const { width, height } = pad.canvas;
   const canvas = element("canvas", { width, height });
   const context = canvas.getContext("2d");
@@ -54,19 +56,21 @@ async function keepStrokes() {
   }
   context.putImageData(pixels, 0, 0);
   const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-  state.mask = { ...(await upload(blob)), url: URL.createObjectURL(blob) };
-  showMaskState();
+  const sent = await upload(blob);
+  if (mine !== newest) return;
+  setMask({ ...sent, url: URL.createObjectURL(blob) });
   animate(0);
 }
 
 export function clearMask() {
-  state.mask = null;
   paddedPicture = null;
-  showMaskState();
+  setMask(null);
 }
 
-/** The button's text, and whether there is a mask to remove. */
-export function showMaskState() {
+/** Make a mask, or none, the page's; the button's text, and whether there is a mask to remove. */
+export function setMask(mask) {
+  newest++;
+  state.mask = mask;
   $("mask-text").textContent = state.mask ? "Change what moves" : "Brush what may move";
   $("unmask").hidden = !state.mask;
 }

@@ -7,6 +7,8 @@ import { state } from "./state.js";
 
 const LIMIT = 20 * 2 ** 20; // bytes
 let pictureChanged = () => {};
+let choices = 0; // every picture that is chosen has a number
+let taken = 0; // that of the page's picture: what was chosen before it comes too late
 
 /** Listen to all sources; `changed()` is called after every new picture. */
 export function initPicture(changed) {
@@ -35,19 +37,26 @@ export function initPicture(changed) {
   });
 }
 
-/** Check a picture on the server, and make it the page's. */
-export async function usePicture(blob, name) {
+/** Check a picture on the server, and make it the page's, unless one that was chosen later is that already. */
+export async function usePicture(blob, name, number = ++choices) {
   notice(null);
   try {
     if (blob.size > LIMIT) throw new UserError("The picture has more than 20 MB; send a smaller file.");
     const checked = await upload(blob);
     const bitmap = await createImageBitmap(blob).catch(() => null);
-    state.picture = { ...checked, name, blob, bitmap, url: URL.createObjectURL(blob) };
-    markExample();
+    if (number < taken) return;
+    showPicture({ ...checked, name, blob, bitmap, url: URL.createObjectURL(blob) }, number);
     pictureChanged();
   } catch (error) {
-    notice(error);
+    if (number >= taken) notice(error);
   }
+}
+
+/** Make a picture that is checked already the page's. */
+export function showPicture(picture, number = ++choices) {
+  taken = number;
+  state.picture = picture;
+  markExample();
 }
 
 /** Buttons for the pictures that come with the package. */
@@ -65,17 +74,18 @@ export function showExamples(names) {
   );
 }
 
-export async function useExample(name) {
+/** Make an example the page's picture; number 0 is the page's own first one, before all that a visitor chooses. */
+export async function useExample(name, number = ++choices) {
   try {
     const response = await fetch(`examples/${encodeURIComponent(name)}`);
-    await usePicture(await response.blob(), name);
+    await usePicture(await response.blob(), name, number);
   } catch (error) {
     notice(error);
   }
 }
 
 /** Press the button of the example that is the page's picture, if it is one. */
-export function markExample() {
+function markExample() {
   const { name } = state.picture;
   for (const button of $("examples").children) button.setAttribute("aria-pressed", String(button.dataset.name === name));
 }
