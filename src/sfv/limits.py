@@ -80,8 +80,13 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
     if full.stiff == "on" and not moves:
         raise SfvError("stiff on: only a decoder that moves the picture can do that; leave it out")
     _check_condition(full, model)
-    count = shown(full)
-    height, width = largest(full)
+    _check_work(full)
+    return full
+
+
+def _check_work(full: Settings) -> None:
+    """SfvError for a clip of more frames or pixels than one may have."""
+    count, (height, width) = shown(full), largest(full)
     if full.size is not None and max(height, width) > SIDE:
         raise SfvError(f"size {full.size}: at most {SIDE} pixels a side; ask for less")
     if count > MAX_FRAMES:
@@ -91,7 +96,6 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         )
     if count * height * width > MAX_WORK:
         raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
-    return full
 
 
 def _check_condition(full: Settings, model: ModelLimits) -> None:
