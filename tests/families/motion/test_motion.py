@@ -201,7 +201,7 @@ def test_a_round_lasts_as_long_as_is_asked_for(model: VideoModel) -> None:
     assert torch.equal(sfv.generate(model, sticker()[..., :3], clip.settings).frames, clip.frames)
     with pytest.raises(SfvError, match="seconds 20: a round of 4 frames lasts 0.0667 to 2"):
         sfv.generate(model, sticker()[..., :3], seconds=20)
-    with pytest.raises(ValueError, match="seconds 2 goes without fps"):
+    with pytest.raises(SfvError, match="seconds 2 goes without fps"):
         sfv.generate(model, sticker()[..., :3], seconds=2, fps=4)
 
 
