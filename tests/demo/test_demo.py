@@ -214,8 +214,8 @@ def test_a_race_that_fails_in_any_way_ends(client: TestClient, picture: str, mon
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr("sfv.demo.app.race", broken)
-    ((told, _),) = messages(client.post("/api/race", json=shown(picture)).content)
-    assert told["event"] == "error" and "out of memory" in told["error"]
+    ((message, _),) = messages(client.post("/api/race", json=shown(picture)).content)
+    assert message["event"] == "error" and "out of memory" in message["error"]
 
 
 def test_a_model_that_breaks_when_it_is_opened_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
