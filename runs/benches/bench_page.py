@@ -153,7 +153,8 @@ def main() -> None:
                     pictures(browser, url, options.pictures)
         browser.close()
     result = {
-        "command": f"python runs/benches/bench_page.py --visits {options.visits} --seconds {options.seconds:g}",
+        "command": f"python runs/benches/bench_page.py --visits {options.visits} --seconds {options.seconds:g}"
+        + " --beside CHECKOUT" * (options.beside is not None),
         "machine": {"threads": os.cpu_count(), "torch": torch.__version__, "load_before": load},
     }
     for checkout in checkouts:

@@ -49,7 +49,7 @@ def main() -> None:
     names = drawn(found, asked.count, asked.seed)
     write_picture(contact_sheet([(n, row(model, found[n](), None)) for n in names]), out / "stills.webp")
     with tempfile.TemporaryDirectory() as folder:
-        for line in compare(None, ("sticker", "sticker-teacher"), Settings(size="256", play_fps=8), Path(folder)):
+        for line in compare(None, ("sticker", "sticker-teacher"), Settings(size="128", play_fps=8), Path(folder)):
             print(line)
         shutil.copy(Path(folder) / "side-by-side.webp", out / "side-by-side.webp")
 

@@ -190,11 +190,7 @@ def _eye(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> Eye:
     ring = widened(pixels, 2) & ~widened(pixels, 1)
     if float(white[ring].float().mean()) < ROUND_IT:
         return Eye(pixels, dark)
-    rows, columns = (
-        (torch.arange(n) + 0.5 - at).abs() <= BALL * max(spot.height, spot.width)
-        for n, at in zip(pixels.shape, spot.middle, strict=True)
-    )
-    window = rows[:, None] & columns
+    window = _window(pixels, spot.middle, BALL * max(spot.height, spot.width))
     ball = spread(pixels.float(), (white | pixels) & window, 2 * FURTHEST) > 0
     return Eye(pixels if (widened(ball, 1) & (white | pixels) & ~window).any() else ball, dark)
 
@@ -214,11 +210,7 @@ def _ringed(pixels: Bool[Tensor, "y x"], colours: Float[Tensor, "3 y x"]) -> Boo
     ring = widened(pixels, 2) & ~widened(pixels, 1)
     colour = colours[:, ring].median(1).values
     alike = (colours - colour[:, None, None]).abs().amax(0) < IRIS
-    rows, columns = (
-        (torch.arange(n) + 0.5 - at).abs() <= BALL * max(bottom - top, right - left)
-        for n, at in zip(pixels.shape, ((top + bottom) / 2, (left + right) / 2), strict=True)
-    )
-    window = rows[:, None] & columns
+    window = _window(pixels, ((top + bottom) / 2, (left + right) / 2), BALL * max(bottom - top, right - left))
     ball = (spread((ring & alike).float(), alike & window, 2 * FURTHEST) > 0) | pixels
     if (widened(ball, 1) & alike & ~window).any():
         return None
@@ -226,6 +218,12 @@ def _ringed(pixels: Bool[Tensor, "y x"], colours: Float[Tensor, "3 y x"]) -> Boo
     beyond = colours[:, widened(ball, 3) & ~widened(ball, 1)].median(1).values
     brighter = float(_brightness(colour[:, None, None]) - _brightness(beyond[:, None, None])) > BRIGHTER
     return ball if brighter and int(ball.sum()) >= DISC * (bottom - top) * (right - left) else None
+
+
+def _window(pixels: Bool[Tensor, "y x"], middle: tuple[float, float], reach: float) -> Bool[Tensor, "y x"]:
+    """A square around a place, `reach` to each side."""
+    rows, columns = ((torch.arange(n) + 0.5 - at).abs() <= reach for n, at in zip(pixels.shape, middle, strict=True))
+    return rows[:, None] & columns
 
 
 def _box(pixels: Bool[Tensor, "y x"]) -> tuple[int, int, int, int]:

@@ -197,13 +197,15 @@ function eye({ pixels, middle, tall, wide }, picture) {
   const [near, next] = [widened(pixels, 2, picture), widened(pixels, 1, picture)];
   const ring = [...near.keys()].filter((i) => near[i] && !next[i]);
   if (ring.filter((i) => white[i]).length < ROUND_IT * ring.length) return { pixels, dark };
-  const reach = BALL * Math.max(tall, wide);
-  const within = (i) => Math.abs(Math.floor(i / width) + 0.5 - middle[0]) <= reach && Math.abs((i % width) + 0.5 - middle[1]) <= reach;
+  const within = inSquare(middle, BALL * Math.max(tall, wide), width);
   const ball = new Uint8Array(area);
   for (const i of reached(places, white.map((is, i) => Number((is || pixels[i]) && within(i))), picture)) ball[i] = 1;
   const escapes = widened(ball, 1, { width, height }).some((is, i) => is && white[i] && !within(i));
   return { pixels: escapes ? pixels : ball, dark };
 }
+
+/** Whether an index lies in a square around a place, `reach` to each side. */
+const inSquare = ([row, column], reach, width) => (i) => Math.abs(Math.floor(i / width) + 0.5 - row) <= reach && Math.abs((i % width) + 0.5 - column) <= reach;
 
 /** With the coloured ring round each pupil, as an owl has it, if both have one. */
 function withRings(eyes, picture) {
@@ -227,8 +229,7 @@ function ringed(pixels, picture) {
   const ring = between(pixels, 2, 1);
   const colour = median(ring);
   const alike = Uint8Array.from({ length: area }, (_, i) => colour.every((v, c) => Math.abs(colours[c * area + i] - v) < IRIS));
-  const reach = BALL * Math.max(bottom - top, right - left);
-  const within = (i) => Math.abs(Math.floor(i / width) + 0.5 - (top + bottom) / 2) <= reach && Math.abs((i % width) + 0.5 - (left + right) / 2) <= reach;
+  const within = inSquare([(top + bottom) / 2, (left + right) / 2], BALL * Math.max(bottom - top, right - left), width);
   const ball = Uint8Array.from(pixels);
   const inside = alike.map((is, i) => Number(is && within(i)));
   for (const i of reached(ring.filter((i) => inside[i]), inside, picture)) ball[i] = 1;
