@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.evaluation.baselines import squash, sway, through, wave
-from sfv.evaluation.candidates import Subject, settings_of, still, subject
+from sfv.evaluation.candidates import Subject, baselines, settings_of, still, subject
 from sfv.evaluation.corruption_study import DEGREES, seen_by, study
 from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
@@ -401,6 +401,18 @@ def test_a_whole_round_is_evenly_spread(wide_store: Path, tmp_path: Path) -> Non
     write_clip(full, tmp_path / "v.mp4", 12)
     with pytest.raises(SfvError, match="no clip store .* wants whole rounds"):
         open_set(tmp_path, protocol)
+
+
+def test_whole_rounds_are_also_measured_backwards(wide_store: Path, tmp_path: Path) -> None:
+    whole, part = (
+        read_protocol(written(tmp_path / f"{name}.json", frames=5, fps=7, whole=name == "whole"))
+        for name in ("whole", "part")
+    )
+    real = open_set(wide_store, whole)
+    rows = {s.name: s for s in baselines(real, whole, None, None)}
+    assert list(rows) == ["real clips", "real backwards", "still picture", "sway", "squash"]
+    assert torch.equal(rows["real backwards"].read(2), real.clips[2].read()[[0, 4, 3, 2, 1]])
+    assert "real backwards" not in [s.name for s in baselines(real, part, None, None)]
 
 
 def test_loops_are_played_at_the_protocols_rate_or_whole(

@@ -31,7 +31,8 @@ from sfv.speed.optimize import open_model
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"
-BASELINES = (REAL, CODED, STILL, *MOVED)
+BACKWARDS = "real backwards"
+BASELINES = (REAL, CODED, BACKWARDS, STILL, *MOVED)
 """Names of the rows that no model makes."""
 SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
@@ -228,12 +229,14 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
 
 
 def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
-    """The real clips, the same through the model's codec alone (which gives its fidelity), and the picture: still, and
-    moved as one body."""
+    """The real clips, the same through the model's codec alone (which gives its fidelity), whole rounds also backwards
+    (other true animations of the same pictures), and the picture: still, and moved as one body."""
     rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:
         name = model.decoder(decoder)
         rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name)))
+    if protocol.whole:
+        rows.append(Subject(BACKWARDS, lambda i: backwards(real.clips[i].read())))
     rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
     return rows + [Subject(k, partial(_moved, v, real, protocol)) for k, v in MOVED.items()]
 
@@ -245,6 +248,11 @@ def _moved(move: Callable[[Uint8Picture, Protocol], Frames], real: ClipSet, prot
 def still(frames: Frames) -> Frames:
     """The first frame, as often as there are frames."""
     return frames[:1].expand(len(frames), -1, -1, -1).contiguous()
+
+
+def backwards(frames: Frames) -> Frames:
+    """A whole round from the same first frame on, the other way round."""
+    return torch.cat([frames[:1], frames[1:].flip(0)])
 
 
 @torch.inference_mode()
