@@ -3,7 +3,7 @@
     python runs/full_size/gpu_visit.py sticker|speed|train PACK OUT [--seconds 480]
     python runs/full_size/gpu_visit.py NAME PACK OUT --size tiny --device cpu    # a rehearsal alone
 
-sticker: teacher and student of the embedded model, further from checkpoints/loops (runs/recipes/sticker_gpu.py).
+sticker: teacher and student of the embedded model, further from what it is (runs/recipes/sticker_gpu.py).
 speed: kernels, clips, stages, errors (runs/full_size/gpu_bench.py). train: real steps of svd-24gb and svd-80gb with
 peak memory beside the count, a kill and a resume. PACK is what runs/full_size/gpu_pack.py made. OUT/visit.jsonl gets a
 line when a part begins and one when it ends, OUT/visit.log what they print; a part that fails is tried once more
@@ -30,6 +30,7 @@ VISITS = {
     "train": ("train-24gb", "train-80gb", "resume"),
     "sticker": ("sticker",),
 }
+EMBEDDED = RUNS.parent / "src" / "sfv" / "weights" / "sticker"
 COMPILED = ("clips", "stages", "errors")
 LEAST = 20.0
 """Seconds below which no part begins."""
@@ -110,7 +111,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=480.0)
     parser.add_argument("--size", default="full", choices=("full", "tiny"))
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--init", type=Path, default=RUNS.parent / "checkpoints" / "loops", help="sticker: begin here")
+    parser.add_argument("--init", type=Path, default=EMBEDDED, help="sticker: begin here")
     return min(1, visit(parser.parse_args(arguments)))
 
 
