@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sfv.evaluation.baselines import MOVED, rounds
-from sfv.evaluation.candidates import STILL, still
+from sfv.evaluation.candidates import STILL, moved, still
 from sfv.evaluation.extract import rows_of
 from sfv.evaluation.protocol import Baselines, Protocol
 from sfv.evaluation.reference import Reference, open_reference
@@ -46,10 +46,10 @@ def measured(reference: Reference, read: Callable[[int], Frames], what: str) -> 
     return reference.distances(rows)
 
 
-def moved(reference: Reference, row: str, strength: dict[str, float]) -> Callable[[int], Frames]:
+def under(reference: Reference, row: str, strength: dict[str, float]) -> Callable[[int], Frames]:
     """Clips of a baseline under other settings."""
     protocol = reference.protocol.model_copy(update={"baselines": Baselines.model_validate(strength)})
-    return lambda i: MOVED[row](reference.real.clips[i].read()[0], protocol)
+    return partial(moved, row, reference.real, protocol)
 
 
 def grid(reference: Reference, known: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
@@ -62,7 +62,7 @@ def grid(reference: Reference, known: dict[str, Any], keep: Callable[[dict[str, 
         seen = [r["settings"] for r in rows]
         for strength in [s for s in settings(row, reference.protocol) if s not in seen]:
             what = ", ".join(f"{k} {v:g}" for k, v in strength.items())
-            rows.append({"settings": strength, "distance": measured(reference, moved(reference, row, strength), what)})
+            rows.append({"settings": strength, "distance": measured(reference, under(reference, row, strength), what)})
             keep(known)
     known["best"] = {k: v for row in MOVED for k, v in best(known[row])["settings"].items()}
     keep(known)

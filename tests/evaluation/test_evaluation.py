@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.evaluation.baselines import squash, sway, through, wave
-from sfv.evaluation.candidates import Subject, baselines, settings_of, still, subject
+from sfv.evaluation.candidates import Subject, baselines, moved, settings_of, still, subject
 from sfv.evaluation.corruption_study import DEGREES, seen_by, study
 from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
@@ -368,8 +368,8 @@ def test_older_hashes_stay() -> None:
     assert read_protocol(table["protocol"]["name"]).digest() == table["protocol"]["hash"]
     plain = read_protocol("sticker")
     assert plain.digest() == OLD_HASH
-    changes = ({"part": "report"}, {"whole": True}, {"baselines": Baselines(sway_degrees=9)})
-    assert len({OLD_HASH, *(plain.model_copy(update=c).digest() for c in changes)}) == 4
+    changes = ({"part": "report"}, {"whole": True}, {"baselines": Baselines(sway_degrees=9)}, {"seeds": "each"})
+    assert len({OLD_HASH, *(plain.model_copy(update=c).digest() for c in changes)}) == 5
 
 
 def test_families_are_halved_for_good(wide_store: Path, tmp_path: Path) -> None:
@@ -442,6 +442,27 @@ def test_loops_are_played_at_the_protocols_rate_or_whole(
         assert torch.equal(one.latents(0), kept)
     with pytest.raises(SfvError, match="at 1 frames a second; 2 to 60 can be made"):
         settings_of(model, protocol.model_copy(update={"fps": 1, "whole": False}), None, None)
+
+
+def test_every_clip_may_have_noise_of_its_own(store: Path, loops_folder: Path, tmp_path: Path) -> None:
+    """By its name, so that it does not depend on what else is measured; moved baselines begin to either side."""
+    changes = {"whole": True, "fps": 8, "diversity": 1, "seeds": "each"}
+    protocol = read_protocol(written(tmp_path / "each.json", **changes))
+    real = open_set(store, protocol)
+    ids = [c.id for c in real.clips]
+    seeds = [protocol.seed_of(i) for i in ids]
+    assert len(set(seeds)) == len(ids) and seeds[0] + 7 == protocol.model_copy(update={"seed": 7}).seed_of(ids[0])
+    model = open_model(str(loops_folder), "cpu", Speed(profile="exact", backend="eager"))
+    one = subject(f"{loops_folder}:1", real, protocol, tmp_path / "kept", device="cpu", profile="exact")
+    for i in (0, 2):
+        picture = real.clips[i].read()[0]
+        want = generate(model, picture, steps=1, seed=seeds[i], play_fps=8, height=32, width=32)
+        assert torch.equal(one.read(i), want.frames)
+    ways = [protocol.way(i) for i in ids]
+    assert ways == [1 - 2 * (s % 2) for s in seeds]
+    made, still_seed = moved("sway", real, protocol, 1), protocol.model_copy(update={"seeds": "one"})
+    assert torch.equal(made, sway(real.clips[1].read()[0], protocol, ways[1]))
+    assert {still_seed.seed_of(i) for i in ids} == {0} and {still_seed.way(i) for i in ids} == {1}
 
 
 def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) -> None:
@@ -541,6 +562,7 @@ def test_the_picture_moves_as_one_body_about_its_bottom_centre(tmp_path: Path) -
     )
     assert places(pressed)[3, 1] == pytest.approx(63.5 - 40 * 0.9, abs=0.3)
     assert places(pressed)[9, 1] == pytest.approx(63.5 - 40 * 1.1, abs=0.3)
+    assert places(squash(picture, protocol, -1))[3, 1] == pytest.approx(63.5 - 40 * 1.1, abs=0.3)
     grey = torch.full((64, 96, 3), 77, dtype=torch.uint8)
     assert (sway(grey, protocol) == 77).all() and (squash(grey, protocol) == 77).all()
     ramp = torch.arange(96, dtype=torch.uint8)[None, :, None].expand(64, -1, 3) * 2

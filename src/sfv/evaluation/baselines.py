@@ -13,22 +13,23 @@ from sfv.media.pictures import Uint8Picture
 from sfv.types import Frames
 
 
-def sway(picture: Uint8Picture, protocol: Protocol) -> Frames:
-    """Turned about its bottom centre by sway_degrees * sin(2 pi t / sway_seconds)."""
+def sway(picture: Uint8Picture, protocol: Protocol, way: int = 1) -> Frames:
+    """Turned about its bottom centre by way * sway_degrees * sin(2 pi t / sway_seconds); way is 1 or -1."""
     p = protocol.baselines
-    angle = math.radians(p.sway_degrees) * wave(protocol, p.sway_seconds)
+    angle = way * math.radians(p.sway_degrees) * wave(protocol, p.sway_seconds)
     rows = [torch.stack([angle.cos(), angle.sin()], -1), torch.stack([-angle.sin(), angle.cos()], -1)]
     return through(picture, torch.stack(rows, 1))
 
 
-def squash(picture: Uint8Picture, protocol: Protocol) -> Frames:
-    """1 + s times as wide and 1 - s times as high about its bottom centre; s = squash_share * sin(...), as in sway."""
+def squash(picture: Uint8Picture, protocol: Protocol, way: int = 1) -> Frames:
+    """1 + s times as wide and 1 - s times as high about its bottom centre; s = way * squash_share * sin(...), as in
+    sway."""
     p = protocol.baselines
-    share = p.squash_share * wave(protocol, p.squash_seconds)
+    share = way * p.squash_share * wave(protocol, p.squash_seconds)
     return through(picture, torch.diag_embed(torch.stack([1 / (1 + share), 1 / (1 - share)], -1)))
 
 
-MOVED: dict[str, Callable[[Uint8Picture, Protocol], Frames]] = {"sway": sway, "squash": squash}
+MOVED: dict[str, Callable[[Uint8Picture, Protocol, int], Frames]] = {"sway": sway, "squash": squash}
 """By the names of their rows."""
 
 

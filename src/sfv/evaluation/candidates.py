@@ -24,7 +24,6 @@ from sfv.evaluation.real_clips import ClipSet, RealClip, read_made, resized
 from sfv.families.base import Codec, VideoModel
 from sfv.generation.generate import generate
 from sfv.media import replacing
-from sfv.media.pictures import Uint8Picture
 from sfv.media.pixels import shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
@@ -84,7 +83,7 @@ def subject(
     settings = settings_of(model, protocol, steps, decoder)
     asked = (
         f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
-        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}"
+        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}" + protocol.seeds * (protocol.seeds != "one")
     )
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
@@ -153,7 +152,8 @@ def make_clips(
         _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
     for clip in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
-        clip_made = _make(model, _picture(clip, model, protocol), settings, protocol)
+        own = settings.model_copy(update={"seed": protocol.seed_of(clip.id)})
+        clip_made = _make(model, _picture(clip, model, protocol), own, protocol)
         numbers = {
             "seconds": time.perf_counter() - start,
             "unet": clip_made.unet_seconds,
@@ -207,7 +207,7 @@ def seeds_apart(
     for clip in clips:
         takes = [read_kept(folder, clip)]
         for k in (1, 2):
-            again = settings.model_copy(update={"seed": settings.seed + k})
+            again = settings.model_copy(update={"seed": (protocol.seed_of(clip.id) + k) % 2**31})
             path = kept_path(folder, clip, f"-seed{again.seed}")
             if not path.exists():
                 frames = _make(model, _picture(clip, model, protocol), again, protocol).frames
@@ -238,11 +238,13 @@ def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decod
     if protocol.whole:
         rows.append(Subject(BACKWARDS, lambda i: backwards(real.clips[i].read())))
     rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
-    return rows + [Subject(k, partial(_moved, v, real, protocol)) for k, v in MOVED.items()]
+    return rows + [Subject(k, partial(moved, k, real, protocol)) for k in MOVED]
 
 
-def _moved(move: Callable[[Uint8Picture, Protocol], Frames], real: ClipSet, protocol: Protocol, i: int) -> Frames:
-    return move(real.clips[i].read()[0], protocol)
+def moved(row: str, real: ClipSet, protocol: Protocol, i: int) -> Frames:
+    """A clip's picture as the baseline of that name moves it."""
+    clip = real.clips[i]
+    return MOVED[row](clip.read()[0], protocol, protocol.way(clip.id))
 
 
 def still(frames: Frames) -> Frames:

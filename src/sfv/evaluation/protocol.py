@@ -41,7 +41,7 @@ class Baselines(BaseModel):
     """Likewise."""
 
 
-LATER = ("part", "whole", "baselines")
+LATER = ("part", "whole", "baselines", "seeds")
 """Fields that came later: they are in the hash only where they differ from their defaults, so that older hashes stay;
 their defaults, too, stay as they are."""
 
@@ -76,6 +76,9 @@ class Protocol(BaseModel):
     """Pillow's, which is antialiased."""
     seed: int = 0
     """Of every clip made."""
+    seeds: Literal["one", "each"] = "one"
+    """one: all clips are made from the same noise, so they keep step with each other. each: every clip from its own, by
+    `seed` and its name, as published distances are; the moved baselines begin to one side or to the other."""
     extractors: tuple[Choice, ...] = Field(min_length=1)
     basis: int = Field(default=250, ge=0)
     """Training clips from which a store's axes are taken, families evenly; 0 takes the real clips measured."""
@@ -85,6 +88,16 @@ class Protocol(BaseModel):
     """Pictures that are animated with two more seeds."""
     baselines: Baselines = Baselines()
     """How the rows "sway" and "squash" move."""
+
+    def seed_of(self, clip: str) -> int:
+        """Of the noise of a clip, by its id; 0 to 2^31 - 1 where every clip has its own."""
+        if self.seeds == "one":
+            return self.seed
+        return (self.seed + int(hashlib.sha256(clip.encode()).hexdigest()[:8], 16)) % 2**31
+
+    def way(self, clip: str) -> int:
+        """1 or -1: the side to which a moved baseline begins."""
+        return 1 if self.seeds == "one" else 1 - 2 * (self.seed_of(clip) % 2)
 
     def digest(self) -> str:
         """16 hex digits over every field."""

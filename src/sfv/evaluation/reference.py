@@ -59,6 +59,7 @@ class Reference:
             "size": [p.height, p.width],
             "part": p.part,
             "whole": p.whole,
+            **({} if p.seeds == "one" else {"seeds": p.seeds}),
             "baselines": p.baselines.model_dump(),
             "extractors": {k: n.hash[:16] for k, n in self.nets.items()},
         }
