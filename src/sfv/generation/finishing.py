@@ -1,5 +1,6 @@
 """Latents -> frames: decoded, enlarged, made transparent, kept still where that is asked for."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,10 @@ CALM = 1.6
 """How much slower than others the way back to the picture is: the eye waits there (seams.py, 60 stills)."""
 SLOWEST = 4.0
 """Times as long as others that the ways from and to the picture may take."""
+EARLY = 1 / 3
+"""Of a round's time and of its motion: by then so much of it is done, as in an even round, if hurrying can do it."""
+HURRY = 0.6
+"""Share by which a round is played quicker at most, a quarter of it from its start, and slower before its end."""
 PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 
@@ -154,7 +159,8 @@ def _times(latents: Latents, want: Settings) -> Float[Tensor, " n"] | None:
 
 def eased(round_: Float[Tensor, "f c y x"], count: int) -> Float[Tensor, " n"]:
     """`count` places around a round, evenly spread but for the ways from and to the picture: they take as many times
-    longer as they are longer than others, up to SLOWEST, and the way back to it CALM times that.
+    longer as they are longer than others, up to SLOWEST, and the way back to it CALM times that; and a round that does
+    little at first is hurried there.
 
     The network makes the picture the first frame whatever it makes of the others, so that those two ways may be jumps.
     """
@@ -163,9 +169,23 @@ def eased(round_: Float[Tensor, "f c y x"], count: int) -> Float[Tensor, " n"]:
     for end, calm in ((0, 1.0), (len(ways) - 1, CALM)):
         spans[end] = (calm * ways[end] / ways.median().clamp(min=1e-9)).clamp(1, SLOWEST)
     ends = spans.cumsum(0)
-    at = torch.arange(count) / count * ends[-1]
+    at = hurried(torch.arange(count) / count, ways, spans) * ends[-1]
     k = torch.searchsorted(ends, at, right=True).clamp(max=len(ways) - 1)
     return k + (at - (ends - spans)[k]) / spans[k]
+
+
+def hurried(at: Float[Tensor, " n"], ways: Float[Tensor, " f"], spans: Float[Tensor, " f"]) -> Float[Tensor, " n"]:
+    """Shares of a round's time, moved on where EARLY of its motion is not done by then: by b (1 - cos 2 pi s) / 2 pi, so
+    that its pace is as it was at the seam, 1 + b a quarter round later and 1 - b a quarter before the end."""
+    done, ends = ways.cumsum(0), spans.cumsum(0)
+    if done[-1] <= 0:
+        return at
+    wanted = EARLY * done[-1]
+    k = int(torch.searchsorted(done, wanted))
+    when = (ends[k] - spans[k] * (done[k] - wanted) / ways[k]) / ends[-1]
+    gained = (1 - math.cos(2 * math.pi * EARLY)) / (2 * math.pi)
+    b = ((when - EARLY) / gained).clamp(0, HURRY)
+    return at + b * (1 - (2 * math.pi * at).cos()) / (2 * math.pi)
 
 
 def matted(model: VideoModel, drawn: Decoded, first: Picture, sticker: Uint8Sticker, large: FittedSticker) -> Opacity:

@@ -2,6 +2,7 @@
 // the frames made, every part is interpolated round the loop; the picture is then moved by the flow, at the clip's size.
 
 const CALM = 1.6, SLOWEST = 4; // of the ways from and to the picture
+const EARLY = 1 / 3, HURRY = 0.6; // of a round that does little at first
 const ENLARGED = 3; // times the picture is enlarged by cubic interpolation before it is moved at its own size
 
 /** Places round the loop, in frames, at which `count` frames are played; `latents` (f, n) of one clip. */
@@ -9,7 +10,8 @@ export function timesOf(latents, frames, count) {
   return count > frames ? eased(latents, frames, count) : Array.from({ length: count }, (_, i) => (i * frames) / count);
 }
 
-/** Evenly spread but for the ways from and to the picture, which take as many times longer as they are longer. */
+/** Evenly spread but for the ways from and to the picture, which take as many times longer as they are longer, and for
+ * what is hurried. */
 function eased(latents, frames, count) {
   const size = latents.length / frames;
   const ways = Array.from({ length: frames }, (_, t) => {
@@ -24,11 +26,23 @@ function eased(latents, frames, count) {
   });
   const ends = [];
   spans.reduce((sum, span) => (ends.push(sum + span), sum + span), 0);
+  const hurry = hurryOf(ways, spans, ends);
   return Array.from({ length: count }, (_, i) => {
-    const at = (i / count) * ends[frames - 1];
+    const at = (i / count + (hurry * (1 - Math.cos((2 * Math.PI * i) / count))) / (2 * Math.PI)) * ends[frames - 1];
     const k = Math.min(frames - 1, ends.findIndex((end) => end > at));
     return k + (at - (ends[k] - spans[k])) / spans[k];
   });
+}
+
+/** By how much a round is played quicker at first so that EARLY of its motion is done by then; 0 where it is. */
+function hurryOf(ways, spans, ends) {
+  const wanted = EARLY * ways.reduce((sum, way) => sum + way, 0);
+  if (wanted <= 0) return 0;
+  let done = 0, k = 0;
+  while (k < ways.length - 1 && done + ways[k] < wanted) done += ways[k++];
+  const when = (ends[k] - spans[k] * (1 - (wanted - done) / ways[k])) / ends[ends.length - 1];
+  const gained = (1 - Math.cos(2 * Math.PI * EARLY)) / (2 * Math.PI);
+  return Math.min(HURRY, Math.max(0, (when - EARLY) / gained));
 }
 
 /**
