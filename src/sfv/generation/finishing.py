@@ -175,8 +175,10 @@ def eased(round_: Float[Tensor, "f c y x"], count: int) -> Float[Tensor, " n"]:
 
 
 def hurried(at: Float[Tensor, " n"], ways: Float[Tensor, " f"], spans: Float[Tensor, " f"]) -> Float[Tensor, " n"]:
-    """Shares of a round's time, moved on where EARLY of its motion is not done by then: by b (1 - cos 2 pi s) / 2 pi, so
-    that its pace is as it was at the seam, 1 + b a quarter round later and 1 - b a quarter before the end."""
+    """Shares of a round's time, moved on where EARLY of its motion is not done by then: by b (1 - cos 2 pi s) / 2 pi.
+
+    The pace is then as it was at the seam, 1 + b a quarter round later and 1 - b a quarter before the end.
+    """
     done, ends = ways.cumsum(0), spans.cumsum(0)
     if done[-1] <= 0:
         return at
