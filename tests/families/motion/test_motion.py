@@ -447,6 +447,23 @@ def test_without_drawing_the_moved_picture_is_all(folder: Path) -> None:
     assert not torch.equal(whole.frames, still.frames)
 
 
+def test_latents_of_nothing_are_the_picture_in_generation(folder: Path) -> None:
+    """Whatever the layers' biases say; frames that change move against it."""
+    codec = motion_folder.load(folder, "unet", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec)
+    networks, rng = codec.networks, torch.Generator().manual_seed(0)
+    z, picture = torch.randn(1, 3, 4, 4, 4, generator=rng), torch.rand(1, 4, 64, 64, generator=rng) * 2 - 1
+    z[:, 0] = 0
+    with torch.inference_mode():
+        for layer in networks.decoder.flow:
+            layer.bias.fill_(0.5)
+        free = networks.for_generation(0.0, 1.0, 0.0, draws=False).draw(z, picture)
+        whole = networks.for_generation(8.0, 1.0, 0.0, draws=False).draw(z, picture)
+    assert free.flow is not None and whole.flow is not None and free.flow[:, 0].abs().min() > 0.5
+    assert whole.flow[:, 0].abs().max() < 1e-5 and whole.flow[:, 1:].abs().max() > 1e-3
+    torch.testing.assert_close(whole.frames[:, 0], picture, atol=1e-5, rtol=0)
+
+
 def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train_part("codec", store, out, "loops-debug")

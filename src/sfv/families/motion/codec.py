@@ -177,7 +177,7 @@ class MotionDecoder(nn.Module):
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
         b, features = len(z), self.pyramid(pictures.to(self.entry.weight.dtype))
         h, flows = self._followed(z, features)
-        whole = finer(self._whole(flows[-1], pictures))
+        whole = finer(self._whole(self._from_rest(flows[-1], z, features), pictures))
         there = moved(pictures, whole)
         drawn, trust = self._drawn(h, there) if self.draws else (there, torch.ones_like(there[:, :1]))
         parts = (drawn + trust * (there - drawn), there, trust, whole)
@@ -198,6 +198,13 @@ class MotionDecoder(nn.Module):
         drawn, trust = self.exit(F.relu(h)).split([RGBA * 4, 4], 1)
         drawn, trust = (F.pixel_shuffle(v, 2).float() for v in (drawn, trust))
         return drawn, (trust + self.trust_bias).sigmoid()
+
+    def _from_rest(self, flow: Flow, z: Latents, features: list[Maps]) -> Flow:
+        """The flow; with a window, less what latents of nothing give, so that what does not change is the picture."""
+        if not self.window:
+            return flow
+        at_rest = self._followed(torch.zeros_like(z[:, :1]), features)[1][-1]
+        return flow - at_rest.repeat_interleave(z.shape[1], 0)
 
     def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
         """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and
