@@ -35,8 +35,8 @@ BASELINES = (REAL, CODED, BACKWARDS, STILL, *MOVED)
 """Names of the rows that no model makes."""
 SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
-KEPT_REVISION = 2
-"""Raised when files of made clips hold something new."""
+KEPT_REVISION = 3
+"""Raised when files of made clips hold something new, or other frames for the same request."""
 MadeLatents = Float16[Tensor, "f c y x"]
 """What a network made, at the times of the frames that are measured."""
 
