@@ -3,7 +3,7 @@
     python runs/full_size/gpu_visit.py sticker|speed|train PACK OUT [--seconds 480]
     python runs/full_size/gpu_visit.py NAME PACK OUT --size tiny --device cpu    # a rehearsal alone
 
-sticker: teacher and student of the embedded model, further from what it is (runs/recipes/sticker_gpu.py).
+sticker: teacher and student of the embedded model, trained further (runs/recipes/sticker_gpu.py).
 speed: kernels, clips, stages, errors (runs/full_size/gpu_bench.py). train: real steps of svd-24gb and svd-80gb with
 peak memory beside the count, a kill and a resume. PACK is what runs/full_size/gpu_pack.py made. OUT/visit.jsonl gets a
 line when a part begins and one when it ends, OUT/visit.log what they print; a part that fails is tried once more

@@ -460,9 +460,9 @@ def test_every_clip_may_have_noise_of_its_own(store: Path, loops_folder: Path, t
         assert torch.equal(one.read(i), want.frames)
     ways = [protocol.way(i) for i in ids]
     assert ways == [1 - 2 * (s % 2) for s in seeds]
-    made, still_seed = moved("sway", real, protocol, 1), protocol.model_copy(update={"seeds": "one"})
+    made, one_noise = moved("sway", real, protocol, 1), protocol.model_copy(update={"seeds": "one"})
     assert torch.equal(made, sway(real.clips[1].read()[0], protocol, ways[1]))
-    assert {still_seed.seed_of(i) for i in ids} == {0} and {still_seed.way(i) for i in ids} == {1}
+    assert {one_noise.seed_of(i) for i in ids} == {0} and {one_noise.way(i) for i in ids} == {1}
 
 
 def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) -> None:
