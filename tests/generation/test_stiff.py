@@ -14,16 +14,18 @@ from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.generation.generate import generate_many
-from sfv.generation.stiff import fills_frame, ground_shades
+from sfv.generation.stiff import fills_frame, ground_shades, liveliness
 from sfv.settings import Settings
 
 SIDE = TINY_MOTION.size
 
 
-def network(logit: float) -> Stiffness:
+def network(logit: float, more: float = 0.0) -> Stiffness:
     """One that says the same of every picture."""
-    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8))
+    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8, motion=True))
     with torch.no_grad():
+        made.motion[-1].weight.zero_()  # type: ignore[index, union-attr, operator]
+        made.motion[-1].bias.fill_(more)  # type: ignore[index, union-attr, operator]
         made.answer[-1].weight.zero_()  # type: ignore[operator]
         made.answer[-1].bias.fill_(logit)  # type: ignore[operator]
     return made.eval()
@@ -70,6 +72,33 @@ def test_each_picture_of_a_batch_has_its_own_answer(moving: VideoModel) -> None:
     model = replace(moving, stiffness=network(-1.0))
     clips = generate_many(model, [card(), photo()], Settings(), [0, 0])
     assert [c.settings.stiff for c in clips] == ["off", "on"], "a photo fills its frame"
+
+
+def test_a_picture_is_as_lively_as_such_pictures_are(moving: VideoModel) -> None:
+    model, usual = replace(moving, stiffness=network(-1.0, more=40.0)), moving.defaults.motion
+
+    def latents(given: VideoModel, picture: torch.Tensor | None = None, **asked: object) -> torch.Tensor:
+        return sfv.generate(given, card() if picture is None else picture, **asked).latents
+
+    own = sfv.generate(model, card())
+    assert own.settings.motion == usual, "what was asked for, so that the same is made again"
+    assert torch.equal(own.latents, latents(moving, motion=usual + 40))
+    assert not torch.equal(own.latents, latents(moving))
+    assert torch.equal(latents(model, move="bounce"), latents(moving, move="bounce")), (
+        "words are for every picture alike"
+    )
+    assert torch.equal(latents(model, photo()), latents(moving, photo())), "nothing is known of photos"
+    pair = generate_many(model, [photo(), card()], Settings(), [0, 0])
+    assert torch.allclose(pair[1].latents, own.latents, atol=1e-4)
+    assert torch.allclose(pair[0].latents, latents(moving, photo()), atol=1e-4)
+
+
+def test_all_that_may_be_asked_for_stays_within_reach() -> None:
+    assert [liveliness(asked, 110, 50) for asked in (0, 110, 255)] == [0, 160, 255]
+    assert [liveliness(110, 110, more) for more in (-200, 0, 200)] == [20, 110, 235]
+    rising = [liveliness(asked, 110, -60) for asked in range(256)]
+    assert rising == sorted(rising) and len(set(rising)) == 256
+    assert [liveliness(asked, usual, 5) for usual in (0, 255) for asked in (0, 255)] == [0, 255, 0, 235]
 
 
 @pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (30, 120, 200)])

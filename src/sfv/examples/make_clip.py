@@ -53,7 +53,9 @@ def clip(path: str, seed: int) -> np.ndarray:
     n = noise(seed, 1, *facts["latents"])
     x = n * scale
     beside = np.broadcast_to(seen[:, None], (1, n.shape[1], *seen.shape[1:]))
-    ids = np.array([[usual["fps"] - 1, usual["motion"], facts["programs"]["free"]]], np.float32)
+    more = call("stiffness", picture=picture)[1][0] if (HERE / "stiffness.onnx").exists() else 0
+    motion = np.clip(usual["motion"] + more, 20, 235)  # such pictures move so much more than the usual one
+    ids = np.array([[usual["fps"] - 1, motion, facts["programs"]["free"]]], np.float32)
     given = {"timestep": np.log(sigma)[None] / 4, "encoder_hidden_states": token, "added_time_ids": ids}
     (out,) = call("unet", sample=np.concatenate([x / scale, beside], 2), **given)
     x0 = x / scale**2 - sigma / scale * out

@@ -76,6 +76,15 @@ class MovingCodec(Codec):
         """Frames, and what they are made of."""
 
 
+class Judge(nn.Module, ABC):
+    """What is known of a picture before it moves."""
+
+    @abstractmethod
+    def judged(self, pictures: AnyFirst) -> tuple[Tensor, Tensor]:
+        """(b, 4, h, w) in [-1, 1] -> the logit of being a stiff thing, and by how many motion ids such pictures move
+        more than the usual one; (b,) each."""
+
+
 class Conditioner(nn.Module, ABC):
     """A picture and knobs -> Cond."""
 
@@ -179,7 +188,7 @@ class VideoModel:
     """By which a flow's steps lie nearer to noise; None: steps lie on Karras's grid (`sigmas`)."""
     small: SmallDecoder | None = None
     matte: Matte | None = None
-    stiffness: nn.Module | None = None
+    stiffness: Judge | None = None
     speed: dict[str, str] = field(default_factory=dict)
     """Profile, precision and every stage's backend, for a model that went through `sfv.optimize`."""
 

@@ -82,6 +82,8 @@ class Start:
     """What is dragged, in the network's frame."""
     eyes: tuple[Eye, Eye] | None = None
     """What blinks, in the picture as the network sees it."""
+    motion: float = 0.0
+    """The motion id that the network is given: what was asked for, by how much such pictures move."""
 
     @property
     def small(self) -> Uint8Picture:

@@ -77,13 +77,13 @@ def begin(
     check_mask(mask)
     still = fitted(picture, want, model)
     still = still if drawn_on is None else replace(still, source=drawn_on)
-    want = settled(model, want, still)
+    want, motion = settled(model, want, still)
     check_move(model, want, still, mask is not None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
     mode: Fit = "crop" if want.fit == "crop" else "pad"
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
     arrow = arrow_in(want, drawn_on or source, still)
-    start = Start(want, still, kept, arrow, eyes_asked(model, want, still, kept))
+    start = Start(want, still, kept, arrow, eyes_asked(model, want, still, kept), motion)
     check_arrow(model, start)
     return start
 
@@ -115,8 +115,8 @@ def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: C
     want = start.want
     with clocked_stage(seconds, "encode", model.device):
         if known is None:
-            return condition(model, first_pixels(model, start.still), want)
-        return model.conditioner.with_knobs(known, **knobs(want))
+            return condition(model, first_pixels(model, start.still), want, [start.motion])
+        return model.conditioner.with_knobs(known, **knobs(want, [start.motion]))
 
 
 @torch.inference_mode()
@@ -154,13 +154,14 @@ def generate_many(
         check_move(model, want, still, False)
         check_arrow(model, Start(want, still, None, arrow))
     eyes = [eyes_asked(model, want, still, None) for still in stills]
+    judged = [settled(model, want, s) for s in stills]
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
-        cond = condition(model, first, want, names)
+        cond = condition(model, first, want, [motion for _, motion in judged], names)
     with clocked_stage(seconds, "unet", model.device):
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
-    wants = [settled(model, want, p).model_copy(update={"seed": s}) for p, s in zip(stills, names, strict=True)]
+    wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(judged, names, strict=True)]
     starts = [Start(w, s, None, a, e) for w, s, a, e in zip(wants, stills, arrows, eyes, strict=True)]
     each = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]

@@ -18,21 +18,29 @@ Watch = Callable[[int, int], None]
 """watch(done, steps), after every network call."""
 Peek = Callable[[int, Latents], None]
 """peek(step, x0_hat): what the network takes for the finished clip at that step."""
+Knobs = dict[str, float | str | Tensor | None]
 PICTURE_STREAM = 0x5F3759DF  # keeps the condition noise's seed apart from the latent noise's
 NOISE_STREAM = 0x2545F4914F6CDD1D  # and that of later calls of the consistency sampler
 
 
-def condition(model: VideoModel, first: AnyFirst, want: Settings, seeds: Sequence[int] = ()) -> Cond:
-    """The fitted pictures and the knobs as a condition; `seeds` where there are several."""
+def condition(
+    model: VideoModel, first: AnyFirst, want: Settings, motions: Sequence[float] = (), seeds: Sequence[int] = ()
+) -> Cond:
+    """The fitted pictures and the knobs as a condition; `seeds` where there are several, `motions` as in `knobs`."""
+    given = knobs(want, motions)
     if not want.noise_aug:
-        return model.conditioner(first, **knobs(want))
+        return model.conditioner(first, **given)
     noise = seeded_noise([s ^ PICTURE_STREAM for s in seeds or [want.seed]], tuple(first.shape[1:]), model.device)
-    return model.conditioner(first, **knobs(want), noise=noise)
+    return model.conditioner(first, **given, noise=noise)
 
 
-def knobs(want: Settings) -> dict[str, float | str | None]:
-    """What a conditioner gets beside the picture; the word for motion and the prompt only where there is one."""
-    given: dict[str, float | str | None] = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
+def knobs(want: Settings, motions: Sequence[float] = ()) -> Knobs:
+    """What a conditioner gets beside the pictures; the word for motion and the prompt only where there is one.
+
+    `motions` are the pictures' own motion ids, for models that know such.
+    """
+    given: Knobs = {"fps": want.fps, "motion": want.motion, "noise_aug": want.noise_aug}
+    given |= {"motion": torch.tensor(motions)} if any(m != want.motion for m in motions) else {}
     given |= {"program": float(program)} if (program := MOVES.get(want.move)) else {}
     return given | ({"prompt": want.prompt} if want.prompt else {})
 

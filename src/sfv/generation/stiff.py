@@ -1,4 +1,4 @@
-"""Whether a picture is moved as one body, where that is left to the model."""
+"""What a model says of a picture: whether it is moved as one body, where that is left to it, and how much it moves."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from sfv.families.base import VideoModel
 from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
 from sfv.media.pixels import as_layers
-from sfv.settings import Settings
+from sfv.settings import MOVES, Settings
 from sfv.types import AnyFirst
 
 RIM = 2
@@ -17,28 +17,42 @@ ALIKE = 24 / 255
 """Levels within which a border is of one colour, of 1."""
 PLAIN = 0.6
 """Share of the border that must be alike for the picture to lie on a ground."""
+CALMEST, LIVELIEST = 20, 235
+"""Motion ids beyond which no picture's own goes."""
 STEP, SMOOTH = 5 / 255, 0.9
 """Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
 
 
 @torch.inference_mode()
-def settled(model: VideoModel, want: Settings, still: Still) -> Settings:
-    """`stiff` as on or off: on where a word moves a thing, and for pictures that fill their frame (photos).
+def settled(model: VideoModel, want: Settings, still: Still) -> tuple[Settings, float]:
+    """`stiff` as on or off, and the motion id that the network is given.
 
-    Else as the model's own network says.
-    Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
+    On where a word moves a thing, and for pictures that fill their frame (photos). Else as the model's own network
+    says. Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
+    The same network says how much pictures like this one move; words for motion that the denoiser follows are
+    carried out as much for every picture, and of photos it knows nothing.
     """
-    if want.stiff != "auto":
-        return want
-    if want.move not in ("free", "blink") and model.enlarges(want.decoder):
-        return want.model_copy(update={"stiff": "on"})
-    if not model.enlarges(want.decoder) or model.stiffness is None:
-        return want.model_copy(update={"stiff": "off"})
-    first = first_pixels(model, still)
-    if first.shape[1] == 3:
-        first = as_layers(still.small, model.device)
-    stiff = fills_frame(first) or float(model.stiffness(first)) > 0
-    return want.model_copy(update={"stiff": "on" if stiff else "off"})
+    moving = model.enlarges(want.decoder)
+    stiff, motion = moving and want.move not in ("free", "blink"), float(want.motion or 0)
+    if moving and model.stiffness is not None and MOVES.get(want.move, 0) == 0:
+        first = first_pixels(model, still)
+        if first.shape[1] == 3:
+            first = as_layers(still.small, model.device)
+        logit, more = (float(v) for v in model.stiffness.judged(first))
+        fills = fills_frame(first)
+        stiff = stiff or fills or logit > 0
+        if more and not fills:
+            motion = liveliness(motion, model.defaults.motion, more)
+    return want.model_copy(update={"stiff": "on" if stiff else "off"} if want.stiff == "auto" else {}), motion
+
+
+def liveliness(asked: float, usual: float, more: float) -> float:
+    """The motion id for `asked` of a picture that moves `more` ids more than the usual one: 0 and 255 stay, the model's
+    `usual` is moved by `more`, and in between lie straight lines."""
+    own = min(max(usual + more, CALMEST), LIVELIEST)
+    if asked <= usual:
+        return asked * own / max(usual, 1)
+    return 255 - (255 - asked) * (255 - own) / max(255 - usual, 1)
 
 
 def fills_frame(first: AnyFirst) -> bool:

@@ -250,6 +250,8 @@ class StiffnessTraining(Schedule):
     """Straight lines count too: a regression at the end, on every picture as it is."""
     passing: float = Field(default=0.15, gt=0, lt=1)
     """With lines: the share of bending things among them that may be called stiff by both together."""
+    motion: int = Field(default=2400, ge=0)
+    """Loops from which it is learnt how much such pictures move, by a regression at the end; 0: not."""
 
 
 class RecogniserTraining(Schedule):

@@ -1,6 +1,7 @@
 """Whole loops with their conditions: any frame starts, any place, any background."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from sfv.system.device import bf16_autocast
 from sfv.training.batches import PICTURE, ClipSampler, frame_difference, replaced
 from sfv.training.loop_pool import EncodedLoop, LoopPool
 from sfv.training.seeds import Rngs, generator
-from sfv.types import Cond, Latents, RgbaPixels
+from sfv.types import Cond, Latents, RgbaPicture, RgbaPixels
 
 RANKED = 400
 """Loops over which a motion's rank is taken."""
@@ -66,6 +67,13 @@ class LoopBatches(ClipSampler):
         """0-255: where one loop's motion ranks."""
         assert self.ranks is not None, "rank_motion comes first"
         return float(torch.searchsorted(self.ranks, frame_difference(x0)).clamp(max=255))
+
+    def motions(self, count: int) -> Iterator[tuple[RgbaPicture, float]]:
+        """Pictures (1, 4, h, w) of so many drawn loops, and the motion id of each loop."""
+        for i in range(count):
+            loop = self._loop(i)
+            if loop.program == 0:
+                yield loop.picture[None], self.motion_rank(loop.x0)
 
     def draw(self, rngs: Rngs, drop: float = 0.0, louder: Tensor | None = None) -> tuple[Latents, Cond]:
         """x0 (b, f, c, h, w) and its cond; with probability `drop` a clip's picture is taken away."""

@@ -132,7 +132,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
         "teacher": (TeacherTraining(steps=2, clips=2), TeacherTraining(steps=3, clips=2)),
         "student": (StudentTraining(steps=4, clips=2, head_start=2),),
         "decoder": (MotionDecoderTraining(steps=2, frames=2, programmed=0.0),),
-        "stiffness": (StiffnessTraining(steps=3, pictures=4),),
+        "stiffness": (StiffnessTraining(steps=3, pictures=4, motion=6),),
     },
     # a small SVD-architecture model from nothing (codec of frames, 14 frames), two CPU cores, about three hours in all
     "svd-small-cpu": {

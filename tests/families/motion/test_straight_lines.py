@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.families.motion.straight_lines import straight_lines, votes
-from sfv.training.objectives.stiffness import fit_lines
+from sfv.training.objectives.stiffness import fit_lines, fit_motion
 
 SIDE = 96
 
@@ -84,3 +84,19 @@ def test_lines_are_fitted_and_tell_boxes_from_discs() -> None:
     assert max(unseen[0]) < min(unseen[1])
     made.answer[-1].bias.fill_(9)  # type: ignore[operator]
     assert all(float(made(p)) > 0 for p in discs), "features alone are enough"
+
+
+def test_motion_is_fitted_and_tells_boxes_from_discs() -> None:
+    """Boxes here move more than discs, by as many ids as they did on average; the answer of stiffness stays."""
+    torch.manual_seed(0)
+    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8, motion=True)).eval().requires_grad_(False)
+    before = made(drawn("box"))
+    turns = range(5, 85, 4)
+    fit_motion(made, [(drawn(k, t, 0.4), m + t % 3) for t in turns for k, m in (("box", 150.0), ("disc", 90.0))])
+    (_, box), (_, disc) = (made.judged(drawn(k, 33, 0.42)) for k in ("box", "disc"))
+    assert 15 < float(box) < 45 and -45 < float(disc) < -15
+    assert torch.equal(made(drawn("box")), before) and torch.equal(made.judged(drawn("box"))[0], before)
+
+
+def test_a_network_that_was_not_fitted_moves_nothing_more() -> None:
+    assert float(network().judged(drawn("disc"))[1]) == 0

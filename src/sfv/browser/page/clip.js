@@ -21,14 +21,26 @@ export async function look(networks, picture, settings) {
   const dims = [1, 4, height, width];
   const seen = await networks.call("tower", { picture: [first, dims] });
   const fills = fillsFrame(first, width, height);
-  const stiff = fills || (networks.has("stiffness") && (await networks.call("stiffness", { picture: [first, dims] })).logit.data[0] > 0);
+  const judged = !fills && networks.has("stiffness") ? await networks.call("stiffness", { picture: [first, dims] }) : null;
+  const stiff = fills || judged?.logit.data[0] > 0;
+  const more = judged?.motion?.data[0] ?? 0; // motion ids over the usual picture's
   const source = { width: picture.width, height: picture.height };
   const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
-  return { first, seen, width, height, fills, stiff, shades: groundShades(first, width, height), large, box: still.box, source };
+  return { first, seen, width, height, fills, stiff, more, shades: groundShades(first, width, height), large, box: still.box, source };
+}
+
+const [CALMEST, LIVELIEST] = [20, 235]; // motion ids beyond which no picture's own goes
+
+/** The motion id for `asked` of a picture that moves `more` ids more than the usual one: 0 and 255 stay, the model's
+ * `usual` is moved by `more`, and in between lie straight lines. */
+export function liveliness(asked, usual, more) {
+  const own = Math.min(Math.max(usual + more, CALMEST), LIVELIEST);
+  if (asked <= usual) return (asked * own) / Math.max(usual, 1);
+  return 255 - ((255 - asked) * (255 - own)) / Math.max(255 - usual, 1);
 }
 
 /** Latents (f, c, y, x) of one call: x0 = c_skip x + c_out F(c_in x; c_noise), the first frame's zero. */
-export async function sample(networks, seen, settings) {
+export async function sample(networks, { seen, more }, settings) {
   const { facts } = networks;
   const [, channels, y, x] = facts.latents;
   const { frames } = settings;
@@ -43,11 +55,14 @@ export async function sample(networks, seen, settings) {
     joined.set(n.subarray(t * channels * area, (t + 1) * channels * area), t * inputs * area);
     joined.set(map.data, (t * inputs + channels) * area);
   }
+  const program = facts.programs[settings.move] ?? facts.programs.free;
+  const free = program === facts.programs.free && more;
+  const motion = free ? liveliness(settings.motion, facts.defaults.motion, more) : settings.motion;
   const { out } = await networks.call("unet", {
     sample: [joined, [1, frames, inputs, y, x]],
     timestep: [Float32Array.of(Math.log(sigma) / 4), [1]],
     encoder_hidden_states: [token.data, token.dims],
-    added_time_ids: [Float32Array.of(settings.fps - 1, settings.motion, facts.programs[settings.move] ?? facts.programs.free), [1, 3]],
+    added_time_ids: [Float32Array.of(settings.fps - 1, motion, program), [1, 3]],
   });
   return Float32Array.from(out.data, (v, i) => (i < channels * area ? 0 : n[i] / scale - (sigma / scale) * v));
 }
@@ -84,7 +99,7 @@ export async function clip(networks, picture, settings, seen) {
   checkArrow(settings, known);
   const eyes = eyesAsked(settings, known);
   const { count, playFps } = played(settings, known.box);
-  const latents = await timed("unet", () => sample(networks, known.seen, settings));
+  const latents = await timed("unet", () => sample(networks, known, settings));
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
     const further = [carrying(settings, count, known), dragging(settings, count, known, isStiff(settings, known))].filter(Boolean);

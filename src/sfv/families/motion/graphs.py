@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sfv.families.base import VideoModel
+from sfv.families.base import Judge, VideoModel
 from sfv.families.family import Graph, Graphs
 from sfv.families.motion.networks import MotionCodec, MotionConditioner
 from sfv.families.svd.graphs import unet_graph
@@ -29,7 +29,7 @@ def graphs(model: VideoModel) -> Graphs:
         ),
     }
     if model.stiffness is not None:
-        found["stiffness.onnx"] = Graph(model.stiffness, {"picture": picture}, ("logit",))
+        found["stiffness.onnx"] = Graph(Judged(model.stiffness), {"picture": picture}, ("logit", "motion"))
     return found
 
 
@@ -44,6 +44,18 @@ class Look(nn.Module):
         """(1, 4, h, w) -> image_latents (1, c, h / 16, w / 16), image_embeds (1, 1, e)."""
         features, token = self.tower(picture)
         return features, token[:, None]
+
+
+class Judged(nn.Module):
+    """Whether a picture is of a stiff thing, and how much it moves."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 4, h, w) -> the logit of being stiff and motion ids over the usual, (1,) each."""
+        return self.judge.judged(picture)
 
 
 class Parts(nn.Module):

@@ -1,6 +1,7 @@
-"""Which pictures are of stiff things: a small network that says so from the picture alone.
+"""Which pictures are of stiff things, and how much such pictures move: a small network that says so from the picture.
 
-Faces, people and animals bend, and new parts of them come to be seen; boxes, signs, letters and tools do not.
+Faces, people and animals bend, and new parts of them come to be seen; boxes, signs, letters and tools do not. Drawn
+people move little, drawn hearts and birds much.
 """
 
 from typing import cast
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from sfv.families.base import Judge
 from sfv.families.motion.codec import Pyramid
 from sfv.families.motion.straight_lines import NUMBERS, straight_lines
 from sfv.types import RgbaPicture
@@ -26,10 +28,12 @@ class StiffnessConfig(BaseModel):
     """Channels between features and answer."""
     lines: bool = False
     """Whether straight lines count too."""
+    motion: bool = False
+    """Whether it says how much such pictures move."""
 
 
-class Stiffness(nn.Module):
-    """A picture -> the logit of its being stiff."""
+class Stiffness(Judge):
+    """A picture -> the logit of its being stiff, and how much it moves."""
 
     def __init__(self, config: StiffnessConfig) -> None:
         super().__init__()
@@ -46,6 +50,11 @@ class Stiffness(nn.Module):
             nn.Sequential(nn.BatchNorm1d(every, eps=1e-9, affine=False), nn.Linear(every, 1)) if config.lines else None
         )
         """Of the numbers of lines, and of the answer from features."""
+        seen = kinds + NUMBERS
+        self.motion = (
+            nn.Sequential(nn.BatchNorm1d(seen, eps=1e-9, affine=False), nn.Linear(seen, 1)) if config.motion else None
+        )
+        """Of features and the numbers of lines."""
 
     def forward(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """(b, 4, h, w) in [-1, 1] -> (b,): above 0 is stiff, by features alone or with lines.
@@ -53,14 +62,33 @@ class Stiffness(nn.Module):
         Either is enough: what is moved as one body without need is whole, what bends without need may be torn.
         """
         answer = self.by_features(pictures)
-        if self.lines is None:
-            return answer
-        numbers = torch.cat([straight_lines(pictures), answer[:, None]], 1)
-        with_lines = cast(Tensor, self.lines(numbers.to(self.norm.weight.dtype)))[:, 0].float()
-        return torch.maximum(answer, with_lines)
+        return answer if self.lines is None else self._joined(answer, straight_lines(pictures))
 
     def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """The answer from features alone."""
+        return self._of_features(self._features(pictures))
+
+    def judged(self, pictures: RgbaPicture) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """(b, 4, h, w) in [-1, 1] -> `forward` of them, and by how many motion ids drawn loops of such pictures move
+        more than the usual one (zeros of a network that does not say)."""
+        seen = self.seen(pictures)
+        stiff = self._joined(self._of_features(seen[:, :-NUMBERS]), seen[:, -NUMBERS:])
+        return stiff, torch.zeros_like(stiff) if self.motion is None else cast(Tensor, self.motion(seen))[:, 0].float()
+
+    def seen(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
+        """Features, then the numbers of lines."""
+        features = self._features(pictures)
+        return torch.cat([features, straight_lines(pictures).to(features.dtype)], 1)
+
+    def _features(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         maps = self.pyramid(pictures.to(self.norm.weight.dtype))
-        kinds = [kind for m in maps for kind in (m.mean((2, 3)), m.amax((2, 3)), m.std((2, 3)))]
-        return cast(Tensor, self.answer(self.norm(torch.cat(kinds, 1))))[:, 0].float()
+        return torch.cat([kind for m in maps for kind in (m.mean((2, 3)), m.amax((2, 3)), m.std((2, 3)))], 1)
+
+    def _of_features(self, features: Float[Tensor, "b kinds"]) -> Float[Tensor, " b"]:
+        return cast(Tensor, self.answer(self.norm(features)))[:, 0].float()
+
+    def _joined(self, answer: Float[Tensor, " b"], numbers: Float[Tensor, "b 7"]) -> Float[Tensor, " b"]:
+        if self.lines is None:
+            return answer
+        with_lines = cast(Tensor, self.lines(torch.cat([numbers, answer[:, None]], 1).to(self.norm.weight.dtype)))
+        return torch.maximum(answer, with_lines[:, 0].float())

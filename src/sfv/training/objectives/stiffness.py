@@ -1,7 +1,8 @@
 """The network that tells stiff things from bending ones: a classifier over picture features that stand still.
 
 Its features are begun as the picture tower's and kept: trained further they learn the few thousand pictures by heart
-(LOG.md). What straight lines say is added at the end, by a regression on seven numbers.
+(LOG.md). What straight lines say is added at the end, by a regression on seven numbers; how much pictures move is
+another regression, on features and lines.
 """
 
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from sfv.types import RgbaPicture
 
 RIDGE = 1e-3
 """Weight of squares in the regression."""
+CALM = 2e-3
+"""The same in that of motion, for each feature and loop; by leaving out families in turn (LOG.md)."""
 
 
 class StiffnessTask:
@@ -60,14 +63,22 @@ class StiffnessTask:
         return {"loss": float(loss.detach()), "accuracy": float(right.float().mean())}
 
 
-def train_stiffness(network: Stiffness, pictures: StiffPictures, config: StiffnessTraining, run_dir: Path) -> Stiffness:
-    """Train (or resume); the averaged network."""
+def train_stiffness(
+    network: Stiffness,
+    pictures: StiffPictures,
+    config: StiffnessTraining,
+    run_dir: Path,
+    loops: Iterable[tuple[RgbaPicture, float]] = (),
+) -> Stiffness:
+    """Train (or resume); the averaged network. `loops` are pictures (1, 4, h, w), each with its loop's motion id."""
     task = StiffnessTask(network, pictures, config)
     run(task, config, run_dir, {"task": "stiffness", **config.model_dump()})
     task.averages["network"].into(network)
     network.eval().requires_grad_(False)
     if network.lines is not None:
         fit_lines(network, *pictures.plain(), config.passing)
+    if network.motion is not None:
+        fit_motion(network, loops)
     return network
 
 
@@ -94,6 +105,27 @@ def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterabl
     norm.running_var.copy_(spread.square())
     answer.weight.copy_(weights[None])
     answer.bias.fill_(-float((x[: len(kinds[0])] @ weights).quantile(1 - passing)))
+
+
+@torch.no_grad()
+def fit_motion(network: Stiffness, loops: Iterable[tuple[RgbaPicture, float]]) -> None:
+    """Set how much pictures move, from pictures (1, 4, h, w) and their loops' motion ids: a ridge regression on
+    features and the numbers of lines, each of the two kinds as strong however many there are."""
+    assert network.motion is not None
+    device = next(network.parameters()).device
+    pairs = [(network.seen(picture.to(device))[0].double().cpu(), motion) for picture, motion in loops]
+    x, y = torch.stack([seen for seen, _ in pairs]), torch.tensor([motion for _, motion in pairs], dtype=torch.float64)
+    middle, spread = x.mean(0), x.std(0).clamp(min=1e-5)
+    z = (x - middle) / spread
+    kinds = z.shape[1] - NUMBERS
+    price = torch.tensor([float(kinds)] * kinds + [float(NUMBERS)] * NUMBERS, dtype=z.dtype) * CALM * len(z)
+    weights = torch.linalg.solve(z.T @ z + price.diag(), z.T @ (y - y.mean()))
+    norm, answer = cast(nn.BatchNorm1d, network.motion[0]), cast(nn.Linear, network.motion[1])
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(middle)
+    norm.running_var.copy_(spread.square())
+    answer.weight.copy_(weights[None])
+    answer.bias.zero_()
 
 
 def _numbers(network: Stiffness, picture: RgbaPicture) -> Float[Tensor, " eight"]:
