@@ -113,7 +113,21 @@ PRESETS: dict[str, dict[str, Stages]] = {
             ),
         ),
         "teacher": (_loop_teacher(steps=3000, clips=8),),
-        "student": (_plus(steps=1000, ema=0.995, differences=False, motion_most=255, programmed=0.2, pool=8000),),
+        "student": (
+            ConsistencyTraining(
+                steps=2600, clips=2, lr=1e-4, warmup=30, decay_from=0.5, ema=0.998, programmed=0.2, pool=3000
+            ),
+            _plus(
+                steps=500,
+                lr=6e-5,
+                head_start=60,
+                differences=False,
+                motion_most=255,
+                motion_floor=0.02,
+                programmed=0.2,
+                pool=3000,
+            ),
+        ),
         "decoder": (MotionDecoderTraining(steps=1500, warmup=20, decay_from=0.3),),
         "stiffness": (StiffnessTraining(steps=1200),),
     },
