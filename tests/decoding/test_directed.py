@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sfv.decoding.directed import STRETCH, Body, body_of, carried, hardly_stretched, turned, turns_only
+from sfv.decoding.directed import STRETCH, Body, body_of, carried, hardly_stretched, hops_only, turned, turns_only
 
 SIDE = 64
 WORDS = ("shake", "spin", "float", "wave")
@@ -88,6 +88,23 @@ def test_a_turn_is_what_is_kept_of_a_motion() -> None:
     assert torch.allclose(kept, turned(torch.tensor(angles(kept)).double(), still, b.foot, b), atol=1e-6)
     faint = turns_only(turned(angle / 20, still, b.foot, b), b.foot, b)
     assert max(map(abs, angles(faint))) == pytest.approx(math.radians(5), rel=0.1)
+
+
+@pytest.mark.parametrize(("network", "highest"), [(0.01, 0.07), (0.1, 0.1), (0.4, 0.14)])
+def test_a_hop_is_what_is_kept_of_a_bounce(network: float, highest: float) -> None:
+    """Of a lift with a turn and a stretch the middle's lift alone stays, within its bounds; none goes below ground."""
+    b = body(0.2)
+    lift = torch.tensor([0.0, 0.5, 1.0, -0.5]).double() * network
+    maps = maps_of(torch.tensor([[1.1, 0.2], [-0.1, 0.8]]), b.middle.double()).repeat(4, 1, 1)
+    maps[:, 0] += torch.stack([2 * lift, lift], 1)
+    kept = hops_only(maps, b)
+    assert torch.allclose(kept[:, 1:], torch.zeros(4, 2, 2).double(), atol=1e-9), (
+        "neither turned nor smaller: there is room"
+    )
+    assert kept[:, 0, 0].abs().max() < 1e-9 and kept[3, 0, 1] == kept[0, 0, 1] == 0
+    assert float(kept[2, 0, 1]) == pytest.approx(highest, abs=0.01)
+    assert float(kept[1, 0, 1]) == pytest.approx(highest / 2, abs=0.01)
+    assert hops_only(torch.zeros(3, 3, 2), b).abs().max() == 0
 
 
 def angles(maps: torch.Tensor) -> list[float]:

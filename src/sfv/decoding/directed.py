@@ -27,6 +27,8 @@ BEND, WAVELENGTHS, ROUNDS = 0.07, 1.0, 2
 """Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
 LEAST = math.radians(5)
 """To which a turn that is asked for goes at least, where the network turns less."""
+HOP = 0.07
+"""Share of the frame's height to which a hop goes at least, where the network's is lower, and half of the highest."""
 STRETCH = 0.12
 """Logarithm of how much longer or shorter a stiff body gets along any direction, where that is not what was asked."""
 FEW = 500
@@ -154,6 +156,17 @@ def turns_only(maps: Affine, pivot: Float[Tensor, " two"], body: Body) -> Affine
         angle = angle * max(1.0, LEAST / furthest)
     still = torch.zeros(len(angle), 2, dtype=torch.float64)
     return turned(angle, still, pivot, body).to(maps.device)
+
+
+def hops_only(maps: Affine, body: Body) -> Affine:
+    """Of a body's motion only how far its middle is lifted; at least HOP at its highest, at most twice that."""
+    middle = torch.cat([torch.ones(1, dtype=torch.float64), body.middle.double()])
+    lift = torch.einsum("k,nkj->nj", middle, maps.double().cpu())[:, 1].clamp(min=0)
+    highest = float(lift.max())
+    if highest > 1e-3:
+        lift = lift * (min(max(highest, HOP), 2 * HOP) / highest)
+    shift = torch.stack([torch.zeros_like(lift), -lift], 1)
+    return turned(torch.zeros_like(lift), shift, body.middle, body).to(maps.device)
 
 
 def hardly_stretched(maps: Affine, body: Body) -> Affine:

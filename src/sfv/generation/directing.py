@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, turns_only
+from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, hops_only, turns_only
 from sfv.decoding.dragging import Arrow, dragged
 from sfv.decoding.eyes import Eye, eyes_in
 from sfv.decoding.holding import border
@@ -23,7 +23,7 @@ from sfv.media.edits import Mask
 from sfv.settings import CARRIED, Settings, split_arrow
 from sfv.types import AnyFirst
 
-STRETCHES = ("bounce", "pulse", "squash")
+STRETCHES = ("pulse", "squash")
 """Words by which a body changes its shape or size."""
 CUT_OUT = ("spin", "wave")
 """Words that only a thing on clear or plain ground can follow: all else would turn or bend with it."""
@@ -79,9 +79,12 @@ def body_in(first: AnyFirst, still: Still) -> Body:
 
 
 def held_to(word: str, maps: Affine, body: Body) -> Affine:
-    """The network's motion as one body, of which sway and nod keep the turn alone; stretched where a word says so."""
+    """The network's motion as one body, of which sway and nod keep the turn alone and bounce the hop; stretched where a
+    word says so."""
     if word in ("sway", "nod"):
         return turns_only(maps, body.foot if word == "sway" else body.middle, body)
+    if word == "bounce":
+        return hops_only(maps, body)
     return maps if word in STRETCHES else hardly_stretched(maps, body)
 
 

@@ -9,8 +9,8 @@ import { covering, edges, fit, flowOf, freedom, ground, isClear, ALIKE } from ".
 const USUAL = 127; // the motion at which a word has the sizes below
 const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
-const LEAST = (5 * Math.PI) / 180, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
-const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["bounce", "pulse", "squash"];
+const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
+const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
 const TOUCHING = 0.05, VISIBLE = 0.05, ENDLESS = [-9, -9, 9, 9];
 
 /** Why a picture cannot follow a word, as an error for the visitor. */
@@ -66,9 +66,10 @@ export function extent(points) {
   return [low, high];
 }
 
-/** The network's maps as a word keeps them: of sway and nod the turn alone, stretched where the word says so. */
+/** The network's maps as a word keeps them: of sway and nod the turn alone, of bounce the hop, stretched where the word says so. */
 export function heldTo(word, maps, body) {
   if (word === "sway" || word === "nod") return turnsOnly(maps, word === "sway" ? body.foot : body.middle, body);
+  if (word === "bounce") return hopsOnly(maps, body);
   return STRETCHES.includes(word) ? maps : hardlyStretched(maps, body);
 }
 
@@ -90,6 +91,14 @@ function turnsOnly(maps, pivot, body) {
   const furthest = Math.max(...angles.map(Math.abs));
   const more = furthest > 1e-3 ? Math.max(1, LEAST / furthest) : 1;
   return angles.map((angle) => turned(angle * more, [0, 0], pivot, body));
+}
+
+/** Only how far the middle is lifted; at least HOP at its highest, at most twice that. */
+function hopsOnly(maps, body) {
+  const lifts = maps.map((map) => Math.max(0, at(map, body.middle)[1]));
+  const highest = Math.max(...lifts);
+  const more = highest > 1e-3 ? Math.min(Math.max(highest, HOP), 2 * HOP) / highest : 1;
+  return lifts.map((lift) => turned(0, [0, -lift * more], body.middle, body));
 }
 
 /** A motion that stretches and leans by less than STRETCH, about the place that moves least; turns stay. */
