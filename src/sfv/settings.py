@@ -67,7 +67,7 @@ class Settings(BaseModel):
     seconds: float | None = Field(default=None, ge=0.5, le=20)
     """How long one round lasts, for models of whole loops; sets fps."""
     motion: float | None = Field(default=None, ge=0, le=255)
-    """Motion bucket: more is livelier."""
+    """Motion bucket: more is livelier. The embedded model's own number is as lively as such pictures are."""
     prompt: str | None = Field(default=None, max_length=4000)
     """What happens, in words, for models that read them (Wan)."""
     frames: int | None = Field(default=None, ge=2, le=200)
