@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from sfv.data.loops import Loop, LoopSource, random_look
 from sfv.errors import SfvError
@@ -70,7 +71,7 @@ class LoopBatches(ClipSampler):
 
     def motions(self, count: int) -> Iterator[tuple[RgbaPicture, float]]:
         """Pictures (1, 4, h, w) of so many drawn loops, and the motion id of each loop."""
-        for i in range(count):
+        for i in tqdm(range(count), desc="motion", unit="loop"):
             loop = self._loop(i)
             if loop.program == 0:
                 yield loop.picture[None], self.motion_rank(loop.x0)

@@ -99,12 +99,7 @@ def fit_lines(network: Stiffness, bending: Iterable[RgbaPicture], stiff: Iterabl
     of_lines = regressed(x[:, :NUMBERS], labels)
     of_lines /= (x[:, :NUMBERS] @ of_lines).std().clamp(min=1e-6)
     weights = torch.cat([of_lines, torch.ones(1, dtype=x.dtype)])
-    norm, answer = cast(nn.BatchNorm1d, network.lines[0]), cast(nn.Linear, network.lines[1])
-    assert norm.running_mean is not None and norm.running_var is not None
-    norm.running_mean.copy_(middle)
-    norm.running_var.copy_(spread.square())
-    answer.weight.copy_(weights[None])
-    answer.bias.fill_(-float((x[: len(kinds[0])] @ weights).quantile(1 - passing)))
+    _put(network.lines, middle, spread, weights, -float((x[: len(kinds[0])] @ weights).quantile(1 - passing)))
 
 
 @torch.no_grad()
@@ -120,12 +115,17 @@ def fit_motion(network: Stiffness, loops: Iterable[tuple[RgbaPicture, float]]) -
     kinds = z.shape[1] - NUMBERS
     price = torch.tensor([float(kinds)] * kinds + [float(NUMBERS)] * NUMBERS, dtype=z.dtype) * CALM * len(z)
     weights = torch.linalg.solve(z.T @ z + price.diag(), z.T @ (y - y.mean()))
-    norm, answer = cast(nn.BatchNorm1d, network.motion[0]), cast(nn.Linear, network.motion[1])
+    _put(network.motion, middle, spread, weights, 0.0)
+
+
+def _put(part: nn.Sequential, middle: Tensor, spread: Tensor, weights: Tensor, bias: float) -> None:
+    """Make a norm and a linear layer what a regression on (numbers - middle) / spread found."""
+    norm, answer = cast(nn.BatchNorm1d, part[0]), cast(nn.Linear, part[1])
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(middle)
     norm.running_var.copy_(spread.square())
     answer.weight.copy_(weights[None])
-    answer.bias.zero_()
+    answer.bias.fill_(bias)
 
 
 def _numbers(network: Stiffness, picture: RgbaPicture) -> Float[Tensor, " eight"]:
