@@ -185,7 +185,8 @@ def account(shapes: Shapes, config: Counted, ranks: int = 1, flash: bool = True,
 def accounts(shapes: Shapes, stages: Sequence[Counted], ranks: int = 1) -> list[Account]:
     """Of every stage of a part: what a card must hold is the largest."""
     chain = len(stages) > 1
-    return [account(shapes, s, ranks, begun=chain and not isinstance(s, TeacherTraining)) for s in stages]
+    begun = [not isinstance(s, TeacherTraining) and (chain or bool(s.start)) for s in stages]
+    return [account(shapes, s, ranks, begun=b) for s, b in zip(stages, begun, strict=True)]
 
 
 def is_counted(stage: Schedule) -> TypeGuard[Counted]:

@@ -324,10 +324,19 @@ class TeacherTraining(ClipTraining):
     ema: float = 0.998
 
 
-class StudentTraining(ClipTraining):
+class OneCallTraining(ClipTraining):
+    """What every objective of a one-call student shares."""
+
+    kept: ClassVar[frozenset[str]] = DATA | {"start"}
+
+    start: str | None = None
+    """A model whose student this one begins as, instead of as the teacher: a name, folder or hub id."""
+
+
+class StudentTraining(OneCallTraining):
     """SF-V's adversarial fine-tuning. The paper's values are in brackets where ours differ."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {
+    kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {
         "optimizer",
         "head_optimizer",
         "lora",
@@ -435,7 +444,7 @@ class StudentTraining(ClipTraining):
         return self
 
 
-class ConsistencyTraining(ClipTraining):
+class ConsistencyTraining(OneCallTraining):
     """Consistency distillation as AnimateLCM does it. The paper's values are in brackets where ours differ."""
 
     lr: float = 1e-5
@@ -460,10 +469,10 @@ class ConsistencyTraining(ClipTraining):
         return self
 
 
-class DistributionTraining(ClipTraining):
+class DistributionTraining(OneCallTraining):
     """Distribution matching distillation (DMD; DMD2's updates). Papers' values are in brackets where ours differ."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance"}
+    kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"pairs", "pair_steps", "guidance"}
 
     lr: float = 1e-4
     """Of the student, Adam."""
@@ -489,10 +498,10 @@ class DistributionTraining(ClipTraining):
     ema: float = 0.98
 
 
-class PairTraining(ClipTraining):
+class PairTraining(OneCallTraining):
     """Regression to where the guided teacher ends from the same noise: a warm start."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {"pairs", "pair_steps", "guidance", "lora", "lora_convs"}
+    kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"pairs", "pair_steps", "guidance", "lora", "lora_convs"}
 
     lr: float = 1e-4
     """Adam."""
@@ -513,10 +522,10 @@ class PairTraining(ClipTraining):
     ema: float = 0.995
 
 
-class DriftingTraining(ClipTraining):
+class DriftingTraining(OneCallTraining):
     """Drifting in the frozen teacher's features (2602.04770, 2605.07327), without a discriminator."""
 
-    kept: ClassVar[frozenset[str]] = DATA | {"lora", "lora_convs"}
+    kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"lora", "lora_convs"}
 
     lr: float = 1e-4
     """Adam."""

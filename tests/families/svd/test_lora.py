@@ -1,6 +1,8 @@
 """Adapters, recomputation, SM3 and accounts: exactness by hand, full-size presets by counting."""
 
 import copy
+import json
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -191,6 +193,16 @@ def test_adapters_that_do_not_hold_a_whole_student_are_refused(tmp_path: Path) -
     (run / "config.json").write_text("{}")
     with pytest.raises(SfvError, match="a run of one stage and one of several"):
         trained_adapters(tmp_path)
+
+
+def test_adapters_of_a_run_that_began_as_a_student_are_refused(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "student"
+    run.mkdir(parents=True)
+    save_file({"a.lora_A.weight": torch.ones(2, 3), "a.lora_B.weight": torch.ones(3, 2)}, run / "lora.safetensors")
+    for start, refused in ((None, False), ("before", True)):
+        (run / "config.json").write_text(json.dumps({"start": start}))
+        with pytest.raises(SfvError, match="began as before") if refused else nullcontext():
+            trained_adapters(tmp_path)
 
 
 @cache

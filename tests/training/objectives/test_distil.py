@@ -172,6 +172,31 @@ def test_adapters_on_generator_and_judge_at_once(lora: int, tmp_path: Path) -> N
     assert moved[0] and moved[1] and moved[1] < moved[0], "the judge's decoder half judges nothing"
 
 
+def test_a_student_begins_as_a_student_that_is_there(
+    begun_svd: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a rate of 0 the adversary gives back the student that it was begun with, not the teacher."""
+    quick = {"steps": 2, "clips": 2, "head_start": 1, "warmup": 0, "precision": "fp32"}
+    monkeypatch.setitem(PRESETS["debug"], "student", (StudentTraining(**quick),))  # type: ignore[arg-type]
+    first, second = tmp_path / "first", tmp_path / "second"
+    train_part("student", store, first, "debug", ("lr=0.01",), init=begun_svd)
+    train_part("student", store, second, "debug", ("lr=0", f"start={first}"), init=begun_svd)
+    known, again = (dict(sfv.load(m).denoiser.named_parameters()) for m in (first, second))
+    for name, p in again.items():
+        torch.testing.assert_close(p, known[name], msg=name)
+    assert any(not torch.equal(p, known[n]) for n, p in sfv.load(begun_svd).denoiser.named_parameters())
+    with pytest.raises(SfvError, match="start was .*first.* and is now null, which cannot change within a run"):
+        train_part("student", store, second, "debug", ("lr=0",), init=begun_svd)
+
+
+def test_where_a_student_cannot_begin_is_one_sentence(tmp_path: Path) -> None:
+    model = new_model(TINY, 0)
+    other = PAIRS.model_copy(update={"start": "sticker"})
+    for stages, why in (((PAIRS, other), "give 0.start"), ((other,), "not built as the teacher's")):
+        with pytest.raises(SfvError, match=why):
+            train_chain(model.denoiser, Noise(model), stages, NOISE_RANGE, tmp_path)
+
+
 def test_what_makes_no_student_is_one_sentence(tmp_path: Path) -> None:
     model = new_model(TINY, 0)
     stages: tuple[Schedule, ...] = (TeacherTraining(steps=1, clips=1),)

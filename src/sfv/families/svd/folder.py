@@ -161,6 +161,9 @@ def trained_adapters(folder: Path) -> dict[str, Tensor]:
         )
     if missing:
         raise SfvError(f"{missing} does not exist; only students trained with lora > 0 have adapters")
+    began = sources[0].with_name("config.json")
+    if began.exists() and (start := read_json(began).get("start")):
+        raise SfvError(f"{run} began as {start}, so its adapters are not added to the teacher; export the whole model")
     return stacked([load_file(s) for s in sources])
 
 

@@ -4,9 +4,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from sfv.edm.denoiser import Denoiser
 from sfv.edm.noise import NoiseRange
 from sfv.errors import SfvError
+from sfv.families.load import load
 from sfv.settings import Defaults
 from sfv.system.device import host_of
 from sfv.training.batches import ClipSampler
@@ -46,11 +49,12 @@ def train_chain(
 ) -> Denoiser:
     """The student that comes of all stages, each begun with the one before it; every stage's teacher is `teacher`.
 
-    One stage keeps its run in `run_dir`, several in folders by number inside it. What waits between them does so on the
-    CPU; the student comes back to where the teacher was.
+    The first begins as the teacher, or as the student of the model that its `start` names. One stage keeps its run in
+    `run_dir`, several in folders by number inside it. What waits between them does so on the CPU; the student comes
+    back to where the teacher was.
     """
     home = next(teacher.parameters()).device
-    start = spare(teacher) if len(stages) > 1 else None  # a stage may change where it begins in place
+    start = _start(teacher, stages)
     for i, stage in enumerate(stages):
         train = next((f for kind, f in OBJECTIVES if isinstance(stage, kind)), None)
         if train is None:
@@ -61,6 +65,23 @@ def train_chain(
             start = start.to(host_of(home))
     assert start is not None
     return start.to(home)
+
+
+def _start(teacher: Denoiser, stages: Stages) -> Denoiser | None:
+    """Where the first stage begins; None for the teacher itself, as it is. SfvError if it is another network."""
+    names = [getattr(stage, "start", None) for stage in stages]
+    if any(names[1:]):
+        raise SfvError("start is the first stage's: later ones begin with the one before; give 0.start")
+    if not names[0]:
+        return spare(teacher) if len(stages) > 1 else None  # a stage may change where it begins in place
+    start = load(names[0], "cpu", torch.float32).denoiser
+    if _shapes(start) != _shapes(teacher):
+        raise SfvError(f"start={names[0]}: its network is not built as the teacher's; name a student of this teacher")
+    return start.to(host_of(next(teacher.parameters()).device))
+
+
+def _shapes(network: Denoiser) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in network.named_parameters()}
 
 
 def called_once(defaults: Defaults, stage: Schedule) -> Defaults:
