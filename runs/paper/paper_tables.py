@@ -1,12 +1,13 @@
 """The paper's tables at sticker scale: same teacher, clips and decoder for every row, as many clips drawn by each.
 
     python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640] [--protocol loops-report]
-        [--motion M] [--at-once 2] [--set FIELD=VALUE ...]
+        [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
 
 TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, drifting, the teacher at 25 to 1 steps), 2
-(heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), upgrades (each change to SF-V by itself) or rates
-(every recipe of table 1 at two learning rates). MODEL is a folder with the teacher that every student starts from: of
-whole loops, or of clips (then the protocol is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on
+(heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), warm (the adversary of the embedded student with
+either kind of heads and other P_mean, for rows that begin as STUDENT, a model folder), upgrades (each change to SF-V by
+itself) or rates (every recipe of table 1 at two learning rates). --rows leaves others out. MODEL is a folder with the
+teacher that every student starts from: of whole loops, or of clips (then the protocol is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on
 one thread each, until it has drawn CLIPS clips (0: the preset's number), and measured beside the still and the best
 sway and squash; OUT/table-N.json, .md and .svg hold the mean over seeds with the smallest and the largest, each row's
 budget, and the first seed's ratios to every other row, paired over clips. Interrupt and repeat at will.
@@ -43,12 +44,25 @@ from sfv.training.presets import stages
 Row = tuple[str, tuple[str, ...]]
 """A preset and its changes."""
 SFV: Row = ("sfv-cpu", ())
+PLUS = ("lr=6e-5", "head_start=60", "differences=false", "motion_most=255", "motion_floor=0.02")
+"""SF-V+ as `sticker-cpu` has it after consistency distillation."""
 RATES = (2e-5, 1e-4)
 RECIPES = ("sfv", "sfv-plus", "ladd", "ufogen", "consistency", "pairs", "drifting")
 TABLES: dict[str, dict[str, Row]] = {
     "1": {n: (f"{n}-cpu", ()) for n in RECIPES},
     "2": {"sfv": SFV, "spatial": ("sfv-cpu", ("heads=s",)), "temporal": ("sfv-cpu", ("heads=t",))},
     "3": {"sfv": SFV} | {f"p_mean{p:+d}": ("sfv-cpu", (f"p_mean={p}",)) for p in (-2, 0, 1)},
+    "warm": {
+        name: ("sfv-plus-cpu", (*PLUS, *more))
+        for name, more in {
+            "both": (),
+            "spatial": ("heads=s",),
+            "temporal": ("heads=t",),
+            "p_mean-2": ("p_mean=-2",),
+            "p_mean+0": ("p_mean=0",),
+            "p_mean+1": ("p_mean=1",),
+        }.items()
+    },
     "upgrades": {"sfv": SFV}
     | {
         name: ("sfv-cpu", tuple(changes.split()))
@@ -75,16 +89,16 @@ TABLES: dict[str, dict[str, Row]] = {
     | {f"sfv-plus-adapters@{lr}": ("sfv-plus-cpu", (f"lr={lr}",)) for lr in (2e-4, 5e-4)},
 }
 """Rows of one name are one run in every table."""
-TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,), "upgrades": (25,), "rates": (25, 1)}
+TEACHER = {"1": (25, 16, 8, 4, 1), "2": (25,), "3": (25,), "warm": (25,), "upgrades": (25,), "rates": (25, 1)}
 FEW = (1, 2, 4, 8)
 """Calls at which a consistency model is sampled."""
 
 
-def students(table: str, asked: argparse.Namespace) -> list[str]:
+def students(wanted: dict[str, Row], asked: argparse.Namespace) -> list[str]:
     """Train what is not trained yet; the rows to measure."""
     rows, todo = [], []
     for seed in range(asked.seeds):
-        for name, (recipe, fields) in TABLES[table].items():
+        for name, (recipe, fields) in wanted.items():
             folder = asked.out / f"{name}-{seed}"
             changes = (*fields, *asked.set, f"seed={seed}", *steps_for(asked.clips, recipe, (*fields, *asked.set)))
             share_latents(folder, asked.out / "shards", stages(recipe, "student", changes)[-1])
@@ -94,7 +108,7 @@ def students(table: str, asked: argparse.Namespace) -> list[str]:
     if todo and not any((asked.out / "shards").glob("*/*")):
         todo.pop(0)()  # makes the latents that the others share
     with ThreadPoolExecutor(asked.at_once) as pool:
-        list(tqdm(pool.map(lambda run: run(), todo), total=len(todo), desc=f"table {table}", unit="student"))
+        list(tqdm(pool.map(lambda run: run(), todo), total=len(todo), desc=f"table {asked.table}", unit="student"))
     return rows
 
 
@@ -236,21 +250,28 @@ def main() -> None:
     parser.add_argument("--protocol", default="loops-report")
     parser.add_argument("--limit", type=int, default=0, help="clips to measure, to try it quickly")
     parser.add_argument("--motion", type=float)
+    parser.add_argument("--rows", nargs="*", default=[])
+    parser.add_argument("--start", type=Path, help="a model whose student every row begins as; it is a row too")
     parser.add_argument("--set", nargs="*", default=[], help="for every row, such as pool=8000 programmed=0.2")
     asked = parser.parse_args()
     keep_memory()
-    rows, table = students(asked.table, asked), asked.table
+    table, wanted = asked.table, {k: v for k, v in TABLES[asked.table].items() if not asked.rows or k in asked.rows}
+    if unknown := set(asked.rows) - wanted.keys():
+        parser.error(f"--rows: table {table} has no {', '.join(sorted(unknown))}; it has {', '.join(TABLES[table])}")
+    if asked.start:
+        asked.set.append(f"start={asked.start.absolute()}")
+    rows = students(wanted, asked)
     teacher = teacher_alone(asked.model, asked.out / "teacher", asked.motion)
     names = tuple(f"{teacher}:{n}" for n in TEACHER[table])
     how = EvaluateSettings(
-        models=(*names, *rows),
+        models=(*names, *([f"{asked.start}:1"] if asked.start else ()), *rows),
         weights=asked.weights,
         protocol=asked.protocol,
         limit=asked.limit,
         out=asked.out / "evaluation",
     )
     budgets = {}
-    for name, (recipe, fields) in TABLES[table].items():
+    for name, (recipe, fields) in wanted.items():
         changes = (*fields, *asked.set)
         budgets[name] = budget(stages(recipe, "student", (*changes, *steps_for(asked.clips, recipe, changes)))[-1])
     result = evaluate(asked.store, how).as_dict()

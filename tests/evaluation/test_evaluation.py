@@ -403,7 +403,7 @@ def test_a_whole_round_is_evenly_spread(wide_store: Path, tmp_path: Path) -> Non
         open_set(tmp_path, protocol)
 
 
-def test_whole_rounds_are_also_measured_backwards(wide_store: Path, tmp_path: Path) -> None:
+def test_whole_rounds_are_also_measured_backwards(wide_store: Path, loops: VideoModel, tmp_path: Path) -> None:
     whole, part = (
         read_protocol(written(tmp_path / f"{name}.json", frames=5, fps=7, whole=name == "whole"))
         for name in ("whole", "part")
@@ -411,6 +411,10 @@ def test_whole_rounds_are_also_measured_backwards(wide_store: Path, tmp_path: Pa
     real = open_set(wide_store, whole)
     rows = {s.name: s for s in baselines(real, whole, None, None)}
     assert list(rows) == ["real clips", "real backwards", "still picture", "sway", "squash"]
+    coded = {s.name: s for s in baselines(real, whole, loops, None)}
+    assert coded.keys() - rows.keys() == {"codec alone", "backwards, codec"}
+    pair = [coded[k].read(2) for k in ("real clips", "backwards, codec")]
+    assert pair[0].shape == pair[1].shape and not torch.equal(pair[1], rows["real backwards"].read(2))
     assert torch.equal(rows["real backwards"].read(2), real.clips[2].read()[[0, 4, 3, 2, 1]])
     assert "real backwards" not in [s.name for s in baselines(real, part, None, None)]
 

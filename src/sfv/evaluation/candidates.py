@@ -30,8 +30,8 @@ from sfv.speed.optimize import open_model
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"
-BACKWARDS = "real backwards"
-BASELINES = (REAL, CODED, BACKWARDS, STILL, *MOVED)
+BACKWARDS, REACHABLE = "real backwards", "backwards, codec"
+BASELINES = (REAL, CODED, BACKWARDS, REACHABLE, STILL, *MOVED)
 """Names of the rows that no model makes."""
 SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
@@ -230,13 +230,16 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
 
 def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
     """The real clips, the same through the model's codec alone (which gives its fidelity), whole rounds also backwards
-    (other true animations of the same pictures), and the picture: still, and moved as one body."""
+    (other true animations of the same pictures; through the codec what a perfect denoiser would reach), and the picture:
+    still, and moved as one body."""
     rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:
         name = model.decoder(decoder)
         rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name)))
     if protocol.whole:
         rows.append(Subject(BACKWARDS, lambda i: backwards(real.clips[i].read())))
+    if protocol.whole and model is not None:
+        rows.append(Subject(REACHABLE, lambda i: through_codec(model, backwards(real.clips[i].read()), name)))
     rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
     return rows + [Subject(k, partial(moved, k, real, protocol)) for k in MOVED]
 
