@@ -230,7 +230,7 @@ def diversity(every: list[list[Frames]], w: Weights | None) -> tuple[float | Non
 
 def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decoder: Decoder | None) -> list[Subject]:
     """The real clips, the same through the model's codec alone (which gives its fidelity), whole rounds also backwards
-    (other true animations of the same pictures; through the codec what a perfect denoiser would reach), and the picture:
+    (other true animations of these pictures; through the codec what a perfect denoiser would reach), and the picture:
     still, and moved as one body."""
     rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:
