@@ -81,6 +81,13 @@ def test_reduced_precision_around_it_changes_nothing() -> None:
     assert torch.equal(made, locally_affine(flow, weight, 3.0))
 
 
+def test_one_weight_serves_all_frames_of_a_clip() -> None:
+    made = torch.Generator().manual_seed(2)
+    flow, weight = torch.randn(6, 2, 16, 24, generator=made), torch.rand(2, 1, 16, 24, generator=made)
+    each = locally_affine(flow, weight.repeat_interleave(3, 0), 3.0)
+    torch.testing.assert_close(locally_affine(flow, weight, 3.0), each, atol=1e-5, rtol=1e-5)
+
+
 def test_texture_is_where_the_picture_changes() -> None:
     picture = torch.ones(1, 3, 32, 32)
     assert not texture(picture, 8, 8).any()

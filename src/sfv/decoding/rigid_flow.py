@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 Flow = Float[Tensor, "n 2 y x"]
-Weight = Float[Tensor, "n 1 y x"]
+Weight = Float[Tensor, "_ 1 y x"]
+"""Of every flow, or of every clip."""
 RIDGE = 0.05
 """Added to the variance of the positions in a window (of 1): a thin thing's bends across it are not believed."""
 FAINT = 0.05
@@ -29,24 +30,26 @@ def texture(picture: Float[Tensor, "b 3 y x"], y: int, x: int) -> Float[Tensor, 
 
 
 def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
-    """The flow's weighted affine fit around each position; `window` is the Gaussian's sigma, in positions."""
+    """The flow's weighted affine fit around each position; `window` is the Gaussian's sigma, in positions.
+
+    `weight` is one for every flow, or one for all frames of a clip: (b, 1, y, x) for b * f flows.
+    """
     y, x = (gaussian(s, window, flow.device) for s in flow.shape[2:])
     at = torch.stack(torch.meshgrid(*(places(len(g), window, flow.device) for g in (x, y)), indexing="xy"))
     columns, rows = at
-    squares = torch.stack([columns * columns, columns * rows, rows * rows])
-    n = flow.shape[0]
-    terms = [torch.ones_like(flow[:, :1]), at.expand(n, -1, -1, -1), squares.expand(n, -1, -1, -1)]
-    terms += [flow, flow * columns, flow * rows]
+    each = flow.unflatten(0, (len(weight), -1))
+    about = torch.cat([torch.ones_like(at[:1]), at, torch.stack([columns * columns, columns * rows, rows * rows])])
     with torch.autocast(flow.device.type, enabled=False):  # variances are small differences of large sums
-        sums = y @ (weight * torch.cat(terms, 1)).float() @ x.T
-    near = sums[:, :1]
-    means = sums[:, 1:] / near.clamp(min=1e-9)
-    mid, spread, shift, along = means[:, :2], means[:, 2:5], means[:, 5:7], means[:, 7:].unflatten(1, (2, 2))
-    slopes = solved(spread - products(mid), along - mid[:, :, None] * shift[:, None])
+        known = (y @ (weight * about).float() @ x.T)[:, None]
+        found = y @ (weight[:, None] * torch.cat([each, each * columns, each * rows], 2)).float() @ x.T
+    near = known[:, :, :1]
+    (mid, spread), means = (known[:, :, 1:] / near.clamp(min=1e-9)).split([2, 3], 2), found / near.clamp(min=1e-9)
+    shift, along = means[:, :, :2], means[:, :, 2:].unflatten(2, (2, 2))
+    slopes = solved(spread - products(mid), along - mid[:, :, :, None] * shift[:, :, None])
     away = at - mid
-    away = away / away.square().sum(1, keepdim=True).sqrt().clamp(min=1)  # no extrapolation from further away
-    fitted = shift + (away[:, :, None] * slopes).sum(1)
-    return fitted * near / (near + FAINT)
+    away = away / away.square().sum(2, keepdim=True).sqrt().clamp(min=1)  # no extrapolation from further away
+    fitted = shift + (away[:, :, :, None] * slopes).sum(2)
+    return (fitted * near / (near + FAINT)).flatten(0, 1)
 
 
 def calmer(flow: Flow, weight: Weight, window: float, limit: float) -> Flow:
@@ -75,16 +78,17 @@ def strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:
     return (along.square() + upright.square() + 2 * skew.square()).sqrt()
 
 
-def solved(spread: Float[Tensor, "n 3 y x"], along: Float[Tensor, "n 2 2 y x"]) -> Float[Tensor, "n 2 2 y x"]:
+def solved(spread: Float[Tensor, "b _ 3 y x"], along: Float[Tensor, "b f 2 2 y x"]) -> Float[Tensor, "b f 2 2 y x"]:
     """Slopes (by position's axis, of flow's axis) from (co)variances of positions, and of positions with flow."""
-    a, b, c = spread[:, 0:1] + RIDGE, spread[:, 1:2], spread[:, 2:3] + RIDGE
-    u, v = along[:, 0], along[:, 1]
-    return torch.stack([c * u - b * v, a * v - b * u], 1) / (a * c - b * b)[:, None]
+    a, b, c = spread[:, :, 0:1] + RIDGE, spread[:, :, 1:2], spread[:, :, 2:3] + RIDGE
+    u, v = along[:, :, 0], along[:, :, 1]
+    return torch.stack([c * u - b * v, a * v - b * u], 2) / (a * c - b * b)[:, :, None]
 
 
-def products(mid: Float[Tensor, "n 2 y x"]) -> Float[Tensor, "n 3 y x"]:
+def products(mid: Float[Tensor, "b _ 2 y x"]) -> Float[Tensor, "b _ 3 y x"]:
     """x x, x y and y y."""
-    return torch.stack([mid[:, 0] * mid[:, 0], mid[:, 0] * mid[:, 1], mid[:, 1] * mid[:, 1]], 1)
+    x, y = mid.unbind(2)
+    return torch.stack([x * x, x * y, y * y], 2)
 
 
 def gaussian(size: int, window: float, device: torch.device) -> Float[Tensor, "s s"]:

@@ -10,6 +10,8 @@ from torch import Tensor
 Maps = Float[Tensor, "_ _ _ _"]
 Flow = Float[Tensor, "_ 2 _ _"]
 """From where each position is taken: (x, y) offsets in positions of its own level."""
+WIDE = 16
+"""Channels from which whole positions are summed up rather than channels sampled one by one."""
 ENLARGED = 3
 """Times a picture is enlarged by cubic interpolation before it is moved: samples between its own pixels would blur
 it. Odd, so that what does not move is copied as it is."""
@@ -28,12 +30,35 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     """
     n, _, y, x = flow.shape
     b = len(maps)
+    exporting = torch.compiler.is_exporting() or torch.compiler.is_compiling()
+    if maps.shape[1] >= WIDE and maps.device.type == "cpu" and not (torch.is_grad_enabled() or exporting):
+        return _summed(maps, flow)
     rows, columns = ((2 * torch.arange(s, device=flow.device, dtype=torch.float32) + 1) / s - 1 for s in (y, x))
     across, down = flow.float().unbind(1)  # shares of the whole map, in [-1, 1]: one pass over each
     at = [torch.add(columns, across, alpha=2 / x), torch.add(rows[:, None], down, alpha=2 / y)]
     grid = torch.stack(at, -1).reshape(b, n // b * y, x, 2)
     tall = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
     return tall.unflatten(2, (n // b, y)).transpose(1, 2).flatten(0, 1)
+
+
+def _summed(maps: Maps, flow: Flow) -> Maps:
+    """The same samples as sums of a table's rows, a row for each position of the maps: a quarter of the time of
+    `grid_sample` for 64 channels, and channels-last."""
+    (b, c, high, wide), (n, _, y, x) = maps.shape, flow.shape
+    table = maps.float().permute(0, 2, 3, 1).reshape(b * high * wide, c)
+    columns, rows = (torch.arange(s, dtype=torch.float32) + 0.5 for s in (x, y))
+    across, down = flow.float().unbind(1)
+    i = ((columns + across) * (wide / x) - 0.5).clamp_(0, wide - 1)
+    j = ((rows[:, None] + down) * (high / y) - 0.5).clamp_(0, high - 1)
+    left, top = i.int(), j.int()
+    i, j = i - left, j - top
+    clip = torch.arange(b, dtype=torch.int32).repeat_interleave(n // b)[:, None, None] * (high * wide)
+    above, below = clip + top * wide, clip + (top + 1).clamp_(max=high - 1) * wide
+    right = (left + 1).clamp_(max=wide - 1)
+    corners = torch.stack([above + left, above + right, below + left, below + right], -1)
+    shares = torch.stack([(1 - i) * (1 - j), i * (1 - j), (1 - i) * j, i * j], -1)
+    sums = F.embedding_bag(corners.view(-1, 4), table, mode="sum", per_sample_weights=shares.view(-1, 4))
+    return sums.view(n, y, x, c).permute(0, 3, 1, 2)
 
 
 def moved(pictures: Maps, flow: Flow) -> Maps:

@@ -117,7 +117,7 @@ def run(task: Task, s: Schedule, run_dir: Path, config: dict[str, Any], world: W
             if done:
                 break
 
-            # NoiseDraw, update
+            # Draw, update
             for name, optimizer in task.optimizers.items():
                 for group, lr in zip(optimizer.param_groups, base[id(optimizer)], strict=True):
                     group["lr"] = lr * rate(step, s, begins.get(name, 0)) * backoff.factor

@@ -32,7 +32,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load_stock
 from sfv.families.motion import folder as motion_folder
-from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid
+from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid, twice_as_fine
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
 from sfv.families.motion.stiffness import Stiffness
 from sfv.generation.finishing import CALM, HURRY, SLOWEST, around, eased, hurried
@@ -67,6 +67,24 @@ def sticker(side: int = 64) -> torch.Tensor:
     alpha = ((radius - ((y - middle) ** 2 + (x - middle) ** 2).sqrt()).clamp(0, 1) * 255).byte()
     colour = torch.tensor([200, 90, 30], dtype=torch.uint8).expand(side, side, 3)
     return torch.cat([colour, alpha[..., None]], -1)
+
+
+@pytest.mark.parametrize("finer", [1, 3])
+def test_wide_maps_are_moved_as_grid_sample_moves_them(finer: int) -> None:
+    """Two clips of three frames, far beyond the borders too: with a gradient it is grid_sample, without the table."""
+    made = torch.Generator().manual_seed(0)
+    maps, flow = torch.randn(2, 20, 6 * finer, 8 * finer, generator=made), 5 * torch.randn(6, 2, 6, 8, generator=made)
+    with torch.no_grad():
+        quick = warped(maps, flow)
+    torch.testing.assert_close(quick, warped(maps, flow), atol=1e-5, rtol=1e-5)
+    assert not quick.requires_grad and warped(maps.requires_grad_(), flow).requires_grad
+
+
+def test_a_convolution_of_repeated_maps_needs_no_repetition() -> None:
+    layer, maps = torch.nn.Conv2d(5, 2, 3, padding=1), torch.randn(2, 5, 4, 6)
+    want = layer(torch.nn.functional.interpolate(maps, scale_factor=2))
+    made = torch.nn.functional.pixel_shuffle(twice_as_fine(layer, maps), 2)
+    torch.testing.assert_close(made, want, atol=1e-5, rtol=1e-5)
 
 
 def test_the_picture_itself_is_zero_and_decoding_needs_it(model: VideoModel) -> None:

@@ -96,6 +96,16 @@ def quick_layout(network: M) -> M:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def twice_as_fine(layer: nn.Module, maps: Maps) -> Maps:
+    """What a 3 x 3 convolution says of maps enlarged twice by repetition, (n, c, y, x) -> (n, 4 d, y, x) before
+    `pixel_shuffle`: each of its four places sees at most 2 x 2 different positions, so nothing is enlarged."""
+    even, odd = [[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0.0, 0, 0], [1, 1, 0], [0, 0, 1]]
+    seen = torch.tensor([even, odd], device=maps.device)
+    assert isinstance(layer.weight, Tensor) and isinstance(layer.bias, Tensor)
+    weight = torch.einsum("piy,qjx,dcyx->dpqcij", seen, seen, layer.weight.float()).flatten(0, 2).to(maps.dtype)
+    return F.conv2d(maps, weight, layer.bias.to(maps.dtype).repeat_interleave(4), padding=1)
+
+
 class MotionEncoder(nn.Module):
     """Frame and picture -> what has changed."""
 
@@ -176,21 +186,34 @@ class MotionDecoder(nn.Module):
     def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Decoded, Learning]:
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
         b, features = len(z), self.pyramid(pictures.to(self.entry.weight.dtype))
-        h, flows = self._followed(z, features)
-        whole = finer(self._whole(self._from_rest(flows[-1], z, features), pictures))
+        h, flows = self._followed_from_rest(z, features) if self.window else self._followed(z, features)
+        whole = finer(self._whole(flows[-1], pictures))
         there = moved(pictures, whole)
-        drawn, trust = self._drawn(h, there) if self.draws else (there, torch.ones_like(there[:, :1]))
-        parts = (drawn + trust * (there - drawn), there, trust, whole)
+        drawn, trust = self._drawn(self._fine(h), there) if self.draws else (there, torch.ones_like(there[:, :1]))
+        frames = drawn + trust * (there - drawn) if self.draws else there
+        parts = (frames, there, trust, whole)
         return Decoded(*(v.unflatten(0, (b, -1)) for v in parts)), Learning(drawn, flows, features)
 
+    def _followed_from_rest(self, z: Latents, features: list[Maps]) -> tuple[Maps, list[Flow]]:
+        """The same, the last flow less what latents of nothing give, so that what does not change is the picture."""
+        b, f = z.shape[:2]
+        maps, flows = self._followed(torch.cat([z, torch.zeros_like(z[:, :1])], 1), features)
+        h, last = (v.unflatten(0, (b, f + 1)) for v in (maps, flows[-1]))
+        return h[:, :-1].flatten(0, 1), [*flows[:-1], (last[:, :-1] - last[:, -1:]).flatten(0, 1)]
+
     def _followed(self, z: Latents, features: list[Maps]) -> tuple[Maps, list[Flow]]:
-        """From coarse to fine: maps at half the picture's sides, and the flow after each size."""
+        """From coarse to fine: maps at a quarter of the picture's sides, and the flow after each size."""
         h, flows = self.entry(channels_last(z.flatten(0, 1).to(self.entry.weight.dtype))), list[Flow]()
         for i, level in enumerate(self.levels[:-1]):
             h = level(self._joined(i, h, features, flows))
             flows.append(self._more(i, h, flows))
-        h = F.interpolate(self.narrow[-1](h), scale_factor=2)
-        return h, [*flows, self._more(len(self.flow) - 1, h, flows)]
+        h = self.narrow[-1](h)
+        more = F.pixel_shuffle(twice_as_fine(self.flow[-1], F.relu(h)).float(), 2)
+        return h, [*flows, finer(flows[-1]) + more]
+
+    def _fine(self, h: Maps) -> Maps:
+        """The maps that drawing begins with, at half the picture's sides."""
+        return F.interpolate(h, scale_factor=2)
 
     def _drawn(self, h: Maps, there: Maps) -> tuple[Maps, Maps]:
         """What is drawn everywhere (n, 4, h, w), and how much the moved picture is trusted (n, 1, h, w)."""
@@ -199,20 +222,13 @@ class MotionDecoder(nn.Module):
         drawn, trust = (F.pixel_shuffle(v, 2).float() for v in (drawn, trust))
         return drawn, (trust + self.trust_bias).sigmoid()
 
-    def _from_rest(self, flow: Flow, z: Latents, features: list[Maps]) -> Flow:
-        """The flow; with a window, less what latents of nothing give, so that what does not change is the picture."""
-        if not self.window:
-            return flow
-        at_rest = self._followed(torch.zeros_like(z[:, :1]), features)[1][-1]
-        return flow - at_rest.repeat_interleave(z.shape[1], 0)
-
     def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
         """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and
         what bends away from that by more than a little."""
         if not self.window:
             return flow
         size = flow.shape[3] / pictures.shape[3]
-        seen = texture(pictures[:, :3], *flow.shape[2:]).repeat_interleave(flow.shape[0] // len(pictures), 0)
+        seen = texture(pictures[:, :3], *flow.shape[2:])
         fitted = locally_affine(flow, seen, self.window * size)
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
