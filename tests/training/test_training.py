@@ -270,6 +270,17 @@ def test_a_part_can_start_from_another_model(begun_svd: Path, store: Path, tmp_p
     assert (second / "unet" / "sfv.json").exists()
 
 
+def test_training_starts_from_the_embedded_model_by_its_name(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Path] = []
+    monkeypatch.setattr("sfv.training.train.train_loops", lambda *a: begun.append(a[4]))
+    train_part("student", store, tmp_path / "m", "sfv-cpu", init=Path("sticker"))
+    assert (begun[0] / "teacher").is_dir()
+    with pytest.raises(SfvError, match="nothing is not a model folder .*; name one, or sticker"):
+        train_part("student", store, tmp_path / "m", "sfv-cpu", init=Path("nothing"))
+
+
 def test_a_finished_student_can_be_blended_with_its_teacher(begun_svd: Path, store: Path, tmp_path: Path) -> None:
     shutil.copytree(begun_svd, tmp_path, dirs_exist_ok=True)
     train_part("student", store, tmp_path, "debug", ("lr=0.01",))

@@ -24,7 +24,8 @@ class TrainRequest(BaseModel):
     threads: int = Field(default=0, ge=0)
     """CPU threads (0 = PyTorch's choice)."""
     init: Path | None = None
-    """Start from another model folder's weights of this part (and all parts before it) instead of from nothing."""
+    """Start from another model's weights of this part (and all parts before it) instead of from nothing: a folder, or
+    the embedded one by its name."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Under torchrun: every rank holds the whole model, or a shard of it."""
     device: str = "auto"

@@ -6,7 +6,7 @@ import torch
 
 from sfv.data.stickers import ClipStore
 from sfv.errors import SfvError
-from sfv.families.load import keep_models
+from sfv.families.load import keep_models, model_folder
 from sfv.families.svd.sizes import STICKER, TINY
 from sfv.system.device import pick_device
 from sfv.training import sticker_parts
@@ -32,7 +32,7 @@ def train(request: TrainRequest) -> str:
     if is_videos(request.store):
         train_on_videos(part, request.store, folder, plan, init, device, world)
         return f"{folder}: {part} trained"
-    clips = ClipStore(request.store)
+    clips, init = ClipStore(request.store), model_folder(init) if init else None
     if part != "recogniser" and is_loops(request.preset, init or folder):
         train_loops(part, clips, folder, plan, init, pick_device(device), world)
         return f"{folder}: {part} trained"
