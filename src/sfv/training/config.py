@@ -375,6 +375,8 @@ class StudentTraining(OneCallTraining):
     """`next` is the level below G's own, as UFOGen's re-noised sample."""
     real: Literal["data", "teacher"] = "data"
     """What D takes for real: clips, or the teacher's from fresh noise (LADD)."""
+    adversarial: float = Field(default=1.0, ge=0)
+    """Weight of what D thinks of G's clips; 0 leaves all else: a control."""
     loss: Literal["hinge", "softplus", "relativistic"] = "hinge"
     heads: str = Field(default="st", pattern="^[stc]+$")
     """Letters of the heads at every tap: s(patial), t(emporal), c(lip), which gives one logit."""

@@ -109,7 +109,8 @@ def generator_losses(
     G lowers their sum (Eq. 10). `x0` is the real clip, or what a teacher makes of the same noise.
     """
     terms = generator_terms(D, seen, x0, cond, draw, config)
-    judged = terms["g_adv"] + config.feature_matching * terms["features"] + config.motion_floor * terms["stillness"]
+    judged = config.adversarial * terms["g_adv"]
+    judged = judged + config.feature_matching * terms["features"] + config.motion_floor * terms["stillness"]
     return judged, config.reconstruction * terms["huber"], {k: float(v.detach()) for k, v in terms.items()}
 
 
