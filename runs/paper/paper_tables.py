@@ -7,10 +7,10 @@ TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, driftin
 (heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), warm (the embedded student's adversary with other
 heads, other P_mean, adapters on what D looks through, or without its parts; rows begin as STUDENT, a model folder),
 upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two learning rates). --rows leaves others
-out. MODEL is a folder with the teacher that every student starts from: of whole loops, or of clips (then the protocol is
-sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on one thread each, until it has drawn CLIPS clips
-(0: the preset's number), and measured beside the still and the best sway and squash; OUT/table-N.json, .md and .svg
-hold the mean over seeds with the smallest and the largest, each row's budget, and the first seed's ratios to every
+out. MODEL is a folder with the teacher that every student starts from: of whole loops, or of clips (then the protocol
+is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on one thread each, until it has drawn CLIPS
+clips (0: the preset's number), and measured beside the still and the best sway and squash; OUT/table-N.json, .md and
+.svg hold the mean over seeds with the smallest and the largest, each row's budget, and the first seed's ratios to every
 other row, paired over clips. Interrupt and repeat at will.
 """
 
