@@ -98,8 +98,8 @@ def quick_layout(network: M) -> M:
 
 def twice_as_fine(layer: nn.Module, maps: Maps) -> Maps:
     """What a 3 x 3 convolution says of maps enlarged twice by repetition, (n, c, y, x) -> (n, 4 d, y, x) before
-    `pixel_shuffle`: each of its four places sees at most 2 x 2 different positions, so nothing is enlarged. With a gradient,
-    unlike the upsampling of rewrites."""
+    `pixel_shuffle`: each of its four places sees at most 2 x 2 different positions, so nothing is enlarged. With a
+    gradient, unlike the upsampling of rewrites."""
     even, odd = [[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0.0, 0, 0], [1, 1, 0], [0, 0, 1]]
     seen = torch.tensor([even, odd], device=maps.device)
     assert isinstance(layer.weight, Tensor) and isinstance(layer.bias, Tensor)
