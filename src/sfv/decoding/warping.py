@@ -30,8 +30,8 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     """
     n, _, y, x = flow.shape
     b = len(maps)
-    exporting = torch.compiler.is_exporting() or torch.compiler.is_compiling()
-    if maps.shape[1] >= WIDE and maps.device.type == "cpu" and not (torch.is_grad_enabled() or exporting):
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+    if maps.shape[1] >= WIDE and maps.device.type == "cpu" and not (torch.is_grad_enabled() or traced):
         return _summed(maps, flow)
     rows, columns = ((2 * torch.arange(s, device=flow.device, dtype=torch.float32) + 1) / s - 1 for s in (y, x))
     across, down = flow.float().unbind(1)  # shares of the whole map, in [-1, 1]: one pass over each
