@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,36 @@ from safetensors.torch import load_file
 from sfv.training.seeds import Seeds
 
 HERE = Path(__file__).parent.parent
+pytestmark = pytest.mark.filterwarnings("default:ranks were ended")
 
 
 def launch(*runs: Run) -> None:
-    """Run ranks.py in two gloo processes, as torchrun would."""
-    processes([sys.executable, str(HERE / "ranks.py"), *(run.text() for run in runs)])
+    """Run ranks.py in two gloo processes, as torchrun would.
+
+    Once more, from the beginning and with a warning, where a signal ended one of them: torch itself has aborted there,
+    once in dozens of launches, for a reason that is not known (LOG.md).
+    """
+    command = [sys.executable, str(HERE / "ranks.py"), *(run.text() for run in runs)]
+    codes, said = processes(command)
+    if min(codes) < 0:
+        warnings.warn(f"ranks were ended by a signal {codes} and begun again:\n{crash(said)}", stacklevel=2)
+        for run in runs:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        codes, said = processes(command)
+    assert codes == [0, 0], crash(said)
 
 
-def processes(command: list[str]) -> list[str]:
-    """Two of them, and what they said."""
+def crash(said: list[str]) -> str:
+    """Of each rank the lines from a native crash on, else its last ones."""
+    parts = []
+    for text in said:
+        at = text.find("Fatal Python error")
+        parts.append(text[-3000:] if at < 0 else text[max(at - 500, 0) : at + 2500])
+    return "\n---\n".join(parts)
+
+
+def processes(command: list[str]) -> tuple[list[int], list[str]]:
+    """Two of them: exit codes, and what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,8 +59,7 @@ def processes(command: list[str]) -> list[str]:
     finally:
         for p in running:
             p.kill()
-    assert [p.returncode for p in running] == [0, 0], "\n".join(said)[-6000:]
-    return said
+    return [p.returncode for p in running], said
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +144,8 @@ except SfvError as error:
     ("how", "says"), [("one", "seen by all []"), ("apart", "give a run folder that all machines share")]
 )
 def test_a_run_folder_is_shared(how: str, says: str, tmp_path: Path) -> None:
-    said = processes([sys.executable, "-c", FOLDERS, str(tmp_path), how])
-    assert all(says in text for text in said), said
+    codes, said = processes([sys.executable, "-c", FOLDERS, str(tmp_path), how])
+    assert codes == [0, 0] and all(says in text for text in said), said
 
 
 @pytest.mark.long
