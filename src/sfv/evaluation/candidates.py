@@ -149,11 +149,11 @@ def make_clips(
     folder.mkdir(parents=True, exist_ok=True)
     todo = [c for c in clips if not kept_path(folder, c).exists()]
     if todo:
-        _make(model, _picture(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
+        make(model, condition(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
     for clip in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
         own = settings.model_copy(update={"seed": protocol.seed_of(clip.id)})
-        clip_made = _make(model, _picture(clip, model, protocol), own, protocol)
+        clip_made = make(model, condition(clip, model, protocol), own, protocol)
         numbers = {
             "seconds": time.perf_counter() - start,
             "unet": clip_made.unet_seconds,
@@ -173,7 +173,7 @@ def _costs(path: Path) -> tuple[float, ...]:
         return tuple(float(file.get_tensor(k)) for k in ("calls", "seconds", "unet"))
 
 
-def _picture(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Tensor:
+def condition(clip: RealClip, model: VideoModel, protocol: Protocol) -> torch.Tensor:
     """The condition: the real clip's first frame, at the model's size if the protocol stretches."""
     first = clip.read()[0]
     if protocol.fit != "stretch":
@@ -191,8 +191,8 @@ class Made:
     unet_seconds: float
 
 
-def _make(model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol) -> Made:
-    """A loop goes on where the protocol lasts longer than its round."""
+def make(model: VideoModel, picture: torch.Tensor, settings: Settings, protocol: Protocol) -> Made:
+    """A clip under a protocol; a loop goes on where the protocol lasts longer than its round."""
     clip = generate(model, picture, settings)
     at = torch.arange(protocol.frames) % len(clip.frames)
     frames = torch.stack([resized(f, protocol.height, protocol.width, "stretch") for f in clip.frames[at]])
@@ -210,7 +210,7 @@ def seeds_apart(
             again = settings.model_copy(update={"seed": (protocol.seed_of(clip.id) + k) % 2**31})
             path = kept_path(folder, clip, f"-seed{again.seed}")
             if not path.exists():
-                frames = _make(model, _picture(clip, model, protocol), again, protocol).frames
+                frames = make(model, condition(clip, model, protocol), again, protocol).frames
                 with replacing(path) as beside:
                     save_file({"frames": frames}, beside)
             takes.append(_kept(path, "frames"))
