@@ -1,6 +1,7 @@
 """Clips made again from their own notes: the same frames, whatever became of the picture on the way."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.generation.generate import generate
 from sfv.media import from_note, read_clip, read_note, read_picture, to_note
 from sfv.settings import Settings
@@ -37,6 +39,25 @@ def wide(path: Path, height: int = 40, width: int = 100) -> Path:
     return path
 
 
+def on_white(path: Path) -> None:
+    """A thing on a ground: such a picture has a motion of its own."""
+    wide(path, 32, 32)
+    with Image.open(path) as thing:
+        ground = Image.new("RGB", (64, 64), "white")
+        ground.paste(thing, (16, 16))
+    ground.save(path)
+
+
+def says_more(more: float) -> Stiffness:
+    """A network to which every picture moves so many ids more than the usual one."""
+    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8, motion=True))
+    assert made.motion is not None
+    with torch.no_grad():
+        made.motion[-1].weight.zero_()  # type: ignore[operator]
+        made.motion[-1].bias.fill_(more)  # type: ignore[operator]
+    return made.eval()
+
+
 @pytest.mark.parametrize(
     "asked", [{"fit": "pad"}, {"fit": "crop"}, {"size": "48x64"}, {"size": "64x48", "fit": "crop"}, {"fit": "own"}]
 )
@@ -56,6 +77,32 @@ def test_an_arrow_of_the_pages_file_is_replayed(model: VideoModel, tmp_path: Pat
     (tmp_path / "a.png").write_bytes(_written(model, clip, "png"))
     replay(tmp_path / "a.png", tmp_path / "b.png")
     assert torch.equal(read_clip(tmp_path / "a.png"), read_clip(tmp_path / "b.png"))
+
+
+def test_a_clip_moves_as_much_though_the_models_own_motion_was_chosen_anew(model: VideoModel, tmp_path: Path) -> None:
+    """What was asked for is understood beside the model's own, which a later version may have changed."""
+    motion_folder.save(replace(model, stiffness=says_more(40.0)), tmp_path / "model")
+    lively = load(str(tmp_path / "model"))
+    calmer = replace(lively, defaults=lively.defaults.model_copy(update={"motion": 90.0}))
+    on_white(tmp_path / "card.png")
+    animate_file(calmer, tmp_path / "card.png", Settings(stiff="off"), tmp_path / "a.png")
+    animate_file(lively, tmp_path / "card.png", Settings(motion=90, stiff="off"), tmp_path / "other.png")
+    replay(tmp_path / "a.png", tmp_path / "b.png")
+    replay(tmp_path / "b.png", tmp_path / "c.png")
+    first = read_clip(tmp_path / "a.png")
+    assert all(torch.equal(first, read_clip(tmp_path / f"{name}.png")) for name in "bc")
+    assert not torch.equal(first, read_clip(tmp_path / "other.png")), "the picture's own motion counts"
+
+
+@pytest.mark.parametrize("kept", [256, -1, "much", None, [90]])
+def test_a_damaged_motion_is_one_sentence(
+    model: VideoModel, tmp_path: Path, kept: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animate_file(model, wide(tmp_path / "wide.png"), Settings(), tmp_path / "a.png")
+    note = json.dumps(json.loads(read_note(tmp_path / "a.png")) | {"usual_motion": kept})
+    monkeypatch.setattr("sfv.batch.replay.read_note", lambda file: note)
+    with pytest.raises(SfvError, match="holds parameters that cannot be read"):
+        replay(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("kept", [[0, 40], [40], "large", None])

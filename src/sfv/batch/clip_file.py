@@ -124,7 +124,7 @@ def note(model: VideoModel, clip: Clip, **kept: Any) -> str:
     """The parameters kept inside every output: enough to make it again.
 
     The picture is kept as it was fitted, so that an arrow, which is in shares of the picture as it was given, needs the
-    size that this had.
+    size that this had. The model's own motion is kept, as what was asked for is understood beside it.
     """
     if clip.settings.drag is not None and clip.source is not None:
         kept["drawn_on"] = clip.source
@@ -137,6 +137,7 @@ def note(model: VideoModel, clip: Clip, **kept: Any) -> str:
             "hash": model.hash,
             "speed": {k: v for k, v in model.speed.items() if k != "reason"},
             "calls": clip.calls,
+            "usual_motion": model.defaults.motion,
             "settings": clip.settings.model_dump(),
             "picture": to_note(clip.picture if clip.sticker is None else clip.sticker),
             **kept,
