@@ -247,8 +247,9 @@ def test_data_is_named_once(store: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_protocols_ship_and_their_hash_is_their_content() -> None:
     parts = {f"{k}{part}" for k in ("sticker", "loops") for part in ("", "-selection", "-report")}
+    parts.add("loops-training")
     assert {"offline", "ucf101"} | parts == set(shipped())
-    assert len({read_protocol(k).digest() for k in parts}) == 6
+    assert len({read_protocol(k).digest() for k in parts}) == 7
     a = read_protocol("sticker")
     assert a.digest() == read_protocol("sticker").digest() != read_protocol("sticker", 20).digest()
     assert a.digest() != a.model_copy(update={"bootstrap": 5}).digest()
