@@ -31,7 +31,7 @@ Level = dict[str, Any]
 
 
 def moves(clips: list[Frames]) -> float:
-    """Mean change between neighbouring frames."""
+    """Mean change between neighbouring frames, in levels; `sfv evaluate` compares flow, clip by clip."""
     return sum(float(frame_difference(c.float().permute(0, 3, 1, 2))) for c in clips) / len(clips)
 
 
@@ -45,7 +45,7 @@ def measured(reference: Reference, model: sfv.VideoModel, steps: int | None, dra
             seed = (protocol.seed_of(clip.id) + 1000 * draw) % 2**31
             how = settings_of(model, protocol, steps, None).model_copy(update={"seed": seed})
             made.append(make(model, condition(clip, model, protocol), how, protocol).frames)
-        rows, _ = rows_of(reference.nets, lambda i, made=made: made[i], len(made), 1, f"{what}, draw {draw + 1}")  # type: ignore[misc]
+        rows, _ = rows_of(reference.nets, made.__getitem__, len(made), 1, f"{what}, draw {draw + 1}")
         found.append(reference.distances(rows))
         moving += moves(made) / draws
     return {
@@ -59,7 +59,9 @@ def best(found: dict[str, dict[str, Level]]) -> str:
     """The level with the smallest sum of its distances, each as a share of the smallest."""
     least = {name: min(v["distance"]["mean"] for v in levels.values()) for name, levels in found.items()}
     shared = set.intersection(*(set(levels) for levels in found.values()))
-    return min(shared, key=lambda k: sum(found[name][k]["distance"]["mean"] / least[name] for name in found))
+    return min(
+        sorted(shared, key=float), key=lambda k: sum(found[name][k]["distance"]["mean"] / least[name] for name in found)
+    )
 
 
 def main() -> None:
@@ -75,6 +77,11 @@ def main() -> None:
     model = sfv.load(asked.model)
     identity = {"model": model.name, "hash": model.hash, "steps": asked.steps, "draws": asked.draws}
     known = json.loads(asked.out.read_text()) if asked.out.exists() else identity | {"levels": {}}
+
+    def keep() -> None:
+        with replacing(asked.out) as beside:
+            beside.write_text(json.dumps(known, indent=1) + "\n")
+
     if {k: known.get(k) for k in identity} != identity:
         raise SystemExit(f"{asked.out} is of another model, steps or draws; move it away")
     for name, draws in (("loops-selection", asked.draws), ("loops-training", 1)):
@@ -83,11 +90,9 @@ def main() -> None:
         for level in (k for k in asked.levels if f"{k:g}" not in levels):
             lively = replace(model, defaults=model.defaults.model_copy(update={"motion": level}))
             levels[f"{level:g}"] = measured(reference, lively, asked.steps, draws, f"{name}, {level:g}")
-            with replacing(asked.out) as beside:
-                beside.write_text(json.dumps(known, indent=1) + "\n")
+            keep()
     known["best"] = best(known["levels"])
-    with replacing(asked.out) as beside:
-        beside.write_text(json.dumps(known, indent=1) + "\n")
+    keep()
     for name, levels in known["levels"].items():
         print(name, {k: (v["distance"]["mean"], v["motion_to_real"]) for k, v in levels.items()})
     print("best", known["best"])

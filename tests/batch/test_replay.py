@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import wiggle
 from PIL import Image
+from tiny_stiffness import tiny_stiffness
 
 from sfv.batch.clip_file import animate_file
 from sfv.batch.replay import replay
@@ -17,7 +18,6 @@ from sfv.families.base import VideoModel
 from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
-from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.generation.generate import generate
 from sfv.media import from_note, read_clip, read_note, read_picture, to_note
 from sfv.settings import Settings
@@ -48,16 +48,6 @@ def on_white(path: Path) -> None:
     ground.save(path)
 
 
-def says_more(more: float) -> Stiffness:
-    """A network to which every picture moves so many ids more than the usual one."""
-    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8, motion=True))
-    assert made.motion is not None
-    with torch.no_grad():
-        made.motion[-1].weight.zero_()  # type: ignore[operator]
-        made.motion[-1].bias.fill_(more)  # type: ignore[operator]
-    return made.eval()
-
-
 @pytest.mark.parametrize(
     "asked", [{"fit": "pad"}, {"fit": "crop"}, {"size": "48x64"}, {"size": "64x48", "fit": "crop"}, {"fit": "own"}]
 )
@@ -81,7 +71,7 @@ def test_an_arrow_of_the_pages_file_is_replayed(model: VideoModel, tmp_path: Pat
 
 def test_a_clip_moves_as_much_though_the_models_own_motion_was_chosen_anew(model: VideoModel, tmp_path: Path) -> None:
     """What was asked for is understood beside the model's own, which a later version may have changed."""
-    motion_folder.save(replace(model, stiffness=says_more(40.0)), tmp_path / "model")
+    motion_folder.save(replace(model, stiffness=tiny_stiffness(-1.0, more=40.0)), tmp_path / "model")
     lively = load(str(tmp_path / "model"))
     calmer = replace(lively, defaults=lively.defaults.model_copy(update={"motion": 90.0}))
     on_white(tmp_path / "card.png")

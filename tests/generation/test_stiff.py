@@ -6,29 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import wiggle
+from tiny_stiffness import tiny_stiffness
 
 import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
-from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
 from sfv.generation.generate import generate_many
 from sfv.generation.stiff import fills_frame, ground_shades, liveliness
 from sfv.settings import Settings
 
 SIDE = TINY_MOTION.size
-
-
-def network(logit: float, more: float = 0.0) -> Stiffness:
-    """One that says the same of every picture."""
-    made = Stiffness(StiffnessConfig(widths=(16, 16, 8), hidden=8, motion=True))
-    with torch.no_grad():
-        made.motion[-1].weight.zero_()  # type: ignore[index, union-attr, operator]
-        made.motion[-1].bias.fill_(more)  # type: ignore[index, union-attr, operator]
-        made.answer[-1].weight.zero_()  # type: ignore[operator]
-        made.answer[-1].bias.fill_(logit)  # type: ignore[operator]
-    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +40,7 @@ def photo() -> torch.Tensor:
 
 
 def test_the_network_decides_and_the_clip_says_so(moving: VideoModel) -> None:
-    bends, stiff = (replace(moving, stiffness=network(v)) for v in (-1.0, 1.0))
+    bends, stiff = (replace(moving, stiffness=tiny_stiffness(v)) for v in (-1.0, 1.0))
     free, whole = sfv.generate(bends, card()), sfv.generate(stiff, card())
     assert (free.settings.stiff, whole.settings.stiff) == ("off", "on")
     assert torch.equal(free.latents, whole.latents) and not torch.equal(free.frames, whole.frames)
@@ -69,13 +58,13 @@ def test_a_word_for_motion_moves_one_body_unless_that_is_refused(moving: VideoMo
 
 
 def test_each_picture_of_a_batch_has_its_own_answer(moving: VideoModel) -> None:
-    model = replace(moving, stiffness=network(-1.0))
+    model = replace(moving, stiffness=tiny_stiffness(-1.0))
     clips = generate_many(model, [card(), photo()], Settings(), [0, 0])
     assert [c.settings.stiff for c in clips] == ["off", "on"], "a photo fills its frame"
 
 
 def test_a_picture_is_as_lively_as_such_pictures_are(moving: VideoModel) -> None:
-    model, usual = replace(moving, stiffness=network(-1.0, more=40.0)), moving.defaults.motion
+    model, usual = replace(moving, stiffness=tiny_stiffness(-1.0, more=40.0)), moving.defaults.motion
 
     def latents(given: VideoModel, picture: torch.Tensor | None = None, **asked: object) -> torch.Tensor:
         return sfv.generate(given, card() if picture is None else picture, **asked).latents
@@ -141,7 +130,7 @@ def test_a_decoder_that_does_not_move_pictures_cannot(tiny: VideoModel) -> None:
 
 def test_the_network_is_kept_with_the_model(moving: VideoModel, tmp_path: Path) -> None:
     motion_folder.save(moving, tmp_path / "plain")
-    motion_folder.save(replace(moving, stiffness=network(1.0)), tmp_path / "model")
+    motion_folder.save(replace(moving, stiffness=tiny_stiffness(1.0)), tmp_path / "model")
     assert sfv.load(tmp_path / "plain").stiffness is None
     loaded = sfv.load(tmp_path / "model")
     assert loaded.stiffness is not None and loaded.hash != sfv.load(tmp_path / "plain").hash
