@@ -15,7 +15,7 @@ from sfv.batch.clip_file import animate_file
 from sfv.batch.replay import replay
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.guide import moved
-from sfv.decoding.upscale import enlarged
+from sfv.decoding.upscale import Layers, enlarged
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.media import read_note, write_picture
@@ -52,6 +52,27 @@ def test_what_moves_at_the_networks_size_moves_at_the_larger() -> None:
     assert (
         float((brighter - large)[..., 30:42, 30:42].min()) > 0.99 and float((brighter - large)[..., 60:].max()) < 1e-5
     )
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_clip_is_put_together_again_from_its_layers(drawn: bool) -> None:
+    """Its own frames at their own times; between two of them, half of both where nothing moves."""
+    picture = patches(32)
+    flow = torch.zeros(2, 2, 32, 32)
+    flow[1, 0, :16] = 2
+    trust = torch.ones(2, 1, 32, 32)
+    there = moved(picture, flow)
+    frames = there.clone()
+    if drawn:
+        trust[1, :, 20:28, 4:12] = 0.25
+        frames = there + (1 - trust) * (0.9 - there)
+    layers = Layers(Decoded(frames[None], trust=trust[None], flow=flow[None]), picture)
+    assert (layers.beside is not None) == drawn
+    torch.testing.assert_close(torch.cat([*layers.over(picture, few=1)]), frames)
+    between = torch.cat([*layers.at(torch.tensor([0.0, 0.5, 1.5])).over(picture)])
+    torch.testing.assert_close(between[0], frames[0])
+    torch.testing.assert_close(between[1, :, 18:], frames.mean(0)[:, 18:])
+    torch.testing.assert_close(between[1], between[2])
 
 
 def test_an_enlarged_clip_has_the_pictures_own_detail(guided: VideoModel) -> None:

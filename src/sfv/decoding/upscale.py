@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfv.decoding.decoder import Decoded
-from sfv.decoding.warping import moved, sharpened, warped
+from sfv.decoding.warping import Flow, moved, sharpened, warped
 
 Map = Float[Tensor, "1 c y x"]
 Large = Float[Tensor, "1 c height width"]
@@ -34,20 +34,19 @@ def enlarged(drawn: Decoded, small: Map, large: Large, frames: Float[Tensor, "1 
 class Layers:
     """One clip of a codec that moves its picture, taken apart: what is drawn, the mask, and the flow.
 
-    A frame is drawn + mask * (the picture, moved by the flow). So a clip may be put together again from a larger
-    picture, or at times between its frames.
+    A frame is drawn + mask * (the picture, moved by the flow), and nothing is drawn where the mask is 1. So a clip may be
+    put together again from a larger picture, or at times between its frames.
     """
+
+    beside: tuple[Tensor, Tensor] | None = None
+    """What is drawn (f, c, y, x), and the mask (f, 1, y, x); None if frames are the picture, moved."""
 
     def __init__(self, drawn: Decoded, picture: Map) -> None:
         assert drawn.flow is not None and drawn.trust is not None
-        self.trust, self.flow = drawn.trust[0].float(), drawn.flow[0].float()
-        there = moved(picture, self.flow) if drawn.moved is None else drawn.moved[0].float()
-        self.rest = drawn.frames[0].float() - self.trust * there
-
-    @property
-    def drawn(self) -> bool:
-        """Whether anything is drawn; else frames are the picture, moved."""
-        return bool(self.rest.any() or (self.trust != 1).any())
+        trust, self.flow = drawn.trust[0].float(), drawn.flow[0].float()
+        if bool((trust != 1).any()):
+            there = moved(picture, self.flow) if drawn.moved is None else drawn.moved[0].float()
+            self.beside = drawn.frames[0].float() - trust * there, trust
 
     def at(self, times: Float[Tensor, " n"]) -> "Layers":
         """At places around the round, in frames: every part is linear between neighbours, the last and the first among
@@ -56,18 +55,24 @@ class Layers:
         before = times.floor()
         share = (times - before)[:, None, None, None]
         one, other = ((k % f).long() for k in (before, before + 1))
-        between: Layers = copy(self)
-        for name in ("rest", "trust", "flow"):
-            part = getattr(self, name)
-            setattr(between, name, torch.lerp(part[one], part[other], share))
-        return between
+
+        def between(part: Tensor) -> Tensor:
+            return torch.lerp(part[one], part[other], share)
+
+        return self._changed(between(self.flow), between)
 
     def carried(self, flow: Float[Tensor, "n 2 y x"]) -> "Layers":
         """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
-        further: Layers = copy(self)
-        further.rest, further.trust = warped(self.rest, flow), warped(self.trust, flow)
-        further.flow = flow + warped(self.flow, flow)
-        return further
+        return self._changed(flow + warped(self.flow, flow), lambda part: warped(part, flow))
+
+    def _changed(self, flow: Flow, change: Callable[[Tensor], Tensor]) -> "Layers":
+        """With another flow, and what is drawn changed."""
+        other = copy(self)
+        other.flow = flow
+        if self.beside is not None:
+            drawn, mask = self.beside
+            other.beside = change(drawn), change(mask)
+        return other
 
     def over(
         self, picture: Large, few: int = 8, changed: Callable[[int, Large], Large] | None = None
@@ -78,20 +83,17 @@ class Layers:
         """
         size = picture.shape[2], picture.shape[3]
         same = size == tuple(self.flow.shape[2:])
-        sharp, drawn = sharpened(picture) if same else picture, self.drawn
-        parts = zip(
-            *(v.split(few) for v in (torch.arange(len(self.flow)), self.rest, self.trust, self.flow)), strict=True
-        )
-        for at, rest, trust, flow in parts:
-            flow = flow if same else bigger_flow(flow, size)
+        sharp = sharpened(picture) if same else picture
+        for at in torch.arange(len(self.flow)).split(few):
+            flow = self.flow[at] if same else bigger_flow(self.flow[at], size)
             each = [picture] if changed is None else [changed(k, picture) for k in at.tolist()]
             source = sharp
             if not all(p is picture for p in each):
                 source = sharpened(torch.cat(each)) if same else torch.cat(each)
             there = warped(source, flow)
-            if drawn:
-                rest, trust = (v if same else bigger(v, size) for v in (rest, trust))
-                there = torch.addcmul(rest, trust, there)
+            if self.beside is not None:
+                drawn, mask = (v[at] if same else bigger(v[at], size) for v in self.beside)
+                there = torch.addcmul(drawn, mask, there)
             yield there
 
 

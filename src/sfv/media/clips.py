@@ -75,8 +75,8 @@ def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | N
         stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": str(int(tree))}
         stream.thread_count = 1 if height * width <= SMALL else 0
         tag_bt709(stream.codec_context)
-        for frame in even(frames).numpy():
-            container.mux(stream.encode(as_bt709(frame)))
+        for frame in as_bt709(even(frames).numpy()):
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 

@@ -1,10 +1,11 @@
 """Colours of video frames: what their tags say -> sRGB levels, wide and HDR ones too; BT.709 for our own."""
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from jaxtyping import Float32, UInt8, UInt16
 
 from sfv.errors import SfvError
@@ -52,10 +53,18 @@ def levels(frame: av.VideoFrame, called: str, width: int | None = None, height: 
     return _narrowed(rgb, ColorTrc(frame.color_trc), frame.color_primaries) if deep else rgb
 
 
-def as_bt709(rgb: Levels) -> av.VideoFrame:
-    """A frame to encode: yuv420p by BT.709's matrix, which is what its tags must say (`tag_bt709`)."""
-    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+def as_bt709(frames: Iterable[Levels]) -> Iterator[av.VideoFrame]:
+    """Frames to encode: yuv420p by BT.709's matrix, which is what their tags must say (`tag_bt709`).
+
+    One converter on one thread for all: a frame's own is set up again for each, with its threads, which takes longer
+    than a small frame.
+    """
+    converter = VideoReformatter()
+    for rgb in frames:
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        yield converter.reformat(
+            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+        )
 
 
 def tag_bt709(context: av.VideoCodecContext) -> None:
