@@ -49,7 +49,9 @@ def levels(frame: av.VideoFrame, called: str, width: int | None = None, height: 
         matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
     hdr = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
     deep = hdr or frame.color_primaries in TO_BT709
-    rgb = frame.reformat(width, height, "rgb48le" if deep else "rgb24", src_colorspace=matrix).to_ndarray()
+    kind = "rgb48le" if deep else "rgb24"
+    # One thread: several are started anew for each frame, which takes longer than a frame, on a busy machine many times.
+    rgb = frame.reformat(width, height, kind, src_colorspace=matrix, threads=1).to_ndarray()
     return _narrowed(rgb, ColorTrc(frame.color_trc), frame.color_primaries) if deep else rgb
 
 

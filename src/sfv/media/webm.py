@@ -40,7 +40,7 @@ def write_webm(frames: Frames | Stickers, path: Path, fps: float, note: str, lev
         stream.thread_count = 2
         for pixels in shown:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if clear else "rgb24")
-            container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode(frame.reformat(format=stream.pix_fmt, threads=1)))
         container.mux(stream.encode())
 
 
