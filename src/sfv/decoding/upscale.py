@@ -34,8 +34,8 @@ def enlarged(drawn: Decoded, small: Map, large: Large, frames: Float[Tensor, "1 
 class Layers:
     """One clip of a codec that moves its picture, taken apart: what is drawn, the mask, and the flow.
 
-    A frame is drawn + mask * (the picture, moved by the flow), and nothing is drawn where the mask is 1. So a clip may be
-    put together again from a larger picture, or at times between its frames.
+    A frame is drawn + mask * (the picture, moved by the flow), and nothing is drawn where the mask is 1. So a clip may
+    be put together again from a larger picture, or at times between its frames.
     """
 
     beside: tuple[Tensor, Tensor] | None = None

@@ -50,7 +50,7 @@ def levels(frame: av.VideoFrame, called: str, width: int | None = None, height: 
     hdr = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
     deep = hdr or frame.color_primaries in TO_BT709
     kind = "rgb48le" if deep else "rgb24"
-    # One thread: several are started anew for each frame, which takes longer than a frame, on a busy machine many times.
+    # one thread: several would be started anew for each frame, which takes longer than a small frame
     rgb = frame.reformat(width, height, kind, src_colorspace=matrix, threads=1).to_ndarray()
     return _narrowed(rgb, ColorTrc(frame.color_trc), frame.color_primaries) if deep else rgb
 
