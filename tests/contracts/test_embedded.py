@@ -96,9 +96,9 @@ def test_compare_is_the_demo(tmp_path: Path) -> None:
 
 
 def test_the_readme_table_is_the_committed_result() -> None:
-    """The table in the README is the one of docs/results/table.json, digit for digit."""
+    """The table in the README is the one of docs/results/embedded-report.json, digit for digit."""
     from sfv.evaluation.table import Measured, markdown
 
     root = Path(__file__).parent.parent.parent
-    rows = [Measured(**r) for r in json.loads((root / "docs" / "results" / "table.json").read_text())["rows"]]
+    rows = [Measured(**r) for r in json.loads((root / "docs" / "results" / "embedded-report.json").read_text())["rows"]]
     assert markdown(rows) in (root / "README.md").read_text()

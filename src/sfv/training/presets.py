@@ -118,7 +118,7 @@ PRESETS: dict[str, dict[str, Stages]] = {
                 steps=2600, clips=2, lr=1e-4, warmup=30, decay_from=0.5, ema=0.998, programmed=0.2, pool=3000
             ),
             _plus(
-                steps=500,
+                steps=4100,
                 lr=6e-5,
                 head_start=60,
                 differences=False,
