@@ -1,7 +1,5 @@
 """Moving maps by a flow: bilinear samples, from coarse to fine. Knows no network."""
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -69,13 +67,13 @@ def moved(pictures: Maps, flow: Flow) -> Maps:
 def sharpened(pictures: Maps) -> Maps:
     """ENLARGED times as large, to be sampled between its pixels."""
     if torch.compiler.is_exporting():  # runtimes are slow at cubic steps; it is a linear map of each axis
-        rows, columns = (_cubic(size) for size in pictures.shape[2:])
+        maps = {size: _cubic(size) for size in dict.fromkeys(pictures.shape[2:])}
+        rows, columns = (maps[size] for size in pictures.shape[2:])
         return rows @ pictures.float() @ columns.T
     return F.interpolate(pictures.float(), scale_factor=ENLARGED, mode="bicubic", align_corners=False)
 
 
-@lru_cache(maxsize=8)
 def _cubic(size: int) -> Tensor:
-    """(ENLARGED * size, size): what it does to each place of an axis."""
+    """(ENLARGED * size, size): what it does to each place of an axis. Not kept: an exporter's tensors are its own."""
     unit = torch.eye(size)[None, None]
     return F.interpolate(unit, size=(ENLARGED * size, size), mode="bicubic", align_corners=False)[0, 0]

@@ -321,6 +321,15 @@ def test_onnx_graphs_hold_the_networks(folder: Path) -> None:
         assert len(outs) == len(graph.outputs) and all(torch.isfinite(v).all() for v in outs)
 
 
+def test_a_decoder_is_exported_a_second_time_in_one_process(folder: Path) -> None:
+    """Nothing that one export made is left for the next."""
+    decoder = graphs(sfv.load(folder, dtype=torch.float32))["decoder.onnx"]
+    given = tuple(decoder.inputs.values())
+    with torch.no_grad():
+        first, second = (torch.export.export(decoder.network.eval(), given).module()(*given) for _ in range(2))
+    torch.testing.assert_close(first, second)
+
+
 def test_damaged_folders_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     broken = replace(sfv.load(folder), sigma_max=1.0)
     motion_folder.save(broken, tmp_path)
