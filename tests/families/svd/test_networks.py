@@ -6,7 +6,7 @@ import torch
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.framewise import AT_MOST
-from sfv.families.svd.networks import decoding_bytes
+from sfv.families.svd.networks import antialiased_resize, decoding_bytes
 
 
 def test_decoding_goes_on_with_fewer_frames_when_memory_is_short(
@@ -39,3 +39,15 @@ def test_decoding_is_planned_by_an_estimate() -> None:
     frame = 128 * 576 * 1024 * 2
     needs = [decoding_bytes(frame, 14, n) for n in (14, 4, 1)]
     assert needs == sorted(needs, reverse=True) and 14e9 < needs[0] < 16e9
+
+
+class Resized(torch.nn.Module):
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        return antialiased_resize(picture, 25)
+
+
+def test_a_resize_is_exported_twice_and_leaves_nothing_behind() -> None:
+    picture = torch.rand(1, 3, 67, 67, generator=torch.Generator().manual_seed(0))
+    made = [torch.export.export(Resized(), (picture,)).module()(picture) for _ in range(2)]
+    for one in made:
+        torch.testing.assert_close(one, antialiased_resize(picture, 25))

@@ -305,7 +305,9 @@ def computing_in(dtype: torch.dtype | None, network: Any) -> AbstractContextMana
 
 def antialiased_resize(picture: Picture, size: int) -> Float[Tensor, "b 3 size size"]:
     """The pipeline's Gaussian blur and bicubic resize (align_corners) as one fixed linear map per side."""
-    rows, columns = (_resize_matrix(n, size).to(picture) for n in picture.shape[-2:])
+    # what is made while exporting is the exporter's own, so it is not kept
+    matrix = _resize_matrix.__wrapped__ if torch.compiler.is_exporting() else _resize_matrix
+    rows, columns = (matrix(n, size).to(picture) for n in picture.shape[-2:])
     return rows @ picture @ columns.T
 
 
