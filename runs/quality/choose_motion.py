@@ -42,7 +42,7 @@ def measured(reference: Reference, model: sfv.VideoModel, steps: int | None, dra
     for draw in range(draws):
         made = []
         for clip in clips:
-            seed = (protocol.seed_of(clip.id) + 1000 * draw) % 2**31
+            seed = protocol.seed_of(clip.id, draw)
             how = settings_of(model, protocol, steps, None).model_copy(update={"seed": seed})
             made.append(make(model, condition(clip, model, protocol), how, protocol).frames)
         rows, _ = rows_of(reference.nets, made.__getitem__, len(made), 1, f"{what}, draw {draw + 1}")

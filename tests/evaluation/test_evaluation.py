@@ -22,7 +22,7 @@ from sfv.evaluation.corruption_study import DEGREES, seen_by, study
 from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
 from sfv.evaluation.latents import extractor, latent_distances
-from sfv.evaluation.protocol import Baselines, Protocol, read_protocol, shipped
+from sfv.evaluation.protocol import TAKE, Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
 from sfv.evaluation.reference import open_reference
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
@@ -468,6 +468,28 @@ def test_every_clip_may_have_noise_of_its_own(store: Path, loops_folder: Path, t
     made, one_noise = moved("sway", real, protocol, 1), protocol.model_copy(update={"seeds": "one"})
     assert torch.equal(made, sway(real.clips[1].read()[0], protocol, ways[1]))
     assert {one_noise.seed_of(i) for i in ids} == {0} and {one_noise.way(i) for i in ids} == {1}
+
+
+def test_figures_of_several_takes_are_means_over_them(
+    store: Path, loops_folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Every take is what its seed alone gives, and keeps what an evaluation of one take has made."""
+    name = written(tmp_path / "takes.json", whole=True, fps=8, seeds="each")
+    asked = {"protocol": name, "weights": weights, "out": tmp_path / "out", "device": "cpu"}
+    how = EvaluateSettings.model_validate(asked | {"models": (f"{loops_folder}:1",)})
+    alone = evaluate(store, how)
+    both = evaluate(store, how.model_copy(update={"takes": 2}))
+    assert both.protocol["takes"] == 2 and both.protocol["hash"] != alone.protocol["hash"]
+    before, after = ({r.name: r for r in found.rows} for found in (alone, both))
+    row = after.pop("loops:1")
+    first = before[row.name].frechet["mean"]["value"]
+    assert len(row.by_take) == 2 and row.by_take[0] == pytest.approx(first) and row.by_take[1] != row.by_take[0]
+    assert row.frechet["mean"]["value"] == pytest.approx(sum(row.by_take) / 2)
+    assert all(after[k].frechet == before[k].frechet and not after[k].by_take for k in after)
+    assert row.motion_to_teacher == 1 and "each take" in both.text() and "each take" not in alone.text()
+    protocol = read_protocol(name)
+    seeds = [protocol.model_copy(update={"seed": s}).seed_of("a") for s in (0, TAKE)]
+    assert [protocol.seed_of("a", take) for take in (0, 1)] == seeds
 
 
 def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,13 @@ class Subject:
     """Of a model's clip, as its network made them."""
     codec: Codec | None = None
     """Whose latents they are; none where clips are not made at the size they are measured."""
+    others: tuple["Subject", ...] = ()
+    """The same from other noise, of protocols with several takes."""
+
+    @property
+    def takes(self) -> tuple["Subject", ...]:
+        """Itself, then the others."""
+        return self, *self.others
 
 
 def subject(
@@ -87,15 +94,27 @@ def subject(
     )
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
-    costs = make_clips(model, settings, real.clips, protocol, folder, row)
-    takes = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
     title = f"{Path(title).name}:{settings.steps}"
+    parts = [_take(title, model, settings, real, protocol, folder, take) for take in range(protocol.takes)]
+    apart = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
+    levels, by_lpips = diversity(apart, judge)
+    return replace(parts[0], diversity=levels, diversity_lpips=by_lpips, others=tuple(parts[1:]))
+
+
+def _take(
+    title: str, model: VideoModel, settings: Settings, real: ClipSet, protocol: Protocol, folder: Path, take: int
+) -> Subject:
+    """A clip of every picture, from the noise of that take."""
+    suffix = f"-take{take}" if take else ""
+
+    def kept(i: int, what: str) -> Tensor:
+        return _kept(kept_path(folder, real.clips[i], suffix), what)
+
     return Subject(
         title,
-        lambda i: read_kept(folder, real.clips[i]),
-        *costs,
-        *diversity(takes, judge),
-        latents=lambda i: _kept(kept_path(folder, real.clips[i]), "latents"),
+        lambda i: kept(i, "frames"),
+        *make_clips(model, settings, real.clips, protocol, folder, title + suffix, take),
+        latents=lambda i: kept(i, "latents"),
         codec=None if protocol.fit == "stretch" else model.codec,
     )
 
@@ -136,23 +155,30 @@ def _kept(path: Path, what: str) -> Tensor:
     return found
 
 
-def kept_path(folder: Path, clip: RealClip, seed: str = "") -> Path:
+def kept_path(folder: Path, clip: RealClip, suffix: str = "") -> Path:
     """Where a generated clip is kept; its name holds a hash of the picture, so that pictures are never confused."""
     picture = hashlib.sha256(clip.read()[0].numpy().tobytes()).hexdigest()[:8]
-    return folder / f"{clip.id}-{picture}{seed}.safetensors"
+    return folder / f"{clip.id}-{picture}{suffix}.safetensors"
 
 
 def make_clips(
-    model: VideoModel, settings: Settings, clips: Sequence[RealClip], protocol: Protocol, folder: Path, what: str
+    model: VideoModel,
+    settings: Settings,
+    clips: Sequence[RealClip],
+    protocol: Protocol,
+    folder: Path,
+    what: str,
+    take: int = 0,
 ) -> tuple[int, float, float]:
     """Make what is not on disk yet; calls of one clip, and the median seconds of the whole and of its network."""
     folder.mkdir(parents=True, exist_ok=True)
-    todo = [c for c in clips if not kept_path(folder, c).exists()]
+    places = [kept_path(folder, c, f"-take{take}" if take else "") for c in clips]
+    todo = [(c, place) for c, place in zip(clips, places, strict=True) if not place.exists()]
     if todo:
-        make(model, condition(todo[0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
-    for clip in tqdm(todo, desc=what, unit="clip"):
+        make(model, condition(todo[0][0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)
+    for clip, place in tqdm(todo, desc=what, unit="clip"):
         start = time.perf_counter()
-        own = settings.model_copy(update={"seed": protocol.seed_of(clip.id)})
+        own = settings.model_copy(update={"seed": protocol.seed_of(clip.id, take)})
         clip_made = make(model, condition(clip, model, protocol), own, protocol)
         numbers = {
             "seconds": time.perf_counter() - start,
@@ -160,9 +186,9 @@ def make_clips(
             "calls": float(clip_made.calls),
         }
         parts = {"frames": clip_made.frames, "latents": clip_made.latents}
-        with replacing(kept_path(folder, clip)) as beside:
+        with replacing(place) as beside:
             save_file(parts | {k: torch.tensor(v) for k, v in numbers.items()}, beside)
-    costs = [_costs(kept_path(folder, c)) for c in clips]
+    costs = [_costs(place) for place in places]
     every, seconds, unets = zip(*costs, strict=True)
     return int(every[0]), statistics.median(seconds), statistics.median(unets)
 

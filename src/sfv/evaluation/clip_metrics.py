@@ -88,8 +88,10 @@ def _moves(clip: Frames, speed: Tensor, fps: float) -> bool:
 
 
 def ratio(mine: list[Facts], other: list[Facts]) -> float:
-    """Median over clips of my flow over the other's."""
-    return statistics.median(a.flow / max(b.flow, MOTION_FLOOR) for a, b in zip(mine, other, strict=True))
+    """Median over clips of my flow over the other's; where one has several takes of each clip, over those."""
+    takes = max(len(mine), len(other))
+    a, b = (some * (takes // len(some)) for some in (mine, other))
+    return statistics.median(x.flow / max(y.flow, MOTION_FLOOR) for x, y in zip(a, b, strict=True))
 
 
 def summary(all_: list[Facts]) -> dict[str, float | list[float] | None]:

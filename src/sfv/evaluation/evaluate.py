@@ -1,8 +1,9 @@
 """`sfv evaluate`: make or read clips, extract, measure, publish; one frozen protocol from end to end."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,7 +22,15 @@ from sfv.evaluation.report import publish
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.evaluation.table import Measured, Pair, Result
 from sfv.families.load import load
-from sfv.measures.distances import Resampled, Rows, frechet_distance, kernel_distance, paired_ratio, resample
+from sfv.measures.distances import (
+    Resampled,
+    Rows,
+    averaged,
+    frechet_distance,
+    kernel_distance,
+    paired_ratio,
+    resample,
+)
 from sfv.settings import Speed, split_row, split_speed
 from sfv.system.device import pick_device
 from sfv.system.files import not_in_the_way
@@ -50,16 +59,13 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
         same_protocol(reference.identity(), earlier["protocol"], settings.against)
     subjects = _models(reference, settings)
     everyone = [*_baselines(reference, settings), *subjects]
-    rows, seen, draws = {}, {}, {}
-    for one in everyone:
-        rows[one.name], seen[one.name] = _look(one, reference)
-        draws[one.name] = resampled(rows[one.name], reference)
+    found = {one.name: _look(one, reference) for one in everyone}
     latents = latent_distances(everyone, reference)
-    first = subjects[0].name
-    table = [_row(s, rows[s.name], draws[s.name], latents.get(s.name), seen, first, reference) for s in everyone]
-    pairs = paired({k: v["mean"] for k, v in draws.items()}, [s.name for s in subjects])
+    table = [_row(s, found[s.name], latents.get(s.name), found, subjects[0].name, reference) for s in everyone]
+    pairs = paired({k: v.draws["mean"] for k, v in found.items()}, [s.name for s in subjects])
     result = Result(reference.identity() | _notes(reference, settings), table, pairs)
-    publish(result, everyone, reference, seen, settings.out, earlier)
+    count = len(reference.real.clips)
+    publish(result, everyone, reference, {k: v.seen[:count] for k, v in found.items()}, settings.out, earlier)
     write_pictures(reference, settings.out / "pictures")
     if len(subjects) > 1:
         write_blind(subjects[0], subjects[-1], reference, settings.out)
@@ -107,40 +113,58 @@ def _baselines(reference: Reference, settings: EvaluateSettings) -> list[Subject
     return baselines(reference.real, reference.protocol, model, settings.decoder)
 
 
-def _look(one: Subject, reference: Reference) -> tuple[dict[str, Rows], list[Facts]]:
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a subject: by network its rows of each take, distances with their draws, and every clip's facts,
+    take by take."""
+
+    rows: dict[str, list[Rows]]
+    draws: dict[str, Resampled]
+    by_take: list[float]
+    seen: list[Facts]
+
+
+def _look(one: Subject, reference: Reference) -> Looked:
     """Rows and facts of every clip of a subject."""
 
     def measure(i: int, clip: Frames) -> Facts:
         return facts(clip, reference.real.clips[i].read(), reference.protocol.fps, reference.lpips)
 
-    found, looked = rows_of(reference.nets, one.read, len(reference.real.clips), reference.workers, one.name, measure)
-    with one_thread():
-        return {k: reference.axes[k](v) for k, v in found.items()}, looked
+    count, takes, seen = len(reference.real.clips), list[dict[str, Rows]](), list[Facts]()
+    for take in one.takes:
+        found, looked = rows_of(reference.nets, take.read, count, reference.workers, one.name, measure)
+        with one_thread():
+            takes.append({k: reference.axes[k](v) for k, v in found.items()})
+        seen += looked
+    each = [resampled(rows, reference) for rows in takes]
+    rows = {k: [take[k] for take in takes] for k in takes[0]}
+    draws = {k: averaged([take[k] for take in each]) for k in each[0]}
+    return Looked(rows, draws, [take["mean"].value for take in each], seen)
 
 
 def _row(
     one: Subject,
-    rows: dict[str, Rows],
-    draws: dict[str, Resampled],
+    looked: Looked,
     latents: LatentDistance | None,
-    seen: dict[str, list[Facts]],
+    every: dict[str, Looked],
     first: str,
     reference: Reference,
 ) -> Measured:
-    mine = seen[one.name]
+    mine = looked.seen
     with one_thread():
-        kernels = {k: kernel(k, rows[k], reference) for k in rows}
+        kernels = {k: fmean(kernel(k, take, reference) for take in takes) for k, takes in looked.rows.items()}
     return Measured(
         name=one.name,
         calls=one.calls,
         seconds=one.seconds,
         unet_seconds=one.unet_seconds,
-        frechet={k: asdict(v.interval()) for k, v in draws.items()},
+        frechet={k: asdict(v.interval()) for k, v in looked.draws.items()},
+        by_take=looked.by_take if one.others else [],
         kernel=kernels,
         latents=latents.spread if latents else None,
         latents_to_still=latents.to_still if latents else None,
-        motion_to_real=ratio(mine, seen[REAL]),
-        motion_to_teacher=ratio(mine, seen[first]),
+        motion_to_real=ratio(mine, every[REAL].seen),
+        motion_to_teacher=ratio(mine, every[first].seen),
         diversity=one.diversity,
         diversity_lpips=one.diversity_lpips,
         **summary(mine),  # type: ignore[arg-type]

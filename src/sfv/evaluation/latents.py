@@ -19,7 +19,7 @@ from sfv.evaluation.real_clips import RealClip
 from sfv.evaluation.reference import SCALE, Reference
 from sfv.evaluation.table import Spread
 from sfv.families.base import Codec
-from sfv.measures.distances import Rows, frechet_distance, resample
+from sfv.measures.distances import Rows, averaged, frechet_distance, resample
 from sfv.types import Frames
 
 AXES = 32
@@ -101,9 +101,9 @@ def _distance(one: Subject, space: Space, reference: Reference) -> LatentDistanc
     def measure(a: Rows, b: Rows) -> float:
         return SCALE * frechet_distance(a, b)
 
-    rows, p = _rows(one, space, reference), reference.protocol
+    takes, p = [_rows(take, space, reference) for take in one.takes], reference.protocol
     with one_thread():
-        found = resample(measure, rows, space.real, p.bootstrap, p.seed).interval()
+        found = averaged([resample(measure, rows, space.real, p.bootstrap, p.seed) for rows in takes]).interval()
         least = measure(space.still, space.real)
     return LatentDistance(asdict(found), found.value / least if least > 0 else None)
 

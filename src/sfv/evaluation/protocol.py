@@ -41,7 +41,9 @@ class Baselines(BaseModel):
     """Likewise."""
 
 
-LATER = ("part", "whole", "baselines", "seeds")
+LATER = ("part", "whole", "baselines", "seeds", "takes")
+TAKE = 1000
+"""From the seed of a clip to that of the next made from the same picture; diversity takes those between."""
 """Fields that came later: they are in the hash only where they differ from their defaults, so that older hashes stay;
 their defaults, too, stay as they are."""
 
@@ -79,6 +81,8 @@ class Protocol(BaseModel):
     seeds: Literal["one", "each"] = "one"
     """one: all clips are made from the same noise, so they keep step with each other. each: every clip from its own, by
     `seed` and its name, as published distances are; the moved baselines begin to one side or to the other."""
+    takes: int = Field(default=1, ge=1, le=16)
+    """Clips that a model makes from each picture, each from other noise; its distances are means over them."""
     extractors: tuple[Choice, ...] = Field(min_length=1)
     basis: int = Field(default=250, ge=0)
     """Training clips from which a store's axes are taken, families evenly; 0 takes the real clips measured."""
@@ -89,11 +93,11 @@ class Protocol(BaseModel):
     baselines: Baselines = Baselines()
     """How the rows "sway" and "squash" move."""
 
-    def seed_of(self, clip: str) -> int:
+    def seed_of(self, clip: str, take: int = 0) -> int:
         """Of the noise of a clip, by its id; 0 to 2^31 - 1 where every clip has its own."""
         if self.seeds == "one":
-            return self.seed
-        return (self.seed + int(hashlib.sha256(clip.encode()).hexdigest()[:8], 16)) % 2**31
+            return self.seed + TAKE * take
+        return (self.seed + TAKE * take + int(hashlib.sha256(clip.encode()).hexdigest()[:8], 16)) % 2**31
 
     def way(self, clip: str) -> int:
         """1 or -1: the side to which a moved baseline begins."""
@@ -112,8 +116,9 @@ def shipped() -> dict[str, Path]:
     return {p.stem: p for p in sorted(found, key=lambda p: p.stem)}
 
 
-def read_protocol(name: str, limit: int = 0) -> Protocol:
-    """A shipped protocol by name, or a JSON file; `limit` replaces its number of clips (and changes its hash)."""
+def read_protocol(name: str, limit: int = 0, takes: int = 0) -> Protocol:
+    """A shipped protocol by name, or a JSON file; `limit` replaces its number of clips, `takes` how often each is made
+    (both change its hash)."""
     known = shipped()
     path = known.get(name, Path(name))
     if name not in known and path.suffix != ".json":
@@ -126,7 +131,8 @@ def read_protocol(name: str, limit: int = 0) -> Protocol:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise SfvError(f"{path} is not a protocol: {where}: {first['msg'].lower()}") from error
-    return protocol.model_copy(update={"clips": limit}) if limit else protocol
+    changed = {"clips": limit, "takes": takes}
+    return protocol.model_copy(update={k: v for k, v in changed.items() if v})
 
 
 def same_protocol(here: dict[str, Any], there: dict[str, Any], file: Path) -> None:

@@ -60,6 +60,7 @@ class Reference:
             "part": p.part,
             "whole": p.whole,
             **({} if p.seeds == "one" else {"seeds": p.seeds}),
+            **({} if p.takes == 1 else {"takes": p.takes}),
             "baselines": p.baselines.model_dump(),
             "extractors": {k: n.hash[:16] for k, n in self.nets.items()},
         }
@@ -67,7 +68,7 @@ class Reference:
 
 def open_reference(data: Path, settings: EvaluateSettings) -> Reference:
     """Read the protocol, open its networks and clips, and measure the real ones."""
-    protocol = read_protocol(settings.protocol, settings.limit)
+    protocol = read_protocol(settings.protocol, settings.limit, settings.takes)
     real = open_set(data, protocol)
     nets = extractors(protocol, settings.weights)
     axes, true = {}, {}

@@ -36,6 +36,8 @@ class Measured:
     psnr_to_real: float
     first_frame_lpips: float | None
     lpips_to_real: float | None
+    by_take: list[float] = field(default_factory=list)
+    """Of protocols with several takes: the mean distance of each."""
     latents: Spread | None = None
     """Frechet distance (times 1000) of what the network made to what its codec makes of the real clips."""
     latents_to_still: float | None = None
@@ -85,16 +87,18 @@ class Result:
 def columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     """Head and cells; the columns of networks and of latents are those that the rows have."""
     kinds = [k for k in rows[0].frechet if k != "mean"]
-    latents = any(r.latents for r in rows)
+    latents, takes = any(r.latents for r in rows), any(r.by_take for r in rows)
     head = ["model:steps", "calls", "s/clip", "UNet s", "Frechet [95 %]", *kinds]
+    head += ["each take"] if takes else []
     head += ["latents [95 %]", "latents/still"] if latents else []
-    return [*head, "motion/real", "motion/first", "1st frame dB"], [_cells(r, kinds, latents) for r in rows]
+    return [*head, "motion/real", "motion/first", "1st frame dB"], [_cells(r, kinds, latents, takes) for r in rows]
 
 
-def _cells(m: Measured, kinds: list[str], latents: bool) -> list[str]:
+def _cells(m: Measured, kinds: list[str], latents: bool, takes: bool) -> list[str]:
     seconds = ["-" if v is None else f"{v:.2f}" for v in (m.seconds, m.unet_seconds)]
     numbers = [f"{m.frechet[k]['value']:.1f}" for k in kinds]
-    cells = ["-" if m.latents is None else _spread(m.latents)] if latents else []
+    cells = [" ".join(f"{v:.0f}" for v in m.by_take) or "-"] if takes else []
+    cells += ["-" if m.latents is None else _spread(m.latents)] if latents else []
     cells += ["-" if m.latents_to_still is None else f"{m.latents_to_still:.2f}"] if latents else []
     ratios = [f"{m.motion_to_real:.2f}", f"{m.motion_to_teacher:.2f}", f"{m.first_frame_psnr:.1f}"]
     return [m.name, str(m.calls), *seconds, _spread(m.frechet["mean"]), *numbers, *cells, *ratios]

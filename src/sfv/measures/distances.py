@@ -1,7 +1,7 @@
 """Pure functions of feature rows and frames."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,6 +81,12 @@ def resample(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: in
     rng = torch.Generator().manual_seed(seed)
     picks = [torch.randint(len(a), (len(a),), generator=rng) for _ in range(draws)]
     return Resampled(value, torch.tensor([measure(a[i], b[i]) for i in picks] or [value], dtype=torch.float64))
+
+
+def averaged(figures: Sequence[Resampled]) -> Resampled:
+    """The mean of figures over the same draws of clips: of several takes of the same pictures, for one."""
+    each = torch.stack([f.each for f in figures]).mean(0)
+    return Resampled(sum(f.value for f in figures) / len(figures), each)
 
 
 def bootstrap(measure: Callable[[Rows, Rows], float], a: Rows, b: Rows, draws: int, seed: int = 0) -> Interval:
