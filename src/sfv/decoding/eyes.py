@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -34,8 +35,8 @@ IRIS, BRIGHTER, DISC = 0.2, 0.05, 0.65
 are darker than its face), and the share of its box that it fills with the pupil."""
 SAME = 0.7
 """Of one ring's area, the other's."""
-FURTHEST = 40
-"""Pixels that a spot's label goes: what is larger is no eye."""
+FURTHEST = 80
+"""Pixels that an eye's white or its ring reaches."""
 LEAST = -1.0
 """Score from which two spots are eyes."""
 MOST = 300
@@ -116,20 +117,49 @@ def _spots(colours: Float[Tensor, "3 y x"], there: Bool[Tensor, "y x"]) -> list[
 
 
 def _parts(inside: Bool[Tensor, "y x"], size: float) -> Iterator[tuple[Bool[Tensor, "y x"], list[int]]]:
-    """Connected parts of an eye's size and shape, and top, left, bottom and right of each."""
-    labels = spread(torch.arange(1, inside.numel() + 1).view(inside.shape).float() * inside, inside, FURTHEST)
-    names, at, areas = labels.unique(return_inverse=True, return_counts=True)
-    places = torch.stack(torch.meshgrid(*map(torch.arange, inside.shape), indexing="ij")).flatten(1)
-    empty, at = torch.zeros(2, len(names), dtype=torch.long), at.flatten().expand(2, -1)
-    low = empty.scatter_reduce(1, at, places, "amin", include_self=False)
-    high = empty.scatter_reduce(1, at, places, "amax", include_self=False) + 1
-    tall, wide = high - low
-    fits = (torch.minimum(tall, wide) >= SMALLEST * size) & (tall <= TALLEST * size) & (wide <= WIDEST * size)
-    fits &= (tall >= FLATTEST * wide) & (tall <= THINNEST * wide) & (areas >= FILLED * tall * wide) & (names > 0)
-    for k in fits.nonzero().flatten().tolist():
-        pixels = labels == names[k]
-        if not (widened(pixels, 1) & inside & ~pixels).any():
-            yield pixels, [*low[:, k].tolist(), *high[:, k].tolist()]
+    """Connected parts (8 neighbours) of an eye's size and shape, and top, left, bottom and right of each."""
+    rows, starts, ends = _runs(inside.numpy())
+    for part in _joined(rows, starts, ends, inside.shape[1]):
+        box = [int(rows[part[0]]), int(starts[part].min()), int(rows[part[-1]]) + 1, int(ends[part].max())]
+        tall, wide = box[2] - box[0], box[3] - box[1]
+        area = int((ends[part] - starts[part]).sum())
+        fits = min(tall, wide) >= SMALLEST * size and tall <= TALLEST * size and wide <= WIDEST * size
+        if fits and FLATTEST * wide <= tall <= THINNEST * wide and area >= FILLED * tall * wide:
+            pixels = torch.zeros_like(inside)
+            for row, start, end in zip(rows[part], starts[part], ends[part], strict=True):
+                pixels[row, start:end] = True
+            yield pixels, box
+
+
+def _runs(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, start and end of every run of pixels along a row, in reading order."""
+    edges = np.diff(np.pad(inside.astype(np.int8), ((0, 0), (1, 1))))
+    rows, starts = np.nonzero(edges == 1)
+    return rows, starts, np.nonzero(edges == -1)[1]
+
+
+def _joined(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, width: int) -> list[list[int]]:
+    """Which runs touch, corners included: the runs of each connected part, in reading order (union-find)."""
+    key = width + 2
+    below = (rows + 1) * key
+    first = np.searchsorted(rows * key + ends, below + starts, "left")
+    last = np.searchsorted(rows * key + starts, below + ends, "right")
+    parent = list(range(len(rows)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        for k in range(a, b):
+            one, other = sorted((root(i), root(k)))
+            parent[other] = one
+    found: dict[int, list[int]] = {}
+    for i in range(len(rows)):
+        found.setdefault(root(i), []).append(i)
+    return list(found.values())
 
 
 def _spot(
@@ -191,7 +221,7 @@ def _eye(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> Eye:
     if float(white[ring].float().mean()) < ROUND_IT:
         return Eye(pixels, dark)
     window = _window(pixels, spot.middle, BALL * max(spot.height, spot.width))
-    ball = spread(pixels.float(), (white | pixels) & window, 2 * FURTHEST) > 0
+    ball = spread(pixels.float(), (white | pixels) & window, FURTHEST) > 0
     return Eye(pixels if (widened(ball, 1) & (white | pixels) & ~window).any() else ball, dark)
 
 
@@ -211,7 +241,7 @@ def _ringed(pixels: Bool[Tensor, "y x"], colours: Float[Tensor, "3 y x"]) -> Boo
     colour = colours[:, ring].median(1).values
     alike = (colours - colour[:, None, None]).abs().amax(0) < IRIS
     window = _window(pixels, ((top + bottom) / 2, (left + right) / 2), BALL * max(bottom - top, right - left))
-    ball = (spread((ring & alike).float(), alike & window, 2 * FURTHEST) > 0) | pixels
+    ball = (spread((ring & alike).float(), alike & window, FURTHEST) > 0) | pixels
     if (widened(ball, 1) & alike & ~window).any():
         return None
     top, left, bottom, right = _box(ball)
@@ -238,14 +268,19 @@ def widened(pixels: Bool[Tensor, "y x"], by: int) -> Bool[Tensor, "y x"]:
 
 
 def spread(seeds: Float[Tensor, "y x"], inside: Bool[Tensor, "y x"], most: int) -> Float[Tensor, "y x"]:
-    """The largest seed that reaches each pixel by at most so many steps to neighbours (8) inside: a label for each
-    connected part, if it is no larger."""
-    for _ in range(most):
-        further = F.max_pool2d(seeds[None, None], 3, 1, 1)[0, 0] * inside
-        if torch.equal(further, seeds):
-            break
-        seeds = further
-    return seeds
+    """The largest seed that reaches each pixel by at most so many steps to neighbours (8) inside."""
+    reached = torch.zeros_like(seeds)
+    if inside.any():
+        top, left, bottom, right = _box(inside)
+        window = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
+        seeds, inside = seeds[window], inside[window]
+        for _ in range(most):
+            further = F.max_pool2d(seeds[None, None], 3, 1, 1)[0, 0] * inside
+            if torch.equal(further, seeds):
+                break
+            seeds = further
+        reached[window] = seeds * inside
+    return reached
 
 
 def _brightness(colours: Float[Tensor, "3 y x"]) -> Float[Tensor, "y x"]:

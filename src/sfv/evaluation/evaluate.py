@@ -131,8 +131,9 @@ def _look(one: Subject, reference: Reference) -> Looked:
         return facts(clip, reference.real.clips[i].read(), reference.protocol.fps, reference.lpips)
 
     count, takes, seen = len(reference.real.clips), list[dict[str, Rows]](), list[Facts]()
-    for take in one.takes:
-        found, looked = rows_of(reference.nets, take.read, count, reference.workers, one.name, measure)
+    for i, take in enumerate(one.takes, 1):
+        title = f"{one.name}, take {i}" if one.others else one.name
+        found, looked = rows_of(reference.nets, take.read, count, reference.workers, title, measure)
         with one_thread():
             takes.append({k: reference.axes[k](v) for k, v in found.items()})
         seen += looked
