@@ -71,6 +71,8 @@ def resolve(settings: Settings, model: ModelLimits) -> Settings:
         full = full.model_copy(update={"fit": "pad" if given or whole or not moves else "own"})
     if full.play_fps is not None and not model.loops:
         raise SfvError(f"play_fps {full.play_fps:g}: {model.name} makes no whole loops to play so; leave it out")
+    if full.move == "auto" and not model.loops:
+        full = full.model_copy(update={"move": "free"})
     if full.move != "free" and not model.loops:
         raise SfvError(f"move {full.move}: {model.name} knows no words for motion; leave it out")
     if full.drag is not None and not model.loops:

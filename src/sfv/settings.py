@@ -17,7 +17,7 @@ SHORTEST = 0.01
 """Share of a picture's side that an arrow goes at least, along one of them."""
 LONGEST = 512
 """Pixels of a clip's longer side, unless more are asked for."""
-Move = Literal["free", "sway", "nod", "bounce", "pulse", "squash", "shake", "spin", "float", "wave", "blink"]
+Move = Literal["auto", "free", "sway", "nod", "bounce", "pulse", "squash", "shake", "spin", "float", "wave", "blink"]
 CARRIED = ("shake", "spin", "float", "wave")
 """Words for motion that a program carries out, over the network's own motion (decoding/directed.py)."""
 MOVES: dict[str, int] = {"free": 0, "sway": 1, "nod": 2, "bounce": 3, "pulse": 4, "squash": 6}
@@ -76,10 +76,11 @@ class Settings(BaseModel):
     """Pixels; a multiple of what the codec needs."""
     width: int | None = Field(default=None, ge=16, le=4096)
     """Pixels; a multiple of what the codec needs."""
-    move: Move = "free"
-    """How, for models of whole loops. free: as an animator would. sway, nod, bounce, pulse, squash: as one body, by the
-    network. shake, spin, float, wave, blink: by a program, over the network's own motion; spin and wave need a thing on
-    clear or plain ground, blink two open eyes."""
+    move: Move = "auto"
+    """How, for models of whole loops. free: as an animator would. auto: likewise, and drawn faces blink whose open eyes
+    are found for sure; the file says free or blink. sway, nod, bounce, pulse, squash: as one body, by the network.
+    shake, spin, float, wave, blink: by a program, over the network's own motion; spin and wave need a thing on clear or
+    plain ground, blink two open eyes."""
     drag: str | None = None
     """An arrow, FROM_X,FROM_Y:TO_X,TO_Y in shares of the picture from its left and top, such as 0.5,0.2:0.7,0.2: what
     lies at its start goes to its end and back, once a round; for models of whole loops."""

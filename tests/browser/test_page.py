@@ -205,11 +205,12 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("name", "seed", "side", "stiff", "move"),
     [
-        ("owl.png", 3, 128, "auto", "free"),
+        ("owl.png", 3, 128, "auto", "auto"),
         ("alarm-clock.png", 1, 128, "on", "free"),
         ("cup.png", 2, 256, "auto", "wave"),
         ("cat.png", 4, 128, "off", "float 0.3,0.25:0.2,0.1"),
         ("frog.png", 5, 256, "auto", "blink"),
+        ("frog.png", 6, 128, "auto", "auto"),
     ],
 )
 def test_frames_are_the_command_lines(

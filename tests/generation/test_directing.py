@@ -1,5 +1,7 @@
 """Words for motion that a program carries out: which pictures they are for, and that they are seen in the clip."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import wiggle
@@ -7,13 +9,14 @@ from faces import face
 
 import sfv
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
+from sfv.families.base import Judge, VideoModel
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.directing import carrying
 from sfv.generation.fitting import first_pixels
 from sfv.generation.generate import begin, generate_many
 from sfv.media import fit_sticker, over_white
 from sfv.settings import CARRIED, Settings
+from sfv.types import AnyFirst
 
 SIDE = TINY_MOTION.size
 
@@ -188,6 +191,37 @@ def test_eyes_close_and_open(still_model: VideoModel, channels: int, size: str) 
     assert upper.sum() == part.sum() > 20
     many = generate_many(still_model, [picture], Settings.model_validate(asked | {"move": "blink"}), [0])[0]
     assert (many.frames.int() - blinks.frames.int()).abs().max() <= 1
+
+
+class Sure(Judge):
+    """Says the same of every picture."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def judged(self, pictures: AnyFirst) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((len(pictures),), self.logit), torch.zeros(len(pictures))
+
+
+@pytest.mark.parametrize(
+    ("logit", "picture", "move"),
+    [(-1.0, faced(3), "blink"), (0.4, faced(3), "blink"), (0.6, faced(3), "free"), (-1.0, card(), "free")],
+)
+def test_faces_blink_by_themselves(still_model: VideoModel, logit: float, picture: torch.Tensor, move: str) -> None:
+    """As by the word, and no face of what is stiff; the file says `free` or `blink`, so a replay needs no judgement."""
+    model = replace(still_model, stiffness=Sure(logit))
+    clip, word = (sfv.generate(model, picture, play_fps=24, **asked) for asked in ({}, {"move": move}))
+    assert clip.settings == word.settings and clip.settings.move == move and torch.equal(clip.frames, word.frames)
+    many = generate_many(model, [picture], Settings(play_fps=24), [0])[0]
+    assert many.settings.move == move and (many.frames.int() - clip.frames.int()).abs().max() <= 1
+    held = torch.full((SIDE, SIDE, 3), 255, dtype=torch.uint8)
+    assert sfv.generate(model, picture, keep_still=held).settings.move == "free"
+
+
+def test_no_face_blinks_by_itself_where_nothing_judges_pictures(still_model: VideoModel, tiny: VideoModel) -> None:
+    assert still_model.stiffness is None and sfv.generate(still_model, faced(3)).settings.move == "free"
+    assert sfv.generate(tiny, faced(3)).settings.move == "free"
 
 
 def test_a_picture_without_open_eyes_does_not_blink(still_model: VideoModel) -> None:

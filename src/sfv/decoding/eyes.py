@@ -80,6 +80,12 @@ def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | No
 
     Deterministic; the same on every device, since it runs on the CPU.
     """
+    found = rated_eyes(first, there)
+    return None if found is None else found[0]
+
+
+def rated_eyes(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[tuple[Eye, Eye], float] | None:
+    """The same with their score: how much they look like eyes, LEAST to about 3."""
     colours, there = (first[0, :3].float().cpu() + 1) / 2, _filled(there.cpu())
     spots = _spots(colours, there)
     if len(spots) > MOST:
@@ -94,7 +100,7 @@ def eyes_in(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[Eye, Eye] | No
     if best is None or scores[best] <= LEAST:
         return None
     left, right = sorted((spots[i] for i in best), key=lambda s: s.middle[1])
-    return _with_rings((_eye(left, colours), _eye(right, colours)), colours)
+    return _with_rings((_eye(left, colours), _eye(right, colours)), colours), scores[best]
 
 
 def _filled(there: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:

@@ -122,8 +122,8 @@ def _take(
 def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decoder: Decoder | None) -> Settings:
     """How a model is asked for a protocol's clips; SfvError if a loop would play too slowly or too fast for us.
 
-    A model of whole loops makes its own round at its own rate. It is played at the protocol's rate, or, for whole
-    rounds, in as many frames as the protocol measures.
+    The network alone is measured: no program blinks. A model of whole loops makes its own round at its own rate. It is
+    played at the protocol's rate, or, for whole rounds, in as many frames as the protocol measures.
     """
     defaults = model.defaults
     rate = defaults.fps * protocol.frames / defaults.frames if protocol.whole else protocol.fps
@@ -138,6 +138,7 @@ def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decode
         play_fps=rate if model.loops else None,
         frames=defaults.frames if model.loops else protocol.frames,
         seed=protocol.seed,
+        move="free",
         decoder=decoder,
         height=None if protocol.fit == "stretch" else protocol.height,
         width=None if protocol.fit == "stretch" else protocol.width,

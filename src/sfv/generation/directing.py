@@ -10,7 +10,7 @@ from torch import Tensor
 from sfv.decoding.blinking import Lids, shares
 from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, hops_only, turns_only
 from sfv.decoding.dragging import Arrow, dragged
-from sfv.decoding.eyes import Eye, eyes_in
+from sfv.decoding.eyes import Eye, rated_eyes
 from sfv.decoding.holding import border
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
@@ -18,7 +18,7 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Start, Still
 from sfv.generation.fitting import first_pixels
-from sfv.generation.stiff import ALIKE, fills_frame, ground_shades, is_clear, rim
+from sfv.generation.stiff import ALIKE, Settled, fills_frame, ground_shades, is_clear, rim
 from sfv.media.edits import Mask
 from sfv.settings import CARRIED, Settings, split_arrow
 from sfv.types import AnyFirst
@@ -33,6 +33,9 @@ TOUCHING = 0.05
 """Share of an opaque picture's border that its thing may touch and still be cut out."""
 NEARBY = 0.04
 """Share of the frame's sides around an arrow's start in which something must be."""
+UNLIKELY, SURE = 0.5, 1.2
+"""The logit of being stiff above which eyes are not looked for, and the score of eyes less that logit from which a face
+blinks by itself: letters, seeds and buttons look like eyes, too."""
 VISIBLE = 0.05
 """Opacity from which a pixel belongs to the body."""
 
@@ -51,21 +54,49 @@ def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) ->
         raise SfvError(f"move {want.move}: the thing in this picture reaches over its border; {others}")
 
 
-def eyes_asked(model: VideoModel, want: Settings, still: Still, mask: Mask | None) -> tuple[Eye, Eye] | None:
-    """The eyes that blink, if that is asked for; SfvError where there are none, or a mask keeps them still."""
+def with_eyes(
+    model: VideoModel, judged: Settled, still: Still, mask: Mask | None
+) -> tuple[Settings, tuple[Eye, Eye] | None]:
+    """Settings with `move` auto as blink or free, and the eyes that blink.
+
+    SfvError where blinking was asked for and there are no eyes, or a mask keeps them still.
+    """
+    want = judged.want
+    if want.move == "auto":
+        eyes = _eyes_for_sure(model, judged.logit, still, mask)
+        return want.model_copy(update={"move": "free" if eyes is None else "blink"}), eyes
     if want.move != "blink":
-        return None
-    first = first_pixels(model, still)
-    eyes = eyes_in(first, _there(first))
-    if eyes is None:
+        return want, None
+    found = _rated(model, still)
+    if found is None:
         raise SfvError(
             "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and "
             "upright, with eyes darker than it; other words for motion do not"
         )
-    held = None if mask is None else frame_of(mask, still)
-    if held is not None and all((held[eye.pixels] > 0).all() for eye in eyes):
+    if _keeps_still(mask, still, found[0]):
         raise SfvError("move blink: the mask keeps the eyes still; leave one of them out")
-    return eyes
+    return want, found[0]
+
+
+def _eyes_for_sure(model: VideoModel, logit: float | None, still: Still, mask: Mask | None) -> tuple[Eye, Eye] | None:
+    """Eyes that blink by themselves: of what is hardly stiff (its logit), the surer the stiffer it is."""
+    if logit is None or logit > UNLIKELY:
+        return None
+    found = _rated(model, still)
+    if found is None or found[1] - logit < SURE or _keeps_still(mask, still, found[0]):
+        return None
+    return found[0]
+
+
+def _rated(model: VideoModel, still: Still) -> tuple[tuple[Eye, Eye], float] | None:
+    first = first_pixels(model, still)
+    return rated_eyes(first, _there(first))
+
+
+def _keeps_still(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> bool:
+    """Whether a mask of what is shown covers both eyes."""
+    held = None if mask is None else frame_of(mask, still)
+    return held is not None and all(bool((held[eye.pixels] > 0).all()) for eye in eyes)
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
-from sfv.generation.directing import arrow_in, check_arrow, check_move, eyes_asked
+from sfv.generation.directing import arrow_in, check_arrow, check_move, with_eyes
 from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
@@ -77,13 +77,14 @@ def begin(
     check_mask(mask)
     still = fitted(picture, want, model)
     still = still if drawn_on is None else replace(still, source=drawn_on)
-    want, motion = settled(model, want, still)
+    judged = settled(model, want, still)
     check_move(model, want, still, mask is not None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
     mode: Fit = "crop" if want.fit == "crop" else "pad"
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
     arrow = arrow_in(want, drawn_on or source, still)
-    start = Start(want, still, kept, arrow, eyes_asked(model, want, still, kept), motion)
+    want, eyes = with_eyes(model, judged, still, kept)
+    start = Start(want, still, kept, arrow, eyes, judged.motion)
     check_arrow(model, start)
     return start
 
@@ -153,15 +154,15 @@ def generate_many(
     for still, arrow in zip(stills, arrows, strict=True):
         check_move(model, want, still, False)
         check_arrow(model, Start(want, still, None, arrow))
-    eyes = [eyes_asked(model, want, still, None) for still in stills]
     judged = [settled(model, want, s) for s in stills]
+    each = [with_eyes(model, j, s, None) for j, s in zip(judged, stills, strict=True)]
     first = torch.cat([first_pixels(model, s) for s in stills])
     with clocked_stage(seconds, "encode", model.device):
-        cond = condition(model, first, want, [motion for _, motion in judged], names)
+        cond = condition(model, first, want, [j.motion for j in judged], names)
     with clocked_stage(seconds, "unet", model.device):
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
-    wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(judged, names, strict=True)]
-    starts = [Start(w, s, None, a, e) for w, s, a, e in zip(wants, stills, arrows, eyes, strict=True)]
-    each = zip(latents.split(1), starts, strict=True)
-    return [edited(made_of(model, z, start, calls, dict(share))) for z, start in each]
+    wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(each, names, strict=True)]
+    starts = [Start(w, s, None, a, e) for w, s, a, (_, e) in zip(wants, stills, arrows, each, strict=True)]
+    pairs = zip(latents.split(1), starts, strict=True)
+    return [edited(made_of(model, z, start, calls, dict(share))) for z, start in pairs]

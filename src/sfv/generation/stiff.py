@@ -1,5 +1,7 @@
 """What a model says of a picture: whether it is moved as one body, where that is left to it, and how much it moves."""
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,27 +25,38 @@ STEP, SMOOTH = 5 / 255, 0.9
 """Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
 
 
-@torch.inference_mode()
-def settled(model: VideoModel, want: Settings, still: Still) -> tuple[Settings, float]:
-    """`stiff` as on or off, and the motion id that the network is given.
+class Settled(NamedTuple):
+    """Settings with `stiff` as on or off, the motion id that the network is given, and the logit of a thing's being
+    stiff: None of a picture that fills its frame, and of models that do not say."""
 
-    On where a word moves a thing, and for pictures that fill their frame (photos). Else as the model's own network
-    says. Off for models whose decoder does not move the picture, and, on a ground, for those without such a network.
-    The same network says how much pictures like this one move; words for motion that the denoiser follows are
+    want: Settings
+    motion: float
+    logit: float | None
+
+
+@torch.inference_mode()
+def settled(model: VideoModel, want: Settings, still: Still) -> Settled:
+    """What depends on the model's own judgement of a picture.
+
+    Stiff is on where a word moves a thing, and for pictures that fill their frame (photos). Else as the model's own
+    network says. Off for models whose decoder does not move the picture, and, on a ground, for those without such a
+    network. The same network says how much pictures like this one move; words for motion that the denoiser follows are
     carried out as much for every picture, and of photos it knows nothing.
     """
     moving = model.enlarges(want.decoder)
-    stiff, motion = moving and want.move not in ("free", "blink"), float(want.motion or 0)
+    stiff, motion, said = moving and want.move not in ("auto", "free", "blink"), float(want.motion or 0), None
     if moving and model.stiffness is not None and MOVES.get(want.move, 0) == 0:
         first = first_pixels(model, still)
         if first.shape[1] == 3:
             first = as_layers(still.small, model.device)
         logit, more = (float(v) for v in model.stiffness.judged(first))
         fills = fills_frame(first)
-        stiff = stiff or fills or logit > 0
+        stiff, said = stiff or fills or logit > 0, None if fills else logit
         if more and not fills:
             motion = liveliness(motion, model.defaults.motion, more)
-    return want.model_copy(update={"stiff": "on" if stiff else "off"} if want.stiff == "auto" else {}), motion
+    return Settled(
+        want.model_copy(update={"stiff": "on" if stiff else "off"} if want.stiff == "auto" else {}), motion, said
+    )
 
 
 def liveliness(asked: float, usual: float, more: float) -> float:

@@ -4,7 +4,7 @@ import { lidsOf, shares } from "./blinking.js";
 import { bodyIn, carrying, checkMove, heldTo } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
-import { eyesAsked } from "./eyes.js";
+import { blinkingEyes } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
 import { noise } from "./noise.js";
@@ -22,11 +22,12 @@ export async function look(networks, picture, settings) {
   const seen = await networks.call("tower", { picture: [first, dims] });
   const fills = fillsFrame(first, width, height);
   const judged = !fills && networks.has("stiffness") ? await networks.call("stiffness", { picture: [first, dims] }) : null;
-  const stiff = fills || judged?.logit.data[0] > 0;
+  const logit = judged?.logit.data[0] ?? null; // of its being stiff; none of what fills the frame
+  const stiff = fills || logit > 0;
   const more = judged?.motion?.data[0] ?? 0; // motion ids over the usual picture's
   const source = { width: picture.width, height: picture.height };
   const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
-  return { first, seen, width, height, fills, stiff, more, shades: groundShades(first, width, height), large, box: still.box, source };
+  return { first, seen, width, height, fills, stiff, logit, more, shades: groundShades(first, width, height), large, box: still.box, source };
 }
 
 const [CALMEST, LIVELIEST] = [20, 235]; // motion ids beyond which no picture's own goes
@@ -68,7 +69,7 @@ export async function sample(networks, { seen, more }, settings) {
 }
 
 /** Whether a picture moves as one body. */
-const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? !["free", "blink"].includes(move) || seen.stiff : stiff === "on");
+const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? !["auto", "free", "blink"].includes(move) || seen.stiff : stiff === "on");
 
 /** The decoder's parts, of stiff things as one body. */
 export async function decode(networks, latents, seen, settings) {
@@ -97,7 +98,7 @@ export async function clip(networks, picture, settings, seen) {
   const known = await timed("encode", () => seen ?? look(networks, picture, settings));
   checkMove(settings.move, known);
   checkArrow(settings, known);
-  const eyes = eyesAsked(settings, known);
+  const eyes = blinkingEyes(settings, known);
   const { count, playFps } = played(settings, known.box);
   const latents = await timed("unet", () => sample(networks, known, settings));
   const data = await timed("decode", async () => {

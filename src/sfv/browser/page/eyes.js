@@ -11,8 +11,16 @@ const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, L
 const MOST = 300; // spots that are compared, those of most contrast: what has more is a pattern
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
-/** The eyes that blink, left and right, if that is asked for: {pixels, dark}; without a pair an error for the visitor. */
-export function eyesAsked({ move }, seen) {
+const UNLIKELY = 0.5, SURE = 1.2; // logit above which eyes are not looked for; score less logit from which a face blinks
+
+/** The eyes that blink, left and right: {pixels, dark}; asked for, without a pair, an error for the visitor. By itself
+ * (auto) what is hardly stiff blinks, if its eyes are found for sure. */
+export function blinkingEyes({ move }, seen) {
+  if (move === "auto") {
+    if (seen.logit === null || seen.logit > UNLIKELY) return null;
+    const found = ratedEyes(seen);
+    return found && found.score - seen.logit >= SURE ? found.eyes : null;
+  }
   if (move !== "blink") return null;
   const eyes = eyesIn(seen);
   if (!eyes) throw new UserError("Move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and upright, with eyes darker than it; other words for motion do not.");
@@ -20,7 +28,10 @@ export function eyesAsked({ move }, seen) {
 }
 
 /** The open eyes of the thing in a fitted picture; null without a pair. */
-export function eyesIn(seen) {
+export const eyesIn = (seen) => ratedEyes(seen)?.eyes ?? null;
+
+/** The same with their score: how much they look like eyes, LEAST to about 3. */
+function ratedEyes(seen) {
   const { first, width, height } = seen;
   const area = width * height;
   const colours = Float32Array.from(first.subarray(0, 3 * area), (v) => (v + 1) / 2);
@@ -36,7 +47,9 @@ export function eyesIn(seen) {
       if (score > best) [best, pair] = [score, [one, other]];
     }
   });
-  return pair && withRings(pair.sort((a, b) => a.middle[1] - b.middle[1]).map((spot) => eye(spot, picture)), picture);
+  if (!pair) return null;
+  pair.sort((a, b) => a.middle[1] - b.middle[1]);
+  return { eyes: withRings(pair.map((spot) => eye(spot, picture)), picture), score: best };
 }
 
 /** With what has some of the thing on all four sides: an eye's white may be of the ground's colour. */

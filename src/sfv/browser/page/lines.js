@@ -1,7 +1,7 @@
 // The command and the Python lines that make a clip of the page again (src/sfv/demo/snippets.py).
 
 const EMBEDDED = "sticker"; // the model that a command takes for itself
-const USUAL = { seed: 0, boomerang: false, transparent: false, enlarge: 1, move: "free", stiff: "auto", size: null, fit: null };
+const USUAL = { seed: 0, boomerang: false, transparent: false, enlarge: 1, move: "auto", stiff: "auto", size: null, fit: null };
 
 /** Settings that are neither the schema's defaults nor the model's own, by name. */
 function choices(settings, defaults) {

@@ -90,7 +90,7 @@ async function made(request) {
 /** The settings with everything that was left open. */
 function full(settings) {
   const { defaults } = state.server.model;
-  return { seed: 0, move: "free", stiff: "auto", transparent: false, boomerang: false, enlarge: 1, fit: "own", size: null, play_fps: defaults.play_fps ?? settings.fps, ...settings };
+  return { seed: 0, move: "auto", stiff: "auto", transparent: false, boomerang: false, enlarge: 1, fit: "own", size: null, play_fps: defaults.play_fps ?? settings.fps, ...settings };
 }
 
 /** Wait for all that was asked for until now. */

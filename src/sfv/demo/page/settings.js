@@ -79,7 +79,7 @@ export function restoreSettings(settings, format) {
   const { width, height } = state.server.model.defaults;
   check("fit", settings.fit ?? "own");
   check("enlarge", settings.size ? Number(settings.size) / Math.max(width, height) : settings.enlarge);
-  $("move").value = settings.move ?? "free";
+  $("move").value = settings.move ?? "auto";
   $("stiff").value = settings.stiff ?? "auto";
   fitFormat();
   $("format").value = format;
