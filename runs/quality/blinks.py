@@ -5,7 +5,8 @@
 STORE is a clip store (`sfv pack`), of whose validation split the first frame of one clip of every family counts; STILLS
 as in runs/quality/stills_sheet.py, without flags. All are opaque, over white. The sheet shows every picture that blinks
 at four moments, then those in which no eyes were found: whether that is right is for people to say, who add to each
-picture in OUT "right" (true where its eyes close, both and nothing else, or where none are open) and "why_not".
+picture in OUT "right" (true where its eyes close, both and nothing else, or where none are open) and "why_not". OUT
+also says which pictures blink by themselves, without being asked to.
 """
 
 import json
@@ -21,6 +22,7 @@ from sfv.data.stickers import ClipStore, by_family
 from sfv.data.stiff_pictures import BENDING
 from sfv.decoding.blinking import shares
 from sfv.errors import SfvError
+from sfv.generation.generate import begin
 from sfv.media import contact_sheet, replacing, write_picture
 from sfv.media.pictures import Uint8Picture, fit
 from sfv.types import Frames
@@ -44,6 +46,11 @@ def blink(model: sfv.VideoModel, picture: Uint8Picture) -> Frames | None:
     return torch.cat([clip.picture[None], clip.frames[at]])
 
 
+def by_itself(model: sfv.VideoModel, picture: Uint8Picture) -> bool:
+    """Whether it blinks without being asked to."""
+    return begin(model, picture, {"size": str(SIDE)}).want.move == "blink"
+
+
 def main() -> None:
     parser = arguments(__doc__, 0)
     parser.add_argument("store", type=Path)
@@ -57,15 +64,18 @@ def main() -> None:
     without: list[Uint8Picture] = []
     for name, picture in tqdm(faces.items(), desc="faces", unit="picture"):
         frames = blink(model, picture)
-        found[name] = {"eyes": frames is not None}
+        found[name] = {"eyes": frames is not None, "by itself": by_itself(model, picture)}
         if frames is None:
             without.append(fit(picture, SIDE, SIDE))
         else:
             rows.append((name, torch.stack([fit(f, SIDE, SIDE) for f in frames])))
     stills = pictures(asked.stills, "rigid")
-    eyed = []
+    eyed, alone = [], []
     for name, read in tqdm(stills.items(), desc="stills", unit="picture"):
-        frames = blink(model, read())
+        picture = read()
+        frames = blink(model, picture)
+        if by_itself(model, picture):
+            alone.append(name)
         if frames is not None:
             eyed.append(name)
             rows.append((name, torch.stack([fit(f, SIDE, SIDE) for f in frames])))
@@ -78,9 +88,10 @@ def main() -> None:
         "faces, people, creatures": {
             "count": len(faces),
             "eyes": blinking,
+            "by themselves": sum(f["by itself"] for f in found.values()),
             "each": found,
         },
-        "stills": {"count": len(stills), "eyes": eyed},
+        "stills": {"count": len(stills), "eyes": eyed, "by themselves": alone},
     }
     with replacing(asked.out) as beside:
         Path(beside).write_text(json.dumps(report, indent=1) + "\n")
