@@ -89,7 +89,8 @@ class Layers:
             each = [picture] if changed is None else [changed(k, picture) for k in at.tolist()]
             source = sharp
             if not all(p is picture for p in each):
-                source = sharpened(torch.cat(each)) if same else torch.cat(each)
+                other = {id(p): sharpened(p) if same else p for p in each if p is not picture}
+                source = torch.cat([other.get(id(p), sharp) for p in each])
             there = warped(source, flow)
             if self.beside is not None:
                 drawn, mask = (v[at] if same else bigger(v[at], size) for v in self.beside)

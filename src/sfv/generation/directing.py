@@ -192,9 +192,17 @@ def blinking(start: Start, first: AnyFirst, count: int) -> Callable[[int, Tensor
     if start.eyes is None:
         return None
     seconds = float(start.want.frames or 1) / float(start.want.fps or 1)
-    closed = shares(count, seconds)
-    lids = Lids(first, start.eyes)
-    return lambda frame, picture: lids.over(picture, closed[frame])
+    closed, lids = shares(count, seconds), Lids(first, start.eyes)
+    shut: list[Tensor] = []  # the same picture for as long as the lids are down
+
+    def changed(frame: int, picture: Tensor) -> Tensor:
+        if closed[frame] < 1:
+            return lids.over(picture, closed[frame])
+        if not shut:
+            shut.append(lids.over(picture, 1))
+        return shut[0]
+
+    return changed
 
 
 def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:

@@ -122,7 +122,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
             layers = _carried(layers, start, first)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
         lids = blinking(start, first, len(layers.flow))
-        if not (want.transparent or lids or layers.beside) and bool((large[:, 3] == 1).all()):
+        if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):
             large = large[:, :3]  # an opaque picture that is only moved stays opaque
         parts = layers.over(large, changed=lids)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
