@@ -211,6 +211,7 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
         ("cat.png", 4, 128, "off", "float 0.3,0.25:0.2,0.1"),
         ("frog.png", 5, 256, "auto", "blink"),
         ("frog.png", 6, 128, "auto", "auto"),
+        ("cup.png", 6, 128, "auto", "auto"),
     ],
 )
 def test_frames_are_the_command_lines(

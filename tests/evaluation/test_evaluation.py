@@ -478,7 +478,9 @@ def test_figures_of_several_takes_are_means_over_them(
     asked = {"protocol": name, "weights": weights, "out": tmp_path / "out", "device": "cpu"}
     how = EvaluateSettings.model_validate(asked | {"models": (f"{loops_folder}:1",)})
     alone = evaluate(store, how)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "clips").glob("*/*.safetensors")}
     both = evaluate(store, how.model_copy(update={"takes": 2}))
+    assert kept and kept == {path: path.stat().st_mtime_ns for path in kept}
     assert both.protocol["takes"] == 2 and both.protocol["hash"] != alone.protocol["hash"]
     before, after = ({r.name: r for r in found.rows} for found in (alone, both))
     row = after.pop("loops:1")
@@ -500,7 +502,7 @@ def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) 
         "frames": 4,
         "height": 32,
         "width": 32,
-    } | {"move": "free"}
+    }
 
 
 def test_whole_rounds_of_both_kinds_of_model_end_to_end(

@@ -11,6 +11,7 @@ import sfv
 from sfv.errors import SfvError
 from sfv.families.base import Judge, VideoModel
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.generation import directing
 from sfv.generation.directing import carrying
 from sfv.generation.fitting import first_pixels
 from sfv.generation.generate import begin, generate_many
@@ -206,21 +207,34 @@ class Sure(Judge):
 
 @pytest.mark.parametrize(
     ("logit", "picture", "move"),
-    [(-1.0, faced(3), "blink"), (0.4, faced(3), "blink"), (0.6, faced(3), "free"), (-1.0, card(), "free")],
+    [(-1.0, faced(3), "blink"), (0.4, faced(3), "blink"), (0.49, faced(3), "free"), (-1.0, card(), "free")],
 )
 def test_faces_blink_by_themselves(still_model: VideoModel, logit: float, picture: torch.Tensor, move: str) -> None:
     """As by the word, and no face of what is stiff; the file says `free` or `blink`, so a replay needs no judgement."""
     model = replace(still_model, stiffness=Sure(logit))
-    clip, word = (sfv.generate(model, picture, play_fps=24, **asked) for asked in ({}, {"move": move}))
+    clip, word = (sfv.generate(model, picture, play_fps=24, seconds=2, **asked) for asked in ({}, {"move": move}))
     assert clip.settings == word.settings and clip.settings.move == move and torch.equal(clip.frames, word.frames)
-    many = generate_many(model, [picture], Settings(play_fps=24), [0])[0]
+    many = generate_many(model, [picture], Settings(play_fps=24, seconds=2), [0])[0]
     assert many.settings.move == move and (many.frames.int() - clip.frames.int()).abs().max() <= 1
-    held = torch.full((SIDE, SIDE, 3), 255, dtype=torch.uint8)
-    assert sfv.generate(model, picture, keep_still=held).settings.move == "free"
+
+
+def test_no_face_blinks_by_itself_in_part_or_in_short_rounds(
+    still_model: VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One round has one blink at least, and half a lid is worse than none."""
+    model, picture = replace(still_model, stiffness=Sure(-1.0)), faced(3)
+    assert [begin(model, picture, {"seconds": s}).want.move for s in (1.9, 2)] == ["free", "blink"]
+    y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    for held in (x < SIDE // 2, y > SIDE * 3 // 8, y >= 0):
+        mask = (held[..., None] * 255).to(torch.uint8).expand(-1, -1, 3)
+        assert begin(model, picture, {"seconds": 2}, mask).want.move == "free"
+    monkeypatch.setattr(directing, "SURE", -9.0)
+    for logit, move in ((0.4, "blink"), (0.6, "free")):
+        assert begin(replace(model, stiffness=Sure(logit)), picture, {"seconds": 2}).want.move == move
 
 
 def test_no_face_blinks_by_itself_where_nothing_judges_pictures(still_model: VideoModel, tiny: VideoModel) -> None:
-    assert still_model.stiffness is None and sfv.generate(still_model, faced(3)).settings.move == "free"
+    assert still_model.stiffness is None and sfv.generate(still_model, faced(3), seconds=2).settings.move == "free"
     assert sfv.generate(tiny, faced(3)).settings.move == "free"
 
 

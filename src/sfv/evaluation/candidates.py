@@ -138,7 +138,7 @@ def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decode
         play_fps=rate if model.loops else None,
         frames=defaults.frames if model.loops else protocol.frames,
         seed=protocol.seed,
-        move="free",
+        move="free" if model.loops else "auto",
         decoder=decoder,
         height=None if protocol.fit == "stretch" else protocol.height,
         width=None if protocol.fit == "stretch" else protocol.width,

@@ -42,10 +42,10 @@ class Baselines(BaseModel):
 
 
 LATER = ("part", "whole", "baselines", "seeds", "takes")
-TAKE = 1000
-"""From the seed of a clip to that of the next made from the same picture; diversity takes those between."""
 """Fields that came later: they are in the hash only where they differ from their defaults, so that older hashes stay;
 their defaults, too, stay as they are."""
+TAKE = 1000
+"""From the seed of a clip to that of the next made from the same picture; diversity takes those between."""
 
 
 class Protocol(BaseModel):

@@ -36,6 +36,8 @@ NEARBY = 0.04
 UNLIKELY, SURE = 0.5, 1.2
 """The logit of being stiff above which eyes are not looked for, and the score of eyes less that logit from which a face
 blinks by itself: letters, seeds and buttons look like eyes, too."""
+SHORTEST = 2.0
+"""Seconds of a round from which a face blinks by itself: blinks come once a round at least."""
 VISIBLE = 0.05
 """Opacity from which a pixel belongs to the body."""
 
@@ -63,7 +65,7 @@ def with_eyes(
     """
     want = judged.want
     if want.move == "auto":
-        eyes = _eyes_for_sure(model, judged.logit, still, mask)
+        eyes = _eyes_for_sure(model, judged, still, mask)
         return want.model_copy(update={"move": "free" if eyes is None else "blink"}), eyes
     if want.move != "blink":
         return want, None
@@ -73,17 +75,19 @@ def with_eyes(
             "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and "
             "upright, with eyes darker than it; other words for motion do not"
         )
-    if _keeps_still(mask, still, found[0]):
+    if mask is not None and all(_held(mask, still, found[0])):
         raise SfvError("move blink: the mask keeps the eyes still; leave one of them out")
     return want, found[0]
 
 
-def _eyes_for_sure(model: VideoModel, logit: float | None, still: Still, mask: Mask | None) -> tuple[Eye, Eye] | None:
-    """Eyes that blink by themselves: of what is hardly stiff (its logit), the surer the stiffer it is."""
-    if logit is None or logit > UNLIKELY:
+def _eyes_for_sure(model: VideoModel, judged: Settled, still: Still, mask: Mask | None) -> tuple[Eye, Eye] | None:
+    """Eyes that blink by themselves: of what is hardly stiff, the surer the stiffer it is, in rounds that are long
+    enough; none that a mask keeps still in part."""
+    want, logit = judged.want, judged.logit
+    if logit is None or logit > UNLIKELY or float(want.frames or 1) / float(want.fps or 1) < SHORTEST:
         return None
     found = _rated(model, still)
-    if found is None or found[1] - logit < SURE or _keeps_still(mask, still, found[0]):
+    if found is None or found[1] - logit < SURE or (mask is not None and any(_held(mask, still, found[0], some=True))):
         return None
     return found[0]
 
@@ -93,10 +97,10 @@ def _rated(model: VideoModel, still: Still) -> tuple[tuple[Eye, Eye], float] | N
     return rated_eyes(first, _there(first))
 
 
-def _keeps_still(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> bool:
-    """Whether a mask of what is shown covers both eyes."""
-    held = None if mask is None else frame_of(mask, still)
-    return held is not None and all(bool((held[eye.pixels] > 0).all()) for eye in eyes)
+def _held(mask: Mask, still: Still, eyes: tuple[Eye, Eye], some: bool = False) -> list[bool]:
+    """Of each eye, whether a mask of what is shown covers it: whole, or some of it."""
+    held = frame_of(mask, still) > 0
+    return [bool(held[eye.pixels].any() if some else held[eye.pixels].all()) for eye in eyes]
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:

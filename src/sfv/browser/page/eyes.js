@@ -12,13 +12,14 @@ const MOST = 300; // spots that are compared, those of most contrast: what has m
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
 const UNLIKELY = 0.5, SURE = 1.2; // logit above which eyes are not looked for; score less logit from which a face blinks
+const SHORTEST = 2; // seconds of a round from which a face blinks by itself
 
 /** The eyes that blink, left and right: {pixels, dark}; asked for, without a pair, an error for the visitor. By itself
  * (auto) what is hardly stiff blinks, if its eyes are found for sure. */
-export function blinkingEyes({ move }, seen) {
+export function blinkingEyes({ move, frames, fps }, seen) {
   if (move === "auto") {
-    if (seen.logit === null || seen.logit > UNLIKELY) return null;
-    const found = ratedEyes(seen);
+    if (seen.logit === null || seen.logit > UNLIKELY || frames / fps < SHORTEST) return null;
+    const found = (seen.rated ??= { is: ratedEyes(seen) }).is; // for every seed and slider, once
     return found && found.score - seen.logit >= SURE ? found.eyes : null;
   }
   if (move !== "blink") return null;
