@@ -12,7 +12,7 @@ WRONG = {
     "generate --formt webp a.png": "--formt is no flag of sfv generate (did you mean --format?); see sfv",
     "generate -x a.png": "-x is no flag of sfv generate; see",
     "generate --format avi a.png": "--format avi: must be one of gif, mp4, png, webm, webp",
-    "generate --move wink a.png": "--move wink: must be one of blink, bounce, float, free, nod, pulse, shake, spin",
+    "generate --move wink a.png": "--move wink: must be one of auto, blink, bounce, float, free, nod, pulse, shake",
     "generate --seed abc a.png": "--seed abc: must be a whole number; see sfv generate --help",
     "generate --fps fast a.png": "--fps fast: must be a number; see sfv generate --help",
     "account --frames x": "--frames x: must be a whole number",

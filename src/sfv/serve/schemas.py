@@ -50,7 +50,7 @@ class Video(BaseModel):
     """Length of the clip."""
     format: Format
     settings: dict[str, Any]
-    """Every parameter, filled."""
+    """Every parameter, filled; what is "auto" is settled picture by picture, and stands in the file."""
     error: Why | None
     note: str | None = None
     """What was left out of the request, in the answer to it alone."""
