@@ -94,15 +94,17 @@ class _Lid:
         weights = torch.cdist(near.float(), skin.nonzero().float()).clamp(min=0.5) ** -3  # Shepard (1968)
         self.skin = torch.zeros_like(picture)
         self.skin[:, near[:, 0], near[:, 1]] = picture[:, skin] @ (weights / weights.sum(1, keepdim=True)).T
-        self.covered, self.dark = widened(whole, 1).float(), eye.dark
+        wide = widened(whole, 2).float()  # the eye with a pixel around it, and softly another: a hard edge is a saw's
+        self.covered = F.avg_pool2d(wide[None], 3, 1, 1, count_include_pad=False)[0]
+        self.dark = eye.dark
 
     def draw(self, picture: Large, share: float, size: tuple[int, int]) -> None:
         """In place, where the eye is."""
         (y, x), (height, width) = size, picture.shape[2:]
         tall, wide = height / y, width / x
         box = (
-            slice(max(0, int((self.top - 2) * tall)), min(height, int((self.bottom + 2) * tall) + 1)),
-            slice(max(0, int((self.left - 2) * wide)), min(width, int((self.right + 2) * wide) + 1)),
+            slice(max(0, int((self.top - 3) * tall)), min(height, int((self.bottom + 3) * tall) + 1)),
+            slice(max(0, int((self.left - 3) * wide)), min(width, int((self.right + 3) * wide) + 1)),
         )
         rows = ((torch.arange(height)[box[0]] + 0.5) / tall)[:, None]
         columns = (torch.arange(width)[box[1]] + 0.5) / wide

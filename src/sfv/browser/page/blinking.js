@@ -69,7 +69,19 @@ function lid(first, places, { pixels, dark }, size) {
     }
     for (let c = 0; c < 3; c++) skin[c * area + i] = sum[c] / sum[3];
   }
-  return { top, left, bottom, right, dark, skin, covered: widened(whole, 1, size) };
+  return { top, left, bottom, right, dark, skin, covered: softened(widened(whole, 2, size), size) };
+}
+
+/** Means of 3 x 3 places of a mask: a hard edge is a saw's. */
+function softened(mask, { width, height }) {
+  return Float32Array.from(mask, (_, i) => {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    let [sum, count] = [0, 0];
+    for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
+      for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++, count++) sum += mask[v * width + u];
+    }
+    return sum / count;
+  });
 }
 
 /** Closes one eye by a share, in place. */
@@ -80,9 +92,9 @@ function draw(data, { width, height }, { top, left, bottom, right, dark, skin, c
   const tall = bottom - top;
   const thick = Math.max(EDGE * tall, THINNEST);
   const clamped = (v) => Math.min(1, Math.max(0, v));
-  for (let v = Math.max(0, Math.floor((top - 2) * down)); v < Math.min(height, Math.floor((bottom + 2) * down) + 1); v++) {
+  for (let v = Math.max(0, Math.floor((top - 3) * down)); v < Math.min(height, Math.floor((bottom + 3) * down) + 1); v++) {
     const row = (v + 0.5) / down;
-    for (let u = Math.max(0, Math.floor((left - 2) * across)); u < Math.min(width, Math.floor((right + 2) * across) + 1); u++) {
+    for (let u = Math.max(0, Math.floor((left - 3) * across)); u < Math.min(width, Math.floor((right + 3) * across) + 1); u++) {
       const column = (u + 0.5) / across;
       const off = Math.min(1, Math.max(-1, (column - (left + right) / 2) / ((right - left) / 2)));
       const bow = tall * SAG * (0.9 - off * off);
