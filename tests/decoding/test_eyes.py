@@ -81,3 +81,21 @@ def test_of_a_pattern_the_clearest_spots_alone_are_compared(monkeypatch: pytest.
 def test_a_picture_without_anything_in_it_has_none() -> None:
     nothing = torch.full((1, 4, 32, 32), -1.0)
     assert eyes_in(nothing, torch.zeros(32, 32, dtype=torch.bool)) is None
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6])
+def test_parts_are_those_that_spread_from_a_pixel(share: float) -> None:
+    """Runs that touch, corners included, are what a flood through eight neighbours reaches; nothing else is."""
+    inside = torch.rand(24, 17, generator=torch.Generator().manual_seed(int(10 * share))) < share
+    rows, starts, ends = eyes._runs(inside.numpy())
+    parts = []
+    for part in eyes._joined(rows, starts, ends, inside.shape[1]):
+        mask = torch.zeros_like(inside)
+        for i in part:
+            mask[rows[i], starts[i] : ends[i]] = True
+        parts.append(mask)
+    assert torch.equal(torch.stack(parts).sum(0), inside.long())
+    for mask in parts:
+        seed = torch.zeros(inside.shape)
+        seed[tuple(mask.nonzero()[0])] = 1
+        assert torch.equal(eyes.spread(seed, inside, inside.numel()) > 0, mask)

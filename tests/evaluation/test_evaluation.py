@@ -496,13 +496,7 @@ def test_figures_of_several_takes_are_means_over_them(
 
 def test_models_of_frames_are_asked_as_before(tiny: VideoModel, tmp_path: Path) -> None:
     asked = settings_of(tiny, read_protocol(written(tmp_path / "p.json")), 2, None)
-    assert asked.model_dump(exclude_defaults=True) == {
-        "steps": 2,
-        "fps": 12,
-        "frames": 4,
-        "height": 32,
-        "width": 32,
-    }
+    assert asked.model_dump(exclude_defaults=True) == {"steps": 2, "fps": 12, "frames": 4, "height": 32, "width": 32}
 
 
 def test_whole_rounds_of_both_kinds_of_model_end_to_end(

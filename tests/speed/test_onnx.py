@@ -99,10 +99,8 @@ def test_a_clip_without_torch_and_without_sfv(sticker: Path, tmp_path: Path) -> 
     run = [python, "-I", sticker / "make_clip.py", CAT, tmp_path / "cat.webp", "7"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    model, asked = (
-        load("sticker", dtype=torch.float32),
-        {"size": "128", "fit": "own", "play_fps": 8, "stiff": "off", "move": "free"},
-    )
+    model = load("sticker", dtype=torch.float32)
+    asked = {"size": "128", "fit": "own", "play_fps": 8, "stiff": "off", "move": "free"}
     wanted = sfv.generate(model, sfv.read_sticker(CAT), transparent=True, seed=7, **asked).stickers().numpy()
     with Image.open(tmp_path / "cat.webp") as clip:
         assert getattr(clip, "n_frames", 1) == len(wanted)

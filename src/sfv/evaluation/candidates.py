@@ -105,15 +105,14 @@ def _take(
     title: str, model: VideoModel, settings: Settings, real: ClipSet, protocol: Protocol, folder: Path, take: int
 ) -> Subject:
     """A clip of every picture, from the noise of that take."""
-    suffix = f"-take{take}" if take else ""
 
     def kept(i: int, what: str) -> Tensor:
-        return _kept(kept_path(folder, real.clips[i], suffix), what)
+        return _kept(kept_path(folder, real.clips[i], _suffix(take)), what)
 
     return Subject(
         title,
         lambda i: kept(i, "frames"),
-        *make_clips(model, settings, real.clips, protocol, folder, title + suffix, take),
+        *make_clips(model, settings, real.clips, protocol, folder, title + _suffix(take), take),
         latents=lambda i: kept(i, "latents"),
         codec=None if protocol.fit == "stretch" else model.codec,
     )
@@ -156,6 +155,11 @@ def _kept(path: Path, what: str) -> Tensor:
     return found
 
 
+def _suffix(take: int) -> str:
+    """In names of files: the first take's have none, as they are kept from evaluations of one."""
+    return f"-take{take}" if take else ""
+
+
 def kept_path(folder: Path, clip: RealClip, suffix: str = "") -> Path:
     """Where a generated clip is kept; its name holds a hash of the picture, so that pictures are never confused."""
     picture = hashlib.sha256(clip.read()[0].numpy().tobytes()).hexdigest()[:8]
@@ -173,7 +177,7 @@ def make_clips(
 ) -> tuple[int, float, float]:
     """Make what is not on disk yet; calls of one clip, and the median seconds of the whole and of its network."""
     folder.mkdir(parents=True, exist_ok=True)
-    places = [kept_path(folder, c, f"-take{take}" if take else "") for c in clips]
+    places = [kept_path(folder, c, _suffix(take)) for c in clips]
     todo = [(c, place) for c, place in zip(clips, places, strict=True) if not place.exists()]
     if todo:
         make(model, condition(todo[0][0], model, protocol), settings.model_copy(update={"steps": 1}), protocol)

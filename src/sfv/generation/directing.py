@@ -75,7 +75,7 @@ def with_eyes(
             "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and "
             "upright, with eyes darker than it; other words for motion do not"
         )
-    if mask is not None and all(_held(mask, still, found[0])):
+    if all(share == 1 for share in _held(mask, still, found[0])):
         raise SfvError("move blink: the mask keeps the eyes still; leave one of them out")
     return want, found[0]
 
@@ -87,7 +87,7 @@ def _eyes_for_sure(model: VideoModel, judged: Settled, still: Still, mask: Mask 
     if logit is None or logit > UNLIKELY or float(want.frames or 1) / float(want.fps or 1) < SHORTEST:
         return None
     found = _rated(model, still)
-    if found is None or found[1] - logit < SURE or (mask is not None and any(_held(mask, still, found[0], some=True))):
+    if found is None or found[1] - logit < SURE or any(_held(mask, still, found[0])):
         return None
     return found[0]
 
@@ -97,10 +97,12 @@ def _rated(model: VideoModel, still: Still) -> tuple[tuple[Eye, Eye], float] | N
     return rated_eyes(first, _there(first))
 
 
-def _held(mask: Mask, still: Still, eyes: tuple[Eye, Eye], some: bool = False) -> list[bool]:
-    """Of each eye, whether a mask of what is shown covers it: whole, or some of it."""
+def _held(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> list[float]:
+    """The share of each eye that a mask of what is shown keeps still."""
+    if mask is None:
+        return [0.0, 0.0]
     held = frame_of(mask, still) > 0
-    return [bool(held[eye.pixels].any() if some else held[eye.pixels].all()) for eye in eyes]
+    return [float(held[eye.pixels].float().mean()) for eye in eyes]
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:

@@ -447,10 +447,8 @@ def test_a_decoder_loses_blocks_and_learns_on(begun_loops: Path, store: Path, tm
 def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, store: Path, tmp_path: Path) -> None:
     out = shutil.copytree(begun_loops, tmp_path / "model")
     train_part("decoder", store, out, "loops-debug")
-    free, before = (
-        motion_folder.load(out, "teacher", torch.float32, "m").codec,
-        motion_folder.weights_hash(out, "teacher"),
-    )
+    free = motion_folder.load(out, "teacher", torch.float32, "m").codec
+    before = motion_folder.weights_hash(out, "teacher")
     train_part("decoder", store, out, "loops-debug", ("window=20", "strain=0.5", "trust_bias=3"))
     assert motion_folder.weights_hash(out, "teacher") != before, "another decoder makes other clips"
     ended = motion_folder.load(out, "teacher", torch.float32, "m").codec
