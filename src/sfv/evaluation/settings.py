@@ -22,8 +22,8 @@ class EvaluateSettings(BaseModel):
     limit: int = Field(default=0, ge=0)
     """Use only this many clips (0 = the protocol's number): quicker, and another protocol."""
     takes: int = Field(default=0, ge=0, le=16)
-    """Clips made from each picture, each from other noise; figures are means over them (0 = the protocol's number):
-    steadier, and another protocol."""
+    """Clips made from each picture, each from other noise; figures are means over them, and steadier (0 = the
+    protocol's number). Compare results of equal takes only."""
     weights: Path | None = None
     """Folder with the protocol's feature networks (and lpips_alexnet.safetensors for LPIPS)."""
     out: Path = Path("out/evaluation")

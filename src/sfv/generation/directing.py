@@ -73,7 +73,7 @@ def with_eyes(
     if found is None:
         raise SfvError(
             "move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and "
-            "upright, with eyes darker than it; other words for motion do not"
+            "upright, with eyes darker than the face; other words for motion need none"
         )
     if all(share == 1 for share in _held(mask, still, found[0])):
         raise SfvError("move blink: the mask keeps the eyes still; leave one of them out")

@@ -24,7 +24,7 @@ export function blinkingEyes({ move, frames, fps }, seen) {
   }
   if (move !== "blink") return null;
   const eyes = eyesIn(seen);
-  if (!eyes) throw new UserError("Move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and upright, with eyes darker than it; other words for motion do not.");
+  if (!eyes) throw new UserError("Move blink: no pair of open eyes was found in this picture; it needs a face seen from the front and upright, with eyes darker than the face; other words for motion need none.");
   return eyes;
 }
 
