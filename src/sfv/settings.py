@@ -79,8 +79,8 @@ class Settings(BaseModel):
     move: Move = "auto"
     """How, for models of whole loops. free: as an animator would, without a blink. auto: the same, but a drawn face
     blinks if its open eyes are found for sure, in rounds of two seconds and more. sway, nod, bounce, pulse, squash: as
-    one body, by the network. shake, spin, float, wave, blink: by a program, over the network's own motion; spin and wave
-    need a thing on clear or plain ground, blink two open eyes."""
+    one body, by the network. shake, spin, float, wave, blink: by a program, over the network's own motion; spin and
+    wave need a thing on clear or plain ground, blink two open eyes."""
     drag: str | None = None
     """An arrow, FROM_X,FROM_Y:TO_X,TO_Y in shares of the picture from its left and top, such as 0.5,0.2:0.7,0.2: what
     lies at its start goes to its end and back, once a round; for models of whole loops."""
