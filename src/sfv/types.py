@@ -43,6 +43,9 @@ RawLatents = Float[Tensor, "b z c y x"]
 Sigma = Float[Tensor, " b"]
 """Noise level, one per clip, EDM convention x = x0 + sigma * n."""
 
+Softness = Float[Tensor, " b"]
+"""How sure it is that a picture is of a thing that bends, 0 to 1."""
+
 Features = Float[Tensor, "b _ _ _ _"]
 """What one tap shows a discriminator, b f c h w: frames, channels, rows, columns differ from tap to tap."""
 

@@ -211,6 +211,16 @@ def test_values_out_of_range_exit_two(tmp_path: Path, capsys: pytest.CaptureFixt
     assert err.startswith(f"sfv: {flags[0]} {flags[1]}: input should be") and err.count("\n") == 1
 
 
+def test_a_clips_line_says_what_the_picture_decided(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"out": "a.mp4", "calls": 1, "seconds": {"unet": 0.1}, "speed": None}
+    say(asked | {"settings": {"move": "free", "stiff": "on"}}, False)
+    say(asked | {"settings": {"move": "blink", "stiff": "off"}, "calls": 25}, False)
+    assert capsys.readouterr().out.splitlines() == [
+        "a.mp4: 1 network call, as one body; unet 0.100 s",
+        "a.mp4: 25 network calls, move blink; unet 0.100 s",
+    ]
+
+
 def test_one_failure_of_many_names_its_picture(capsys: pytest.CaptureFixture[str]) -> None:
     for clips in (1, 2):
         say({"image": "there/a.png", "error": "move blink: no eyes"}, False, clips=clips)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from sfv.decoding.decoder import new_decoder
 from sfv.decoding.guide import Guide
-from sfv.decoding.rigid_flow import FAINT, calmer, locally_affine, strain, texture
+from sfv.decoding.rigid_flow import FAINT, WIDER, calmer, locally_affine, strain, texture
 from sfv.errors import SfvError
 
 FULL = torch.ones(1, 1, 24, 32)
@@ -69,6 +70,28 @@ def test_what_would_be_squeezed_goes_with_what_is_around_it() -> None:
     assert strain(made)[middle].max() < 0.4 * strain(flow)[middle].max()
     turn = 0.2 * torch.stack([-rows, columns])[None]
     torch.testing.assert_close(calmer(turn, weight, 2.5, 0.25), turn, atol=0.1, rtol=0)
+
+
+def test_how_much_is_strained_nearby_is_as_pooling_finds_it() -> None:
+    """The largest strain within a window, then its mean over one, beyond the border as at it."""
+    made, wide = torch.Generator().manual_seed(4), 11
+    flow, weight = torch.randn(3, 2, 24, 17, generator=made), torch.ones(1, 1, 24, 17)
+    flow = F.avg_pool2d(flow, 5, 1, 2)
+    most = F.max_pool2d((strain(flow) / 0.2).square(), wide, 1, wide // 2)
+    mean = F.avg_pool2d(F.pad(most, (wide // 2,) * 4, mode="replicate"), wide, 1)
+    share = (mean - 1).clamp(0, 1)
+    assert 0.1 < float(share.mean()) < 0.9
+    wider = flow + share * (locally_affine(flow, weight, WIDER * 2.5) - flow)
+    torch.testing.assert_close(calmer(flow, weight, 2.5, 0.2), wider, atol=1e-5, rtol=1e-5)
+
+
+def test_every_flow_may_have_its_own_limit() -> None:
+    made = torch.Generator().manual_seed(5)
+    flow, weight = torch.randn(2, 2, 16, 16, generator=made), torch.ones(1, 1, 16, 16)
+    both = calmer(flow, weight, 2.5, torch.tensor([0.2, 9.0]).view(2, 1, 1, 1))
+    each = [calmer(flow[i : i + 1], weight, 2.5, limit) for i, limit in enumerate((0.2, 9.0))]
+    torch.testing.assert_close(both, torch.cat(each))
+    assert torch.equal(both[1], flow[1]) and not torch.equal(both[0], flow[0])
 
 
 def test_reduced_precision_around_it_changes_nothing() -> None:

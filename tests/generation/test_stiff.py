@@ -14,7 +14,7 @@ from sfv.families.base import VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate_many
-from sfv.generation.stiff import fills_frame, ground_shades, liveliness
+from sfv.generation.stiff import fills_frame, ground_shades, liveliness, softness
 from sfv.settings import Settings
 
 SIDE = TINY_MOTION.size
@@ -80,6 +80,11 @@ def test_a_picture_is_as_lively_as_such_pictures_are(moving: VideoModel) -> None
     pair = generate_many(model, [photo(), card()], Settings(), [0, 0])
     assert torch.allclose(pair[1].latents, own.latents, atol=1e-4)
     assert torch.allclose(pair[0].latents, latents(moving, photo()), atol=1e-4)
+
+
+def test_softness_rises_as_a_thing_is_less_stiff() -> None:
+    said = [softness(logit) for logit in (None, 2.0, -0.5, -0.6, -0.7, -3.0)]
+    assert said == pytest.approx([0, 0, 0, 0.5, 1, 1])
 
 
 def test_all_that_may_be_asked_for_stays_within_reach() -> None:

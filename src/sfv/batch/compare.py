@@ -62,7 +62,7 @@ def compare(
         steps = clip.settings.steps
         columns.append((f"{stem}: {steps} step{'s' * (steps != 1)}, {busy:.2f} s", clip.frames, clip.fps))
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
-        yield f"{report['out']}: {clip.calls} network call(s); {stages}"
+        yield f"{report['out']}: {clip.calls} network call{'s' * (clip.calls > 1)}; {stages}"
     yield from _write_comparison(columns, out)
 
 

@@ -1,7 +1,6 @@
 """What every command shares: flags as a pydantic model, one sentence for a bad one, reports as text or JSON."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,6 +10,7 @@ from tyro.conf import Positional, arg
 from sfv.cli.help import explain
 from sfv.errors import FlagError
 from sfv.ray.settings import Spread
+from sfv.system.progress import say as line
 
 Pictures = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...")]
 Out = Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")]
@@ -58,6 +58,18 @@ REMARKS = ("kept", "replaced", "fewer")
 """What a report may say of its file beside the times."""
 
 
+def _made(report: dict[str, Any]) -> str:
+    """How a clip was made, where a model made it: its calls, and what was decided by the picture."""
+    if not report["calls"]:
+        return ""
+    settings, calls = report.get("settings", {}), report["calls"]
+    move = settings.get("move", "free")
+    said = [f"{calls} network call" + "s" * (calls > 1)]
+    said += [f"move {move}"] if move not in ("auto", "free") else []
+    said += ["as one body"] if settings.get("stiff") == "on" else []
+    return ", ".join(said) + "; "
+
+
 def say(report: dict[str, Any], as_json: bool, first: bool = True, clips: int = 1) -> None:
     """One clip's report: JSON on stdout, or a line for people; failures and warnings go to stderr in words.
 
@@ -68,15 +80,14 @@ def say(report: dict[str, Any], as_json: bool, first: bool = True, clips: int = 
     elif "error" in report:
         which = Path(report["image"]).name if clips > 1 and "image" in report else ""
         named = not which or which in report["error"]
-        print(f"sfv: {report['error']}" if named else f"sfv: {which}: {report['error']}", file=sys.stderr, flush=True)
+        line(f"sfv: {report['error']}" if named else f"sfv: {which}: {report['error']}", wrong=True)
     else:
         stages = ", ".join(f"{k} {v:.3f} s" for k, v in report["seconds"].items())
-        calls = f"{report['calls']} network call(s); " if report["calls"] else ""
         fits = f"{report['fits']}; " if "fits" in report else ""
-        print(f"{report['out']}: {fits}{calls}{stages}", flush=True)
+        line(f"{report['out']}: {fits}{_made(report)}{stages}")
         for remark in (report[k] for k in REMARKS if k in report):
-            print(f"  {remark}", flush=True)
+            line(f"  {remark}")
         if first and report["speed"] and clips >= MANY:
-            print(f"  {report['speed']['profile']}, {report['speed']['reason']}", flush=True)
+            line(f"  {report['speed']['profile']}, {report['speed']['reason']}")
         if first and "warning" in report:
-            print(f"sfv: {report['warning']}", file=sys.stderr, flush=True)
+            line(f"sfv: {report['warning']}", wrong=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 Flow = Float[Tensor, "n 2 y x"]
 Weight = Float[Tensor, "_ 1 y x"]
 """Of every flow, or of every clip."""
+Limits = Float[Tensor, "n 1 1 1"]
 RIDGE = 0.05
 """Added to the variance of the positions in a window (of 1): a thin thing's bends across it are not believed."""
 FAINT = 0.05
@@ -52,19 +53,39 @@ def locally_affine(flow: Flow, weight: Weight, window: float) -> Flow:
     return (fitted * near / (near + FAINT)).flatten(0, 1)
 
 
-def calmer(flow: Flow, weight: Weight, window: float, limit: float) -> Flow:
-    """The flow, where it strains what it moves by more than `limit`, as it is of pieces `WIDER` windows wide.
+def calmer(flow: Flow, weight: Weight, window: float, limit: float | Limits) -> Flow:
+    """The flow, where it strains what it moves by more than `limit` (one, or one for every flow), as it is of pieces
+    `WIDER` windows wide.
 
     From 1.4 times the limit on, and near it, it is theirs alone: an eye or a letter then goes with what is around it
     where the flow would squeeze it, and what hardly bends stays as it is.
     """
     reach = max(1, round(2 * window))
-    wide = 2 * reach + 1
-    much = (strain(flow) / limit).square()  # rows, then columns: as one square window, in a fifth of the time
-    much = F.max_pool2d(F.max_pool2d(much, (wide, 1), 1, (reach, 0)), (1, wide), 1, (0, reach))
-    much = F.pad(much, (reach,) * 4, mode="replicate")
-    much = F.avg_pool2d(F.avg_pool2d(much, (wide, 1), 1), (1, wide), 1)
+    y, x = (_means(s, reach, flow.device) for s in flow.shape[2:])
+    much = _most(_most((strain(flow) / limit).square(), 2, reach), 3, reach)
+    with torch.autocast(flow.device.type, enabled=False):
+        much = y @ much @ x.T
     return flow + (much - 1).clamp(0, 1) * (locally_affine(flow, weight, WIDER * window) - flow)
+
+
+def _most(values: Float[Tensor, "n 1 y x"], axis: int, reach: int) -> Float[Tensor, "n 1 y x"]:
+    """The largest within `reach` along an axis, of values that are not negative: of pairs, pairs of pairs and so on,
+    in a thirtieth of the time of `max_pool2d` on a CPU."""
+    ends = (0, 0, reach, reach) if axis == 2 else (reach, reach)
+    most, seen, wide = F.pad(values, ends), 1, 2 * reach + 1
+    while seen < wide:
+        step = min(seen, wide - seen)
+        left = most.shape[axis] - step
+        most, seen = torch.maximum(most.narrow(axis, 0, left), most.narrow(axis, step, left)), seen + step
+    return most
+
+
+def _means(size: int, reach: int, device: torch.device) -> Float[Tensor, "s s"]:
+    """Shares of all positions along an axis in the mean within `reach` of each; beyond the ends the ends go on."""
+    i = torch.arange(size, device=device, dtype=torch.float32)
+    up_to = (i - i[:, None] + reach + 1).clamp(0, 2 * reach + 1)  # how many of a window lie at or before a position
+    up_to = torch.cat([torch.zeros_like(up_to[:, :1]), up_to[:, :-1], torch.full_like(up_to[:, :1], 2 * reach + 1)], 1)
+    return up_to.diff(dim=1) / (2 * reach + 1)
 
 
 def strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:

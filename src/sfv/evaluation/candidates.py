@@ -21,10 +21,11 @@ from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
 from sfv.evaluation.protocol import Protocol
 from sfv.evaluation.real_clips import ClipSet, RealClip, read_made, resized
-from sfv.families.base import Codec, VideoModel
+from sfv.families.base import Codec, MovingCodec, VideoModel
 from sfv.generation.generate import generate
+from sfv.generation.stiff import softness
 from sfv.media import replacing
-from sfv.media.pixels import shown
+from sfv.media.pixels import as_layers, shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
 from sfv.types import Frames
@@ -295,4 +296,8 @@ def backwards(frames: Frames) -> Frames:
 def through_codec(model: VideoModel, frames: Frames, decoder: str) -> Frames:
     """Encoded and decoded."""
     pixels = frames.permute(0, 3, 1, 2)[None].to(model.device).float() / 127.5 - 1
-    return shown(model.decode(model.codec.encode(pixels), pixels[:, 0], decoder))
+    latents, first = model.codec.encode(pixels), pixels[:, 0]
+    if isinstance(model.codec, MovingCodec) and model.stiffness is not None:  # as what the model makes is decoded
+        bends = softness(float(model.stiffness.judged(as_layers(frames[0], model.device))[0]))
+        return shown(model.draw(latents, first, torch.full((1,), bends)).frames)
+    return shown(model.decode(latents, first, decoder))

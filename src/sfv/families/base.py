@@ -17,7 +17,7 @@ from sfv.edm.sampling import flow_sigmas, karras_sigmas
 from sfv.errors import SfvError
 from sfv.limits import ModelLimits
 from sfv.settings import Decoder, Defaults
-from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Picture, Pixels, RawLatents
+from sfv.types import AnyFirst, AnyPixels, Cond, Latents, Picture, Pixels, RawLatents, Softness
 
 
 class Codec(nn.Module, ABC):
@@ -72,8 +72,8 @@ class MovingCodec(Codec):
     """What makes latents: as long as it stands still, so do they."""
 
     @abstractmethod
-    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
-        """Frames, and what they are made of."""
+    def draw(self, latents: Latents, picture: AnyFirst, softness: Softness | None = None) -> Decoded:
+        """Frames, and what they are made of; `softness` is how sure it is that a thing bends."""
 
 
 class Judge(nn.Module, ABC):
@@ -244,10 +244,10 @@ class VideoModel:
         """Whether the decoder that is meant moves the picture, so that a larger one may be moved likewise."""
         return self.decoder(decoder) in self.limits.enlarging
 
-    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
+    def draw(self, latents: Latents, picture: AnyFirst, softness: Softness | None = None) -> Decoded:
         """What the decoder that moves the picture makes, and of what; in eager mode. For models that have one."""
         if isinstance(self.codec, MovingCodec):
-            return self.codec.draw(latents, picture)
+            return self.codec.draw(latents, picture, softness)
         if self.small is None:
             raise SfvError(f"{self.name} has no small decoder to draw with")
         return self.small.draw(latents, picture)

@@ -84,6 +84,8 @@ class Start:
     """What blinks, in the picture as the network sees it."""
     motion: float = 0.0
     """The motion id that the network is given: what was asked for, by how much such pictures move."""
+    softness: float = 0.0
+    """How sure it is that the thing bends (generation/stiff.py)."""
 
     @property
     def small(self) -> Uint8Picture:

@@ -88,7 +88,7 @@ def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, 
 
 def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -> Decoded:
     """Frames and what they are made of; of stiff things as one body, and still where that is wanted."""
-    drawn = model.draw(latents, first)
+    drawn = model.draw(latents, first, torch.full((len(latents),), start.softness))
     if start.want.stiff == "on":
         kept = partial(held_to, start.want.move, body=body_in(first, start.still))
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)

@@ -17,7 +17,7 @@ from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
 from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
-from sfv.generation.stiff import settled
+from sfv.generation.stiff import settled, softness
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.settings import Fit, Settings
@@ -84,7 +84,7 @@ def begin(
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
     arrow = arrow_in(want, drawn_on or source, still)
     want, eyes = with_eyes(model, judged, still, kept)
-    start = Start(want, still, kept, arrow, eyes, judged.motion)
+    start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit))
     check_arrow(model, start)
     return start
 
@@ -163,6 +163,9 @@ def generate_many(
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(each, names, strict=True)]
-    starts = [Start(w, s, None, a, e) for w, s, a, (_, e) in zip(wants, stills, arrows, each, strict=True)]
+    starts = [
+        Start(w, s, None, a, e, j.motion, softness(j.logit))
+        for w, s, a, (_, e), j in zip(wants, stills, arrows, each, judged, strict=True)
+    ]
     pairs = zip(latents.split(1), starts, strict=True)
     return [edited(made_of(model, z, start, calls, dict(share))) for z, start in pairs]

@@ -162,6 +162,8 @@ class MotionDecoderTraining(MotionCodecTraining):
     """The end: pixels of a bend that are believed; smaller ones are errors."""
     strain: float = Field(default=0.0, ge=0)
     """The end: how much pieces may be strained before they go with wider ones; 0: as they are."""
+    strain_of_soft: float = Field(default=0.0, ge=0)
+    """The end: the same for what surely bends; 0: as `strain`."""
     trust_bias: float = Field(default=0.0, ge=-10, le=10)
     """The end: added to the mask's logit; above 0 less is drawn."""
     draws: bool = True

@@ -33,6 +33,7 @@ from sfv.families.base import VideoModel
 from sfv.families.load import load_stock
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid, twice_as_fine
+from sfv.families.motion.graphs import Parts
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
 from sfv.families.motion.stiffness import Stiffness
 from sfv.generation.finishing import CALM, HURRY, SLOWEST, around, eased, hurried
@@ -490,6 +491,27 @@ def test_latents_of_nothing_are_the_picture_in_generation(folder: Path) -> None:
     assert free.flow is not None and whole.flow is not None and free.flow[:, 0].abs().min() > 0.5
     assert whole.flow[:, 0].abs().max() < 1e-5 and whole.flow[:, 1:].abs().max() > 1e-3
     torch.testing.assert_close(whole.frames[:, 0], picture, atol=1e-5, rtol=0)
+
+
+def test_what_surely_bends_may_be_strained_more(folder: Path) -> None:
+    """Of a batch each clip by its own softness; as its files for browsers have it, and as the codec draws."""
+    codec = motion_folder.load(folder, "unet", torch.float32, "m").codec
+    assert isinstance(codec, MotionCodec)
+    codec.decode_dtype, rng = None, torch.Generator().manual_seed(0)
+    z, picture = torch.randn(1, 3, 4, 4, 4, generator=rng), torch.rand(1, 4, 64, 64, generator=rng) * 2 - 1
+    with torch.inference_mode():
+        for layer in codec.networks.decoder.flow:
+            layer.weight.normal_(0, 0.1, generator=rng)
+        codec.networks = codec.networks.for_generation(8.0, 1.0, 0.0, draws=False, strain=0.01, strain_of_soft=99.0)
+        both = codec.networks.draw(z.repeat(2, 1, 1, 1, 1), picture.repeat(2, 1, 1, 1), torch.tensor([0.0, 1.0]))
+        stiff, soft = (codec.draw(z, picture, torch.tensor([s])).flow for s in (0.0, 1.0))
+        file, said_by_nobody = Parts(codec)(z, picture, torch.ones(1))[3], codec.draw(z, picture).flow
+    assert stiff is not None and soft is not None and both.flow is not None and said_by_nobody is not None
+    assert torch.equal(said_by_nobody, stiff)
+    torch.testing.assert_close(both.flow, torch.cat([stiff, soft]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(file, soft[0], atol=1e-4, rtol=1e-4)
+    limits = (torch.linalg.vector_norm(v[0].diff(dim=3)) for v in (soft, stiff))
+    assert next(limits) > 1.2 * next(limits)
 
 
 def test_the_tower_learns_with_the_teacher(store: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
-import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
+import { fillsFrame, groundShades, heldBorder, oneBody, softness } from "./stiff.js";
 
 const LARGEST = 320e6; // bytes of a clip's frames
 
@@ -40,6 +40,9 @@ export function liveliness(asked, usual, more) {
   return 255 - ((255 - asked) * (255 - own)) / Math.max(255 - usual, 1);
 }
 
+/** The id of a word for motion that the network follows; 0 for none. */
+const programOf = ({ programs }, { move }) => programs[move] ?? 0;
+
 /** Latents (f, c, y, x) of one call: x0 = c_skip x + c_out F(c_in x; c_noise), the first frame's zero. */
 export async function sample(networks, { seen, more }, settings) {
   const { facts } = networks;
@@ -56,8 +59,8 @@ export async function sample(networks, { seen, more }, settings) {
     joined.set(n.subarray(t * channels * area, (t + 1) * channels * area), t * inputs * area);
     joined.set(map.data, (t * inputs + channels) * area);
   }
-  const program = facts.programs[settings.move] ?? facts.programs.free;
-  const free = program === facts.programs.free && more;
+  const program = programOf(facts, settings);
+  const free = program === 0 && more;
   const motion = free ? liveliness(settings.motion, facts.defaults.motion, more) : settings.motion;
   const { out } = await networks.call("unet", {
     sample: [joined, [1, frames, inputs, y, x]],
@@ -79,6 +82,7 @@ export async function decode(networks, latents, seen, settings) {
   const { rest, trust, flow } = await networks.call("decoder", {
     latents: [latents, [1, frames, channels, y, x]],
     picture: [seen.first, [1, 4, height, width]],
+    softness: [Float32Array.of(softness(programOf(networks.facts, settings) ? null : seen.logit)), [1]],
   });
   const area = frames * width * height; // where nothing is drawn, the model has the flow alone
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.rigid_flow import calmer, locally_affine, texture
 from sfv.decoding.warping import Flow, Maps, finer, moved, warped
-from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels
+from sfv.types import Latents, RawLatents, RgbaPicture, RgbaPixels, Softness
 
 M = TypeVar("M", bound=nn.Module)
 RGBA = 4
@@ -48,6 +48,8 @@ class MotionCodecConfig(BaseModel):
     strain: float = Field(default=0.0, ge=0)
     """With a window, for generation: where pieces are strained by more than that (Green's strain), they go with wider
     ones around them, and are squeezed less; 0: nowhere."""
+    strain_of_soft: float = Field(default=0.0, ge=0)
+    """The same for what surely bends (`softness` 1, and in between by it); 0: as `strain`."""
     trust_bias: float = Field(default=0.0, ge=-10, le=10)
     """Added to the mask's logit, for generation: above 0 more is moved and less is drawn."""
     draws: bool = True
@@ -166,7 +168,8 @@ class MotionDecoder(nn.Module):
     def __init__(self, config: MotionCodecConfig) -> None:
         super().__init__()
         widths, self.window, self.bends = config.widths, config.window, config.bends
-        self.trust_bias, self.draws, self.strain = config.trust_bias, config.draws, config.strain
+        self.trust_bias, self.draws = config.trust_bias, config.draws
+        self.strain, self.strain_of_soft = config.strain, config.strain_of_soft or config.strain
         *coarse, fine = widths
         self.pyramid = Pyramid(tuple(coarse))
         self.entry = conv(config.latent_channels, widths[0])
@@ -184,11 +187,11 @@ class MotionDecoder(nn.Module):
             self.exit.weight[RGBA * 4 :] = 0
             self.exit.bias[RGBA * 4 :] = TRUST  # type: ignore[index]
 
-    def forward(self, z: Latents, pictures: RgbaPicture) -> tuple[Decoded, Learning]:
+    def forward(self, z: Latents, pictures: RgbaPicture, softness: Softness | None = None) -> tuple[Decoded, Learning]:
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
         b, features = len(z), self.pyramid(pictures.to(self.entry.weight.dtype))
         h, flows = self._followed_from_rest(z, features) if self.window else self._followed(z, features)
-        whole = finer(self._whole(flows[-1], pictures))
+        whole = finer(self._whole(flows[-1], pictures, softness))
         there = moved(pictures, whole)
         drawn, trust = self._drawn(self._fine(h), there) if self.draws else (there, torch.ones_like(there[:, :1]))
         frames = drawn + trust * (there - drawn) if self.draws else there
@@ -223,7 +226,7 @@ class MotionDecoder(nn.Module):
         drawn, trust = (F.pixel_shuffle(v, 2).float() for v in (drawn, trust))
         return drawn, (trust + self.trust_bias).sigmoid()
 
-    def _whole(self, flow: Flow, pictures: RgbaPicture) -> Flow:
+    def _whole(self, flow: Flow, pictures: RgbaPicture, softness: Softness | None = None) -> Flow:
         """The flow; with a window, its locally affine fit (weighted by where the picture shows anything to follow) and
         what bends away from that by more than a little."""
         if not self.window:
@@ -234,7 +237,14 @@ class MotionDecoder(nn.Module):
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
         whole = fitted + rest * (far / (far + (self.bends * size) ** 2))
-        return calmer(whole, seen, self.window * size, self.strain) if self.strain else whole
+        return calmer(whole, seen, self.window * size, self._limit(softness, len(flow))) if self.strain else whole
+
+    def _limit(self, softness: Softness | None, n: int) -> float | Tensor:
+        """Strain that is let be, of n frames (n, 1, 1, 1)."""
+        if softness is None:
+            return self.strain
+        each = self.strain + softness.float() * (self.strain_of_soft - self.strain)
+        return each.repeat_interleave(n // len(each))[:, None, None, None]
 
     def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:
         """Level i's input with the picture's features, moved by the flow so far."""
@@ -277,10 +287,17 @@ class MotionNetworks(nn.Module):
         return self._copied(depth=depth)
 
     def for_generation(
-        self, window: float, bends: float, trust_bias: float, draws: bool = True, strain: float = 0.0
+        self,
+        window: float,
+        bends: float,
+        trust_bias: float,
+        draws: bool = True,
+        strain: float = 0.0,
+        strain_of_soft: float = 0.0,
     ) -> "MotionNetworks":
         """A copy whose decoder moves whole pieces and draws less; training is done without (MotionCodecConfig)."""
-        return self._copied(window=window, bends=bends, trust_bias=trust_bias, draws=draws, strain=strain)
+        ends = {"window": window, "bends": bends, "trust_bias": trust_bias, "draws": draws}
+        return self._copied(**ends, strain=strain, strain_of_soft=strain_of_soft)
 
     def _copied(self, **changes: object) -> "MotionNetworks":
         """The same weights, as far as they are left, under a changed configuration."""
@@ -289,6 +306,6 @@ class MotionNetworks(nn.Module):
         copied.load_state_dict({k: mine[k].clone() for k in copied.state_dict()})
         return quick_layout(copied).to(self.std.device)
 
-    def draw(self, latents: Latents, pictures: RgbaPicture) -> Decoded:
+    def draw(self, latents: Latents, pictures: RgbaPicture, softness: Softness | None = None) -> Decoded:
         """Frames of latents of unit spread, with what they are made of."""
-        return self.decoder(latents * self.std[:, None, None], pictures)[0]
+        return self.decoder(latents * self.std[:, None, None], pictures, softness)[0]

@@ -25,7 +25,10 @@ def graphs(model: VideoModel) -> Graphs:
         "tower.onnx": Graph(Look(conditioner), {"picture": picture}, ("image_latents", "image_embeds")),
         "unet.onnx": unet_graph(model, cond, latents),
         "decoder.onnx": Graph(
-            Parts(codec), {"latents": latents, "picture": picture}, ("frames", "rest", "trust", "flow"), "latents"
+            Parts(codec),
+            {"latents": latents, "picture": picture, "softness": torch.zeros(1)},
+            ("frames", "rest", "trust", "flow"),
+            "latents",
         ),
     }
     if model.stiffness is not None:
@@ -65,10 +68,10 @@ class Parts(nn.Module):
         super().__init__()
         self.networks = codec.networks
 
-    def forward(self, latents: Tensor, picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(1, f, c, y, x), (1, 4, h, w) -> frames and rest (f, 4, h, w), trust (f, 1, h, w), flow in pixels
+    def forward(self, latents: Tensor, picture: Tensor, softness: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(1, f, c, y, x), (1, 4, h, w), (1,) -> frames and rest (f, 4, h, w), trust (f, 1, h, w), flow in pixels
         (f, 2, h, w)."""
-        drawn = self.networks.draw(latents, picture)
+        drawn = self.networks.draw(latents, picture, softness)
         assert drawn.moved is not None and drawn.trust is not None and drawn.flow is not None
         rest = drawn.frames - drawn.trust * drawn.moved
         return drawn.frames[0], rest[0], drawn.trust[0], drawn.flow[0]

@@ -21,7 +21,7 @@ from sfv.families.svd.networks import SVDDenoiser, computing_in
 from sfv.families.svd.sizes import small_unet
 from sfv.families.svd.unet import UNet
 from sfv.settings import Defaults
-from sfv.types import AnyFirst, AnyPixels, Cond, Latents, RgbaPicture, RgbaPixels
+from sfv.types import AnyFirst, AnyPixels, Cond, Latents, RgbaPicture, RgbaPixels, Softness
 
 
 def rgba(pixels: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class MotionCodec(MovingCodec):
     def __init__(self, networks: MotionNetworks) -> None:
         super().__init__()
         self.networks = quick_layout(networks)
-        self.runs: list[Callable[[Latents, RgbaPicture], Tensor]] = []
+        self.runs: list[Callable[[Latents, RgbaPicture, Softness], Tensor]] = []
         """What runs `Packed` instead, for generation; in a list, or its weights would be listed twice."""
         self.narrow: dict[torch.dtype, MotionNetworks] = {}
         """The networks in another precision, cast once; for generation, as the weights are when first asked for."""
@@ -55,13 +55,14 @@ class MotionCodec(MovingCodec):
         pairs = zip(latents.split(1), picture.split(1), strict=True)
         return torch.cat([self.draw(z, p).frames for z, p in pairs])
 
-    def draw(self, latents: Latents, picture: AnyFirst) -> Decoded:
+    def draw(self, latents: Latents, picture: AnyFirst, softness: Softness | None = None) -> Decoded:
         """Frames, and what they are made of."""
         z, first = latents.to(self.dtype), rgba(picture.to(self.dtype))
+        soft = torch.zeros(len(z), device=z.device) if softness is None else softness.to(z.device)
         if self.runs:
             with computing_in(self.decode_dtype, self):
-                return unpacked(self.runs[0](z, first)).wide()
-        return self._cast().draw(z, first).wide()
+                return unpacked(self.runs[0](z, first, soft)).wide()
+        return self._cast().draw(z, first, soft).wide()
 
     def _cast(self) -> MotionNetworks:
         """The networks as they compute."""
@@ -103,9 +104,9 @@ class Packed(nn.Module):
         super().__init__()
         self.networks, self.compute = codec.networks, codec.decode_dtype
 
-    def forward(self, latents: Latents, pictures: RgbaPicture) -> Tensor:
-        """(b, f, c, y, x), (b, 4, h, w) -> (b, f, 7, h, w): RGBA, the mask, and the flow in pixels."""
-        drawn = self.networks.draw(latents, pictures)
+    def forward(self, latents: Latents, pictures: RgbaPicture, softness: Softness) -> Tensor:
+        """(b, f, c, y, x), (b, 4, h, w), (b,) -> (b, f, 7, h, w): RGBA, the mask, and the flow in pixels."""
+        drawn = self.networks.draw(latents, pictures, softness)
         assert drawn.flow is not None and drawn.trust is not None
         return torch.cat([drawn.frames, drawn.trust, drawn.flow], 2)
 

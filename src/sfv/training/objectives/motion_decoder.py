@@ -26,7 +26,7 @@ from sfv.training.parallel import ALONE, World, update
 from sfv.training.seeds import Rngs, Seeds
 from sfv.types import Cond, Latents
 
-END = ("window", "bends", "strain", "trust_bias", "draws")
+END = ("window", "bends", "strain", "strain_of_soft", "trust_bias", "draws")
 """What is set when training ends."""
 
 
