@@ -237,14 +237,14 @@ class MotionDecoder(nn.Module):
         rest = flow - fitted
         far = rest.square().sum(1, keepdim=True)
         whole = fitted + rest * (far / (far + (self.bends * size) ** 2))
-        return calmer(whole, seen, self.window * size, self._limit(softness, len(flow))) if self.strain else whole
+        return calmer(whole, seen, self.window * size, self._limit(softness, flow)) if self.strain else whole
 
-    def _limit(self, softness: Softness | None, n: int) -> float | Tensor:
-        """Strain that is let be, of n frames (n, 1, 1, 1)."""
+    def _limit(self, softness: Softness | None, flow: Flow) -> float | Tensor:
+        """Strain that is let be, for every flow (n, 1, 1, 1)."""
         if softness is None:
             return self.strain
         each = self.strain + softness.float() * (self.strain_of_soft - self.strain)
-        return each.repeat_interleave(n // len(each))[:, None, None, None]
+        return each.repeat_interleave(flow.shape[0] // len(each))[:, None, None, None]
 
     def _joined(self, i: int, h: Maps, features: list[Maps], flows: list[Flow]) -> Maps:
         """Level i's input with the picture's features, moved by the flow so far."""
