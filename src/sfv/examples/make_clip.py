@@ -53,14 +53,16 @@ def clip(path: str, seed: int) -> np.ndarray:
     n = noise(seed, 1, *facts["latents"])
     x = n * scale
     beside = np.broadcast_to(seen[:, None], (1, n.shape[1], *seen.shape[1:]))
-    more = call("stiffness", picture=picture)[1][0] if (HERE / "stiffness.onnx").exists() else 0
-    motion = np.clip(usual["motion"] + more, 20, 235)  # such pictures move so much more than the usual one
+    judged = (HERE / "stiffness.onnx").exists()
+    more, softness = call("stiffness", picture=picture)[1:] if judged else np.zeros((2, 1), np.float32)
+    motion = np.clip(usual["motion"] + more[0], 20, 235)  # such pictures move so much more than the usual one
     ids = np.array([[usual["fps"] - 1, motion, facts["programs"]["free"]]], np.float32)
     given = {"timestep": np.log(sigma)[None] / 4, "encoder_hidden_states": token, "added_time_ids": ids}
     (out,) = call("unet", sample=np.concatenate([x / scale, beside], 2), **given)
     x0 = x / scale**2 - sigma / scale * out
     x0[:, 0] = 0  # the first frame is the picture
-    frames = call("decoder", latents=x0, picture=picture)[0].clip(-1, 1).transpose(0, 2, 3, 1) / 2 + 0.5
+    frames = call("decoder", latents=x0, picture=picture, softness=softness)[0]
+    frames = frames.clip(-1, 1).transpose(0, 2, 3, 1) / 2 + 0.5
     frames[..., :3] /= frames[..., 3:].clip(1 / 255)
     return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfv.decoding.decoder import Decoded, SmallDecoder
@@ -74,6 +75,16 @@ class MovingCodec(Codec):
     @abstractmethod
     def draw(self, latents: Latents, picture: AnyFirst, softness: Softness | None = None) -> Decoded:
         """Frames, and what they are made of; `softness` is how sure it is that a thing bends."""
+
+
+BENDS = (-0.5, -0.7)
+"""Logits of being stiff below which a thing is taken to bend, and from which on that is sure."""
+
+
+def softness(logit: Float[Tensor, " b"]) -> Softness:
+    """How sure it is that a thing bends, by its logit of being stiff."""
+    unsure, sure = BENDS
+    return ((logit - unsure) / (sure - unsure)).clamp(0, 1)
 
 
 class Judge(nn.Module, ABC):

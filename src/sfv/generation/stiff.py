@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfv.families.base import VideoModel
+from sfv.families.base import softness as bending
 from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
 from sfv.media.pixels import as_layers
@@ -19,8 +20,6 @@ ALIKE = 24 / 255
 """Levels within which a border is of one colour, of 1."""
 PLAIN = 0.6
 """Share of the border that must be alike for the picture to lie on a ground."""
-BENDS = (-0.5, -0.7)
-"""Logits of being stiff below which a thing is taken to bend, and from which on that is sure."""
 CALMEST, LIVELIEST = 20, 235
 """Motion ids beyond which no picture's own goes."""
 STEP, SMOOTH = 5 / 255, 0.9
@@ -63,8 +62,7 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settled:
 
 def softness(logit: float | None) -> float:
     """How sure it is that a thing bends, 0 to 1, by its logit of being stiff; 0 where nobody says."""
-    unsure, sure = BENDS
-    return 0.0 if logit is None else min(max((logit - unsure) / (sure - unsure), 0.0), 1.0)
+    return 0.0 if logit is None else float(bending(torch.tensor([logit])))
 
 
 def liveliness(asked: float, usual: float, more: float) -> float:

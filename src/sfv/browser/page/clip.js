@@ -9,7 +9,7 @@ import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
-import { fillsFrame, groundShades, heldBorder, oneBody, softness } from "./stiff.js";
+import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
 
 const LARGEST = 320e6; // bytes of a clip's frames
 
@@ -25,9 +25,10 @@ export async function look(networks, picture, settings) {
   const logit = judged?.logit.data[0] ?? null; // of its being stiff; none of what fills the frame
   const stiff = fills || logit > 0;
   const more = judged?.motion?.data[0] ?? 0; // motion ids over the usual picture's
+  const softness = judged?.softness?.data[0] ?? 0; // how sure it is that it bends
   const source = { width: picture.width, height: picture.height };
   const large = { width: still.large.width, height: still.large.height, data: layers(still.large) };
-  return { first, seen, width, height, fills, stiff, logit, more, shades: groundShades(first, width, height), large, box: still.box, source };
+  return { first, seen, width, height, fills, stiff, logit, softness, more, shades: groundShades(first, width, height), large, box: still.box, source };
 }
 
 const [CALMEST, LIVELIEST] = [20, 235]; // motion ids beyond which no picture's own goes
@@ -82,7 +83,7 @@ export async function decode(networks, latents, seen, settings) {
   const { rest, trust, flow } = await networks.call("decoder", {
     latents: [latents, [1, frames, channels, y, x]],
     picture: [seen.first, [1, 4, height, width]],
-    softness: [Float32Array.of(softness(programOf(networks.facts, settings) ? null : seen.logit)), [1]],
+    softness: [Float32Array.of(programOf(networks.facts, settings) ? 0 : seen.softness), [1]],
   });
   const area = frames * width * height; // where nothing is drawn, the model has the flow alone
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };

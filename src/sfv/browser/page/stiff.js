@@ -4,15 +4,8 @@
 
 export const ALIKE = 24 / 255; // levels within which a border is of one colour
 const RIM = 2, PLAIN = 0.6, STEP = 5 / 255, SMOOTH = 0.9; // of the border
-const BENDS = [-0.5, -0.7]; // logits of being stiff below which a thing is taken to bend, and from which on that is sure
 const CELL = 4, RIDGE = 1e-3, OVERSCAN = 0.1; // of the fit
 const HELD = 2, FADE = 0.1; // of the held border
-
-/** How sure it is that a thing bends, 0 to 1, by its logit of being stiff; 0 where nobody says. */
-export function softness(logit) {
-  const [unsure, sure] = BENDS;
-  return logit === null ? 0 : Math.min(Math.max((logit - unsure) / (sure - unsure), 0), 1);
-}
 
 /** Whether a picture goes on to its border, as a photograph does. */
 export const fillsFrame = (picture, width, height) => !isClear(picture, width * height) && !isPlain(picture, width, height) && !isSmooth(picture, width, height);

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sfv.families.base import Judge, VideoModel
+from sfv.families.base import Judge, VideoModel, softness
 from sfv.families.family import Graph, Graphs
 from sfv.families.motion.networks import MotionCodec, MotionConditioner
 from sfv.families.svd.graphs import unet_graph
@@ -32,7 +32,7 @@ def graphs(model: VideoModel) -> Graphs:
         ),
     }
     if model.stiffness is not None:
-        found["stiffness.onnx"] = Graph(Judged(model.stiffness), {"picture": picture}, ("logit", "motion"))
+        found["stiffness.onnx"] = Graph(Judged(model.stiffness), {"picture": picture}, ("logit", "motion", "softness"))
     return found
 
 
@@ -50,15 +50,16 @@ class Look(nn.Module):
 
 
 class Judged(nn.Module):
-    """Whether a picture is of a stiff thing, and how much it moves."""
+    """Whether a picture is of a stiff thing, how much it moves, and how sure it is that the thing bends."""
 
     def __init__(self, judge: Judge) -> None:
         super().__init__()
         self.judge = judge
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, 4, h, w) -> the logit of being stiff and motion ids over the usual, (1,) each."""
-        return self.judge.judged(picture)
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(1, 4, h, w) -> the logit of being stiff, motion ids over the usual, and softness, (1,) each."""
+        logit, motion = self.judge.judged(picture)
+        return logit, motion, softness(logit)
 
 
 class Parts(nn.Module):
