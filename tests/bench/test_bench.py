@@ -18,7 +18,7 @@ from sfv.settings import Settings
 
 def test_bench_measures_ratios_in_the_same_round(tiny_folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
-    names, file = (str(tiny_folder), str(tiny_folder)), tmp_path / "bench.json"
+    names, file = (str(tiny_folder), str(tiny_folder)), tmp_path / "no folder yet" / "bench.json"
     text = bench(tmp_path / "red.png", names, Settings(steps=2), 3, file)
     result = json.loads(file.read_text())
     first, second = result["models"]
@@ -38,6 +38,13 @@ def test_bench_summaries_by_hand() -> None:
     a, b = summaries([("a", ""), ("b", "")], taken)
     assert a["median"]["total"] == 2 and b["median"]["total"] == 16
     assert b["times"]["total"] == 10 and b["p95"]["unet"] == 30
+
+
+def test_a_place_that_cannot_be_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    with pytest.raises(SfvError, match="cannot be made a folder"):
+        bench(tmp_path / "red.png", ["no such model"], Settings(), 1, tmp_path / "file" / "bench.json")
 
 
 def test_a_later_run_is_compared_and_another_request_refused(tiny_folder: Path, tmp_path: Path) -> None:

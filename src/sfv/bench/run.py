@@ -20,7 +20,7 @@ from sfv.bench.systems import STAGES, Contestant, contestant
 from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
 from sfv.settings import Settings, Speed
-from sfv.system.files import not_in_the_way
+from sfv.system.files import make_folder, not_in_the_way
 from sfv.system.memory import peak_resident, reset_peak
 
 
@@ -42,6 +42,7 @@ def bench(
     """
     if out:
         not_in_the_way(out, {"asked", "machine"}, [out.with_suffix(".svg")])
+        make_folder(out.parent)  # now: what is measured must not be lost at the end
     if rounds < 1:
         raise SfvError(f"{rounds} rounds measure nothing; use at least 1")
     asked = {"picture": hashlib.sha256(read_picture(image).numpy().tobytes()).hexdigest()[:16]}
