@@ -14,7 +14,8 @@ from sfv.families.base import VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate_many
-from sfv.generation.stiff import fills_frame, ground_shades, liveliness, softness
+from sfv.generation.stiff import liveliness, softness
+from sfv.media.grounds import fills_frame, ground_shades
 from sfv.settings import Settings
 
 SIDE = TINY_MOTION.size
@@ -93,15 +94,6 @@ def test_all_that_may_be_asked_for_stays_within_reach() -> None:
     rising = [liveliness(asked, 110, -60) for asked in range(256)]
     assert rising == sorted(rising) and len(set(rising)) == 256
     assert [liveliness(asked, usual, 5) for usual in (0, 255) for asked in (0, 255)] == [0, 255, 0, 235]
-
-
-@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 0), (30, 120, 200)])
-def test_a_picture_on_a_ground_does_not_fill_its_frame(ground: tuple[int, int, int]) -> None:
-    on_ground = torch.tensor(ground).float()[:, None, None].expand(3, 64, 64) / 127.5 - 1
-    assert not fills_frame(on_ground[None])
-    assert fills_frame(torch.rand(1, 3, 64, 64) * 2 - 1)
-    clear = torch.cat([torch.rand(3, 64, 64) * 2 - 1, torch.full((1, 64, 64), -1.0)])
-    assert not fills_frame(clear[None])
 
 
 def test_a_ground_that_shades_stays_at_the_border(moving: VideoModel) -> None:

@@ -18,8 +18,9 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Start, Still
 from sfv.generation.fitting import first_pixels
-from sfv.generation.stiff import ALIKE, Settled, fills_frame, ground_shades, is_clear, rim
+from sfv.generation.stiff import Settled
 from sfv.media.edits import Mask
+from sfv.media.grounds import ALIKE, fills_frame, ground_shades, is_clear, rim
 from sfv.settings import CARRIED, Settings, split_arrow
 from sfv.types import AnyFirst
 

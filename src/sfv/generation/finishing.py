@@ -20,10 +20,10 @@ from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.directing import added, blinking, body_in, frame_of, held_to
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
-from sfv.generation.stiff import fills_frame, ground_shades
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Weights
 from sfv.media.formats import colour
+from sfv.media.grounds import fills_frame, ground_shades
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import CARRIED, Settings

@@ -3,27 +3,17 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from sfv.families.base import VideoModel
 from sfv.families.base import softness as bending
 from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
+from sfv.media.grounds import fills_frame
 from sfv.media.pixels import as_layers
 from sfv.settings import MOVES, Settings
-from sfv.types import AnyFirst
 
-RIM = 2
-"""Pixels of the border that are looked at."""
-ALIKE = 24 / 255
-"""Levels within which a border is of one colour, of 1."""
-PLAIN = 0.6
-"""Share of the border that must be alike for the picture to lie on a ground."""
 CALMEST, LIVELIEST = 20, 235
 """Motion ids beyond which no picture's own goes."""
-STEP, SMOOTH = 5 / 255, 0.9
-"""Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
 
 
 class Settled(NamedTuple):
@@ -72,42 +62,3 @@ def liveliness(asked: float, usual: float, more: float) -> float:
     if asked <= usual:
         return asked * own / max(usual, 1)
     return 255 - (255 - asked) * (255 - own) / max(255 - usual, 1)
-
-
-def fills_frame(first: AnyFirst) -> bool:
-    """Whether a picture (1, 3 or 4, h, w in [-1, 1]) goes on to its border, instead of lying on a ground or in the
-    clear: such a one is moved with its border outside the frame."""
-    return not is_clear(first) and not _plain(first) and not _smooth(first)
-
-
-def ground_shades(first: AnyFirst) -> bool:
-    """Whether a picture lies on a ground of changing colour, such as a gradient: moved at its border it would show."""
-    return not is_clear(first) and not _plain(first) and _smooth(first)
-
-
-def is_clear(first: AnyFirst) -> bool:
-    """Whether a picture is clear somewhere."""
-    return first.shape[1] == 4 and float((first[:, 3:] > 0).float().mean()) < 1
-
-
-def _plain(first: AnyFirst) -> bool:
-    """Whether most of the border is of one colour."""
-    colours = rim(first)
-    far = (colours - colours.median(1, keepdim=True).values).abs().amax(0)
-    return float((far < ALIKE).float().mean()) >= PLAIN
-
-
-def rim(first: AnyFirst) -> Float[Tensor, "3 pixels"]:
-    """The colours of the border, half as far apart as in [-1, 1]."""
-    return torch.cat([part[0, :3].flatten(1) for part in _rims(first)], 1).float() / 2
-
-
-def _smooth(first: AnyFirst) -> bool:
-    """Whether the border has no texture: neighbours along it are alike."""
-    steps = torch.cat([part[0, :3].float().diff(dim=2).abs().amax(0).flatten() / 2 for part in _rims(first)])
-    return float((steps < STEP).float().mean()) >= SMOOTH
-
-
-def _rims(first: AnyFirst) -> tuple[torch.Tensor, ...]:
-    """The four sides, along their length."""
-    return first[..., :RIM, :], first[..., -RIM:, :], first[..., :RIM].mT, first[..., -RIM:].mT

@@ -150,7 +150,9 @@ def _stiffness(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, 
         raise SfvError("stiffness is trained by one process; start without torchrun")
     tower = model.conditioner.tower
     torch.manual_seed(stage.seed)
-    config = StiffnessConfig(widths=tower.config.widths, lines=stage.lines, motion=stage.motion > 0)
+    config = StiffnessConfig(
+        widths=tower.config.widths, lines=stage.lines, motion=stage.motion > 0, cut_free=stage.cut_free
+    )
     network = Stiffness(config).to(model.device)
     network.pyramid.load_state_dict(tower.pyramid.state_dict())
     loops = _batches(model, clips, stage, folder, False, world).motions(stage.motion) if stage.motion else ()

@@ -73,11 +73,11 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
 
 
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, and of how its codec generates, without opening them; SfvError if files are
-    missing."""
+    """The hash of a folder's weights, and of how its codec generates and its pictures are judged, without opening them;
+    SfvError if files are missing."""
     parts = [unet, CODEC, TOWER] + [STIFFNESS] * (folder / STIFFNESS).is_dir()
-    how = folder / CODEC / "config.json"
-    return hash_of([*(f for part in parts for f in weight_files(folder / part)), *[how] * how.exists()])
+    how = [folder / part / "config.json" for part in (CODEC, STIFFNESS)]
+    return hash_of([*(f for part in parts for f in weight_files(folder / part)), *(f for f in how if f.exists())])
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

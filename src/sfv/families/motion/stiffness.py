@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sfv.families.base import Judge
 from sfv.families.motion.codec import Pyramid
 from sfv.families.motion.straight_lines import NUMBERS, straight_lines
+from sfv.media.grounds import cut_free
 from sfv.types import RgbaPicture
 
 
@@ -30,6 +31,8 @@ class StiffnessConfig(BaseModel):
     """Whether straight lines count too."""
     motion: bool = False
     """Whether it says how much such pictures move."""
+    cut_free: bool = False
+    """Whether a thing on a plain ground is judged cut free of it, as with transparency."""
 
 
 class Stiffness(Judge):
@@ -61,12 +64,13 @@ class Stiffness(Judge):
 
         Either is enough: what is moved as one body without need is whole, what bends without need may be torn.
         """
-        answer = self.by_features(pictures)
-        return answer if self.lines is None else self._joined(answer, straight_lines(pictures))
+        there = self._cut(pictures)
+        answer = self._of_features(self._features(there))
+        return answer if self.lines is None else self._joined(answer, straight_lines(there))
 
     def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """The answer from features alone."""
-        return self._of_features(self._features(pictures))
+        return self._of_features(self._features(self._cut(pictures)))
 
     def judged(self, pictures: RgbaPicture) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """(b, 4, h, w) in [-1, 1] -> `forward` of them, and by how many motion ids drawn loops of such pictures move
@@ -77,8 +81,12 @@ class Stiffness(Judge):
 
     def seen(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         """Features, then the numbers of lines."""
-        features = self._features(pictures)
-        return torch.cat([features, straight_lines(pictures).to(features.dtype)], 1)
+        there = self._cut(pictures)
+        features = self._features(there)
+        return torch.cat([features, straight_lines(there).to(features.dtype)], 1)
+
+    def _cut(self, pictures: RgbaPicture) -> RgbaPicture:
+        return cut_free(pictures) if self.config.cut_free else pictures
 
     def _features(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         maps = self.pyramid(pictures.to(self.norm.weight.dtype))

@@ -17,7 +17,7 @@ from torch.optim import LBFGS, AdamW, Optimizer
 
 from sfv.data.stiff_pictures import StiffPictures
 from sfv.families.motion.stiffness import Stiffness
-from sfv.families.motion.straight_lines import NUMBERS, straight_lines
+from sfv.families.motion.straight_lines import NUMBERS
 from sfv.training.config import StiffnessTraining
 from sfv.training.ema import EMA
 from sfv.training.health import Rule
@@ -131,7 +131,7 @@ def _put(part: nn.Sequential, middle: Tensor, spread: Tensor, weights: Tensor, b
 def _numbers(network: Stiffness, picture: RgbaPicture) -> Float[Tensor, " eight"]:
     """What `lines` sees of one picture."""
     there = picture.to(next(network.parameters()).device)
-    return torch.cat([straight_lines(there)[0], network.by_features(there)]).double().cpu()
+    return torch.cat([network.seen(there)[0, -NUMBERS:], network.by_features(there)]).double().cpu()
 
 
 @torch.enable_grad()

@@ -1,0 +1,47 @@
+"""What is said of a picture does not hang on its ground, where that is plain."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from sfv.families.motion.folder import weights_hash
+from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
+
+SIDE = 96
+
+
+def judge(cut_free: bool) -> Stiffness:
+    torch.manual_seed(0)
+    config = StiffnessConfig(widths=(16, 16, 8), hidden=8, lines=True, motion=True, cut_free=cut_free)
+    return Stiffness(config).eval().requires_grad_(False)
+
+
+def card(ground: float | None) -> torch.Tensor:
+    """A striped card in the clear, or on grey of a level (of 1): (1, 4, SIDE, SIDE) in [-1, 1]."""
+    layers = torch.zeros(1, 4, SIDE, SIDE) if ground is None else torch.full((1, 4, SIDE, SIDE), ground)
+    layers[:, 3:] = float(ground is not None)
+    card = torch.stack([torch.linspace(0, 0.4, 48), torch.linspace(1, 0.6, 48), torch.full((48,), 0.2), torch.ones(48)])
+    layers[0, :, 30:60, 24:72] = card[:, None]
+    return layers * 2 - 1
+
+
+def test_it_is_the_same_over_a_ground_and_with_transparency() -> None:
+    free, as_it_is = judge(True), judge(False)
+    clear = free.judged(card(None))
+    assert torch.equal(torch.stack(clear), torch.stack(as_it_is.judged(card(None))))
+    for ground in (1.0, 0.9):
+        there = card(ground)
+        assert torch.allclose(torch.stack(clear), torch.stack(free.judged(there)), atol=1e-4)
+        assert torch.allclose(clear[0], free(there), atol=1e-4)
+        assert not torch.allclose(clear[0], as_it_is(there), atol=1e-4)
+
+
+def test_how_pictures_are_judged_is_part_of_the_hash(tmp_path: Path) -> None:
+    for part in ("unet", "codec", "picture_tower", "stiffness"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "diffusion_pytorch_model.safetensors").write_bytes(save({"w": torch.zeros(2)}))
+    (tmp_path / "stiffness" / "config.json").write_text('{"cut_free": false}')
+    before = weights_hash(tmp_path, "unet")
+    (tmp_path / "stiffness" / "config.json").write_text('{"cut_free": true}')
+    assert weights_hash(tmp_path, "unet") != before
