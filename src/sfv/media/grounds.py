@@ -1,5 +1,7 @@
-"""What lies round a thing in a picture: nothing (clear), a plain or shading ground, or a scene that fills the frame; and
-a thing on a plain ground, cut free of it."""
+"""What lies round a thing in a picture: nothing (clear), a plain or shading ground, or a scene that fills the frame.
+
+And a thing on a plain ground, cut free of it.
+"""
 
 import torch
 import torch.nn.functional as F
