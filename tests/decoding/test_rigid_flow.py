@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from sfv.decoding.decoder import new_decoder
 from sfv.decoding.guide import Guide
-from sfv.decoding.rigid_flow import FAINT, WIDER, calmer, locally_affine, strain, texture
+from sfv.decoding.rigid_flow import FAINT, WIDER, calmer, locally_affine, squared_strain, texture
 from sfv.errors import SfvError
 
 FULL = torch.ones(1, 1, 24, 32)
@@ -56,7 +56,7 @@ def slopes(*rows: tuple[float, float]) -> torch.Tensor:
     ],
 )
 def test_strain_is_of_stretching_alone(rows: tuple[tuple[float, float], ...], wanted: float) -> None:
-    inner = strain(slopes(*rows))[..., 1:-1, 1:-1]
+    inner = squared_strain(slopes(*rows))[..., 1:-1, 1:-1].sqrt()
     torch.testing.assert_close(inner, torch.full_like(inner, wanted), atol=1e-5, rtol=0)
 
 
@@ -67,9 +67,15 @@ def test_what_would_be_squeezed_goes_with_what_is_around_it() -> None:
     flow, weight = torch.stack([3 * columns * near, 3 * rows * near])[None], torch.ones(1, 1, 48, 48)
     made = calmer(flow, weight, 2.5, 0.25)
     middle = (..., slice(18, 30), slice(18, 30))
-    assert strain(made)[middle].max() < 0.4 * strain(flow)[middle].max()
+    assert squared_strain(made)[middle].max() < 0.16 * squared_strain(flow)[middle].max()
     turn = 0.2 * torch.stack([-rows, columns])[None]
     torch.testing.assert_close(calmer(turn, weight, 2.5, 0.25), turn, atol=0.1, rtol=0)
+
+
+def test_what_does_not_move_has_a_gradient() -> None:
+    flow = torch.zeros(1, 2, 16, 16, requires_grad=True)
+    calmer(flow, torch.ones(1, 1, 16, 16), 2.5, 0.25).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert flow.grad is not None and flow.grad.isfinite().all()
 
 
 def test_how_much_is_strained_nearby_is_as_pooling_finds_it() -> None:
@@ -77,7 +83,7 @@ def test_how_much_is_strained_nearby_is_as_pooling_finds_it() -> None:
     made, wide = torch.Generator().manual_seed(4), 11
     flow, weight = torch.randn(3, 2, 24, 17, generator=made), torch.ones(1, 1, 24, 17)
     flow = F.avg_pool2d(flow, 5, 1, 2)
-    most = F.max_pool2d((strain(flow) / 0.2).square(), wide, 1, wide // 2)
+    most = F.max_pool2d(squared_strain(flow) / 0.2**2, wide, 1, wide // 2)
     mean = F.avg_pool2d(F.pad(most, (wide // 2,) * 4, mode="replicate"), wide, 1)
     share = (mean - 1).clamp(0, 1)
     assert 0.1 < float(share.mean()) < 0.9

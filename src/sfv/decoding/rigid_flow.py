@@ -62,7 +62,7 @@ def calmer(flow: Flow, weight: Weight, window: float, limit: float | Limits) -> 
     """
     reach = max(1, round(2 * window))
     y, x = (_means(s, reach, flow.device) for s in flow.shape[2:])
-    much = _most(_most((strain(flow) / limit).square(), 2, reach), 3, reach)
+    much = _most(_most(squared_strain(flow) / limit**2, 2, reach), 3, reach)
     with torch.autocast(flow.device.type, enabled=False):
         much = y @ much @ x.T
     return flow + (much - 1).clamp(0, 1) * (locally_affine(flow, weight, WIDER * window) - flow)
@@ -88,15 +88,16 @@ def _means(size: int, reach: int, device: torch.device) -> Float[Tensor, "s s"]:
     return up_to.diff(dim=1) / (2 * reach + 1)
 
 
-def strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:
-    """Size of Green's strain (A^T A - 1) / 2, A the slopes of where each position comes from: 0 where it turns or
-    shifts, 1.5 where one side comes from twice its length, 0.5 where from none."""
+def squared_strain(flow: Flow) -> Float[Tensor, "n 1 y x"]:
+    """Size of Green's strain (A^T A - 1) / 2, squared (its root has no gradient at 0), A the slopes of where each
+    position comes from. The size is 0 where it turns or shifts, 1.5 where one side comes from twice its length, 0.5
+    where from none."""
     wide = F.pad(flow, (1, 1, 1, 1), mode="replicate")
     across = (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2]) / 2
     down = (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1]) / 2
     a, c, b, d = 1 + across[:, :1], across[:, 1:], down[:, :1], 1 + down[:, 1:]
     along, upright, skew = (a * a + c * c - 1) / 2, (b * b + d * d - 1) / 2, (a * b + c * d) / 2
-    return (along.square() + upright.square() + 2 * skew.square()).sqrt()
+    return along.square() + upright.square() + 2 * skew.square()
 
 
 def solved(spread: Float[Tensor, "b _ 3 y x"], along: Float[Tensor, "b f 2 2 y x"]) -> Float[Tensor, "b f 2 2 y x"]:

@@ -142,7 +142,7 @@ class MotionCodecTraining(Schedule):
 class MotionDecoderTraining(MotionCodecTraining):
     """Its decoder alone, on what the teacher makes of noised latents."""
 
-    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "programmed"})
+    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "programmed", "as_generated"})
 
     clips: int = Field(default=2, gt=0)
     """In a batch on one rank."""
@@ -168,6 +168,9 @@ class MotionDecoderTraining(MotionCodecTraining):
     """The end: added to the mask's logit; above 0 less is drawn."""
     draws: bool = True
     """The end: off, nothing is drawn and decoding takes 40 % less work."""
+    as_generated: bool = False
+    """Whether it learns under the settings of its end, too, so that its flow suits them; else with a free flow and its
+    own mask."""
     doubt: float = Field(default=0.06, ge=0)
     doubt_from: float = 0.0
     perceptual_from: float = 0.0

@@ -462,6 +462,25 @@ def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, st
     assert drawn[0] is not None and drawn[1] is not None and (drawn[1] > drawn[0]).all()
 
 
+def test_a_decoder_learns_under_the_settings_of_its_end(begun_loops: Path, store: Path, tmp_path: Path) -> None:
+    """What draws does not learn then, since nothing is drawn; the flow learns otherwise than free."""
+    end = ("window=8", "bends=1000", "strain=0.2", "draws=False")
+    made = []
+    for as_generated in ("False", "True"):
+        out = shutil.copytree(begun_loops, tmp_path / as_generated)
+        before = motion_folder.load(out, "teacher", torch.float32, "m").codec
+        train_part("decoder", store, out, "loops-debug", (*end, f"as_generated={as_generated}"))
+        made.append(motion_folder.load(out, "teacher", torch.float32, "m").codec)
+    assert isinstance(before, MotionCodec) and all(isinstance(codec, MotionCodec) for codec in made)
+    old, free, learnt = (codec.networks.decoder for codec in (before, *made))
+    assert (learnt.window, learnt.bends, learnt.strain, learnt.draws) == (8, 1000, 0.2, False)
+    for drawing in ("look.weight", "exit.weight"):
+        kept = old.state_dict()[drawing]
+        assert torch.equal(learnt.state_dict()[drawing], kept) and not torch.equal(free.state_dict()[drawing], kept)
+    flows = [decoder.flow[1].weight for decoder in (old, free, learnt)]
+    assert not torch.equal(flows[2], flows[0]) and not torch.equal(flows[2], flows[1])
+
+
 def test_without_drawing_the_moved_picture_is_all(folder: Path) -> None:
     """The flow stays to the bit; nothing of what the finest size would draw is left."""
     codec = motion_folder.load(folder, "unet", torch.float32, "m").codec

@@ -187,6 +187,10 @@ class MotionDecoder(nn.Module):
             self.exit.weight[RGBA * 4 :] = 0
             self.exit.bias[RGBA * 4 :] = TRUST  # type: ignore[index]
 
+    def idle(self) -> list[nn.Module]:
+        """The parts that frames do not depend on: without drawing those that draw."""
+        return [] if self.draws else [self.levels[-1], self.look, self.exit]
+
     def forward(self, z: Latents, pictures: RgbaPicture, softness: Softness | None = None) -> tuple[Decoded, Learning]:
         """Frames with what they are made of (b, f, ...), and what training looks at besides."""
         b, features = len(z), self.pyramid(pictures.to(self.entry.weight.dtype))

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from sfv.edm.noise import add_noise
 from sfv.errors import SfvError
-from sfv.families.base import VideoModel
+from sfv.families.base import VideoModel, softness
 from sfv.families.motion.codec import MotionNetworks
 from sfv.families.motion.networks import MotionCodec
 from sfv.system.device import bf16_autocast
@@ -24,10 +24,12 @@ from sfv.training.objectives.perceptual import Perceptual
 from sfv.training.optimizers import Muon
 from sfv.training.parallel import ALONE, World, update
 from sfv.training.seeds import Rngs, Seeds
-from sfv.types import Cond, Latents
+from sfv.types import Cond, Latents, RgbaPicture, Softness
 
 END = ("window", "bends", "strain", "strain_of_soft", "trust_bias", "draws")
 """What is set when training ends."""
+FREE = {"window": 0.0, "bends": 1.0, "trust_bias": 0.0}
+"""A free flow, and the decoder's own mask."""
 
 
 class MotionDecoderTask:
@@ -49,7 +51,9 @@ class MotionDecoderTask:
         self.networks, self.model, self.batches, self.config = networks, model, batches, config
         self.perceptual, self.world = perceptual, world
         decoder = networks.decoder.train().requires_grad_(True)
-        self.params = list(decoder.parameters())
+        for part in decoder.idle():
+            part.requires_grad_(False)
+        self.params = [p for p in decoder.parameters() if p.requires_grad]
         self.modules: dict[str, nn.Module] = {"decoder": decoder}
         self.optimizers: dict[str, Optimizer] = {"decoder": Muon(self.params, config.lr)}
         self.averages = {"decoder": EMA(decoder, config.ema)}
@@ -62,12 +66,18 @@ class MotionDecoderTask:
         latents = self._restored(x0, cond, rngs)
         some = torch.stack([1 + torch.randperm(x0.shape[1] - 1, generator=g)[: config.frames] for g in rngs.each])
         true, z = (torch.stack([v[i] for v, i in zip(values, some, strict=True)]) for values in (pixels, latents))
+        soft = self._softness(pixels[:, 0]) if config.as_generated else None
         with bf16_autocast(x0.device):
-            drawn, learning = self.networks.decoder(z * self.networks.std[:, None, None], pixels[:, 0])
+            drawn, learning = self.networks.decoder(z * self.networks.std[:, None, None], pixels[:, 0], soft)
         loss, logs = reconstruction_loss(drawn, learning, pixels[:, 0], true, 1.0, rngs, config, self.perceptual)
         loss.backward()
         norm = update(self.params, self.optimizers["decoder"], self.world, config.clip)
         return {"loss": float(loss.detach()), **logs, "grad_norm": norm}
+
+    @torch.no_grad()
+    def _softness(self, pictures: RgbaPicture) -> Softness | None:
+        """How sure it is that each thing bends, as in generation; None where nothing judges pictures."""
+        return None if self.model.stiffness is None else softness(self.model.stiffness.judged(pictures)[0])
 
     @torch.no_grad()
     def _restored(self, x0: Latents, cond: Cond, rngs: Rngs) -> Latents:
@@ -91,11 +101,12 @@ def train_motion_decoder(
 ) -> MotionNetworks:
     """Train (or resume) a copy of the model's decoder and return the networks with its average.
 
-    It learns with a free flow and its own mask; what END names is set at the end, and a finished run may be ended again
-    with other values.
+    It learns with a free flow and its own mask, or under the settings of its end; what END names is set at the end, and
+    a finished run may be ended again with other values.
     """
     assert isinstance(model.codec, MotionCodec)
-    networks = model.codec.networks.for_generation(window=0.0, bends=1.0, trust_bias=0.0)
+    end = config.model_dump(include=set(END))
+    networks = model.codec.networks.for_generation(**(end if config.as_generated else FREE))
     if config.depth is not None:
         if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
             raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
@@ -104,5 +115,4 @@ def train_motion_decoder(
     kept = config.model_dump(mode="json", exclude=set(END))
     run(task, config, run_dir, {"task": "motion-decoder", **kept}, world)
     task.averages["decoder"].into(networks.decoder)
-    ended = networks.for_generation(**config.model_dump(include=set(END)))
-    return ended.eval().requires_grad_(False)
+    return networks.for_generation(**end).eval().requires_grad_(False)
