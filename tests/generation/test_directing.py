@@ -231,8 +231,6 @@ def test_no_face_blinks_by_itself_in_part_or_in_short_rounds(
     monkeypatch.setattr(directing, "SURE", -9.0)
     for logit, move in ((0.4, "blink"), (0.6, "free")):
         assert begin(replace(model, stiffness=Sure(logit)), picture, {"seconds": 2}).want.move == move
-    monkeypatch.setattr(directing, "EYES", 99.0)
-    assert begin(replace(model, stiffness=Sure(-9.0)), picture, {"seconds": 2}).want.move == "free"
 
 
 def test_no_face_blinks_by_itself_where_nothing_judges_pictures(still_model: VideoModel, tiny: VideoModel) -> None:

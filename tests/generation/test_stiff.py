@@ -84,7 +84,7 @@ def test_a_picture_is_as_lively_as_such_pictures_are(moving: VideoModel) -> None
 
 
 def test_softness_rises_as_a_thing_is_less_stiff() -> None:
-    said = [softness(logit) for logit in (None, 2.0, -0.85, -0.95, -1.05, -3.0)]
+    said = [softness(logit) for logit in (None, 2.0, -1.0, -1.1, -1.2, -3.0)]
     assert said == pytest.approx([0, 0, 0, 0.5, 1, 1])
 
 

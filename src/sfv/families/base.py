@@ -77,7 +77,7 @@ class MovingCodec(Codec):
         """Frames, and what they are made of; `softness` is how sure it is that a thing bends."""
 
 
-BENDS = (-0.85, -1.05)
+BENDS = (-1.0, -1.2)
 """Logits of being stiff below which a thing is taken to bend, and from which on that is sure."""
 
 

@@ -34,9 +34,9 @@ TOUCHING = 0.05
 """Share of an opaque picture's border that its thing may touch and still be cut out."""
 NEARBY = 0.04
 """Share of the frame's sides around an arrow's start in which something must be."""
-UNLIKELY, SURE, EYES = 0.5, 1.2, 0.45
-"""The logit of being stiff above which eyes are not looked for, and the score of eyes less that logit, and their score
-alone, from which a face blinks by itself: letters, buttons and the seeds of a soft fruit look like eyes, too."""
+UNLIKELY, SURE = 0.5, 1.2
+"""The logit of being stiff above which eyes are not looked for, and the score of eyes less that logit from which a face
+blinks by itself: letters, seeds and buttons look like eyes, too."""
 SHORTEST = 2.0
 """Seconds of a round from which a face blinks by itself: blinks come once a round at least."""
 VISIBLE = 0.05
@@ -88,7 +88,7 @@ def _eyes_for_sure(model: VideoModel, judged: Settled, still: Still, mask: Mask 
     if logit is None or logit > UNLIKELY or float(want.frames or 1) / float(want.fps or 1) < SHORTEST:
         return None
     found = _rated(model, still)
-    if found is None or found[1] < max(EYES, SURE + logit) or any(_held(mask, still, found[0])):
+    if found is None or found[1] - logit < SURE or any(_held(mask, still, found[0])):
         return None
     return found[0]
 

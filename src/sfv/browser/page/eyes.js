@@ -11,8 +11,7 @@ const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, L
 const MOST = 300; // spots that are compared, those of most contrast: what has more is a pattern
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
-const UNLIKELY = 0.5; // logit above which eyes are not looked for
-const SURE = 1.2, EYES = 0.45; // score less logit, and score alone, from which a face blinks by itself
+const UNLIKELY = 0.5, SURE = 1.2; // logit above which eyes are not looked for; score less logit from which a face blinks
 const SHORTEST = 2; // seconds of a round from which a face blinks by itself
 
 /** The eyes that blink, left and right: {pixels, dark}; asked for, without a pair, an error for the visitor. By itself
@@ -21,7 +20,7 @@ export function blinkingEyes({ move, frames, fps }, seen) {
   if (move === "auto") {
     if (seen.logit === null || seen.logit > UNLIKELY || frames / fps < SHORTEST) return null;
     const found = (seen.rated ??= { is: ratedEyes(seen) }).is; // for every seed and slider, once
-    return found && found.score >= Math.max(EYES, SURE + seen.logit) ? found.eyes : null;
+    return found && found.score - seen.logit >= SURE ? found.eyes : null;
   }
   if (move !== "blink") return null;
   const eyes = eyesIn(seen);
