@@ -142,7 +142,7 @@ class MotionCodecTraining(Schedule):
 class MotionDecoderTraining(MotionCodecTraining):
     """Its decoder alone, on what the teacher makes of noised latents."""
 
-    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "programmed", "as_generated"})
+    kept: ClassVar[frozenset[str]] = frozenset({"seed", "depth", "widths", "programmed", "as_generated"})
 
     clips: int = Field(default=2, gt=0)
     """In a batch on one rank."""
@@ -152,6 +152,8 @@ class MotionDecoderTraining(MotionCodecTraining):
     """Muon."""
     depth: tuple[int, int, int, int] | None = None
     """Residual blocks at each size, to leave some out; None: as it is."""
+    widths: tuple[int, int, int, int] | None = None
+    """Channels at each size, to leave out those that count least; None: as it is."""
     restored: float = Field(default=0.65, ge=0, le=1)
     """Share of clips that the denoiser has answered."""
     sigmas: tuple[float, float] = (0.3, 5.0)

@@ -41,6 +41,8 @@ class MotionCodecConfig(BaseModel):
     """Channels of the decoder at 1/16, 1/8, 1/4 and 1/2 of the picture's sides."""
     depth: tuple[int, int, int, int] = (2, 2, 2, 2)
     """Residual blocks there."""
+    picture_widths: tuple[int, int, int] | None = None
+    """Channels of the picture's own features at 1/16, 1/8 and 1/4; None: those of `widths`."""
     window: float = Field(default=0.0, ge=0, le=64)
     """Pixels across which things move in one piece (decoding/rigid_flow.py), for generation; 0: the flow is free."""
     bends: float = Field(default=1.0, gt=0)
@@ -171,9 +173,10 @@ class MotionDecoder(nn.Module):
         self.trust_bias, self.draws = config.trust_bias, config.draws
         self.strain, self.strain_of_soft = config.strain, config.strain_of_soft or config.strain
         *coarse, fine = widths
-        self.pyramid = Pyramid(tuple(coarse))
+        pictures = config.picture_widths or tuple(coarse)
+        self.pyramid = Pyramid(pictures)
         self.entry = conv(config.latent_channels, widths[0])
-        self.join = nn.ModuleList(conv(w, w, 1) for w in coarse)
+        self.join = nn.ModuleList(conv(p, w, 1) for p, w in zip(pictures, coarse, strict=True))
         """The picture's features, mixed before they are moved: that is the same and is done once a clip."""
         self.see = nn.ModuleList(conv(2, w) for w in coarse[1:])
         """The flow so far."""

@@ -11,6 +11,7 @@ from sfv.edm.noise import add_noise
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel, softness
 from sfv.families.motion.codec import MotionNetworks
+from sfv.families.motion.narrowing import narrowed
 from sfv.families.motion.networks import MotionCodec
 from sfv.system.device import bf16_autocast
 from sfv.training.batches import ClipSampler
@@ -106,13 +107,23 @@ def train_motion_decoder(
     """
     assert isinstance(model.codec, MotionCodec)
     end = config.model_dump(include=set(END))
-    networks = model.codec.networks.for_generation(**(end if config.as_generated else FREE))
-    if config.depth is not None:
-        if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
-            raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
-        networks = networks.slimmer(config.depth)
+    networks = _smaller(model.codec.networks.for_generation(**(end if config.as_generated else FREE)), config)
     task = MotionDecoderTask(networks, model, batches, config, perceptual, world)
     kept = config.model_dump(mode="json", exclude=set(END))
     run(task, config, run_dir, {"task": "motion-decoder", **kept}, world)
     task.averages["decoder"].into(networks.decoder)
     return networks.for_generation(**end).eval().requires_grad_(False)
+
+
+def _smaller(networks: MotionNetworks, config: MotionDecoderTraining) -> MotionNetworks:
+    """With the blocks and channels that are wanted; those that it has if none are named."""
+    if config.depth is not None:
+        if any(a > b for a, b in zip(config.depth, networks.config.depth, strict=True)):
+            raise SfvError(f"depth {list(config.depth)}: the decoder has {list(networks.config.depth)} blocks")
+        networks = networks.slimmer(config.depth)
+    if config.widths is None or config.widths == networks.config.widths:
+        return networks
+    try:
+        return narrowed(networks, config.widths)
+    except ValueError as error:
+        raise SfvError(str(error)) from error
