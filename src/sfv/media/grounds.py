@@ -84,6 +84,12 @@ def cut_free(pictures: RgbaPicture) -> RgbaPicture:
     return torch.where(lies[:, None, None, None], freed.to(pictures.dtype), pictures)
 
 
+def over_white(pictures: RgbaPicture) -> RgbaPicture:
+    """(b, 4, h, w) in [-1, 1], colours multiplied with alpha -> the same, opaque, laid over white."""
+    colours, alpha = pictures[:, :3], pictures[:, 3:]
+    return torch.cat([colours + 1 - alpha, torch.ones_like(alpha)], 1)
+
+
 def _open(walls: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
     """1 where no wall stands between a pixel and one of the four sides."""
     ways = [walls.cumsum(2), walls.cumsum(3), walls.flip(2).cumsum(2).flip(2), walls.flip(3).cumsum(3).flip(3)]

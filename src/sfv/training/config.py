@@ -258,8 +258,8 @@ class StiffnessTraining(Schedule):
     """Straight lines count too: a regression at the end, on every picture as it is."""
     passing: float = Field(default=0.15, gt=0, lt=1)
     """With lines: the share of bending things among them that may be called stiff by both together."""
-    cut_free: bool = True
-    """Whether a thing on a plain ground is judged cut free of it, as with transparency."""
+    ground: Literal["given", "clear", "white"] = "clear"
+    """On what a thing on a plain ground is judged: as given, cut free of it (clear), or that laid over white."""
     motion: int = Field(default=2400, ge=0)
     """Loops from which it is learnt how much such pictures move, by a regression at the end; 0: not."""
 

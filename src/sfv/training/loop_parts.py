@@ -151,7 +151,7 @@ def _stiffness(model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, 
     tower = model.conditioner.tower
     torch.manual_seed(stage.seed)
     config = StiffnessConfig(
-        widths=tower.config.widths, lines=stage.lines, motion=stage.motion > 0, cut_free=stage.cut_free
+        widths=tower.config.widths, lines=stage.lines, motion=stage.motion > 0, ground=stage.ground
     )
     network = Stiffness(config).to(model.device)
     network.pyramid.load_state_dict(tower.pyramid.state_dict())

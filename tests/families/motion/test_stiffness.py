@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save
 
 from sfv.families.motion.folder import weights_hash
-from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
+from sfv.families.motion.stiffness import Ground, Stiffness, StiffnessConfig
 
 SIDE = 96
 
 
-def judge(cut_free: bool) -> Stiffness:
+def judge(ground: Ground) -> Stiffness:
     torch.manual_seed(0)
-    config = StiffnessConfig(widths=(16, 16, 8), hidden=8, lines=True, motion=True, cut_free=cut_free)
+    config = StiffnessConfig(widths=(16, 16, 8), hidden=8, lines=True, motion=True, ground=ground)
     return Stiffness(config).eval().requires_grad_(False)
 
 
@@ -26,22 +27,24 @@ def card(ground: float | None) -> torch.Tensor:
     return layers * 2 - 1
 
 
-def test_it_is_the_same_over_a_ground_and_with_transparency() -> None:
-    free, as_it_is = judge(True), judge(False)
-    clear = free.judged(card(None))
-    assert torch.equal(torch.stack(clear), torch.stack(as_it_is.judged(card(None))))
-    for ground in (1.0, 0.9):
-        there = card(ground)
-        assert torch.allclose(torch.stack(clear), torch.stack(free.judged(there)), atol=1e-4)
-        assert torch.allclose(clear[0], free(there), atol=1e-4)
-        assert not torch.allclose(clear[0], as_it_is(there), atol=1e-4)
+@pytest.mark.parametrize(("ground", "where"), [("clear", None), ("white", 1.0)])
+def test_it_is_the_same_over_a_ground_and_with_transparency(ground: Ground, where: float | None) -> None:
+    """And there as a network says it that takes the picture as given."""
+    same, as_given = judge(ground), judge("given")
+    said = same.judged(card(where))
+    assert torch.allclose(torch.stack(said), torch.stack(as_given.judged(card(where))), atol=1e-5)
+    for other in {None, 1.0, 0.9, 0.05} - {where}:
+        there = card(other)
+        assert torch.allclose(torch.stack(said), torch.stack(same.judged(there)), atol=1e-4)
+        assert torch.allclose(said[0], same(there), atol=1e-4)
+        assert not torch.allclose(said[0], as_given(there), atol=1e-4)
 
 
 def test_how_pictures_are_judged_is_part_of_the_hash(tmp_path: Path) -> None:
     for part in ("unet", "codec", "picture_tower", "stiffness"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "diffusion_pytorch_model.safetensors").write_bytes(save({"w": torch.zeros(2)}))
-    (tmp_path / "stiffness" / "config.json").write_text('{"cut_free": false}')
+    (tmp_path / "stiffness" / "config.json").write_text('{"ground": "given"}')
     before = weights_hash(tmp_path, "unet")
-    (tmp_path / "stiffness" / "config.json").write_text('{"cut_free": true}')
+    (tmp_path / "stiffness" / "config.json").write_text('{"ground": "white"}')
     assert weights_hash(tmp_path, "unet") != before

@@ -4,7 +4,7 @@ Faces, people and animals bend, and new parts of them come to be seen; boxes, si
 people move little, drawn hearts and birds much.
 """
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from sfv.families.base import Judge
 from sfv.families.motion.codec import Pyramid
 from sfv.families.motion.straight_lines import NUMBERS, straight_lines
-from sfv.media.grounds import cut_free
+from sfv.media.grounds import cut_free, over_white
 from sfv.types import RgbaPicture
+
+Ground = Literal["given", "clear", "white"]
+"""As it is given; cut free of its ground, as with transparency; the same, laid over white."""
 
 
 class StiffnessConfig(BaseModel):
@@ -31,8 +34,8 @@ class StiffnessConfig(BaseModel):
     """Whether straight lines count too."""
     motion: bool = False
     """Whether it says how much such pictures move."""
-    cut_free: bool = False
-    """Whether a thing on a plain ground is judged cut free of it, as with transparency."""
+    ground: Ground = "given"
+    """On what a thing is judged that lies on a plain ground, or on none."""
 
 
 class Stiffness(Judge):
@@ -64,13 +67,13 @@ class Stiffness(Judge):
 
         Either is enough: what is moved as one body without need is whole, what bends without need may be torn.
         """
-        there = self._cut(pictures)
+        there = self._grounded(pictures)
         answer = self._of_features(self._features(there))
         return answer if self.lines is None else self._joined(answer, straight_lines(there))
 
     def by_features(self, pictures: RgbaPicture) -> Float[Tensor, " b"]:
         """The answer from features alone."""
-        return self._of_features(self._features(self._cut(pictures)))
+        return self._of_features(self._features(self._grounded(pictures)))
 
     def judged(self, pictures: RgbaPicture) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """(b, 4, h, w) in [-1, 1] -> `forward` of them, and by how many motion ids drawn loops of such pictures move
@@ -81,12 +84,15 @@ class Stiffness(Judge):
 
     def seen(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         """Features, then the numbers of lines."""
-        there = self._cut(pictures)
+        there = self._grounded(pictures)
         features = self._features(there)
         return torch.cat([features, straight_lines(there).to(features.dtype)], 1)
 
-    def _cut(self, pictures: RgbaPicture) -> RgbaPicture:
-        return cut_free(pictures) if self.config.cut_free else pictures
+    def _grounded(self, pictures: RgbaPicture) -> RgbaPicture:
+        if self.config.ground == "given":
+            return pictures
+        free = cut_free(pictures)
+        return free if self.config.ground == "clear" else over_white(free)
 
     def _features(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         maps = self.pyramid(pictures.to(self.norm.weight.dtype))
