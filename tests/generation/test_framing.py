@@ -87,6 +87,24 @@ def test_a_mask_follows_the_shape(moving: VideoModel) -> None:
     assert torch.equal(made.frames, made.picture.expand_as(made.frames))
 
 
+@pytest.mark.parametrize("shape", [(77, 512), (51, 75)])
+def test_a_mask_covers_a_shape_that_is_rounded(moving: VideoModel, shape: tuple[int, int]) -> None:
+    mask = torch.full((*shape, 3), 255, dtype=torch.uint8)
+    made = sfv.generate(moving, noise(*shape), steps=1, guidance=1, keep_still=mask)
+    assert torch.equal(made.frames, made.picture.expand_as(made.frames))
+
+
+def test_around_an_opaque_sticker_its_edge_goes_on() -> None:
+    opaque = noise(20, 100, 4)
+    opaque[..., 3] = 255
+    assert torch.equal(framed(opaque, OWN, (64, 64)).whole[:40], opaque[:1].expand(40, -1, -1))
+
+
+def test_a_picture_too_thin_for_a_frame_is_refused(moving: VideoModel) -> None:
+    with pytest.raises(SfvError, match="2000x2 is too thin for 64x64; use fit own or crop"):
+        sfv.generate(moving, noise(2, 2000), fit="pad")
+
+
 def test_filled_settings_are_settings_again(moving: VideoModel) -> None:
     """As clips and jobs keep them: beside `size` stand the network's own height and width."""
     full = resolve(Settings(size="320x160"), moving)

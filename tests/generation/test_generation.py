@@ -82,6 +82,17 @@ def test_an_impossible_seed_of_a_batch_is_one_sentence(tiny: VideoModel) -> None
         generate_many(tiny, [picture()], Settings(), [-1])
 
 
+def test_every_picture_of_a_batch_needs_a_seed(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match="2 pictures and 1 seeds"):
+        generate_many(tiny, [picture(), picture()], Settings(), [3])
+    assert generate_many(tiny, [], Settings(), []) == []
+
+
+def test_an_empty_picture_is_refused(tiny: VideoModel) -> None:
+    with pytest.raises(SfvError, match=r"the picture is uint8 of shape \(0, 5, 3\); give uint8"):
+        generate(tiny, torch.zeros(0, 5, 3, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize(
     "mask",
     [

@@ -1,5 +1,6 @@
 """What is stiff moves as one body: asked for, or decided from the picture."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def test_the_network_decides_and_the_clip_says_so(moving: VideoModel) -> None:
 
 def test_without_a_network_nothing_is_stiff_by_itself(moving: VideoModel) -> None:
     assert sfv.generate(moving, card()).settings.stiff == "off"
+
+
+def test_a_photo_is_one_body_without_a_network_too(moving: VideoModel, tiny: VideoModel) -> None:
+    assert sfv.generate(moving, photo()).settings.stiff == "on"
+    assert sfv.generate(tiny, photo()).settings.stiff == "off", "its decoder moves nothing"
+
+
+@pytest.mark.parametrize("picture", [card, photo])
+def test_an_opaque_picture_is_judged_alike_with_an_alpha_channel(
+    moving: VideoModel, picture: Callable[[], torch.Tensor]
+) -> None:
+    """Of another shape than the network's frame: no card is made of it."""
+    model = replace(moving, stiffness=tiny_stiffness(-1.0, 30.0))
+    wide = picture()[SIDE // 8 : -SIDE // 8]
+    opaque = torch.cat([wide, torch.full_like(wide[..., :1], 255)], 2)
+    said = [sfv.generate(model, wide), sfv.generate(model, opaque, transparent=True)]
+    assert said[0].settings.stiff == said[1].settings.stiff
+    torch.testing.assert_close(said[0].latents, said[1].latents)
+
+
+def test_a_frame_of_one_latent_is_judged(moving: VideoModel) -> None:
+    model = replace(moving, stiffness=tiny_stiffness(1.0))
+    assert sfv.generate(model, card(), height=16, width=16, steps=1, guidance=1).settings.stiff == "on"
 
 
 def test_a_word_for_motion_moves_one_body_unless_that_is_refused(moving: VideoModel) -> None:

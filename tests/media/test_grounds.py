@@ -52,7 +52,19 @@ def test_a_thing_cut_free_of_its_ground_is_the_thing(ground: tuple[int, int, int
 def test_a_ground_with_the_faint_noise_of_a_lossy_file_is_a_ground() -> None:
     picture = over(ring(), (200, 210, 220))
     picture[:, :3] += 0.03 * noise()
-    assert float(cut_free(picture)[0, 3, 0].max()) == -1
+    cut = cut_free(picture)
+    assert float(cut[0, 3, 0].max()) == -1
+    assert (cut[:, :3] <= cut[:, 3:]).all(), "colours stay multiplied with alpha"
+
+
+@pytest.mark.parametrize("level", [5, 100, 250])
+def test_five_levels_off_are_ground_however_bright_it_is(level: int) -> None:
+    picture = torch.full((1, 4, SIDE, SIDE), level / 127.5 - 1)
+    picture[:, 3] = 1
+    picture[:, :3, 20:40, 20:40] = (level - 5) / 127.5 - 1
+    assert float(cut_free(picture)[:, 3].max()) == -1
+    picture[:, :3, 20:40, 20:40] = (level - 5) / 127.5 - 1 + 2 / 255 * 11
+    assert float(cut_free(picture)[:, 3].max()) > -1
 
 
 def test_each_of_a_batch_is_cut_by_itself_and_only_off_a_plain_ground() -> None:

@@ -64,9 +64,13 @@ class Body:
         return float(self.points[:, 1].max() - self.points[:, 1].min())
 
 
+ENDLESS = (-9.0, -9.0, 9.0, 9.0)
+"""A window by which nothing is cut."""
+
+
 def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) -> Body:
-    """A body of the pixels in the window that belong to it, of all of its pixels if there are none, and of the frame
-    if the window holds none at all; `box` is the window."""
+    """A body of the pixels in the window that belong to it, of all of the window's if there are none, and of the
+    whole frame, not cut by it, if the window holds none at all; `box` is the window."""
     y, x = there.shape
     low, high = (torch.tensor(side, dtype=torch.float64) for side in (box[:2], box[2:]))
     for pixels in (there, torch.ones_like(there)):
@@ -74,7 +78,7 @@ def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) 
         points = torch.stack([(at[:, 1] + 0.5) / x - 0.5, (at[:, 0] + 0.5) / y - 0.5], 1)
         if len(seen := points[((points > low) & (points < high)).all(1)]):
             return Body(seen, box, x / y)
-    return Body(points, box, x / y)
+    return Body(points, ENDLESS, x / y)
 
 
 def carried(word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int) -> Flow:

@@ -3,7 +3,8 @@
     pip install numpy pillow onnxruntime
     python FOLDER/make_clip.py cat.png cat.webp [SEED]
 
-It makes the network's 24 frames, as `sfv generate cat.png --transparent --size 128 --fit pad --play-fps 8 --stiff off`.
+It makes the network's 24 frames, as `sfv generate cat.png --transparent --size 128 --fit pad --play-fps 8 --stiff off
+--move free` makes them of a picture that does not fill its frame.
 """
 
 import json

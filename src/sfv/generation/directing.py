@@ -8,7 +8,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import Body, body_of, carried, hardly_stretched, hops_only, turns_only
+from sfv.decoding.directed import ENDLESS, Body, body_of, carried, hardly_stretched, hops_only, turns_only
 from sfv.decoding.dragging import Arrow, dragged
 from sfv.decoding.eyes import Eye, rated_eyes
 from sfv.decoding.holding import border
@@ -28,8 +28,6 @@ STRETCHES = ("pulse", "squash")
 """Words by which a body changes its shape or size."""
 CUT_OUT = ("spin", "wave")
 """Words that only a thing on clear or plain ground can follow: all else would turn or bend with it."""
-ENDLESS = (-9.0, -9.0, 9.0, 9.0)
-"""A window by which nothing is cut."""
 TOUCHING = 0.05
 """Share of an opaque picture's border that its thing may touch and still be cut out."""
 NEARBY = 0.04

@@ -1,5 +1,7 @@
 """A picture and a request made to fit the model."""
 
+import torch
+
 from sfv import limits
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -14,6 +16,7 @@ from sfv.types import AnyFirst
 
 def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoModel) -> Still:
     """The picture at the network's size and at the clip's; where they differ, the former is made of the latter."""
+    _check(picture)
     frame, source = (whole(want.height), whole(want.width)), (picture.shape[0], picture.shape[1])
     if picture.shape[-1] != (4 if want.transparent else 3):
         if want.transparent:
@@ -25,6 +28,16 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
         return Still(small, None, seen.whole, None, seen.box, source)
     sticker = seen.whole if seen.whole.shape[:2] == frame else fit_sticker(seen.whole, *frame)
     return Still(over_white(sticker), sticker, over_white(seen.whole), seen.whole, seen.box, source)
+
+
+def _check(picture: Uint8Picture | Uint8Sticker) -> None:
+    """SfvError for a tensor that is no picture."""
+    if picture.ndim == 3 and picture.shape[2] in (3, 4) and picture.dtype == torch.uint8 and picture.numel():
+        return
+    found = f"{str(picture.dtype).removeprefix('torch.')} of shape {tuple(picture.shape)}"
+    raise SfvError(
+        f"the picture is {found}; give uint8 of (height, width, 3 or 4), as read_picture and read_sticker do"
+    )
 
 
 def resolve(settings: Settings, model: VideoModel) -> Settings:

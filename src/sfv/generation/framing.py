@@ -77,8 +77,9 @@ def _fitted(picture: AnyPicture, size: tuple[int, int], want: Settings) -> AnyPi
 
 
 def _surrounded(inside: AnyPicture, full: tuple[int, int], top: int, left: int) -> AnyPicture:
-    """On a larger ground: clear, or the edge drawn outward."""
+    """On a larger ground: clear around what is clear somewhere, else the edge drawn outward."""
     below, right = full[0] - top - inside.shape[0], full[1] - left - inside.shape[1]
     around = ((top, below), (left, right), (0, 0))
-    how = {"mode": "constant", "constant_values": 0} if inside.shape[-1] == 4 else {"mode": "edge"}
+    clear = inside.shape[-1] == 4 and int(inside[..., 3].min()) < 255
+    how = {"mode": "constant", "constant_values": 0} if clear else {"mode": "edge"}
     return torch.from_numpy(np.pad(inside.numpy(), around, **how))  # type: ignore[call-overload]

@@ -20,7 +20,7 @@ from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
 from sfv.generation.stiff import settled, softness
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
-from sfv.settings import Fit, Settings
+from sfv.settings import Settings
 from sfv.system.timing import clocked_stage
 from sfv.types import Cond
 
@@ -80,8 +80,7 @@ def begin(
     judged = settled(model, want, still)
     check_move(model, want, still, mask is not None)
     source, shown = (picture.shape[0], picture.shape[1]), cut(still.large, still.box)
-    mode: Fit = "crop" if want.fit == "crop" else "pad"
-    kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), mode)
+    kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), want.fit or "pad")
     arrow = arrow_in(want, drawn_on or source, still)
     want, eyes = with_eyes(model, judged, still, kept)
     start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit))
@@ -145,8 +144,13 @@ def generate_many(
 ) -> list[Clip]:
     """Animate several pictures in one batch, with equal settings but for the seed; a clip does not depend on the rest.
 
-    Rounding does depend on it (float32: 1e-6). Every clip has its share of the seconds. Errors as in `generate`.
+    Rounding does depend on it (latents by 1e-6 in float32). Every clip has its share of the seconds. Errors as in
+    `generate`, and for another number of seeds than of pictures.
     """
+    if len(seeds) != len(pictures):
+        raise SfvError(f"{len(pictures)} pictures and {len(seeds)} seeds; give every picture its seed")
+    if not pictures:
+        return []
     names = [checked({"seed": int(s)}).seed for s in seeds]
     want, seconds = resolve(settings, model), dict[str, float]()
     stills = [fitted(p, want, model) for p in pictures]

@@ -36,15 +36,15 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settled:
     """
     moving = model.enlarges(want.decoder)
     stiff, motion, said = moving and want.move not in ("auto", "free", "blink"), float(want.motion or 0), None
-    if moving and model.stiffness is not None and MOVES.get(want.move, 0) == 0:
+    if moving and MOVES.get(want.move, 0) == 0:
         first = first_pixels(model, still)
-        if first.shape[1] == 3:
-            first = as_layers(still.small, model.device)
-        logit, more = (float(v) for v in model.stiffness.judged(first))
-        fills = fills_frame(first)
-        stiff, said = stiff or fills or logit > 0, None if fills else logit
-        if more and not fills:
-            motion = liveliness(motion, model.defaults.motion, more)
+        if first.shape[1] == 4 and fills_frame(first):
+            stiff = True
+        elif model.stiffness is not None:
+            first = first if first.shape[1] == 4 else as_layers(still.small, model.device)
+            logit, more = (float(v) for v in model.stiffness.judged(first))
+            stiff, said = stiff or logit > 0, logit
+            motion = liveliness(motion, model.defaults.motion, more) if more else motion
     return Settled(
         want.model_copy(update={"stiff": "on" if stiff else "off"} if want.stiff == "auto" else {}), motion, said
     )

@@ -20,7 +20,8 @@ ASPECT = 0.02
 
 
 def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tuple[int, int], mode: str) -> Mask:
-    """A mask (white keeps still) laid over a picture of `source` (height, width) and fitted with it to `size`.
+    """A mask (white keeps still) laid over a picture of `source` (height, width) and fitted with it to `size`: by "pad"
+    or "crop", or "own", where `size` is the picture's shape but for rounding.
 
     Grey counts as white from its middle on. SfvError for a mask of another shape than the picture's, or of colours.
     """
@@ -30,7 +31,8 @@ def fit_mask(mask: UInt8[Tensor, "mh mw 3"], source: tuple[int, int], size: tupl
         raise SfvError(f"the mask is {sizes}; paint it over the picture itself, so that both have one shape")
     if float((mask.amax(2).float() - mask.amin(2)).mean()) > COLOURFUL:
         raise SfvError("the mask is a colour picture: paint it in white and black alone")
-    grey = fit(stretch(mask, height, width), *size, mode, "black").float().mean(2)
+    over = mask if mode == "own" else stretch(mask, height, width)
+    grey = (stretch(over, *size) if mode == "own" else fit(over, *size, mode, "black")).float().mean(2)
     return torch.where(grey >= 127.5, 255, 0).to(torch.uint8)
 
 

@@ -12,13 +12,13 @@ from sfv.types import AnyFirst, RgbaPicture
 
 RIM = 2
 """Pixels of the border that are looked at."""
-ALIKE = 24 / 255
+ALIKE = 24.5 / 255
 """Levels within which a border is of one colour, of 1."""
 PLAIN = 0.6
 """Share of the border that must be alike for the picture to lie on a ground."""
-STEP, SMOOTH = 5 / 255, 0.9
+STEP, SMOOTH = 5.5 / 255, 0.9
 """Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
-NEAR = 5 / 255
+NEAR = 5.5 / 255
 """Levels within which a pixel is ground, of 1: lossy files spread it a little."""
 WHOLE = 0.5
 """How far from the ground, of 1, a pixel at the outline is wholly the thing's."""
@@ -80,7 +80,8 @@ def cut_free(pictures: RgbaPicture) -> RgbaPicture:
     clear = _open((far > NEAR).float())
     outline = (F.max_pool2d(clear, 3, 1, 1) > 0) & (clear == 0)
     share = torch.where(outline, (far / WHOLE).clamp(max=1), 1 - clear)
-    freed = torch.cat([(colours - (1 - share) * ground[..., None]).clamp(0, 1), share], 1) * 2 - 1
+    own = (colours - (1 - share) * ground[..., None]).clamp(min=0)
+    freed = torch.cat([torch.minimum(own, share), share], 1) * 2 - 1
     return torch.where(lies[:, None, None, None], freed.to(pictures.dtype), pictures)
 
 

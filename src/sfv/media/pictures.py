@@ -170,6 +170,10 @@ def _fit(picture: Tensor, height: int, width: int, mode: str, padding: Callable[
     if mode not in FITS:
         raise SfvError(f"fit must be one of {', '.join(FITS)}, not {mode!r}")
     image, size = Image.fromarray(picture.numpy()), (width, height)
+    if mode == "pad" and min(round(v * min(width / image.width, height / image.height)) for v in image.size) < 1:
+        raise SfvError(
+            f"a picture of {image.width}x{image.height} is too thin for {width}x{height}; use fit own or crop"
+        )
     if mode == "crop":
         out = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     else:

@@ -67,6 +67,13 @@ def test_other_channels_leave_a_trace_and_a_second_time_is_as_good() -> None:
     assert drawn(again).isfinite().all()
 
 
+def test_what_draws_does_not_count_where_nothing_is_drawn() -> None:
+    networks = busy(MotionCodecConfig.model_validate(WIDE.model_dump() | {"draws": False, "trust_bias": 7}))
+    networks.decoder.exit.weight[:, :2] = 100  # loud, and never asked
+    networks.decoder.flow[3].weight[:, :2] = 0  # type: ignore[index, operator]
+    assert apart(narrowed(networks, (12, 10, 8, 4)), networks) < 1e-4
+
+
 def test_a_narrower_decoder_is_trained_and_opens(begun_loops: Path, store: Path, tmp_path: Path) -> None:
     out = shutil.copytree(begun_loops, tmp_path / "model")
     had = motion_folder.load(out, "teacher", torch.float32, "m").codec

@@ -29,7 +29,7 @@ export function bodyIn(seen) {
   const { width, height, fills, shades, large, box } = seen;
   const whole = fills || shades;
   const there = thingOf(seen);
-  const window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
+  let window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
   const within = (pixels, anywhere) => {
     const points = [];
     for (let i = 0; i < width * height; i++) {
@@ -40,7 +40,7 @@ export function bodyIn(seen) {
   };
   let points = within(there, false);
   if (!points.length) points = within(there.fill(1), false);
-  if (!points.length) points = within(there, true); // the window lies between pixels
+  if (!points.length) [points, window] = [within(there, true), ENDLESS]; // it lies between pixels
   const [low, high] = extent(points);
   const middle = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
   return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };

@@ -2,8 +2,8 @@
 // holding.py and generation/stiff.py). Parts of a clip are {frames, width, height, rest (f, 4, h, w), trust (f, 1, h, w),
 // flow (f, 2, h, w)}; pictures are layers (4, h, w) in [-1, 1].
 
-export const ALIKE = 24 / 255; // levels within which a border is of one colour
-const RIM = 2, PLAIN = 0.6, STEP = 5 / 255, SMOOTH = 0.9; // of the border
+export const ALIKE = 24.5 / 255; // levels within which a border is of one colour
+const RIM = 2, PLAIN = 0.6, STEP = 5.5 / 255, SMOOTH = 0.9; // of the border
 const CELL = 4, RIDGE = 1e-3, OVERSCAN = 0.1; // of the fit
 const HELD = 2, FADE = 0.1; // of the held border
 

@@ -29,19 +29,23 @@ def narrowed(networks: MotionNetworks, widths: tuple[int, int, int, int]) -> Mot
     mine = {k: v.clone() for k, v in networks.state_dict().items()}
     for size, width in enumerate(widths):
         if width < old.widths[size]:
-            _leave_out(mine, size, width)
+            _leave_out(mine, size, width, old.draws)
     left.load_state_dict(mine)
     return quick_layout(left).to(networks.std.device)
 
 
-def _leave_out(weights: Weights, size: int, width: int) -> None:
-    """Keep the `width` channels that count most at one size, and between the two convolutions of each block there."""
+def _leave_out(weights: Weights, size: int, width: int, draws: bool) -> None:
+    """Keep the `width` channels that count most at one size, and between the two convolutions of each block there.
+
+    Without drawing, what draws counts for nothing.
+    """
     firsts = _found(weights, f"decoder.levels.{size}.", ".first.weight")
     readers = [*firsts, *_found(weights, f"decoder.narrow.{size}.", "weight")]
     readers += _found(weights, f"decoder.flow.{size}.", "weight")
     if size == LAST:
         readers += ["decoder.flow.3.weight", "decoder.exit.weight"]
-    kept = _strongest([weights[name] for name in dict.fromkeys(readers)], width)
+    count = readers if draws or size != LAST else ["decoder.flow.3.weight"]
+    kept = _strongest([weights[name] for name in dict.fromkeys(count)], width)
     writers = [f"decoder.levels.{size}.{i}.second" for i in range(len(firsts))]
     writers += [f"decoder.join.{size}", f"decoder.see.{size - 1}", f"decoder.narrow.{size - 1}"]
     writers += ["decoder.entry"] if size == 0 else ["decoder.look"] if size == LAST else []

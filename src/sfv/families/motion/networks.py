@@ -69,7 +69,7 @@ class MotionCodec(MovingCodec):
         dtype = self.decode_dtype
         if dtype is None or dtype == self.dtype:
             return self.networks
-        if dtype not in self.narrow:
+        if dtype not in self.narrow or self.narrow[dtype].std.device != self.device:
             narrowed = copy.deepcopy(self.networks).requires_grad_(False)
             narrowed.decoder.to(dtype)
             self.narrow[dtype] = quick_layout(narrowed)

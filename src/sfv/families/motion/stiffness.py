@@ -96,7 +96,7 @@ class Stiffness(Judge):
 
     def _features(self, pictures: RgbaPicture) -> Float[Tensor, "b kinds"]:
         maps = self.pyramid(pictures.to(self.norm.weight.dtype))
-        return torch.cat([kind for m in maps for kind in (m.mean((2, 3)), m.amax((2, 3)), m.std((2, 3)))], 1)
+        return torch.cat([kind for m in maps for kind in (m.mean((2, 3)), m.amax((2, 3)), _spread(m))], 1)
 
     def _of_features(self, features: Float[Tensor, "b kinds"]) -> Float[Tensor, " b"]:
         return cast(Tensor, self.answer(self.norm(features)))[:, 0].float()
@@ -106,3 +106,8 @@ class Stiffness(Judge):
             return answer
         with_lines = cast(Tensor, self.lines(torch.cat([numbers, answer[:, None]], 1).to(self.norm.weight.dtype)))
         return torch.maximum(answer, with_lines[:, 0].float())
+
+
+def _spread(maps: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c"]:
+    """Standard deviation over places; none where there is one place."""
+    return maps.std((2, 3)) if maps.shape[2] * maps.shape[3] > 1 else torch.zeros_like(maps[:, :, 0, 0])
