@@ -18,7 +18,7 @@ def body(half: float = 0.4) -> Body:
 
 
 def flows(word: str, n: int = 72) -> torch.Tensor:
-    return carried(word, torch.arange(n) / n, 127, 3.0, body(), SIDE, SIDE)
+    return carried(word, torch.arange(n) / n, 111, 3.0, body(), SIDE, SIDE)
 
 
 def inside(flow: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def test_a_wave_keeps_the_foot_and_bends_above() -> None:
 def test_no_body_is_cut_by_the_window(word: str) -> None:
     """A square that fills its frame is made smaller as it turns or shifts: what lies outside is not the body's."""
     full = body_of(torch.ones(SIDE, SIDE, dtype=torch.bool), (-0.5, -0.5, 0.5, 0.5))
-    flow = carried(word, torch.arange(24) / 24, 127, 3.0, full, SIDE, SIDE)
+    flow = carried(word, torch.arange(24) / 24, 111, 3.0, full, SIDE, SIDE)
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     taken = torch.stack([columns, rows]) + flow
     for corner in ((0, 0), (0, SIDE - 1), (SIDE - 1, 0), (SIDE - 1, SIDE - 1)):
@@ -147,5 +147,5 @@ def test_a_window_between_pixels_still_has_a_body(word: str) -> None:
     thin = body_of(torch.ones(SIDE, SIDE, dtype=torch.bool), (-0.5, -0.001, 0.5, 0.001))
     maps = maps_of(torch.diag(torch.tensor([1.0, 1.2])), torch.zeros(2, dtype=torch.float64))
     assert hardly_stretched(maps, thin).isfinite().all() and turns_only(maps, thin.foot, thin).isfinite().all()
-    flow = carried(word, torch.arange(12) / 12, 127, 3.0, thin, SIDE, SIDE)
+    flow = carried(word, torch.arange(12) / 12, 111, 3.0, thin, SIDE, SIDE)
     assert flow.isfinite().all() and flow[0].abs().max() < 1e-3, "nor is it made smaller to fit between them"

@@ -17,7 +17,7 @@ from sfv.decoding.warping import Flow
 
 Times = Float[Tensor, " n"]
 """Shares of a round."""
-USUAL = 127.0
+USUAL = 111.0
 """The motion (0 to 255) at which a word has the sizes below."""
 SHAKE, SHAKES_A_SECOND = 0.03, 2.5
 """Share of the frame's width to either side."""
