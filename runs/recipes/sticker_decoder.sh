@@ -3,7 +3,7 @@
 # quarter of the sides. An hour and a half on two CPU threads; interrupt and repeat at will.
 #   runs/recipes/sticker_decoder.sh STORE WORK WEIGHTS
 # STORE is a clip store (`sfv pack`); WEIGHTS holds lpips_alexnet.safetensors (runs/recipes/feature_weights.py).
-# Begun from today's embedded decoder instead of the wide one before it, the second command finds nothing to leave out.
+# The package holds the narrow decoder already: begun from it nothing is left out. It was begun from the wide one before.
 set -euo pipefail
 store=$1 work=$2 weights=$3
 train() {

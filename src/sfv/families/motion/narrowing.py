@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sfv.errors import SfvError
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks, quick_layout
 
 Kept = Int[Tensor, " channels"]
@@ -18,11 +19,11 @@ Weights = dict[str, Tensor]
 def narrowed(networks: MotionNetworks, widths: tuple[int, int, int, int]) -> MotionNetworks:
     """A copy whose decoder has `widths` channels at each size; it needs training.
 
-    The picture's own features, found once a clip, keep theirs. Raises ValueError where there are fewer than that.
+    The picture's own features, found once a clip, keep theirs. Raises SfvError where there are fewer than that.
     """
     old = networks.config
     if any(n > w for n, w in zip(widths, old.widths, strict=True)):
-        raise ValueError(f"widths {list(widths)}: the decoder has {list(old.widths)} channels")
+        raise SfvError(f"widths {list(widths)}: the decoder has {list(old.widths)} channels")
     pictures = old.picture_widths or old.widths[:3]
     config = MotionCodecConfig.model_validate(old.model_dump() | {"widths": widths, "picture_widths": pictures})
     left = MotionNetworks(config)
@@ -43,13 +44,13 @@ def _leave_out(weights: Weights, size: int, width: int, draws: bool) -> None:
     readers = [*firsts, *_found(weights, f"decoder.narrow.{size}.", "weight")]
     readers += _found(weights, f"decoder.flow.{size}.", "weight")
     if size == LAST:
-        readers += ["decoder.flow.3.weight", "decoder.exit.weight"]
+        readers.append("decoder.exit.weight")
     count = readers if draws or size != LAST else ["decoder.flow.3.weight"]
-    kept = _strongest([weights[name] for name in dict.fromkeys(count)], width)
+    kept = _strongest([weights[name] for name in count], width)
     writers = [f"decoder.levels.{size}.{i}.second" for i in range(len(firsts))]
     writers += [f"decoder.join.{size}", f"decoder.see.{size - 1}", f"decoder.narrow.{size - 1}"]
     writers += ["decoder.entry"] if size == 0 else ["decoder.look"] if size == LAST else []
-    for name in dict.fromkeys(readers):
+    for name in readers:
         weights[name] = weights[name][:, kept]
     for name in writers:
         _write(weights, name, kept)

@@ -123,7 +123,4 @@ def _smaller(networks: MotionNetworks, config: MotionDecoderTraining) -> MotionN
         networks = networks.slimmer(config.depth)
     if config.widths is None or config.widths == networks.config.widths:
         return networks
-    try:
-        return narrowed(networks, config.widths)
-    except ValueError as error:
-        raise SfvError(str(error)) from error
+    return narrowed(networks, config.widths)
