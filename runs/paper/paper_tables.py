@@ -1,7 +1,7 @@
 """The paper's tables at sticker scale: same teacher, clips and decoder for every row, as many clips drawn by each.
 
-    python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640] [--protocol loops-report]
-        [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
+    python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640 | --calls N]
+        [--protocol loops-report] [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
 
 TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, drifting, the teacher at 25 to 1 steps), 2
 (heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), warm (the embedded student's adversary with other
@@ -9,7 +9,7 @@ heads, other P_mean, adapters on what D looks through, or without its parts; row
 upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two learning rates). --rows leaves others
 out. MODEL is a folder with the teacher that every student starts from: of whole loops, or of clips (then the protocol
 is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on one thread each, until it has drawn CLIPS
-clips (0: the preset's number), and measured beside the still and the best sway and squash; OUT/table-N.json, .md and
+clips (0: the preset's number) or made CALLS network calls, and measured beside the still and the best sway and squash; OUT/table-N.json, .md and
 .svg hold the mean over seeds with the smallest and the largest, each row's budget, and the first seed's ratios to every
 other row, paired over clips. Interrupt and repeat at will.
 """
@@ -105,7 +105,7 @@ def students(wanted: dict[str, Row], asked: argparse.Namespace) -> list[str]:
     for seed in range(asked.seeds):
         for name, (recipe, fields) in wanted.items():
             folder = asked.out / f"{name}-{seed}"
-            changes = (*fields, *asked.set, f"seed={seed}", *steps_for(asked.clips, recipe, (*fields, *asked.set)))
+            changes = (*fields, *asked.set, f"seed={seed}", *steps_for(asked, recipe, (*fields, *asked.set)))
             share_latents(folder, asked.out / "shards", stages(recipe, "student", changes)[-1])
             if not (folder / "runs" / "student" / "done").exists():
                 todo.append(partial(train, asked.store, asked.model, folder, recipe, changes, asked.motion))
@@ -117,11 +117,17 @@ def students(wanted: dict[str, Row], asked: argparse.Namespace) -> list[str]:
     return rows
 
 
-def steps_for(clips: int, recipe: str, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """As many steps as draw so many clips; as the preset has them for 0."""
+def steps_for(asked: argparse.Namespace, recipe: str, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """As many steps as draw so many clips, or make so many network calls; as the preset has them for 0 clips."""
     stage = stages(recipe, "student", fields)[-1]
     assert isinstance(stage, ClipTraining)
-    return (f"steps={max(1, round(stage.steps * clips / stage.clips_drawn))}",) if clips else ()
+    if asked.calls:
+        one, two = (budget(stage.model_copy(update={"steps": n}))["network_calls"] for n in (10**6, 2 * 10**6))
+        once, each = 2 * one - two, (two - one) / 10**6  # pairs are made once
+        if asked.calls <= once:
+            raise SystemExit(f"--calls {asked.calls}: {recipe} needs {once} before its first update")
+        return (f"steps={max(1, round((asked.calls - once) / each))}",)
+    return (f"steps={max(1, round(stage.steps * asked.clips / stage.clips_drawn))}",) if asked.clips else ()
 
 
 def budget(stage: Schedule) -> dict[str, int]:
@@ -252,6 +258,7 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     for name, usual in (("seeds", 3), ("clips", 640), ("at-once", 2)):
         parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--calls", type=int, default=0, help="network calls of every row, instead of clips")
     parser.add_argument("--protocol", default="loops-report")
     parser.add_argument("--limit", type=int, default=0, help="clips to measure, to try it quickly")
     parser.add_argument("--motion", type=float)
@@ -278,7 +285,7 @@ def main() -> None:
     budgets = {}
     for name, (recipe, fields) in wanted.items():
         changes = (*fields, *asked.set)
-        budgets[name] = budget(stages(recipe, "student", (*changes, *steps_for(asked.clips, recipe, changes)))[-1])
+        budgets[name] = budget(stages(recipe, "student", (*changes, *steps_for(asked, recipe, changes)))[-1])
     result = evaluate(asked.store, how).as_dict()
     found = summarise([r for r in result["rows"] if r["name"] != "real clips"], budgets)
     for name, row in found.items():

@@ -178,6 +178,14 @@ class MotionDecoderTraining(MotionCodecTraining):
     perceptual_from: float = 0.0
     supervised: float = 0.0
 
+    @model_validator(mode="after")
+    def _agree(self) -> "MotionDecoderTraining":
+        if self.strain and not self.window:
+            raise ValueError("strain needs a window: without one nothing moves in pieces")
+        if self.strain_of_soft and not self.strain:
+            raise ValueError("strain_of_soft needs strain: alone it would change nothing")
+        return self
+
 
 class DecoderTraining(PixelTraining):
     """A small decoder for a frozen codec, guided by the picture."""

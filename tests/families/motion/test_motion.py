@@ -44,6 +44,7 @@ from sfv.speed.onnx import graphs
 from sfv.speed.optimize import optimize
 from sfv.training.health import read_alarms
 from sfv.training.loop_batches import LoopBatches
+from sfv.training.presets import stages
 from sfv.training.seeds import Seeds
 
 
@@ -460,6 +461,15 @@ def test_a_finished_decoder_can_be_ended_with_less_drawing(begun_loops: Path, st
     z, picture = torch.randn(1, 4, 4, 4, 4), torch.rand(1, 4, 64, 64) * 2 - 1
     drawn = [codec.networks.draw(z, picture).trust for codec in (free, ended)]
     assert drawn[0] is not None and drawn[1] is not None and (drawn[1] > drawn[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [(("strain=0.5",), "strain needs a window"), (("window=8", "strain_of_soft=0.5"), "strain_of_soft needs strain")],
+)
+def test_an_end_that_would_change_nothing_is_refused(fields: tuple[str, ...], words: str) -> None:
+    with pytest.raises(SfvError, match=words):
+        stages("loops-debug", "decoder", fields)
 
 
 def test_a_decoder_learns_under_the_settings_of_its_end(begun_loops: Path, store: Path, tmp_path: Path) -> None:
