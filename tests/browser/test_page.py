@@ -247,23 +247,54 @@ def test_frames_are_the_command_lines(
     assert decibels(made, wanted) >= EQUAL
 
 
-def test_an_opaque_picture_that_is_wider_than_high(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photograph-like one, moved with its border outside the frame; scaled down as the command line does."""
+def photo() -> np.ndarray:
+    """Something like a photograph: it is moved with its border outside the frame, and scaled down first."""
     y, x = np.mgrid[0:330, 0:500]
-    rng = np.random.default_rng(0)
-    noise = np.asarray(Image.fromarray(rng.integers(0, 255, (33, 50, 3), dtype=np.uint8)).resize((500, 330)))
-    photo = noise // 2 + np.stack([x / 5, y / 4, 60 + 0 * x], -1).astype(np.uint8)
-    Image.fromarray(photo).save(tmp_path / "photo.png")
+    small = np.random.default_rng(0).integers(0, 255, (33, 50, 3), dtype=np.uint8)
+    noise = np.asarray(Image.fromarray(small).resize((500, 330)))
+    return noise // 2 + np.stack([x / 5, y / 4, 60 + 0 * x], -1).astype(np.uint8)
+
+
+def banner() -> np.ndarray:
+    """Balls in a row on plain ground, which would leave the picture: they have a few pixels of room."""
+    y, x = np.mgrid[0:120, 0:500]
+    ball = ((x % 100 - 50) ** 2 + (y - 60) ** 2 < 35**2)[..., None]
+    colours = np.array([[200, 40, 40], [40, 90, 200], [40, 160, 60], [230, 180, 30], [120, 40, 160]])
+    return np.where(ball, colours[x // 100], 245).astype(np.uint8)
+
+
+def tight() -> np.ndarray:
+    """A sticker that reaches over its clear picture's edges on all sides."""
+    y, x = np.mgrid[0:150, 0:500]
+    shape = ((x - 250) / 255) ** 2 + ((y - 75) / 80) ** 2 < 1
+    colours = np.stack([x / 2, 60 + y, 200 - x / 4], -1)
+    return np.concatenate([colours, 255 * shape[..., None]], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "form"),
+    [("photo", (84, 128), "png"), ("banner", (30, 128), "png"), ("tight", (38, 128), "png-clear")],
+)
+def test_a_picture_that_is_wider_than_high(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str
+) -> None:
+    given = tmp_path / f"{name}.png"
+    Image.fromarray({"photo": photo, "banner": banner, "tight": tight}[name]()).save(given)
     before = turn(page)
-    drop(page, (tmp_path / "photo.png").read_bytes(), "photo.png")
-    page.check("input[name=enlarge][value='1']", force=True)
-    page.select_option("#format", "png")
+    drop(page, given.read_bytes(), given.name)
+    page.select_option("#format", form)
     newer(page, before)
-    until(page, "() => document.querySelector('#command').innerText.includes('photo')")
+    until(page, f"() => document.querySelector('#command').innerText.includes('{name}')")
     settled(page)
+    before = turn(page)
+    if not page.is_checked("input[name=enlarge][value='1']"):  # a picture's own size is chosen for it
+        page.check("input[name=enlarge][value='1']", force=True)
+        newer(page, before)
+        settled(page)
     (tmp_path / "again").mkdir()
-    made, wanted = shown(page), frames(commanded(page, tmp_path / "again", tmp_path / "photo.png", monkeypatch))
-    assert made.shape == wanted.shape == (72, 84, 128, 4) and made[..., 3].min() == 255
+    made, wanted = shown(page), frames(commanded(page, tmp_path / "again", given, monkeypatch))
+    assert made.shape == wanted.shape == (72, *shape, 4)
+    assert (made[..., 3].min() == 255) == (form == "png")
     assert decibels(made, wanted) >= EQUAL
 
 

@@ -104,3 +104,14 @@ def test_the_readme_table_is_the_committed_result() -> None:
     root = Path(__file__).parent.parent.parent
     rows = [Measured(**r) for r in json.loads((root / "docs" / "results" / "embedded-report.json").read_text())["rows"]]
     assert markdown(rows) in (root / "README.md").read_text()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_leaves_a_banner(model: sfv.VideoModel, seed: int) -> None:
+    """Balls in a row, which have a quarter of their strip's height as room: in no frame an edge cuts them."""
+    y, x = torch.meshgrid(torch.arange(120), torch.arange(500), indexing="ij")
+    ball = (x % 100 - 50) ** 2 + (y - 60) ** 2 < 35**2
+    picture = torch.where(ball[..., None], torch.tensor([200, 40, 40]), 245).to(torch.uint8)
+    frames = sfv.generate(model, picture, size="128", seed=seed).frames
+    assert float(flow(frames).mean()) > 0.02
+    assert float((frames[:, [0, -1], :, 1] < 140).float().mean((1, 2)).max()) < 0.05

@@ -1,6 +1,7 @@
 """Moving maps by a flow: bilinear samples, from coarse to fine. Knows no network."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,8 @@ def finer(flow: Flow) -> Flow:
     return 2 * F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def warped(maps: Maps, flow: Flow) -> Maps:
-    """Bilinear samples of `maps` at each position plus its flow; beyond the border the border goes on.
+def warped(maps: Maps, flow: Flow, beyond: Literal["border", "zeros"] = "border") -> Maps:
+    """Bilinear samples of `maps` at each position plus its flow; beyond the border the border goes on, or all is zero.
 
     maps (b, c, Y, X), flow (b * f, 2, y, x) -> (b * f, c, y, x) float32: all frames of a clip are sampled from its one
     map, which is not copied. Maps may be finer than the flow, whose positions then are cells of them.
@@ -33,7 +34,12 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     n, _, y, x = flow.shape
     b = len(maps)
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
-    if maps.shape[1] >= WIDE and maps.device.type == "cpu" and not (torch.is_grad_enabled() or traced):
+    if (
+        beyond == "border"
+        and maps.shape[1] >= WIDE
+        and maps.device.type == "cpu"
+        and not (torch.is_grad_enabled() or traced)
+    ):
         return _summed(maps, flow)
     rows, columns = ((2 * torch.arange(s, device=flow.device, dtype=torch.float32) + 1) / s - 1 for s in (y, x))
     across, down = flow.float().unbind(1)  # shares of the whole map, in [-1, 1]: one pass over each
@@ -41,7 +47,7 @@ def warped(maps: Maps, flow: Flow) -> Maps:
     parts = math.gcd(n, torch.get_num_threads()) if b == 1 and not traced else 1  # a map is one thread's work
     grid = torch.stack(at, -1).reshape(b * parts, n // (b * parts) * y, x, 2)
     each = maps.float().expand(b * parts, -1, -1, -1)
-    tall = F.grid_sample(each, grid, padding_mode="border", align_corners=False)
+    tall = F.grid_sample(each, grid, padding_mode=beyond, align_corners=False)
     return tall.unflatten(2, (-1, y)).transpose(1, 2).flatten(0, 1)
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from sfv import limits
 from sfv.decoding.decoder import Decoded
+from sfv.decoding.directed import ENDLESS
 from sfv.decoding.guide import moved
 from sfv.decoding.holding import border, held
+from sfv.decoding.inside import kept_inside
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
@@ -23,7 +25,7 @@ from sfv.generation.framing import cut
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Weights
 from sfv.media.formats import colour
-from sfv.media.grounds import fills_frame, ground_shades
+from sfv.media.grounds import fills_frame, ground_shades, is_clear
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import CARRIED, Settings
@@ -89,9 +91,12 @@ def _opaque(model: VideoModel, latents: Latents, start: Start) -> tuple[Frames, 
 def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -> Decoded:
     """Frames and what they are made of; of stiff things as one body, and still where that is wanted."""
     drawn = model.draw(latents, first, torch.full((len(latents),), start.softness))
+    body = body_in(first, start.still)
     if start.want.stiff == "on":
-        kept = partial(held_to, start.want.move, body=body_in(first, start.still))
+        kept = partial(held_to, start.want.move, body=body)
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)
+    if body.window != ENDLESS:
+        drawn = kept_inside(drawn, first, body)
     for weights in _holding(first, start):
         drawn = held(drawn, first, weights)
     return drawn
@@ -115,7 +120,8 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
     directed = want.move in CARRIED or start.arrow is not None
-    if times is not None or still.enlarged or directed or start.eyes is not None:
+    clear = is_clear(first)
+    if times is not None or still.enlarged or directed or start.eyes is not None or clear:
         layers = Layers(drawn, first)
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
@@ -124,7 +130,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         lids = blinking(start, first, len(layers.flow))
         if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):
             large = large[:, :3]  # an opaque picture that is only moved stays opaque
-        parts = layers.over(large, changed=lids)
+        parts = layers.over(large, changed=lids, clear=clear)
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []
     for part in parts:

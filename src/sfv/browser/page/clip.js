@@ -1,12 +1,13 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { lidsOf, shares } from "./blinking.js";
-import { bodyIn, carrying, checkMove, heldTo } from "./directed.js";
+import { bodyIn, carrying, checkMove, heldTo, ENDLESS } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
+import { keptInside } from "./inside.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
 import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
@@ -87,7 +88,9 @@ export async function decode(networks, latents, seen, settings) {
   });
   const area = frames * width * height; // where nothing is drawn, the model has the flow alone
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
-  if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, bodyIn(seen)));
+  const body = bodyIn(seen);
+  if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, body));
+  if (body.window !== ENDLESS) parts = keptInside(parts, body);
   return seen.shades ? heldBorder(parts) : parts;
 }
 

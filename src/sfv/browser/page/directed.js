@@ -11,7 +11,8 @@ const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
 const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
-const TOUCHING = 0.05, VISIBLE = 0.05, ENDLESS = [-9, -9, 9, 9];
+const TOUCHING = 0.05, VISIBLE = 0.05;
+export const ENDLESS = [-9, -9, 9, 9]; // a window by which nothing is cut
 
 /** Why a picture cannot follow a word, as an error for the visitor. */
 export function checkMove(word, { first, width, height, fills, shades }) {

@@ -1,6 +1,8 @@
 // From the decoder's parts to the frames that are played (src/sfv/generation/finishing.py, decoding/upscale.py): between
 // the frames made, every part is interpolated round the loop; the picture is then moved by the flow, at the clip's size.
 
+import { isClear } from "./stiff.js";
+
 const CALM = 1.6, SLOWEST = 4; // of the ways from and to the picture
 const EARLY = 1 / 3, HURRY = 0.6; // of a round that does little at first
 const ENLARGED = 3; // times the picture is enlarged by cubic interpolation before it is moved at its own size
@@ -54,7 +56,7 @@ function hurryOf(ways, spans, ends) {
 export function composed(parts, moments, picture, box, transparent) {
   const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
-  const ready = (layers) => texels(same ? sharpened(layers) : layers);
+  const ready = (layers) => ({ ...texels(same ? sharpened(layers) : layers), clear: isClear(layers.data, layers.width * layers.height) });
   const source = ready(picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
@@ -140,8 +142,9 @@ function mix(parts, a, b, c, d, across, down, to) {
   }
 }
 
-/** rest += trust * the picture at (x, y), bilinear, its border going on. */
-function sampled({ width, height, data }, x, y, mixed) {
+/** rest += trust * the picture at (x, y), bilinear, its border going on; around one that is `clear` there is nothing. */
+function sampled({ width, height, data, clear }, x, y, mixed) {
+  if (clear && !(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) return sampledAtBorder({ width, height, data }, x, y, mixed);
   const column = Math.min(Math.max(x, 0), width - 1);
   const row = Math.min(Math.max(y, 0), height - 1);
   const left = Math.floor(column);
@@ -156,6 +159,20 @@ function sampled({ width, height, data }, x, y, mixed) {
     const high = data[a + c] + across * (data[b + c] - data[a + c]);
     const low = data[a + below + c] + across * (data[b + below + c] - data[a + below + c]);
     mixed[c] += trust * (high + down * (low - high));
+  }
+}
+
+function sampledAtBorder({ width, height, data }, x, y, mixed) {
+  const [left, top] = [Math.floor(x), Math.floor(y)];
+  const trust = mixed[4];
+  for (let c = 0; c < 4; c++) {
+    let sum = 0;
+    for (const [i, j] of [[left, top], [left + 1, top], [left, top + 1], [left + 1, top + 1]]) {
+      const inside = i >= 0 && j >= 0 && i < width && j < height;
+      const weight = (1 - Math.abs(x - i)) * (1 - Math.abs(y - j));
+      if (inside) sum += weight * (data[4 * (j * width + i) + c] + 1);
+    }
+    mixed[c] += trust * (sum - 1);
   }
 }
 

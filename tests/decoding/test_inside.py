@@ -1,0 +1,135 @@
+"""A thing stays inside what is shown: less of a way that would go over the edge, less motion where there is no room."""
+
+import pytest
+import torch
+
+from sfv.decoding.decoder import Decoded
+from sfv.decoding.directed import Body, body_of
+from sfv.decoding.inside import ACROSS, LEAST, kept_inside
+from sfv.decoding.warping import moved
+
+SIZE, FRAMES = 64, 8
+WHOLE = (-0.5, -0.5, 0.5, 0.5)
+PHASE = torch.arange(FRAMES) / FRAMES * 2 * torch.pi
+
+
+def disc(row: float, column: float, radius: float) -> torch.Tensor:
+    """A picture (1, 4, h, w) in [-1, 1]: white, with soft edges."""
+    at = torch.arange(SIZE) + 0.5
+    away = ((at[:, None] - row) ** 2 + (at[None] - column) ** 2).sqrt()
+    return (2 * (radius + 0.5 - away).clamp(0, 1) - 1).expand(1, 4, SIZE, SIZE)
+
+
+def body(picture: torch.Tensor, window: tuple[float, float, float, float] = WHOLE) -> Body:
+    return body_of(picture[0, 3] > 0, window)
+
+
+def along(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """A flow (n, 2, h, w) that takes everything x and y pixels to the right and down."""
+    return -torch.stack([x, y], 1)[:, :, None, None].expand(-1, -1, SIZE, SIZE)
+
+
+def clip(picture: torch.Tensor, flow: torch.Tensor) -> Decoded:
+    there = moved(picture, flow)[None]
+    return Decoded(there, there, torch.ones_like(there[:, :, :1]), flow[None])
+
+
+def seen(made: Decoded) -> torch.Tensor:
+    """How much of the thing every frame shows."""
+    return ((made.frames[0, :, 3] + 1) / 2).sum((1, 2))
+
+
+def middles(made: Decoded) -> torch.Tensor:
+    """Rows and columns of the thing's middle in every frame (n, 2)."""
+    there = (made.frames[0, :, 3] + 1) / 2
+    at = torch.arange(SIZE) + 0.5
+    return torch.stack([(there.sum(3 - k) * at).sum(1) / there.sum((1, 2)) for k in (1, 2)], 1)
+
+
+def test_what_has_room_is_left_as_it_is() -> None:
+    picture = disc(32, 32, 10)
+    made = clip(picture, along(8 * PHASE.sin(), 8 * PHASE.cos()))
+    assert kept_inside(made, picture, body(picture)) is made
+
+
+def test_the_way_over_the_edge_is_shortened_and_the_others_stay() -> None:
+    """It may go 4 pixels down and would go 12; up it goes all the way."""
+    picture = disc(50, 32, 10)
+    flow = along(6 * PHASE.sin(), 12 * PHASE.sin())
+    before, made = clip(picture, flow), kept_inside(clip(picture, flow), picture, body(picture))
+    assert float(seen(before).min()) < 0.8 * float(seen(before).max()), "it was cut"
+    whole = float(((picture[0, 3] + 1) / 2).sum())
+    assert float(seen(made).min()) > 0.97 * whole
+    rows, columns = middles(made).T
+    assert float(rows.max()) == pytest.approx(54, abs=0.4)
+    assert float(rows.min()) == pytest.approx(38, abs=0.2)
+    torch.testing.assert_close(columns, 32 + 6 * PHASE.sin(), atol=0.2, rtol=0)
+    assert float((made.frames[0, 0] - picture[0]).abs().max()) < 1e-3, "the first frame is the picture"
+
+
+def test_the_way_is_as_even_as_before() -> None:
+    """It does not stop at the edge: all of the way down is shortened."""
+    picture = disc(50, 32, 10)
+    made = kept_inside(clip(picture, along(0 * PHASE, 12 * PHASE.sin())), picture, body(picture))
+    down = middles(made)[1:4, 0] - 50
+    torch.testing.assert_close(down / down.max(), PHASE[1:4].sin(), atol=0.06, rtol=0)
+
+
+def test_only_the_part_of_the_frame_that_is_shown_counts() -> None:
+    picture = disc(32, 32, 5)
+    flow = along(0 * PHASE, 12 * PHASE.sin())
+    strip = (-0.5, -0.125, 0.5, 0.125)
+    made = middles(kept_inside(clip(picture, flow), picture, body(picture, strip)))
+    assert float((made[:, 0] - 32).abs().max()) == pytest.approx(3, abs=0.4)
+
+
+def swelling(larger: float) -> torch.Tensor:
+    """A flow that makes things so much larger at half a round, about the middle."""
+    at = torch.arange(SIZE) + 0.5 - SIZE / 2
+    shrink = (1 / (1 + larger * (PHASE / 2).sin() ** 2) - 1)[:, None, None]
+    return torch.stack([(shrink * v).expand(FRAMES, SIZE, SIZE) for v in (at[None, None], at[None, :, None])], 1)
+
+
+def test_what_gets_larger_than_its_room_moves_less() -> None:
+    """A disc of 40 of 64 pixels: once half as large again it has room, once twice as large it has not."""
+    picture = disc(32, 32, 20)
+    small, large = (clip(picture, swelling(larger)) for larger in (0.5, 1.0))
+    assert kept_inside(small, picture, body(picture)) is small
+    made = kept_inside(large, picture, body(picture))
+    touching = [float((one.frames[0, 4, 3, 0] > 0).float().mean()) for one in (large, made)]
+    assert touching[0] > 0.7 and touching[1] < 0.3 and float(seen(made)[4]) > 2 * float(seen(made)[0])
+    assert made.flow is not None and large.flow is not None
+    share = made.flow[0, 1:] / large.flow[0, 1:]
+    torch.testing.assert_close(share, share[:1, :1, :1, :1].expand_as(share), atol=1e-3, rtol=0)
+
+
+def test_some_motion_is_left_without_any_room() -> None:
+    picture = disc(32, 32, 20)
+    flow, strip = swelling(1.0), (-0.4, -0.1, 0.4, 0.1)
+    made = kept_inside(clip(picture, flow), picture, body(picture, strip)).flow
+    assert made is not None
+    torch.testing.assert_close(made[0], LEAST * flow, atol=1e-3, rtol=0)
+
+
+def test_what_reaches_from_edge_to_edge_may_go_over_it_a_little() -> None:
+    picture = torch.full((1, 4, SIZE, SIZE), -1.0)
+    picture[:, :, 20:40] = 1
+    made = kept_inside(clip(picture, along(6 * PHASE.sin(), 0 * PHASE)), picture, body(picture)).flow
+    assert made is not None and float(made.abs().max()) == pytest.approx(ACROSS * SIZE, rel=0.05)
+
+
+def test_what_is_drawn_goes_along() -> None:
+    picture = disc(50, 32, 10)
+    flow = along(0 * PHASE, 8 * PHASE.sin())
+    there = moved(picture, flow)[None]
+    trust = torch.full_like(there[:, :, :1], 0.25)
+    spot = moved(disc(50, 32, 3), flow)[None]
+    made = kept_inside(Decoded(0.25 * there + 0.75 * spot, there, trust, flow[None]), picture, body(picture))
+    assert made.flow is not None and made.trust is not None
+    again, rows = moved(picture, made.flow[0])[None], middles(made)[:, 0]
+    drawn = (made.frames - 0.25 * again) / 0.75
+    torch.testing.assert_close(made.trust, trust)
+    there = ((drawn[0, :, 3] + 1) / 2).clamp(0, 1)
+    spots = (there.sum(2) * (torch.arange(SIZE) + 0.5)).sum(1) / there.sum((1, 2))
+    torch.testing.assert_close(spots, rows, atol=0.5, rtol=0)
+    assert float(spots.max()) < 55
