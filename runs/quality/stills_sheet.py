@@ -13,7 +13,7 @@ import io
 import random
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -58,7 +58,7 @@ def called(codes: str) -> str:
     return name if len(points) == 1 else f"{name} {codes}"
 
 
-def drawn(found: dict[str, Read], count: int, seed: int) -> list[str]:
+def drawn(found: Iterable[str], count: int, seed: int) -> list[str]:
     """Names, by chance alone."""
     return random.Random(seed).sample(sorted(found), min(count, len(found)))
 

@@ -2,52 +2,71 @@
 // middle; flows are in pixels.
 
 import { extent } from "./directed.js";
+import { flowOf } from "./stiff.js";
 
-const NEAR = 0.005, ACROSS = 0.03; // a thing so near to both edges may go over them so far
-const LEAST = 0.25, ROUNDED = 1e-6, TURNS = 2;
+const SHRINK = 0.08, LEAST = 0.25, ROUNDED = 1e-6, TURNS = 3;
+const AXES = [0, 1];
 
-/** The same clip; on each side a way that would go over the edge is shortened, and what grows beyond its room moves less. */
+/** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. */
 export function keptInside(parts, body) {
   const { frames, width, height } = parts;
   const area = width * height;
-  const { less, back } = corrections(parts, body);
-  if (less === 1 && back.every(([x, y]) => x === 0 && y === 0)) return parts;
+  const { less, each } = fitting(parts, body);
+  if (less === 1 && each.every(({ size, shift }) => size === 1 && shift[0] === 0 && shift[1] === 0)) return parts;
   const draws = parts.trust.some((v) => v < 1);
-  const [flow, rest, trust] = [parts.flow, parts.rest, parts.trust].map((maps, i) => (i && !draws ? maps : new Float32Array(maps.length)));
-  for (let t = 0; t < frames; t++) {
-    const [right, down] = [Math.fround(back[t][0] * width), Math.fround(back[t][1] * height)];
-    const shifted = (from, to, channels, put) => {
+  const flow = new Float32Array(parts.flow.length);
+  const rest = draws ? new Float32Array(parts.rest.length) : parts.rest;
+  const trust = draws ? new Float32Array(parts.trust.length) : parts.trust;
+  each.forEach(({ size, middle, shift }, t) => {
+    const wider = 1 / size - 1;
+    const ways = flowOf([AXES.map((c) => -wider * middle[c] - shift[c] / size), [wider, 0], [0, wider]], width, height);
+    const taken = (from, to, channels, put) => {
       for (let c = 0; c < channels; c++) {
         const start = (t * channels + c) * area;
-        for (let i = 0; i < area; i++) to[start + i] = put(sampled(from, start, (i % width) - right, Math.floor(i / width) - down, width, height), c);
+        for (let i = 0; i < area; i++) to[start + i] = put(sampled(from, start, (i % width) + ways[i], Math.floor(i / width) + ways[area + i], width, height), c, i);
       }
     };
-    shifted(parts.flow, flow, 2, (v, c) => less * v - (c ? down : right));
-    if (draws) shifted(parts.rest, rest, 4, (v) => v);
-    if (draws) shifted(parts.trust, trust, 1, (v) => v);
-  }
+    taken(parts.flow, flow, 2, (v, c, i) => less * v + ways[c * area + i]);
+    if (draws) taken(parts.rest, rest, 4, (v) => v);
+    if (draws) taken(parts.trust, trust, 1, (v) => v);
+  });
   return { frames, width, height, rest, trust, flow };
 }
 
-/** How much of the flow is kept, and how far every frame is then shifted, in shares of its sides. */
-function corrections({ frames, width, height, flow }, { points, window }) {
+/** What share of the flow is left, and of each frame's thing its size about its middle and its shift. */
+function fitting({ frames, width, height, flow }, { points, window }) {
   const half = [0.5 / width, 0.5 / height];
-  const [first, last] = extent(points).map((corner, high) => corner.map((v, c) => v + (high ? half[c] : -half[c])));
+  const [first, last] = extent(points).map((corner, end) => corner.map((v, c) => v + (end ? half[c] : -half[c])));
+  const [low, high] = [AXES.map((c) => Math.min(window[c], first[c])), AXES.map((c) => Math.max(window[2 + c], last[c]))];
+  const room = AXES.map((c) => high[c] - low[c]);
   const few = outline(points, width, height);
   const ways = Array.from({ length: frames }, (_, t) => {
-    const [low, high] = extent(few.map((point) => gone(flow, t, point, width, height)));
-    return [0, 1].map((c) => [first[c] - low[c] + half[c], high[c] + half[c] - last[c]]); // beyond where it rests
+    const [start, end] = extent(few.map((point) => gone(flow, t, point, width, height)));
+    return AXES.map((c) => [first[c] - (start[c] - half[c]), end[c] + half[c] - last[c]]); // beyond where it rests
   });
-  const room = [0, 1].map((c) => {
-    const slack = first[c] - window[c] < NEAR && window[2 + c] - last[c] < NEAR ? ACROSS : 0;
-    return [Math.max(0, first[c] - window[c]) + slack, Math.max(0, window[2 + c] - last[c]) + slack];
+  const grown = AXES.map((c) => Math.max(ROUNDED, ...ways.map((way) => way[c][0] + way[c][1])));
+  const less = Math.min(1, Math.max(LEAST, Math.min(...AXES.map((c) => (room[c] / (1 - SHRINK) - (last[c] - first[c])) / grown[c]))));
+  const fits = ways.map((way) => {
+    const spans = AXES.map((c) => [first[c] - less * way[c][0], last[c] + less * way[c][1]]);
+    const size = Math.min(1, ...AXES.map((c) => room[c] / (spans[c][1] - spans[c][0] - ROUNDED)));
+    const middle = spans.map(([start, end]) => (start + end) / 2);
+    return { size, middle, spans: spans.map(([start, end], c) => [middle[c] - (size * (end - start)) / 2, middle[c] + (size * (end - start)) / 2]) };
   });
-  const grown = [0, 1].map((c) => Math.max(1e-6, ...ways.map((way) => way[c][0] + way[c][1])));
-  const less = Math.min(1, Math.max(LEAST, Math.min(...room.map(([low, high], c) => (low + high) / grown[c]))));
-  const far = ways.map((way) => way.map((sides) => sides.map((v) => Math.max(0, less * v - ROUNDED))));
-  const cut = room.map((sides, c) => sides.map((v, k) => Math.max(0, 1 - v / Math.max(1e-6, ...far.map((way) => way[c][k])))));
-  const back = far.map((way) => way.map(([low, high], c) => cut[c][0] * low - cut[c][1] * high));
-  return { less, back };
+  const back = (sides, space) => {
+    const far = sides.map((v) => Math.max(0, v - ROUNDED));
+    const share = Math.max(0, 1 - space / Math.max(ROUNDED, ...far));
+    return far.map((v) => share * v);
+  };
+  const shifts = AXES.map((c) => {
+    const before = back(fits.map(({ spans }) => first[c] - spans[c][0]), first[c] - low[c]);
+    const after = back(fits.map(({ spans }) => spans[c][1] - last[c]), high[c] - last[c]);
+    return fits.map(({ spans }, t) => {
+      const shift = before[t] - after[t];
+      const rest = Math.max(0, low[c] - spans[c][0] - shift) - Math.max(0, spans[c][1] + shift - high[c] - ROUNDED);
+      return Math.abs(shift + rest) > ROUNDED ? shift + rest : 0;
+    });
+  });
+  return { less, each: fits.map(({ size, middle }, t) => ({ size, middle, shift: AXES.map((c) => shifts[c][t]) })) };
 }
 
 /** Of pixels' middles those that are first or last in their row or column. */
@@ -64,12 +83,17 @@ function outline(points, width, height) {
   return [...new Set(ends.values())];
 }
 
-/** Where frame `t` has a place of the picture. */
-function gone(flow, t, [x, y], width, height) {
-  let at = [x, y];
+/** Where frame `t` has a place of the picture; beyond the frame its flow goes on as evenly as it comes to the border. */
+function gone(flow, t, point, width, height) {
+  const sides = [width, height];
+  let at = point;
   for (let k = 0; k <= TURNS; k++) {
-    const came = [0, 1].map((c) => sampled(flow, (2 * t + c) * width * height, (at[0] + 0.5) * width - 0.5, (at[1] + 0.5) * height - 0.5, width, height));
-    at = [x - came[0] / width, y - came[1] / height];
+    const border = at.map((v, c) => Math.min(0.5 - 0.5 / sides[c], Math.max(0.5 / sides[c] - 0.5, v)));
+    const [here, inward] = [border, border.map((v, c) => 2 * v - at[c])].map((place) => {
+      const [column, row] = place.map((v, c) => (v + 0.5) * sides[c] - 0.5);
+      return AXES.map((c) => sampled(flow, (2 * t + c) * width * height, column, row, width, height));
+    });
+    at = point.map((v, c) => v - (2 * here[c] - inward[c]) / sides[c]);
   }
   return at;
 }
