@@ -271,15 +271,26 @@ def tight() -> np.ndarray:
     return np.concatenate([colours, 255 * shape[..., None]], -1).astype(np.uint8)
 
 
+def logo() -> np.ndarray:
+    """The same, paler, on plain ground."""
+    sticker = tight()
+    return np.where(sticker[..., 3:] > 0, 160 + sticker[..., :3] // 8, np.array([250, 240, 220])).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "form"),
-    [("photo", (84, 128), "png"), ("banner", (30, 128), "png"), ("tight", (38, 128), "png-clear")],
+    [
+        ("photo", (84, 128), "png"),
+        ("banner", (30, 128), "png"),
+        ("tight", (38, 128), "png-clear"),
+        ("logo", (38, 128), "png"),
+    ],
 )
 def test_a_picture_that_is_wider_than_high(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str
 ) -> None:
     given = tmp_path / f"{name}.png"
-    Image.fromarray({"photo": photo, "banner": banner, "tight": tight}[name]()).save(given)
+    Image.fromarray({"photo": photo, "banner": banner, "tight": tight, "logo": logo}[name]()).save(given)
     before = turn(page)
     drop(page, given.read_bytes(), given.name)
     page.select_option("#format", form)

@@ -54,6 +54,9 @@ def test_what_moves_at_the_networks_size_moves_at_the_larger() -> None:
     )
 
 
+NOTHING = torch.full((4,), -1.0)
+
+
 @pytest.mark.parametrize("side", [32, 96])
 def test_beyond_a_clear_pictures_border_is_nothing(side: int) -> None:
     """A full picture that goes 4 of 32 pixels to the left: on the right its border goes on, or there is nothing."""
@@ -62,7 +65,7 @@ def test_beyond_a_clear_pictures_border_is_nothing(side: int) -> None:
     flow[:, 1, 0] = 4
     frames = torch.zeros(1, 2, 4, 32, 32)
     layers = Layers(Decoded(frames, frames, torch.ones(1, 2, 1, 32, 32), flow), patches(32, 4))
-    (still, goes_on), (again, ends) = (torch.cat([*layers.over(picture, clear=clear)]) for clear in (False, True))
+    (still, goes_on), (again, ends) = (torch.cat([*layers.over(picture, beyond=v)]) for v in (None, NOTHING))
     torch.testing.assert_close(again, still, atol=1e-5, rtol=0)
     torch.testing.assert_close(ends[..., : side * 7 // 8 - 1], goes_on[..., : side * 7 // 8 - 1], atol=1e-4, rtol=0)
     assert float((ends[..., side * 7 // 8 + 1 :] + 1).abs().max()) < 1e-5 < float((goes_on + 1)[..., -1].max())

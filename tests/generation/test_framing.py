@@ -100,6 +100,20 @@ def test_around_an_opaque_sticker_its_edge_goes_on() -> None:
     assert torch.equal(framed(opaque, OWN, (64, 64)).whole[:40], opaque[:1].expand(40, -1, -1))
 
 
+def test_around_a_thing_that_touches_its_plain_ground_goes_on() -> None:
+    """And the edge of a plain ground that nothing touches, or of one that is not plain."""
+    ground = torch.tensor([200, 180, 30], dtype=torch.uint8)
+    picture = ground.expand(20, 100, 3).clone()
+    picture[:12, 40:60] = 10
+    made = framed(picture, OWN, (64, 64))
+    assert torch.equal(cut(made.whole, made.box), picture)
+    for part in (made.whole[:40], made.whole[60:]):
+        assert (part == ground).all()
+    picture[:4] = ground
+    picture[:, ::2] -= 3
+    assert torch.equal(framed(picture, OWN, (64, 64)).whole[:40], picture[:1].expand(40, -1, -1))
+
+
 def test_a_picture_too_thin_for_a_frame_is_refused(moving: VideoModel) -> None:
     with pytest.raises(SfvError, match="2000x2 is too thin for 64x64; use fit own or crop"):
         sfv.generate(moving, noise(2, 2000), fit="pad")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sfv.media.grounds import cut_free, fills_frame
+from sfv.media.grounds import beyond, cut_free, fills_frame
 
 SIDE = 64
 GROUNDS = [(255, 255, 255), (0, 0, 0), (30, 120, 200)]
@@ -73,3 +73,18 @@ def test_each_of_a_batch_is_cut_by_itself_and_only_off_a_plain_ground() -> None:
     cut = cut_free(batch)
     assert torch.equal(cut[:2], batch[:2])
     assert torch.equal(cut[2:], cut_free(batch[2:])) and float(cut[2, 3].min()) == -1
+
+
+def test_what_lies_beyond_a_border() -> None:
+    """Nothing round what has transparency, the ground round a thing that touches a plain one; else the border."""
+    clear = torch.cat([noise()[0], torch.full((1, SIDE, SIDE), -1.0)])[None]
+    nothing = beyond(clear)
+    assert nothing is not None and torch.equal(nothing, torch.full((4,), -1.0))
+    plain = over(ring(), (30, 120, 200))
+    assert beyond(plain) is None and beyond(noise()) is None
+    plain[:, :3, 28:36, 50:] = 0.9
+    made = beyond(plain)
+    assert made is not None
+    torch.testing.assert_close(made, torch.tensor([30 / 127.5 - 1, 120 / 127.5 - 1, 200 / 127.5 - 1, 1.0]))
+    without = beyond(plain[:, :3])
+    assert without is not None and torch.equal(without, made[:3])

@@ -75,15 +75,19 @@ class Layers:
         return other
 
     def over(
-        self, picture: Large, few: int = 8, changed: Callable[[int, Large], Large] | None = None, clear: bool = False
+        self,
+        picture: Large,
+        few: int = 8,
+        changed: Callable[[int, Large], Large] | None = None,
+        beyond: Tensor | None = None,
     ) -> Iterator[Float[Tensor, "_ c height width"]]:
         """Frames made of a picture of this or a larger size, a few at a time: memory is theirs.
 
         `changed(k, picture)` is what frame k is made of instead: the picture itself, or another of its size. Beyond its
-        border the picture goes on as its border is; with `clear` there is nothing, as around a sticker.
+        border the picture is `beyond` (c,), or goes on as its border is.
         """
         size = picture.shape[2], picture.shape[3]
-        same = size == tuple(self.flow.shape[2:])
+        same, nothing = size == tuple(self.flow.shape[2:]), None if beyond is None else beyond[:, None, None]
         sharp = sharpened(picture) if same else picture
         for at in torch.arange(len(self.flow)).split(few):
             flow = self.flow[at] if same else bigger_flow(self.flow[at], size)
@@ -92,7 +96,7 @@ class Layers:
             if not all(p is picture for p in each):
                 other = {id(p): sharpened(p) if same else p for p in each if p is not picture}
                 source = torch.cat([other.get(id(p), sharp) for p in each])
-            there = warped(source + 1, flow, "zeros") - 1 if clear else warped(source, flow)
+            there = warped(source, flow) if nothing is None else warped(source - nothing, flow, "zeros") + nothing
             if self.beside is not None:
                 drawn, mask = (v[at] if same else bigger(v[at], size) for v in self.beside)
                 there = torch.addcmul(drawn, mask, there)

@@ -25,7 +25,7 @@ from sfv.generation.framing import cut
 from sfv.media import keep_still, soft_edge, there_and_back
 from sfv.media.edits import Weights
 from sfv.media.formats import colour
-from sfv.media.grounds import fills_frame, ground_shades, is_clear
+from sfv.media.grounds import beyond, fills_frame, ground_shades
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
 from sfv.settings import CARRIED, Settings
@@ -120,8 +120,8 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
     directed = want.move in CARRIED or start.arrow is not None
-    clear = is_clear(first)
-    if times is not None or still.enlarged or directed or start.eyes is not None or clear:
+    around = beyond(first)
+    if times is not None or still.enlarged or directed or start.eyes is not None or around is not None:
         layers = Layers(drawn, first)
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
@@ -130,7 +130,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         lids = blinking(start, first, len(layers.flow))
         if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):
             large = large[:, :3]  # an opaque picture that is only moved stays opaque
-        parts = layers.over(large, changed=lids, clear=clear)
+        parts = layers.over(large, changed=lids, beyond=None if around is None else around[: large.shape[1]])
     ground = (255, 255, 255) if want.transparent else colour(want.background)
     frames, alphas = [], []
     for part in parts:

@@ -1,7 +1,7 @@
 """A picture in its own shape inside the network's frame: how large the clip is, and what lies around the picture.
 
 The network sees a frame of one shape. A picture of another shape is laid into its middle, over ground that is cut off
-again: transparent around a sticker, around an opaque picture its own edge, drawn outward.
+again: transparent around a sticker, around an opaque picture its own edge, drawn outward, or its plain ground.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from sfv.media import fit, fit_sticker, scaled
+from sfv.media.grounds import beyond
 from sfv.media.pictures import AnyPicture
+from sfv.media.pixels import as_layers
 from sfv.settings import LONGEST, Settings
 
 Box = tuple[int, int, int, int]
@@ -77,9 +79,13 @@ def _fitted(picture: AnyPicture, size: tuple[int, int], want: Settings) -> AnyPi
 
 
 def _surrounded(inside: AnyPicture, full: tuple[int, int], top: int, left: int) -> AnyPicture:
-    """On a larger ground: clear around what is clear somewhere, else the edge drawn outward."""
+    """On a larger ground: clear around what is clear somewhere, the plain ground of a thing that touches its border,
+    else the edge drawn outward."""
     below, right = full[0] - top - inside.shape[0], full[1] - left - inside.shape[1]
     around = ((top, below), (left, right), (0, 0))
-    clear = inside.shape[-1] == 4 and int(inside[..., 3].min()) < 255
-    how = {"mode": "constant", "constant_values": 0} if clear else {"mode": "edge"}
-    return torch.from_numpy(np.pad(inside.numpy(), around, **how))  # type: ignore[call-overload]
+    ground = beyond(as_layers(inside))
+    if ground is None:
+        return torch.from_numpy(np.pad(inside.numpy(), around, mode="edge"))
+    made = (ground[: inside.shape[-1]] * 127.5 + 127.5).round().to(torch.uint8).repeat(*full, 1)
+    made[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return made

@@ -63,6 +63,18 @@ def _rims(first: AnyFirst) -> tuple[Tensor, ...]:
     return first[..., :RIM, :], first[..., -RIM:, :], first[..., :RIM].mT, first[..., -RIM:].mT
 
 
+def beyond(first: AnyFirst) -> Float[Tensor, " c"] | None:
+    """What lies beyond the border of a picture that is moved, in [-1, 1]: nothing around one with transparency, and its
+    ground around a thing that touches the border of a plain one. None: the border goes on outward."""
+    if is_clear(first):
+        return -torch.ones_like(first[0, :, 0, 0])
+    colours = rim(first)
+    ground = colours.median(1).values
+    if not _plain(first) or bool(((colours - ground[:, None]).abs() <= ALIKE).all()):
+        return None
+    return torch.cat([2 * ground, ground.new_ones(first.shape[1] - 3)])
+
+
 def cut_free(pictures: RgbaPicture) -> RgbaPicture:
     """(b, 4, h, w) in [-1, 1], colours multiplied with alpha -> the same, clear where an opaque picture's plain ground
     was. Pictures with transparency, and such as fill their frame, are left as they are.

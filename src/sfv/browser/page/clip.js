@@ -10,7 +10,7 @@ import { fitted, layers } from "./fitting.js";
 import { keptInside } from "./inside.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
-import { fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
+import { beyond, fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
 
 const LARGEST = 320e6; // bytes of a clip's frames
 
@@ -118,7 +118,7 @@ export async function clip(networks, picture, settings, seen) {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });
-    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent);
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height));
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };

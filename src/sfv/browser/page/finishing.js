@@ -1,8 +1,6 @@
 // From the decoder's parts to the frames that are played (src/sfv/generation/finishing.py, decoding/upscale.py): between
 // the frames made, every part is interpolated round the loop; the picture is then moved by the flow, at the clip's size.
 
-import { isClear } from "./stiff.js";
-
 const CALM = 1.6, SLOWEST = 4; // of the ways from and to the picture
 const EARLY = 1 / 3, HURRY = 0.6; // of a round that does little at first
 const ENLARGED = 3; // times the picture is enlarged by cubic interpolation before it is moved at its own size
@@ -51,12 +49,12 @@ function hurryOf(ways, spans, ends) {
  * RGBA frames, 8 bits, one after the other: of `transparent` clips with their alpha, else over white. `moments` are
  * {time, flows, changed}: places round the loop, in frames, other motions over the clip's own, and what gives another
  * picture, if a frame is made of one. `picture` holds the layers that are moved, {width, height, data (4, h, w)}, of the
- * parts' size or larger; `box` is what is shown of them.
+ * parts' size or larger; `box` is what is shown of them, `around` what lies beyond their border, if that does not go on.
  */
-export function composed(parts, moments, picture, box, transparent) {
+export function composed(parts, moments, picture, box, transparent, around) {
   const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
-  const ready = (layers) => ({ ...texels(same ? sharpened(layers) : layers), clear: isClear(layers.data, layers.width * layers.height) });
+  const ready = (layers) => ({ ...texels(same ? sharpened(layers) : layers), around });
   const source = ready(picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
@@ -142,9 +140,9 @@ function mix(parts, a, b, c, d, across, down, to) {
   }
 }
 
-/** rest += trust * the picture at (x, y), bilinear, its border going on; around one that is `clear` there is nothing. */
-function sampled({ width, height, data, clear }, x, y, mixed) {
-  if (clear && !(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) return sampledAtBorder({ width, height, data }, x, y, mixed);
+/** rest += trust * the picture at (x, y), bilinear; beyond its border what is `around`, or its border going on. */
+function sampled({ width, height, data, around }, x, y, mixed) {
+  if (around && !(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) return sampledAtBorder({ width, height, data, around }, x, y, mixed);
   const column = Math.min(Math.max(x, 0), width - 1);
   const row = Math.min(Math.max(y, 0), height - 1);
   const left = Math.floor(column);
@@ -162,7 +160,7 @@ function sampled({ width, height, data, clear }, x, y, mixed) {
   }
 }
 
-function sampledAtBorder({ width, height, data }, x, y, mixed) {
+function sampledAtBorder({ width, height, data, around }, x, y, mixed) {
   const [left, top] = [Math.floor(x), Math.floor(y)];
   const trust = mixed[4];
   for (let c = 0; c < 4; c++) {
@@ -170,9 +168,9 @@ function sampledAtBorder({ width, height, data }, x, y, mixed) {
     for (const [i, j] of [[left, top], [left + 1, top], [left, top + 1], [left + 1, top + 1]]) {
       const inside = i >= 0 && j >= 0 && i < width && j < height;
       const weight = (1 - Math.abs(x - i)) * (1 - Math.abs(y - j));
-      if (inside) sum += weight * (data[4 * (j * width + i) + c] + 1);
+      if (inside) sum += weight * (data[4 * (j * width + i) + c] - around[c]);
     }
-    mixed[c] += trust * (sum - 1);
+    mixed[c] += trust * (sum + around[c]);
   }
 }
 

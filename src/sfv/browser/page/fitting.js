@@ -1,5 +1,6 @@
 // A picture made to fit the network's frame, and the size of its clip (src/sfv/generation/framing.py and fitting.py).
 
+import { beyond } from "./stiff.js";
 import { blank, lanczos, nearest, roundEven } from "./resize.js";
 
 const LONGEST = 512; // pixels of a clip's longer side, unless another size is asked for
@@ -13,7 +14,7 @@ export function fitted(picture, settings, { width, height }) {
   const source = settings.transparent ? picture : overWhite(picture);
   const inside = settings.fit === "own" ? scaled(source, ownSize(source, settings, Math.max(width, height))) : framed(source, settings, width, height);
   const scale = Math.max(inside.width / width, inside.height / height);
-  const large = surrounded(inside, Math.max(inside.width, roundEven(width * scale)), Math.max(inside.height, roundEven(height * scale)), settings.transparent);
+  const large = surrounded(inside, Math.max(inside.width, roundEven(width * scale)), Math.max(inside.height, roundEven(height * scale)));
   const box = { top: (large.height - inside.height) >> 1, left: (large.width - inside.width) >> 1, width: inside.width, height: inside.height };
   return { small: lanczos(large, width, height), large, box };
 }
@@ -46,12 +47,16 @@ function framed(picture, { fit, enlarge, transparent }, width, height) {
   return laid(lanczos(picture, across, down), ground, roundEven((w - across) / 2), roundEven((h - down) / 2));
 }
 
-/** On a larger ground: clear, or the edge drawn outward. */
-function surrounded(inside, width, height, transparent) {
+/** On a larger ground: clear, the plain ground of a thing that touches its border, or the edge drawn outward. */
+function surrounded(inside, width, height) {
   if (inside.width === width && inside.height === height) return inside;
   const [left, top] = [(width - inside.width) >> 1, (height - inside.height) >> 1];
-  if (transparent) return laid(inside, blank(width, height), left, top);
+  const around = beyond(layers(inside), inside.width, inside.height);
   const out = blank(width, height);
+  if (around) {
+    for (let i = 0; i < out.data.length; i += 4) out.data.set(around.map((v) => Math.round(v * 127.5 + 127.5)), i);
+    return laid(inside, out, left, top);
+  }
   const [from, to] = [new Uint32Array(inside.data.buffer, inside.data.byteOffset), new Uint32Array(out.data.buffer)];
   const within = (v, size) => Math.min(Math.max(v, 0), size - 1);
   for (let y = 0; y < height; y++) {

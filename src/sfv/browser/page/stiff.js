@@ -39,6 +39,17 @@ export function ground(picture, width, height) {
 /** Indices of the outermost pixels, side by side. */
 export const edges = (width, height) => rims(width, height).filter((_, i) => i % (2 * RIM) < 2).flat();
 
+/** What lies beyond the border of a picture that is moved: nothing around one with transparency, and its ground around a
+ * thing that touches the border of a plain one; null: the border goes on outward. */
+export function beyond(picture, width, height) {
+  const area = width * height;
+  if (isClear(picture, area)) return [-1, -1, -1, -1];
+  if (!isPlain(picture, width, height)) return null;
+  const middle = ground(picture, width, height);
+  const touches = rims(width, height).flat().some((i) => middle.some((level, c) => Math.abs(picture[c * area + i] / 2 - level) > ALIKE));
+  return touches ? [...middle.map((level) => 2 * level), 1] : null;
+}
+
 function isPlain(picture, width, height) {
   const area = width * height;
   const places = rims(width, height).flat();
