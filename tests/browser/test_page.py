@@ -271,6 +271,13 @@ def tight() -> np.ndarray:
     return np.concatenate([colours, 255 * shape[..., None]], -1).astype(np.uint8)
 
 
+def bust() -> np.ndarray:
+    """A sticker that the lower edge cuts off."""
+    y, x = np.mgrid[0:250, 0:500]
+    shape = ((x - 250) / 120) ** 2 + ((y - 280) / 200) ** 2 < 1
+    return np.stack([60 + x / 4, 90 + y / 4, 140 + 0 * x, 255 * shape], -1).astype(np.uint8)
+
+
 def logo() -> np.ndarray:
     """The same, paler, on plain ground."""
     sticker = tight()
@@ -284,13 +291,14 @@ def logo() -> np.ndarray:
         ("banner", (30, 128), "png"),
         ("tight", (38, 128), "png-clear"),
         ("logo", (38, 128), "png"),
+        ("bust", (64, 128), "png-clear"),
     ],
 )
 def test_a_picture_that_is_wider_than_high(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str
 ) -> None:
     given = tmp_path / f"{name}.png"
-    Image.fromarray({"photo": photo, "banner": banner, "tight": tight, "logo": logo}[name]()).save(given)
+    Image.fromarray({"photo": photo, "banner": banner, "tight": tight, "logo": logo, "bust": bust}[name]()).save(given)
     before = turn(page)
     drop(page, given.read_bytes(), given.name)
     page.select_option("#format", form)

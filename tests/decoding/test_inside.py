@@ -5,7 +5,7 @@ import torch
 
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.directed import Body, body_of
-from sfv.decoding.inside import LEAST, SHRINK, kept_inside
+from sfv.decoding.inside import LEAST, SHRINK, cut_off, kept_inside
 from sfv.decoding.warping import moved
 
 SIZE, FRAMES = 64, 8
@@ -121,11 +121,11 @@ def test_what_gets_much_larger_moves_less_too() -> None:
 def test_some_motion_is_left_without_any_room() -> None:
     """It is made smaller for that, as far as it must."""
     picture = disc(32, 32, 20)
-    flow, strip = swelling(1.0), (-0.4, -0.3, 0.4, 0.3)
+    flow, strip = swelling(1.0), (-0.4, -0.33, 0.4, 0.33)
     made = kept_inside(clip(picture, flow), picture, body(picture, strip))
     assert made.flow is not None
     rows = (made.frames[0, :, 3].amax(2) > 0).sum(1)
-    assert int(rows.max()) <= 42 and float((made.flow[0, 4] - flow[4]).abs().max()) > 1
+    assert int(rows.max()) <= 44 and float((made.flow[0, 4] - flow[4]).abs().max()) > 1
     still = kept_inside(clip(picture, LEAST / 4 * flow), picture, body(picture, strip)).flow
     assert still is not None and float(still.abs().max()) > 0.1
 
@@ -148,6 +148,46 @@ def test_a_card_from_edge_to_edge_turns_inside_its_frame() -> None:
     assert float((low > 0).float().mean()) < 0.1
     across = made.flow[0, 2, 1, 32, -8] - made.flow[0, 2, 1, 32, 8]
     assert float(across) < -0.5 * 48 * float(turn.max()), "and turns"
+
+
+def block(top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+    picture = torch.full((1, 4, SIZE, SIZE), -1.0)
+    picture[:, :, top:bottom, left:right] = 1
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("place", "cut"),
+    [
+        ((20, 50, 20, 50), []),
+        ((20, 64, 20, 50), ["lower"]),
+        ((20, 64, 30, 40), []),  # a thin leg
+        ((0, 50, 20, 50), ["upper"]),
+        ((20, 50, 40, 64), ["right"]),
+        ((0, 64, 20, 50), ["lower", "upper"]),  # a column
+        ((0, 64, 0, 64), []),  # a card
+        ((20, 64, 0, 64), ["lower"]),  # a box with straight walls
+    ],
+)
+def test_which_sides_cut_a_thing_off(place: tuple[int, int, int, int], cut: list[str]) -> None:
+    names = [["left", "upper"], ["right", "lower"]]
+    found = cut_off(body(block(*place)), SIZE, SIZE)
+    assert sorted(names[k][axis] for k, axis in found.nonzero().tolist()) == cut
+
+
+@pytest.mark.parametrize("anchored", [True, False])
+def test_what_the_picture_cuts_off_stays_cut_off(anchored: bool) -> None:
+    """A bust that would be lifted by 6 pixels and turned stays on the lower edge, goes over it, and sways as before."""
+    picture = block(24, 64, 12, 52)
+    lift = along(5 * PHASE.sin(), 6 * PHASE.sin())
+    rows = (torch.arange(SIZE) + 0.5 - SIZE / 2).expand(SIZE, SIZE)
+    lift[:, 1] += 0.05 * PHASE.sin()[:, None, None] * rows
+    made = kept_inside(clip(picture, lift), picture, body(picture), anchored)
+    assert made.flow is not None
+    gap = made.flow[0, :, 1, -1, 16:48].amax()  # pixels of nothing below it
+    assert float(gap) < 0.1 if anchored else float(gap) > 4
+    torch.testing.assert_close(middles(made)[:, 1], 32 + 5 * PHASE.sin(), atol=0.5, rtol=0)
+    assert float(made.flow[0, 2, 1, 32, 32]) < -4, "down it goes over the edge"
 
 
 def test_what_is_drawn_goes_along() -> None:

@@ -71,6 +71,23 @@ def test_beyond_a_clear_pictures_border_is_nothing(side: int) -> None:
     assert float((ends[..., side * 7 // 8 + 1 :] + 1).abs().max()) < 1e-5 < float((goes_on + 1)[..., -1].max())
 
 
+@pytest.mark.parametrize(("k", "axis"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_a_picture_goes_on_beyond_the_sides_that_cut_its_thing_off(k: int, axis: int) -> None:
+    """Of a full picture that goes 4 pixels away from one side, along and across."""
+    picture = patches(32, 4) * 2 - 1
+    flow = torch.zeros(1, 1, 2, 32, 32)
+    flow[:, :, axis], flow[:, :, 1 - axis] = 4 * (2 * k - 1), 2
+    frames = torch.zeros(1, 1, 4, 32, 32)
+    layers = Layers(Decoded(frames, frames, torch.ones(1, 1, 1, 32, 32), flow), picture)
+    sides = torch.zeros(2, 2, dtype=torch.bool)
+    sides[k, axis] = True
+    all_on, on = (next(made)[0] for made in (layers.over(picture), layers.stopped(sides).over(picture, beyond=NOTHING)))
+    empty = (on + 1).abs().amax(0) < 1e-4
+    beyond = torch.zeros(32, 32, dtype=torch.bool)
+    beyond[(slice(None), slice(-2, None)) if axis else (slice(-2, None),)] = True  # across there is nothing
+    assert torch.equal(empty, beyond) and torch.allclose(on[:, ~beyond], all_on[:, ~beyond], atol=0.1)
+
+
 @pytest.mark.parametrize("drawn", [False, True])
 def test_a_clip_is_put_together_again_from_its_layers(drawn: bool) -> None:
     """Its own frames at their own times; between two of them, half of both where nothing moves."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sfv.decoding.decoder import Decoded
@@ -19,11 +19,16 @@ SHRINK = 0.08
 """Share of its size by which a thing gets smaller, for the frames in which it is larger than its room."""
 LEAST = 0.25
 """Share of its motion that a thing keeps at least, where that is not enough."""
+CUT = 0.2
+"""Share of a side that a thing covers which the picture cuts off there, as it does busts."""
 ROUNDED = 1e-6
 """Share of the frame's sides that may be rounding."""
-TURNS = 3
+TURNS = 8
 """Times a place's new place is corrected: a flow says where places of the frame come from, not where they go."""
 Corners = Float[Tensor, "n 2"]
+Points = Float[Tensor, "points 2"]
+Sides = Bool[Tensor, "2 2"]
+"""Left and upper, right and lower."""
 
 
 class Fit(NamedTuple):
@@ -38,17 +43,18 @@ class Fit(NamedTuple):
     """Places and ways are shares of the frame's sides (x, y) from its middle."""
 
 
-def kept_inside(drawn: Decoded, picture: Maps, body: Body) -> Decoded:
-    """The same clip, its thing inside the body's window, or over its edge as far as it lies at rest.
+def kept_inside(drawn: Decoded, picture: Maps, body: Body, anchored: bool = True) -> Decoded:
+    """The same clip, its thing inside the body's window.
 
     `drawn` is one clip with its flow and mask, `picture` (1, 3 or 4, h, w) what it was made of. The way to each side is
     shortened in all frames alike. A thing that gets larger than its room is made smaller for that moment; if that takes
-    more than SHRINK, it moves less, to all sides. What is drawn goes along.
+    more than SHRINK, it moves less, to all sides. A thing that a side cuts off may go over that, and is not lifted from
+    it if it is `anchored`. What is drawn goes along.
     """
     assert drawn.flow is not None and drawn.trust is not None
     flow = drawn.flow[0].float()
-    fit = fitting(flow, body)
-    if fit.less == 1 and not fit.shift.any() and bool((fit.size == 1).all()):
+    fit = fitting(flow, body, anchored)
+    if fit is None:
         return drawn
     wider = (1 / fit.size - 1)[:, None]
     start = -wider * fit.middle - fit.shift / fit.size[:, None]  # of a flow that is linear in the place
@@ -62,23 +68,60 @@ def kept_inside(drawn: Decoded, picture: Maps, body: Body) -> Decoded:
     return Decoded(torch.addcmul(rest, trust, again), again, trust, flow[None])
 
 
-def fitting(flow: Flow, body: Body) -> Fit:
-    """How a flow (pixels) is to be changed."""
+def fitting(flow: Flow, body: Body, anchored: bool = True) -> Fit | None:
+    """How a flow (pixels) is to be changed; None: not at all."""
     sides = torch.tensor([flow.shape[3], flow.shape[2]])
+    cut = cut_off(body, flow.shape[2], flow.shape[3])
     points, half = outline(body.points.float(), sides), 0.5 / sides
     first, last = points.amin(0) - half, points.amax(0) + half
-    low, high = torch.minimum(torch.tensor(body.window[:2]), first), torch.maximum(torch.tensor(body.window[2:]), last)
-    room, at = high - low, gone(flow.cpu(), points)
-    before, after = first - (at.amin(1) - half), at.amax(1) + half - last  # beyond where it rests
-    grown = (before + after).amax(0)
+    edges = torch.tensor(body.window).view(2, 2)
+    low, high = torch.minimum(edges[0], first), torch.maximum(edges[1], last)
+    reach = flow.abs().amax((0, 2, 3)).cpu() / sides
+    if bool((((first - reach >= low) | cut[0]) & ((last + reach <= high) | cut[1])).all()) and not cut.any():
+        return None
+    ways = gone(flow.cpu(), points) - points
+    before, after = first - ((points + ways).amin(1) - half), (points + ways).amax(1) + half - last
+    room = torch.where(cut.any(0), torch.inf, high - low)
+    grown = (before + after).amax(0)  # beyond where it rests
     less = float(((room / (1 - SHRINK) - (last - first)) / grown.clamp(min=ROUNDED)).amin().clamp(LEAST, 1))
     starts, ends = first - less * before, last + less * after
     size = (room / (ends - starts - ROUNDED)).amin(1).clamp(max=1)
     middle, reach = (starts + ends) / 2, size[:, None] * (ends - starts) / 2
     starts, ends = middle - reach, middle + reach
-    shift = _back(first - starts, first - low) - _back(ends - last, high - last)
-    shift = shift + (low - starts - shift).clamp(min=0) - (ends + shift - high - ROUNDED).clamp(min=0)
-    return Fit(less, size, middle, torch.where(shift.abs() > ROUNDED, shift, 0.0))
+    shift = _back(first - starts, first - low) * ~cut[0] - _back(ends - last, high - last) * ~cut[1]
+    over = (low - starts - shift).clamp(min=0) * ~cut[0] - (ends + shift - high - ROUNDED).clamp(min=0) * ~cut[1]
+    at = middle[:, None] + size[:, None, None] * (points + less * ways - middle[:, None])
+    shift = shift + over
+    if anchored:
+        shift = shift + _covering(points, at + shift[:, None], cut & ~cut.flip(0), half)
+    shift = torch.where(shift.abs() > ROUNDED, shift, 0.0)
+    return Fit(less, size, middle, shift) if less < 1 or shift.any() or bool((size < 1).any()) else None
+
+
+def cut_off(body: Body, y: int, x: int) -> Sides:
+    """Whether each side of the window, of a frame of y x x pixels, cuts the thing off: it covers CUT of that side.
+
+    Not where it covers the other side, too, and one across: such a thing is as large as its picture, like a card.
+    """
+    half, points = 0.5 / torch.tensor([x, y]), body.points.float()
+    edges = torch.tensor(body.window).view(2, 2).clamp(-0.5, 0.5)
+    pixels = ((edges[1] - edges[0]) / (2 * half)).flip(0)  # along each side
+    ends = torch.stack([points.amin(0) - half, points.amax(0) + half])
+    reached = (ends - edges).abs() < half
+    there = ((points - ends[:, None]).abs() < 1.5 * half).sum(1)
+    covers = (there >= CUT * pixels) & reached
+    return covers & ~(covers.flip(0) & covers.any(0).flip(0))
+
+
+def _covering(points: Points, at: Float[Tensor, "n points 2"], cut: Sides, half: Tensor) -> Corners:
+    """How far each frame is to be shifted so that what is cut off by a side still reaches it."""
+    shift = torch.zeros(len(at), 2)
+    for k, axis in cut.nonzero().tolist():
+        sign = 2 * k - 1
+        end = (sign * points[:, axis]).amax()
+        there = sign * points[:, axis] > end - half[axis]
+        shift[:, axis] += sign * (end - (sign * at[:, there, axis]).amin(1)).clamp(min=0)
+    return shift
 
 
 def _back(ways: Corners, room: Float[Tensor, " two"]) -> Corners:
@@ -87,7 +130,7 @@ def _back(ways: Corners, room: Float[Tensor, " two"]) -> Corners:
     return (1 - room / far.amax(0).clamp(min=ROUNDED)).clamp(min=0) * far
 
 
-def outline(points: Float[Tensor, "points 2"], sides: Tensor) -> Float[Tensor, "few 2"]:
+def outline(points: Points, sides: Tensor) -> Float[Tensor, "few 2"]:
     """Of pixels' middles those that are first or last in their row or column."""
     kept = []
     for along in (0, 1):
@@ -101,15 +144,16 @@ def outline(points: Float[Tensor, "points 2"], sides: Tensor) -> Float[Tensor, "
     return torch.cat(kept)
 
 
-def gone(flow: Flow, points: Float[Tensor, "points 2"]) -> Float[Tensor, "n points 2"]:
+def gone(flow: Flow, points: Points) -> Float[Tensor, "n points 2"]:
     """Where each frame has places of the picture, in shares of the sides from the middle; beyond the frame its flow
     goes on as evenly as it comes to the border."""
     sides = torch.tensor([flow.shape[3], flow.shape[2]])
     end = 0.5 - 0.5 / sides
     at = points.expand(len(flow), -1, -1)
-    for _ in range(1 + TURNS):
+    for turn in range(1 + TURNS):
         border = at.clamp(-end, end)
         places = 2 * torch.stack([border, 2 * border - at], 2)
         came, inward = F.grid_sample(flow, places, padding_mode="border", align_corners=False).unbind(3)
-        at = points - (2 * came - inward).mT / sides
+        new = points - (2 * came - inward).mT / sides
+        at = (at + new) / 2 if turn else new  # halfway: else it swings where a thing gets much smaller
     return at

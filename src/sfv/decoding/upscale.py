@@ -9,7 +9,7 @@ from copy import copy
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sfv.decoding.decoder import Decoded
@@ -64,6 +64,17 @@ class Layers:
     def carried(self, flow: Float[Tensor, "n 2 y x"]) -> "Layers":
         """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
         return self._changed(flow + warped(self.flow, flow), lambda part: warped(part, flow))
+
+    def stopped(self, sides: Bool[Tensor, "2 2"]) -> "Layers":
+        """With a picture that goes on as its border is beyond some sides (left and upper, right and lower)."""
+        other = copy(self)
+        other.flow = self.flow.clone()
+        for k, axis in sides.nonzero().tolist():
+            size = self.flow.shape[3 - axis]
+            at = torch.arange(size, device=self.flow.device).view((1, -1) if axis == 0 else (-1, 1))
+            way = other.flow[:, axis]
+            other.flow[:, axis] = torch.minimum(way, size - 1 - at) if k else torch.maximum(way, -at)
+        return other
 
     def _changed(self, flow: Flow, change: Callable[[Tensor], Tensor]) -> "Layers":
         """With another flow, and what is drawn changed."""

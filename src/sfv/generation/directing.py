@@ -1,6 +1,7 @@
 """Words and arrows that a program carries out, over the network's own motion; which pictures they are for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -116,9 +117,9 @@ def body_in(first: AnyFirst, still: Still) -> Body:
 
 def held_to(word: str, maps: Affine, body: Body) -> Affine:
     """The network's motion as one body, of which sway and nod keep the turn alone and bounce the hop; stretched where a
-    word says so."""
+    word says so. What turns is brought inside its frame afterwards (decoding/inside.py)."""
     if word in ("sway", "nod"):
-        return turns_only(maps, body.foot if word == "sway" else body.middle, body)
+        return turns_only(maps, body.foot if word == "sway" else body.middle, replace(body, window=ENDLESS))
     if word == "bounce":
         return hops_only(maps, body)
     return maps if word in STRETCHES else hardly_stretched(maps, body)

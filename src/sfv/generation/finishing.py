@@ -14,7 +14,7 @@ from sfv.decoding.decoder import Decoded
 from sfv.decoding.directed import ENDLESS
 from sfv.decoding.guide import moved
 from sfv.decoding.holding import border, held
-from sfv.decoding.inside import kept_inside
+from sfv.decoding.inside import cut_off, kept_inside
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
@@ -42,6 +42,8 @@ EARLY = 1 / 3
 """Of a round's time and of its motion: by then so much of it is done, as in an even round, if hurrying can do it."""
 HURRY = 0.6
 """Share by which a round is played quicker at most, a quarter of it from its start, and slower before its end."""
+FREE = ("auto", "free", "blink")
+"""Moves by which the network says what a thing does: one that a side of its picture cuts off is not lifted from it."""
 PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 
@@ -95,8 +97,8 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
     if start.want.stiff == "on":
         kept = partial(held_to, start.want.move, body=body)
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)
-    if body.window != ENDLESS:
-        drawn = kept_inside(drawn, first, body)
+    if model.codec.channels == 4 and body.window != ENDLESS:  # not of clips that show a part of a scene
+        drawn = kept_inside(drawn, first, body, anchored=start.want.move in FREE)
     for weights in _holding(first, start):
         drawn = held(drawn, first, weights)
     return drawn
@@ -126,6 +128,8 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
             layers = _carried(layers, start, first)
+        if around is not None and bool((sides := cut_off(body_in(first, still), *first.shape[2:])).any()):
+            layers = layers.stopped(sides)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
         lids = blinking(start, first, len(layers.flow))
         if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):

@@ -20,6 +20,8 @@ STEP, SMOOTH = 5.5 / 255, 0.9
 """Levels, of 1, between neighbours along the border, and the share that must be below, for a ground that shades."""
 NEAR = 5.5 / 255
 """Levels within which a pixel is ground, of 1: lossy files spread it a little."""
+FLAT = 0.95
+"""Share of a ground's border that must be as near to its colour, for the colour to go on for it beyond the border."""
 WHOLE = 0.5
 """How far from the ground, of 1, a pixel at the outline is wholly the thing's."""
 
@@ -65,12 +67,14 @@ def _rims(first: AnyFirst) -> tuple[Tensor, ...]:
 
 def beyond(first: AnyFirst) -> Float[Tensor, " c"] | None:
     """What lies beyond the border of a picture that is moved, in [-1, 1]: nothing around one with transparency, and its
-    ground around a thing that touches the border of a plain one. None: the border goes on outward."""
-    if is_clear(first):
+    ground around a thing that touches the border of a flat one. None: the border goes on outward."""
+    if first.shape[1] == 4 and float(first[:, 3].min()) < 1:
         return -torch.ones_like(first[0, :, 0, 0])
     colours = rim(first)
     ground = colours.median(1).values
-    if not _plain(first) or bool(((colours - ground[:, None]).abs() <= ALIKE).all()):
+    far = (colours - ground[:, None]).abs().amax(0)
+    near = far <= ALIKE
+    if not _plain(first) or bool(near.all()) or float((far[near] <= NEAR).float().mean()) < FLAT:
         return None
     return torch.cat([2 * ground, ground.new_ones(first.shape[1] - 3)])
 

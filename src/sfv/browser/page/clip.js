@@ -7,7 +7,7 @@ import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
-import { keptInside } from "./inside.js";
+import { cutOff, keptInside } from "./inside.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
 import { beyond, fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
@@ -73,8 +73,10 @@ export async function sample(networks, { seen, more }, settings) {
   return Float32Array.from(out.data, (v, i) => (i < channels * area ? 0 : n[i] / scale - (sigma / scale) * v));
 }
 
+const FREE = ["auto", "free", "blink"]; // moves by which the network says what a thing does
+
 /** Whether a picture moves as one body. */
-const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? !["auto", "free", "blink"].includes(move) || seen.stiff : stiff === "on");
+const isStiff = ({ stiff, move }, seen) => (stiff === "auto" ? !FREE.includes(move) || seen.stiff : stiff === "on");
 
 /** The decoder's parts, of stiff things as one body. */
 export async function decode(networks, latents, seen, settings) {
@@ -90,7 +92,7 @@ export async function decode(networks, latents, seen, settings) {
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
   const body = bodyIn(seen);
   if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, body));
-  if (body.window !== ENDLESS) parts = keptInside(parts, body);
+  if (body.window !== ENDLESS) parts = keptInside(parts, body, FREE.includes(settings.move));
   return seen.shades ? heldBorder(parts) : parts;
 }
 
@@ -118,7 +120,7 @@ export async function clip(networks, picture, settings, seen) {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });
-    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height));
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutOff(bodyIn(known), known.width, known.height));
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };

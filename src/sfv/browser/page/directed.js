@@ -69,7 +69,7 @@ export function extent(points) {
 
 /** The network's maps as a word keeps them: of sway and nod the turn alone, of bounce the hop, stretched where the word says so. */
 export function heldTo(word, maps, body) {
-  if (word === "sway" || word === "nod") return turnsOnly(maps, word === "sway" ? body.foot : body.middle, body);
+  if (word === "sway" || word === "nod") return turnsOnly(maps, word === "sway" ? body.foot : body.middle, { ...body, window: ENDLESS });
   if (word === "bounce") return hopsOnly(maps, body);
   return STRETCHES.includes(word) ? maps : hardlyStretched(maps, body);
 }

@@ -54,7 +54,8 @@ function surrounded(inside, width, height) {
   const around = beyond(layers(inside), inside.width, inside.height);
   const out = blank(width, height);
   if (around) {
-    for (let i = 0; i < out.data.length; i += 4) out.data.set(around.map((v) => Math.round(v * 127.5 + 127.5)), i);
+    const colour = around.map((v) => Math.round(v * 127.5 + 127.5));
+    for (let i = 0; i < out.data.length; i += 4) out.data.set(colour, i);
     return laid(inside, out, left, top);
   }
   const [from, to] = [new Uint32Array(inside.data.buffer, inside.data.byteOffset), new Uint32Array(out.data.buffer)];

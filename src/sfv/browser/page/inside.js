@@ -4,14 +4,15 @@
 import { extent } from "./directed.js";
 import { flowOf } from "./stiff.js";
 
-const SHRINK = 0.08, LEAST = 0.25, ROUNDED = 1e-6, TURNS = 3;
+const SHRINK = 0.08, LEAST = 0.25, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8;
 const AXES = [0, 1];
 
-/** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. */
-export function keptInside(parts, body) {
+/** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. A thing
+ * that a side cuts off may go over that, and is not lifted from it if it is `anchored`. */
+export function keptInside(parts, body, anchored) {
   const { frames, width, height } = parts;
   const area = width * height;
-  const { less, each } = fitting(parts, body);
+  const { less, each } = fitting(parts, body, anchored);
   if (less === 1 && each.every(({ size, shift }) => size === 1 && shift[0] === 0 && shift[1] === 0)) return parts;
   const draws = parts.trust.some((v) => v < 1);
   const flow = new Float32Array(parts.flow.length);
@@ -34,14 +35,17 @@ export function keptInside(parts, body) {
 }
 
 /** What share of the flow is left, and of each frame's thing its size about its middle and its shift. */
-function fitting({ frames, width, height, flow }, { points, window }) {
+function fitting({ frames, width, height, flow }, body, anchored) {
+  const { points, window } = body;
+  const cut = cutOff(body, width, height);
   const half = [0.5 / width, 0.5 / height];
   const [first, last] = extent(points).map((corner, end) => corner.map((v, c) => v + (end ? half[c] : -half[c])));
   const [low, high] = [AXES.map((c) => Math.min(window[c], first[c])), AXES.map((c) => Math.max(window[2 + c], last[c]))];
-  const room = AXES.map((c) => high[c] - low[c]);
+  const room = AXES.map((c) => (cut[0][c] || cut[1][c] ? Infinity : high[c] - low[c]));
   const few = outline(points, width, height);
-  const ways = Array.from({ length: frames }, (_, t) => {
-    const [start, end] = extent(few.map((point) => gone(flow, t, point, width, height)));
+  const places = Array.from({ length: frames }, (_, t) => few.map((point) => gone(flow, t, point, width, height)));
+  const ways = places.map((at) => {
+    const [start, end] = extent(at);
     return AXES.map((c) => [first[c] - (start[c] - half[c]), end[c] + half[c] - last[c]]); // beyond where it rests
   });
   const grown = AXES.map((c) => Math.max(ROUNDED, ...ways.map((way) => way[c][0] + way[c][1])));
@@ -58,15 +62,50 @@ function fitting({ frames, width, height, flow }, { points, window }) {
     return far.map((v) => share * v);
   };
   const shifts = AXES.map((c) => {
-    const before = back(fits.map(({ spans }) => first[c] - spans[c][0]), first[c] - low[c]);
-    const after = back(fits.map(({ spans }) => spans[c][1] - last[c]), high[c] - last[c]);
-    return fits.map(({ spans }, t) => {
-      const shift = before[t] - after[t];
-      const rest = Math.max(0, low[c] - spans[c][0] - shift) - Math.max(0, spans[c][1] + shift - high[c] - ROUNDED);
-      return Math.abs(shift + rest) > ROUNDED ? shift + rest : 0;
+    const before = back(fits.map(({ spans }) => first[c] - spans[c][0]), cut[0][c] ? Infinity : first[c] - low[c]);
+    const after = back(fits.map(({ spans }) => spans[c][1] - last[c]), cut[1][c] ? Infinity : high[c] - last[c]);
+    return fits.map(({ size, middle, spans }, t) => {
+      let shift = before[t] - after[t];
+      if (!cut[0][c]) shift += Math.max(0, low[c] - spans[c][0] - shift);
+      if (!cut[1][c]) shift -= Math.max(0, spans[c][1] + shift - high[c] - ROUNDED);
+      if (anchored && cut[0][c] !== cut[1][c]) {
+        const sign = cut[1][c] ? 1 : -1;
+        const end = Math.max(...few.map((point) => sign * point[c]));
+        const reached = few.map((point, i) => (sign * point[c] > end - half[c] ? sign * (middle[c] + size * (point[c] + less * (places[t][i][c] - point[c]) - middle[c]) + shift) : Infinity));
+        shift += sign * Math.max(0, end - Math.min(...reached));
+      }
+      return Math.abs(shift) > ROUNDED ? shift : 0;
     });
   });
   return { less, each: fits.map(({ size, middle }, t) => ({ size, middle, shift: AXES.map((c) => shifts[c][t]) })) };
+}
+
+/** Whether each side (left and upper, right and lower) cuts the thing off: it covers CUT of it, and not the other one, too,
+ * with one across. */
+export function cutOff({ points, window }, width, height) {
+  const sizes = [width, height];
+  const inside = window.map((v) => Math.min(0.5, Math.max(-0.5, v)));
+  const ends = extent(points).map((corner, k) => corner.map((v, c) => v + ((k ? 1 : -1) * 0.5) / sizes[c]));
+  const covers = ends.map((corner, k) =>
+    corner.map((end, c) => {
+      const half = 0.5 / sizes[c];
+      const pixels = (inside[3 - c] - inside[1 - c]) * sizes[1 - c];
+      const there = points.filter((point) => Math.abs(point[c] - end) < 1.5 * half).length;
+      return there >= CUT * pixels && Math.abs(end - inside[2 * k + c]) < half;
+    }),
+  );
+  return covers.map((sides, k) => sides.map((v, c) => v && !(covers[1 - k][c] && (covers[0][1 - c] || covers[1][1 - c]))));
+}
+
+/** Seven numbers a position, the last two its flow: of a picture that goes on beyond the sides that cut its thing off. */
+export function stopped(seven, cut, width, height) {
+  for (let i = 0; i < width * height; i++) {
+    [[i % width, width], [Math.floor(i / width), height]].forEach(([at, size], c) => {
+      if (cut[0][c]) seven[7 * i + 5 + c] = Math.max(seven[7 * i + 5 + c], -at);
+      if (cut[1][c]) seven[7 * i + 5 + c] = Math.min(seven[7 * i + 5 + c], size - 1 - at);
+    });
+  }
+  return seven;
 }
 
 /** Of pixels' middles those that are first or last in their row or column. */
@@ -93,7 +132,8 @@ function gone(flow, t, point, width, height) {
       const [column, row] = place.map((v, c) => (v + 0.5) * sides[c] - 0.5);
       return AXES.map((c) => sampled(flow, (2 * t + c) * width * height, column, row, width, height));
     });
-    at = point.map((v, c) => v - (2 * here[c] - inward[c]) / sides[c]);
+    const next = point.map((v, c) => v - (2 * here[c] - inward[c]) / sides[c]);
+    at = k ? next.map((v, c) => (v + at[c]) / 2) : next; // halfway: else it swings where a thing gets much smaller
   }
   return at;
 }

@@ -3,6 +3,7 @@
 // flow (f, 2, h, w)}; pictures are layers (4, h, w) in [-1, 1].
 
 export const ALIKE = 24.5 / 255; // levels within which a border is of one colour
+const NEAR = 5.5 / 255, FLAT = 0.95; // of a ground whose colour goes on beyond its border
 const RIM = 2, PLAIN = 0.6, STEP = 5.5 / 255, SMOOTH = 0.9; // of the border
 const CELL = 4, RIDGE = 1e-3, OVERSCAN = 0.1; // of the fit
 const HELD = 2, FADE = 0.1; // of the held border
@@ -40,14 +41,16 @@ export function ground(picture, width, height) {
 export const edges = (width, height) => rims(width, height).filter((_, i) => i % (2 * RIM) < 2).flat();
 
 /** What lies beyond the border of a picture that is moved: nothing around one with transparency, and its ground around a
- * thing that touches the border of a plain one; null: the border goes on outward. */
+ * thing that touches the border of a flat one; null: the border goes on outward. */
 export function beyond(picture, width, height) {
   const area = width * height;
-  if (isClear(picture, area)) return [-1, -1, -1, -1];
+  for (let i = 3 * area; i < 4 * area; i++) if (picture[i] < 1) return [-1, -1, -1, -1];
   if (!isPlain(picture, width, height)) return null;
   const middle = ground(picture, width, height);
-  const touches = rims(width, height).flat().some((i) => middle.some((level, c) => Math.abs(picture[c * area + i] / 2 - level) > ALIKE));
-  return touches ? [...middle.map((level) => 2 * level), 1] : null;
+  const far = rims(width, height).flat().map((i) => Math.max(...middle.map((level, c) => Math.abs(picture[c * area + i] / 2 - level))));
+  const near = far.filter((v) => v <= ALIKE);
+  const flat = near.filter((v) => v <= NEAR).length / near.length >= FLAT;
+  return near.length < far.length && flat ? [...middle.map((level) => 2 * level), 1] : null;
 }
 
 function isPlain(picture, width, height) {
