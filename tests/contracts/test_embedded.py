@@ -106,6 +106,21 @@ def test_the_readme_table_is_the_committed_result() -> None:
     assert markdown(rows) in (root / "README.md").read_text()
 
 
+@pytest.mark.parametrize("trimmed", [True, False])
+def test_a_bust_stays_on_its_edge_and_a_trimmed_thing_may_leave_it(model: sfv.VideoModel, trimmed: bool) -> None:
+    """A dome of 128 x 128; what was trimmed has an outline of half-clear pixels at the lower edge."""
+    at = torch.arange(128) + 0.5
+    away = ((at - 64) / 50) ** 2 + ((at[:, None] - 140) / 100) ** 2
+    alpha = (255 * (away < 1)).to(torch.uint8)
+    alpha[-1] //= 2 if trimmed else 1
+    picture = torch.cat([torch.tensor([40, 90, 200], dtype=torch.uint8).expand(128, 128, 3), alpha[..., None]], 2)
+    clip = sfv.generate(model, picture, transparent=True, size="128", stiff="on")
+    assert clip.alpha is not None
+    reached = (clip.alpha[:, -1, :, 0] > 127).float().sum(1) / float((away[-1] < 1).sum())
+    assert float(flow(clip.frames).mean()) > 0.02
+    assert float(reached[1:].max()) < 0.5 if trimmed else float(reached.min()) > 0.8
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_leaves_a_banner(model: sfv.VideoModel, seed: int) -> None:
     """Balls in a row, which have a quarter of their strip's height as room: in no frame an edge cuts them."""

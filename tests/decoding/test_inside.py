@@ -9,6 +9,7 @@ from sfv.decoding.inside import LEAST, SHRINK, cut_off, kept_inside
 from sfv.decoding.warping import moved
 
 SIZE, FRAMES = 64, 8
+UNCUT = torch.zeros(2, 2, dtype=torch.bool)
 WHOLE = (-0.5, -0.5, 0.5, 0.5)
 PHASE = torch.arange(FRAMES) / FRAMES * 2 * torch.pi
 
@@ -49,14 +50,14 @@ def middles(made: Decoded) -> torch.Tensor:
 def test_what_has_room_is_left_as_it_is() -> None:
     picture = disc(32, 32, 10)
     made = clip(picture, along(8 * PHASE.sin(), 8 * PHASE.cos()))
-    assert kept_inside(made, picture, body(picture)) is made
+    assert kept_inside(made, picture, body(picture), UNCUT) is made
 
 
 def test_the_way_over_the_edge_is_shortened_and_the_others_stay() -> None:
     """It may go 4 pixels down and would go 12; up it goes all the way."""
     picture = disc(50, 32, 10)
     flow = along(6 * PHASE.sin(), 12 * PHASE.sin())
-    before, made = clip(picture, flow), kept_inside(clip(picture, flow), picture, body(picture))
+    before, made = clip(picture, flow), kept_inside(clip(picture, flow), picture, body(picture), UNCUT)
     assert float(seen(before).min()) < 0.8 * float(seen(before).max()), "it was cut"
     whole = float(((picture[0, 3] + 1) / 2).sum())
     assert float(seen(made).min()) > 0.97 * whole
@@ -70,7 +71,7 @@ def test_the_way_over_the_edge_is_shortened_and_the_others_stay() -> None:
 def test_the_way_is_as_even_as_before() -> None:
     """It does not stop at the edge: all of the way down is shortened."""
     picture = disc(50, 32, 10)
-    made = kept_inside(clip(picture, along(0 * PHASE, 12 * PHASE.sin())), picture, body(picture))
+    made = kept_inside(clip(picture, along(0 * PHASE, 12 * PHASE.sin())), picture, body(picture), UNCUT)
     down = middles(made)[1:4, 0] - 50
     torch.testing.assert_close(down / down.max(), PHASE[1:4].sin(), atol=0.06, rtol=0)
 
@@ -79,7 +80,7 @@ def test_only_the_part_of_the_frame_that_is_shown_counts() -> None:
     picture = disc(32, 32, 5)
     flow = along(0 * PHASE, 12 * PHASE.sin())
     strip = (-0.5, -0.125, 0.5, 0.125)
-    made = middles(kept_inside(clip(picture, flow), picture, body(picture, strip)))
+    made = middles(kept_inside(clip(picture, flow), picture, body(picture, strip), UNCUT))
     assert float((made[:, 0] - 32).abs().max()) == pytest.approx(3, abs=0.4)
 
 
@@ -100,8 +101,8 @@ def test_what_gets_larger_than_its_room_is_smaller_for_that_moment() -> None:
     """A disc of 40 of 64 pixels: half as large again it has room; two thirds as large again it lacks 4 %."""
     picture = disc(32, 32, 20)
     small, large = (clip(picture, swelling(larger)) for larger in (0.5, 0.67))
-    assert kept_inside(small, picture, body(picture)) is small
-    made = kept_inside(large, picture, body(picture))
+    assert kept_inside(small, picture, body(picture), UNCUT) is small
+    made = kept_inside(large, picture, body(picture), UNCUT)
     assert touching(large) > 0.3 > 0.25 > touching(made)
     torch.testing.assert_close(seen(made)[:4], seen(large)[:4], rtol=0.01, atol=0)
     assert 1 - SHRINK < (float(seen(made)[4]) / (torch.pi * (1.67 * 20.5) ** 2)) ** 0.5 < 0.98
@@ -110,7 +111,7 @@ def test_what_gets_larger_than_its_room_is_smaller_for_that_moment() -> None:
 def test_what_gets_much_larger_moves_less_too() -> None:
     picture = disc(32, 32, 20)
     large = clip(picture, swelling(1.0))
-    made = kept_inside(large, picture, body(picture))
+    made = kept_inside(large, picture, body(picture), UNCUT)
     assert touching(large) > 0.7 > 0.3 > touching(made) and float(seen(made)[4]) > 2 * float(seen(made)[0])
     assert made.flow is not None and large.flow is not None
     share = made.flow[0, 1] / large.flow[0, 1]
@@ -122,11 +123,11 @@ def test_some_motion_is_left_without_any_room() -> None:
     """It is made smaller for that, as far as it must."""
     picture = disc(32, 32, 20)
     flow, strip = swelling(1.0), (-0.4, -0.33, 0.4, 0.33)
-    made = kept_inside(clip(picture, flow), picture, body(picture, strip))
+    made = kept_inside(clip(picture, flow), picture, body(picture, strip), UNCUT)
     assert made.flow is not None
     rows = (made.frames[0, :, 3].amax(2) > 0).sum(1)
     assert int(rows.max()) <= 44 and float((made.flow[0, 4] - flow[4]).abs().max()) > 1
-    still = kept_inside(clip(picture, LEAST / 4 * flow), picture, body(picture, strip)).flow
+    still = kept_inside(clip(picture, LEAST / 4 * flow), picture, body(picture, strip), UNCUT).flow
     assert still is not None and float(still.abs().max()) > 0.1
 
 
@@ -138,7 +139,7 @@ def test_a_card_from_edge_to_edge_turns_inside_its_frame() -> None:
     flow = torch.stack([c * at + s * at.T, c * at.T - s * at], 1)
     picture = torch.full((1, 4, SIZE, SIZE), -1.0)
     picture[:, :, 1:-1, 1:-1] = 1
-    made = kept_inside(clip(picture, flow), picture, body(picture))
+    made = kept_inside(clip(picture, flow), picture, body(picture), UNCUT)
     assert made.flow is not None
     corner = (made.flow[0, 2] - flow[2]).abs().amax((1, 2))
     assert float(corner.max()) > 1, "it is smaller"
@@ -182,7 +183,7 @@ def test_what_the_picture_cuts_off_stays_cut_off(anchored: bool) -> None:
     lift = along(5 * PHASE.sin(), 6 * PHASE.sin())
     rows = (torch.arange(SIZE) + 0.5 - SIZE / 2).expand(SIZE, SIZE)
     lift[:, 1] += 0.05 * PHASE.sin()[:, None, None] * rows
-    made = kept_inside(clip(picture, lift), picture, body(picture), anchored)
+    made = kept_inside(clip(picture, lift), picture, body(picture), cut_off(body(picture), SIZE, SIZE), anchored)
     assert made.flow is not None
     gap = made.flow[0, :, 1, -1, 16:48].amax()  # pixels of nothing below it
     assert float(gap) < 0.1 if anchored else float(gap) > 4
@@ -196,7 +197,7 @@ def test_what_is_drawn_goes_along() -> None:
     there = moved(picture, flow)[None]
     trust = torch.full_like(there[:, :, :1], 0.25)
     spot = moved(disc(50, 32, 3), flow)[None]
-    made = kept_inside(Decoded(0.25 * there + 0.75 * spot, there, trust, flow[None]), picture, body(picture))
+    made = kept_inside(Decoded(0.25 * there + 0.75 * spot, there, trust, flow[None]), picture, body(picture), UNCUT)
     assert made.flow is not None and made.trust is not None
     again, rows = moved(picture, made.flow[0])[None], middles(made)[:, 0]
     drawn = (made.frames - 0.25 * again) / 0.75

@@ -43,17 +43,17 @@ class Fit(NamedTuple):
     """Places and ways are shares of the frame's sides (x, y) from its middle."""
 
 
-def kept_inside(drawn: Decoded, picture: Maps, body: Body, anchored: bool = True) -> Decoded:
+def kept_inside(drawn: Decoded, picture: Maps, body: Body, cut: Sides, anchored: bool = True) -> Decoded:
     """The same clip, its thing inside the body's window.
 
     `drawn` is one clip with its flow and mask, `picture` (1, 3 or 4, h, w) what it was made of. The way to each side is
     shortened in all frames alike. A thing that gets larger than its room is made smaller for that moment; if that takes
-    more than SHRINK, it moves less, to all sides. A thing that a side cuts off may go over that, and is not lifted from
-    it if it is `anchored`. What is drawn goes along.
+    more than SHRINK, it moves less, to all sides. A thing that sides cut off (`cut`) may go over them, and is not lifted
+    from one if it is `anchored`. What is drawn goes along.
     """
     assert drawn.flow is not None and drawn.trust is not None
     flow = drawn.flow[0].float()
-    fit = fitting(flow, body, anchored)
+    fit = fitting(flow, body, cut, anchored)
     if fit is None:
         return drawn
     wider = (1 / fit.size - 1)[:, None]
@@ -68,10 +68,9 @@ def kept_inside(drawn: Decoded, picture: Maps, body: Body, anchored: bool = True
     return Decoded(torch.addcmul(rest, trust, again), again, trust, flow[None])
 
 
-def fitting(flow: Flow, body: Body, anchored: bool = True) -> Fit | None:
+def fitting(flow: Flow, body: Body, cut: Sides, anchored: bool = True) -> Fit | None:
     """How a flow (pixels) is to be changed; None: not at all."""
     sides = torch.tensor([flow.shape[3], flow.shape[2]])
-    cut = cut_off(body, flow.shape[2], flow.shape[3])
     points, half = outline(body.points.float(), sides), 0.5 / sides
     first, last = points.amin(0) - half, points.amax(0) + half
     edges = torch.tensor(body.window).view(2, 2)
@@ -99,7 +98,8 @@ def fitting(flow: Flow, body: Body, anchored: bool = True) -> Fit | None:
 
 
 def cut_off(body: Body, y: int, x: int) -> Sides:
-    """Whether each side of the window, of a frame of y x x pixels, cuts the thing off: it covers CUT of that side.
+    """Whether each side of the window, of a frame of y x x pixels, cuts the thing off: its `body`, all that is solid,
+    covers CUT of that side.
 
     Not where it covers the other side, too, and one across: such a thing is as large as its picture, like a card.
     """

@@ -13,6 +13,7 @@ from sfv.decoding.directed import ENDLESS, Body, body_of, carried, hardly_stretc
 from sfv.decoding.dragging import Arrow, dragged
 from sfv.decoding.eyes import Eye, rated_eyes
 from sfv.decoding.holding import border
+from sfv.decoding.inside import Sides, cut_off
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
 from sfv.errors import SfvError
@@ -38,8 +39,8 @@ UNLIKELY, SURE = 0.5, 1.2
 blinks by itself: letters, seeds and buttons look like eyes, too."""
 SHORTEST = 2.0
 """Seconds of a round from which a face blinks by itself: blinks come once a round at least."""
-VISIBLE = 0.05
-"""Opacity from which a pixel belongs to the body."""
+VISIBLE, SOLID = 0.05, 0.97
+"""Opacity from which a pixel belongs to the body, and from which nothing shows through it."""
 
 
 def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) -> None:
@@ -105,14 +106,21 @@ def _held(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> list[float]
     return [float(held[eye.pixels].float().mean()) for eye in eyes]
 
 
-def body_in(first: AnyFirst, still: Still) -> Body:
-    """The thing in a fitted picture, and what is shown of the frame: no end where all of the picture is the thing."""
+def cut_sides(first: AnyFirst, still: Still) -> Sides:
+    """The sides (left and upper, right and lower) that cut the thing in a fitted picture off: it is solid there. What
+    has an outline there was trimmed."""
+    return cut_off(body_in(first, still, SOLID), first.shape[2], first.shape[3])
+
+
+def body_in(first: AnyFirst, still: Still, visible: float = VISIBLE) -> Body:
+    """The thing in a fitted picture, from an opacity on, and what is shown of the frame: no end where all of the
+    picture is the thing."""
     if fills_frame(first) or ground_shades(first):
         return body_of(_there(first).cpu(), ENDLESS)
     height, width = still.large.shape[:2]
     top, left, h, w = still.box or (0, 0, height, width)
     window = (left / width - 0.5, top / height - 0.5, (left + w) / width - 0.5, (top + h) / height - 0.5)
-    return body_of(_there(first).cpu(), window)
+    return body_of(_there(first, visible).cpu(), window)
 
 
 def held_to(word: str, maps: Affine, body: Body) -> Affine:
@@ -233,10 +241,10 @@ def frame_of(mask: Mask, still: Still) -> UInt8[Tensor, "y x"]:
     return ((near > 0) * 255).to(torch.uint8)
 
 
-def _there(first: AnyFirst) -> Bool[Tensor, "y x"]:
+def _there(first: AnyFirst, visible: float = VISIBLE) -> Bool[Tensor, "y x"]:
     """Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour."""
     if is_clear(first):
-        return (first[0, 3] + 1) / 2 > VISIBLE
+        return (first[0, 3] + 1) / 2 > visible
     if fills_frame(first) or ground_shades(first):
         return torch.ones_like(first[0, 0], dtype=torch.bool)
     ground = rim(first).median(1).values

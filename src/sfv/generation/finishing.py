@@ -14,12 +14,12 @@ from sfv.decoding.decoder import Decoded
 from sfv.decoding.directed import ENDLESS
 from sfv.decoding.guide import moved
 from sfv.decoding.holding import border, held
-from sfv.decoding.inside import cut_off, kept_inside
+from sfv.decoding.inside import kept_inside
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
-from sfv.generation.directing import added, blinking, body_in, frame_of, held_to
+from sfv.generation.directing import added, blinking, body_in, cut_sides, frame_of, held_to
 from sfv.generation.fitting import first_pixels
 from sfv.generation.framing import cut
 from sfv.media import keep_still, soft_edge, there_and_back
@@ -98,7 +98,7 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
         kept = partial(held_to, start.want.move, body=body)
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)
     if model.codec.channels == 4 and body.window != ENDLESS:  # not of clips that show a part of a scene
-        drawn = kept_inside(drawn, first, body, anchored=start.want.move in FREE)
+        drawn = kept_inside(drawn, first, body, cut_sides(first, start.still), start.want.move in FREE)
     for weights in _holding(first, start):
         drawn = held(drawn, first, weights)
     return drawn
@@ -128,7 +128,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
             layers = _carried(layers, start, first)
-        if around is not None and bool((sides := cut_off(body_in(first, still), *first.shape[2:])).any()):
+        if around is not None and bool((sides := cut_sides(first, still)).any()):
             layers = layers.stopped(sides)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
         lids = blinking(start, first, len(layers.flow))

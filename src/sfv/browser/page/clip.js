@@ -1,13 +1,13 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { lidsOf, shares } from "./blinking.js";
-import { bodyIn, carrying, checkMove, heldTo, ENDLESS } from "./directed.js";
+import { bodyIn, carrying, checkMove, cutSides, heldTo, ENDLESS } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
-import { cutOff, keptInside } from "./inside.js";
+import { keptInside } from "./inside.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
 import { beyond, fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
@@ -92,7 +92,7 @@ export async function decode(networks, latents, seen, settings) {
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
   const body = bodyIn(seen);
   if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, body));
-  if (body.window !== ENDLESS) parts = keptInside(parts, body, FREE.includes(settings.move));
+  if (body.window !== ENDLESS) parts = keptInside(parts, body, cutSides(seen), FREE.includes(settings.move));
   return seen.shades ? heldBorder(parts) : parts;
 }
 
@@ -120,7 +120,7 @@ export async function clip(networks, picture, settings, seen) {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });
-    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutOff(bodyIn(known), known.width, known.height));
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutSides(known));
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };

@@ -3,15 +3,16 @@
 // that is linear in the place: rows for 1, column and row. It says from where in the picture a place is taken.
 
 import { UserError } from "./errors.js";
+import { cutOff } from "./inside.js";
 import { roundEven } from "./resize.js";
-import { covering, edges, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
+import { covering, edges, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
 
 const USUAL = 111; // the motion at which a word has the sizes below
 const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
 const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
-const TOUCHING = 0.05, VISIBLE = 0.05;
+const TOUCHING = 0.05, VISIBLE = 0.05, SOLID = 0.97;
 export const ENDLESS = [-9, -9, 9, 9]; // a window by which nothing is cut
 
 /** Why a picture cannot follow a word, as an error for the visitor. */
@@ -26,10 +27,10 @@ export function checkMove(word, { first, width, height, fills, shades }) {
 }
 
 /** The thing that moves and the part of the frame that is shown (body_in). */
-export function bodyIn(seen) {
+export function bodyIn(seen, visible = VISIBLE) {
   const { width, height, fills, shades, large, box } = seen;
   const whole = fills || shades;
-  const there = thingOf(seen);
+  const there = thing(seen.first, width, height, whole, visible);
   let window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
   const within = (pixels, anywhere) => {
     const points = [];
@@ -47,24 +48,20 @@ export function bodyIn(seen) {
   return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };
 }
 
+/** The sides (left and upper, right and lower) that cut the thing off: it is solid there. What has an outline there was
+ * trimmed. */
+export const cutSides = (seen) => cutOff(bodyIn(seen, SOLID), seen.width, seen.height);
+
 /** The thing's pixels, 1 each; all of a picture that lies on no ground. */
 export const thingOf = ({ first, width, height, fills, shades }) => thing(first, width, height, fills || shades);
 
 /** Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour. */
-function thing(first, width, height, whole) {
+function thing(first, width, height, whole, visible = VISIBLE) {
   const area = width * height;
   if (whole) return new Uint8Array(area).fill(1);
-  if (isClear(first, area)) return Uint8Array.from({ length: area }, (_, i) => (first[3 * area + i] + 1) / 2 > VISIBLE);
+  if (isClear(first, area)) return Uint8Array.from({ length: area }, (_, i) => (first[3 * area + i] + 1) / 2 > visible);
   const colour = ground(first, width, height);
   return Uint8Array.from({ length: area }, (_, i) => colour.some((level, c) => Math.abs(first[c * area + i] / 2 - level) > ALIKE));
-}
-
-export function extent(points) {
-  const [low, high] = [[Infinity, Infinity], [-Infinity, -Infinity]];
-  for (const point of points) {
-    for (let c = 0; c < 2; c++) [low[c], high[c]] = [Math.min(low[c], point[c]), Math.max(high[c], point[c])];
-  }
-  return [low, high];
 }
 
 /** The network's maps as a word keeps them: of sway and nod the turn alone, of bounce the hop, stretched where the word says so. */

@@ -1,9 +1,9 @@
 // An arrow on the picture: what lies at its start goes to its end and back, once a round (src/sfv/decoding/dragging.py
 // and generation/directing.py). Places are shares of the frame's sides from its middle.
 
-import { bodyIn, extent, thingOf, turned } from "./directed.js";
+import { bodyIn, thingOf, turned } from "./directed.js";
 import { UserError } from "./errors.js";
-import { covering, fit, flowOf, freedom } from "./stiff.js";
+import { covering, extent, fit, flowOf, freedom } from "./stiff.js";
 
 const REACH = 0.2, GENTLE = 1, SMALLER = 0.8, NEARBY = 0.04;
 

@@ -1,18 +1,17 @@
 // A thing stays inside what is shown of it (src/sfv/decoding/inside.py). Places are shares of the frame's sides from its
 // middle; flows are in pixels.
 
-import { extent } from "./directed.js";
-import { flowOf } from "./stiff.js";
+import { extent, flowOf } from "./stiff.js";
 
 const SHRINK = 0.08, LEAST = 0.25, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8;
 const AXES = [0, 1];
 
 /** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. A thing
  * that a side cuts off may go over that, and is not lifted from it if it is `anchored`. */
-export function keptInside(parts, body, anchored) {
+export function keptInside(parts, body, cut, anchored) {
   const { frames, width, height } = parts;
   const area = width * height;
-  const { less, each } = fitting(parts, body, anchored);
+  const { less, each } = fitting(parts, body, cut, anchored);
   if (less === 1 && each.every(({ size, shift }) => size === 1 && shift[0] === 0 && shift[1] === 0)) return parts;
   const draws = parts.trust.some((v) => v < 1);
   const flow = new Float32Array(parts.flow.length);
@@ -35,9 +34,7 @@ export function keptInside(parts, body, anchored) {
 }
 
 /** What share of the flow is left, and of each frame's thing its size about its middle and its shift. */
-function fitting({ frames, width, height, flow }, body, anchored) {
-  const { points, window } = body;
-  const cut = cutOff(body, width, height);
+function fitting({ frames, width, height, flow }, { points, window }, cut, anchored) {
   const half = [0.5 / width, 0.5 / height];
   const [first, last] = extent(points).map((corner, end) => corner.map((v, c) => v + (end ? half[c] : -half[c])));
   const [low, high] = [AXES.map((c) => Math.min(window[c], first[c])), AXES.map((c) => Math.max(window[2 + c], last[c]))];

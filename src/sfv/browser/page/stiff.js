@@ -8,6 +8,15 @@ const RIM = 2, PLAIN = 0.6, STEP = 5.5 / 255, SMOOTH = 0.9; // of the border
 const CELL = 4, RIDGE = 1e-3, OVERSCAN = 0.1; // of the fit
 const HELD = 2, FADE = 0.1; // of the held border
 
+/** Least and greatest coordinates. */
+export function extent(points) {
+  const [low, high] = [[Infinity, Infinity], [-Infinity, -Infinity]];
+  for (const point of points) {
+    for (let c = 0; c < 2; c++) [low[c], high[c]] = [Math.min(low[c], point[c]), Math.max(high[c], point[c])];
+  }
+  return [low, high];
+}
+
 /** Whether a picture goes on to its border, as a photograph does. */
 export const fillsFrame = (picture, width, height) => !isClear(picture, width * height) && !isPlain(picture, width, height) && !isSmooth(picture, width, height);
 
