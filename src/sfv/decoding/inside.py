@@ -48,8 +48,8 @@ def kept_inside(drawn: Decoded, picture: Maps, body: Body, cut: Sides, anchored:
 
     `drawn` is one clip with its flow and mask, `picture` (1, 3 or 4, h, w) what it was made of. The way to each side is
     shortened in all frames alike. A thing that gets larger than its room is made smaller for that moment; if that takes
-    more than SHRINK, it moves less, to all sides. A thing that sides cut off (`cut`) may go over them, and is not lifted
-    from one if it is `anchored`. What is drawn goes along.
+    more than SHRINK, it moves less, to all sides. A thing that sides cut off (`cut`) may go over them, and is not
+    lifted from one if it is `anchored`. What is drawn goes along.
     """
     assert drawn.flow is not None and drawn.trust is not None
     flow = drawn.flow[0].float()
