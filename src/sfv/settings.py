@@ -18,6 +18,8 @@ SHORTEST = 0.01
 LONGEST = 512
 """Pixels of a clip's longer side, unless more are asked for."""
 Move = Literal["auto", "free", "sway", "nod", "bounce", "pulse", "squash", "shake", "spin", "float", "wave", "blink"]
+FREE = ("auto", "free", "blink")
+"""Moves by which the network says what a thing does: things may bend, and what its picture cuts off is not lifted."""
 CARRIED = ("shake", "spin", "float", "wave")
 """Words for motion that a program carries out, over the network's own motion (decoding/directed.py)."""
 MOVES: dict[str, int] = {"free": 0, "sway": 1, "nod": 2, "bounce": 3, "pulse": 4, "squash": 6}

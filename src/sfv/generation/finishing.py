@@ -28,7 +28,7 @@ from sfv.media.formats import colour
 from sfv.media.grounds import beyond, fills_frame, ground_shades
 from sfv.media.pictures import AnyPicture, FittedSticker, Uint8Sticker
 from sfv.media.pixels import Opacity, as_layers, as_pixels, laid_over, opacity, to_frames
-from sfv.settings import CARRIED, Settings
+from sfv.settings import CARRIED, FREE, Settings
 from sfv.system.timing import clocked_stage
 from sfv.types import AnyFirst, Frames, Latents, Picture
 
@@ -42,8 +42,6 @@ EARLY = 1 / 3
 """Of a round's time and of its motion: by then so much of it is done, as in an even round, if hurrying can do it."""
 HURRY = 0.6
 """Share by which a round is played quicker at most, a quarter of it from its start, and slower before its end."""
-FREE = ("auto", "free", "blink")
-"""Moves by which the network says what a thing does: one that a side of its picture cuts off is not lifted from it."""
 PlayedOpacity = UInt8[Tensor, "n height width 1"]
 
 

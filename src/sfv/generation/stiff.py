@@ -10,7 +10,7 @@ from sfv.generation.clip import Still
 from sfv.generation.fitting import first_pixels
 from sfv.media.grounds import fills_frame
 from sfv.media.pixels import as_layers
-from sfv.settings import MOVES, Settings
+from sfv.settings import FREE, MOVES, Settings
 
 CALMEST, LIVELIEST = 20, 235
 """Motion ids beyond which no picture's own goes."""
@@ -35,7 +35,7 @@ def settled(model: VideoModel, want: Settings, still: Still) -> Settled:
     carried out as much for every picture, and of photos it knows nothing.
     """
     moving = model.enlarges(want.decoder)
-    stiff, motion, said = moving and want.move not in ("auto", "free", "blink"), float(want.motion or 0), None
+    stiff, motion, said = moving and want.move not in FREE, float(want.motion or 0), None
     if moving and MOVES.get(want.move, 0) == 0:
         first = first_pixels(model, still)
         if first.shape[1] == 4 and fills_frame(first):
