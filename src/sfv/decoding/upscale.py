@@ -9,10 +9,11 @@ from copy import copy
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from sfv.decoding.decoder import Decoded
+from sfv.decoding.inside import Sides
 from sfv.decoding.warping import Flow, moved, sharpened, warped
 
 Map = Float[Tensor, "1 c y x"]
@@ -65,7 +66,7 @@ class Layers:
         """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
         return self._changed(flow + warped(self.flow, flow), lambda part: warped(part, flow))
 
-    def stopped(self, sides: Bool[Tensor, "2 2"]) -> "Layers":
+    def stopped(self, sides: Sides) -> "Layers":
         """With a picture that goes on as its border is beyond some sides (left and upper, right and lower)."""
         other = copy(self)
         other.flow = self.flow.clone()

@@ -122,7 +122,8 @@ def _take(
 def settings_of(model: VideoModel, protocol: Protocol, steps: int | None, decoder: Decoder | None) -> Settings:
     """How a model is asked for a protocol's clips; SfvError if a loop would play too slowly or too fast for us.
 
-    The network alone is measured: no program blinks. A model of whole loops makes its own round at its own rate. It is
+    The network's own motion is measured, as it is shown (stiff things as one body, inside their pictures): no program
+    adds to it, as a blink would. A model of whole loops makes its own round at its own rate. It is
     played at the protocol's rate, or, for whole rounds, in as many frames as the protocol measures.
     """
     defaults = model.defaults

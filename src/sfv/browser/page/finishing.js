@@ -145,8 +145,9 @@ function mix(parts, a, b, c, d, across, down, to) {
 }
 
 /** rest += trust * the picture at (x, y), bilinear; beyond its border what is `around`, or its border going on. */
-function sampled({ width, height, data, around }, x, y, mixed) {
-  if (around && !(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) return sampledAtBorder({ width, height, data, around }, x, y, mixed);
+function sampled(source, x, y, mixed) {
+  const { width, height, data, around } = source;
+  if (around && !(x >= 0 && y >= 0 && x <= width - 1 && y <= height - 1)) return sampledAtBorder(source, x, y, mixed);
   const column = Math.min(Math.max(x, 0), width - 1);
   const row = Math.min(Math.max(y, 0), height - 1);
   const left = Math.floor(column);

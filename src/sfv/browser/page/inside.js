@@ -11,6 +11,7 @@ const AXES = [0, 1];
 export function keptInside(parts, body, cut, anchored) {
   const { frames, width, height } = parts;
   const area = width * height;
+  if (!cut.flat().some(Boolean) && hasRoom(parts, body)) return parts;
   const { less, each } = fitting(parts, body, cut, anchored);
   if (less === 1 && each.every(({ size, shift }) => size === 1 && shift[0] === 0 && shift[1] === 0)) return parts;
   const draws = parts.trust.some((v) => v < 1);
@@ -31,6 +32,18 @@ export function keptInside(parts, body, cut, anchored) {
     if (draws) taken(parts.trust, trust, 1, (v) => v);
   });
   return { frames, width, height, rest, trust, flow };
+}
+
+/** Whether the thing stays inside wherever the longest way takes it. */
+function hasRoom({ frames, width, height, flow }, { points, window }) {
+  const area = width * height;
+  const [low, high] = extent(points);
+  return AXES.every((c) => {
+    let furthest = 0;
+    for (let t = 0; t < frames; t++) for (let i = (2 * t + c) * area; i < (2 * t + c + 1) * area; i++) furthest = Math.max(furthest, Math.abs(flow[i]));
+    const way = (furthest + 0.5) / (c ? height : width);
+    return low[c] - way >= window[c] && high[c] + way <= window[2 + c];
+  });
 }
 
 /** What share of the flow is left, and of each frame's thing its size about its middle and its shift. */
