@@ -38,9 +38,10 @@ from PIL import Image
 from sfv.browser.runtime import runtime_files
 from sfv.cli.main import main
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import body_of, carried
+from sfv.decoding.directed import Body, body_of, carried
 from sfv.decoding.dragging import dragged
 from sfv.decoding.eyes import eyes_in
+from sfv.decoding.inside import places
 from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
 from sfv.generation.clip import Still
@@ -358,49 +359,80 @@ def disc(side: int) -> torch.Tensor:
     return torch.stack([there * (0.5 + x), there * 0.3, there * (0.5 - y), there]) * 2 - 1
 
 
-def test_words_are_the_command_lines(page: Page) -> None:
-    """What is kept of random motions for each word, and what the words of a program add, pixels of flow."""
+@pytest.mark.parametrize("moved", [False, True])
+def test_words_are_the_command_lines(page: Page, moved: bool) -> None:
+    """What is kept of random motions for each word, and what the words of a program add, pixels of flow: to a thing
+    that rests, and to one that its own motion takes about."""
     picture, rng = disc(24), torch.Generator().manual_seed(0)
     maps = 0.3 * (torch.rand(6, 3, 2, generator=rng, dtype=torch.float64) - 0.5)
     body = body_of(picture[3] > -0.9, (4 / 48 - 0.5, 2 / 48 - 0.5, 44 / 48 - 0.5, 46 / 48 - 0.5))
-    seen = body_seen(picture, (2, 4, 44, 40))
+    seen, about = body_seen(picture, (2, 4, 44, 40)), taken_about(body, rng) if moved else None
     for word in get_args(Move):
         made = page.evaluate(
             f"""async () => {{
                 const {{ bodyIn, carrying, heldTo }} = await import("./directed.js");
                 const seen = {seen};
                 const settings = {{ move: "{word}", motion: 90, frames: 24, fps: 8 }};
-                const flows = carrying(settings, 12, seen);
+                const flows = carrying(settings, 12, seen, {"null" if about is None else about.tolist()});
                 return [heldTo("{word}", {maps.tolist()}, bodyIn(seen)), flows && flows.map((f) => [...f])];
             }}"""
         )
         torch.testing.assert_close(torch.tensor(made[0]).double(), held_to(word, maps, body), atol=1e-5, rtol=0)
         assert (made[1] is not None) == (word in CARRIED)
         if word in CARRIED:
-            wanted = carried(word, torch.arange(12) / 12, 90, 3.0, body, 24, 24)
+            wanted = carried(word, torch.arange(12) / 12, 90, 3.0, body, 24, 24, about)
             torch.testing.assert_close(torch.tensor(made[1]).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
+def taken_about(body: Body, rng: torch.Generator) -> torch.Tensor:
+    """Where some places of a body are in twelve frames, up to a tenth of the frame away."""
+    return body.points[::7] + 0.2 * (torch.rand(12, 1, 2, generator=rng, dtype=torch.float64) - 0.5)
+
+
+def test_where_a_motion_takes_a_thing_is_the_command_lines(page: Page) -> None:
+    """Places of its outline, between the frames of a loop, too; the page has them in another order."""
+    picture, flow = disc(24), torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(1))
+    flow = F.interpolate(flow, (24, 24), mode="bilinear")
+    body = body_of(picture[3] > -0.9, (-0.5, -0.5, 0.5, 0.5))
+    times = [0.0, 1.25, 2.5, 3.75]
+    made = page.evaluate(
+        f"""async ([flow, points]) => {{
+            const {{ placesOf }} = await import("./inside.js");
+            const parts = {{ frames: 4, width: 24, height: 24, flow: Float32Array.from(flow) }};
+            return placesOf(parts, {{ points }}, {times});
+        }}""",
+        [flow.flatten().tolist(), body.points.tolist()],
+    )
+    wanted = places(flow, body, torch.tensor(times)).double()
+    for mine, its in zip(wanted, torch.tensor(made).double(), strict=True):
+        apart = torch.cdist(mine, its)
+        assert float(apart.amin(0).max()) < 1e-4 and float(apart.amin(1).max()) < 1e-4
+
+
+@pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("whole", [False, True])
-def test_arrows_are_the_command_lines(page: Page, whole: bool) -> None:
-    """Pixels of flow that an arrow adds, of a picture that is whole in a frame, cropped to it, or of its own shape."""
-    picture = disc(24)
+def test_arrows_are_the_command_lines(page: Page, whole: bool, moved: bool) -> None:
+    """Pixels of flow that an arrow adds, of a picture that is whole in a frame, cropped to it, or of its own shape; to
+    a thing that rests, and to one that its own motion takes about."""
+    picture, rng = disc(24), torch.Generator().manual_seed(0)
     body = body_of(picture[3] > -0.9, (4 / 48 - 0.5, 2 / 48 - 0.5, 44 / 48 - 0.5, 46 / 48 - 0.5))
     small, large = (torch.zeros(side, side, 3, dtype=torch.uint8) for side in (24, 48))
     still = Still(small, None, large, None, (2, 4, 44, 40))
+    about = taken_about(body, rng) if moved else None
     for fit in ("own", "pad", "crop"):
         drag = "0.4,0.6:0.7,0.35"
         made = page.evaluate(
             f"""async () => {{
                 const {{ dragging }} = await import("./dragging.js");
                 const seen = {{...{body_seen(picture, (2, 4, 44, 40))}, source: {{ width: 100, height: 80 }}}};
-                const flows = dragging({{ drag: "{drag}", fit: "{fit}" }}, 12, seen, {str(whole).lower()});
+                const flows = dragging({{ drag: "{drag}", fit: "{fit}" }}, 12, seen, {str(whole).lower()},
+                    {"null" if about is None else about.tolist()});
                 return flows.map((f) => [...f]);
             }}"""
         )
         arrow = arrow_in(Settings(drag=drag, fit=fit), (80, 100), still)
         assert arrow is not None
-        wanted = dragged(arrow, torch.arange(12) / 12, body, 24, 24, whole)
+        wanted = dragged(arrow, torch.arange(12) / 12, body, 24, 24, whole, about)
         torch.testing.assert_close(torch.tensor(made).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sfv.decoding.directed import STRETCH, Body, body_of, carried, hardly_stretched, hops_only, turned, turns_only
+from sfv.decoding.inside import places
+from sfv.decoding.warping import moved, warped
 
 SIDE = 64
 WORDS = ("shake", "spin", "float", "wave")
@@ -73,6 +75,33 @@ def test_no_body_is_cut_by_the_window(word: str) -> None:
     for corner in ((0, 0), (0, SIDE - 1), (SIDE - 1, 0), (SIDE - 1, SIDE - 1)):
         here = taken[:, :, corner[0], corner[1]]
         assert (((here < 0.5) | (here > SIDE - 1.5)).any(1)).all(), "a corner of the frame shows the body's rim or none"
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_what_its_own_motion_brings_to_the_edge_is_not_cut(word: str) -> None:
+    """A block rests eight pixels from the edge and is taken up to it by its own motion; then the word adds its own."""
+    block = torch.full((1, 4, SIDE, SIDE), -1.0)
+    block[:, :, 8:-8, 8:-8] = 1
+    round_, there = torch.arange(24) / 24 * 2 * torch.pi, body_of(block[0, 3] > 0, (-0.5, -0.5, 0.5, 0.5))
+    own = 8 * torch.stack([round_.sin(), -round_.sin()], 1)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
+
+    def rim(where: torch.Tensor | None) -> float:
+        flow = carried(word, torch.arange(24) / 24, 111, 3.0, there, SIDE, SIDE, where)
+        seen = moved(block, flow + warped(own, flow))[:, 3]
+        edges = torch.cat([seen[:, 0], seen[:, -1], seen[:, :, 0], seen[:, :, -1]], 1)
+        return float((edges > 0).float().mean(1).max())
+
+    assert rim(places(own, there, torch.arange(24.0))) == 0 < 0.05 < rim(None)
+
+
+def test_a_thing_without_room_shakes_and_floats_a_little_smaller() -> None:
+    """By a tenth at most: then it goes less far, and as evenly as before."""
+    full = body_of(torch.ones(SIDE, SIDE, dtype=torch.bool), (-0.5, -0.5, 0.5, 0.5))
+    flow = carried("shake", torch.arange(72) / 72, 222, 3.0, full, SIDE, SIDE)
+    across = 1 / (1 + (flow[:, 0, 32, -1] - flow[:, 0, 32, 0]) / (SIDE - 1))
+    assert float(across.min()) == pytest.approx(0.9, abs=0.005)
+    way = -flow[:, 0, 32, 31:33].mean(1) * across
+    torch.testing.assert_close(way / way.max(), (8 * torch.arange(72) / 72 * 2 * torch.pi).sin(), atol=0.03, rtol=0)
 
 
 def test_sizes_follow_motion() -> None:

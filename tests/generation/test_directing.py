@@ -71,6 +71,17 @@ def test_the_networks_own_motion_lies_beneath(moving: VideoModel, still_model: V
     assert not torch.equal(both.frames, alone.frames) and not torch.equal(both.frames, free.frames)
 
 
+@pytest.mark.parametrize("asked", [{"move": word} for word in CARRIED] + [{"drag": "0.5,0.5:0.5,0.1", "stiff": "on"}])
+def test_the_two_together_keep_a_thing_inside(moving: VideoModel, asked: dict[str, str]) -> None:
+    """Of a card three pixels from the border nothing is cut by it."""
+    clip = sfv.generate(moving, card(4, reach=3), motion=200, transparent=True, play_fps=24, seconds=2, **asked)
+    assert clip.alpha is not None
+    alpha = clip.alpha[..., 0].float()
+    rim = torch.cat([alpha[:, 0], alpha[:, -1], alpha[:, :, 0], alpha[:, :, -1]], 1)
+    assert float((rim > 64).float().mean(1).max()) < 0.01
+    assert float((alpha - alpha[0]).abs().amax((1, 2)).max()) > 100, "it moves"
+
+
 @pytest.mark.parametrize("word", ["spin", "wave"])
 @pytest.mark.parametrize(("picture", "why"), [(photo(), "nothing stands out"), (card(reach=0), "nothing stands out")])
 def test_what_cannot_be_cut_out_is_refused(still_model: VideoModel, word: str, picture: torch.Tensor, why: str) -> None:

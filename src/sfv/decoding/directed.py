@@ -6,7 +6,7 @@ time 0 nothing has moved, and the end of a round meets its begin.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,6 +35,13 @@ FEW = 500
 """Places of a body that are looked at to find the one that moves least."""
 SMALLEST = 0.3
 """Share of its size to which a body may shrink for room."""
+SHRINK = 0.1
+"""Share of its size by which a body gets smaller for room as it shakes or floats; it goes less far if that is not
+enough."""
+MARGIN = 1.5
+"""Pixels of the frame between the window's edge and the middles of a body's outermost ones, unless it rests nearer."""
+Places = Float[Tensor, "n points 2"]
+"""Where a body's outline is by its own motion, at each of some times."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,14 @@ class Body:
         """Share of the frame's height."""
         return float(self.points[:, 1].max() - self.points[:, 1].min())
 
+    def off_the_edge(self, y: int, x: int) -> "Body":
+        """The same body in a window with a MARGIN, in a frame of y x x pixels."""
+        left, top, right, bottom = self.window
+        margin, low, high = MARGIN / torch.tensor([x, y]), self.points.amin(0), self.points.amax(0)
+        low = torch.minimum(torch.tensor([left, top]) + margin, low)
+        high = torch.maximum(torch.tensor([right, bottom]) - margin, high)
+        return replace(self, window=(*low.tolist(), *high.tolist()))
+
 
 ENDLESS = (-9.0, -9.0, 9.0, 9.0)
 """A window by which nothing is cut."""
@@ -81,11 +96,17 @@ def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) 
     return Body(points, ENDLESS, x / y)
 
 
-def carried(word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int) -> Flow:
-    """(n, 2, y, x) pixels: where each place of frames at `times` is taken from, by shake, spin, float or wave."""
-    much, round_ = motion / USUAL, 2 * math.pi * times.double()
+def carried(
+    word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int, places: Places | None = None
+) -> Flow:
+    """(n, 2, y, x) pixels: where each place of frames at `times` is taken from, by shake, spin, float or wave.
+
+    The body, which is in `places` by then (where it rests, if they are not given), stays in the window.
+    """
+    much, round_, body = motion / USUAL, 2 * math.pi * times.double(), body.off_the_edge(y, x)
+    places = body.points.expand(len(times), -1, -1) if places is None else places.to(body.points)
     if word == "wave":
-        return _wave(times.double(), much, body, y, x)
+        return _wave(times.double(), much, body, y, x, places)
     angle, shift = torch.zeros_like(round_), torch.zeros(len(times), 2, dtype=torch.float64)
     if word == "shake":
         swings = max(1, min(round(SHAKES_A_SECOND * seconds), len(times) // 6))
@@ -95,16 +116,36 @@ def carried(word: str, times: Times, motion: float, seconds: float, body: Body, 
         angle = LEAN * much * (2 * round_).sin()
     else:  # spin
         angle = round_
-    return flow_of(turned(angle, shift, body.middle, body), y, x)
+    if word != "spin":
+        shift = _shortened(angle, shift, body, places)
+    return flow_of(turned(angle, shift, body.middle, body, places), y, x)
 
 
-def turned(angle: Tensor, shift: Float[Tensor, "n 2"], centre: Float[Tensor, " two"], body: Body) -> Affine:
+def _shortened(angle: Tensor, shift: Float[Tensor, "n 2"], body: Body, places: Places) -> Float[Tensor, "n 2"]:
+    """Ways on which a body stays in the window that is smaller by SHRINK: those to each side by one share in all
+    frames, so that none stops there."""
+    away = (places - body.middle) @ _turns(angle, body.aspect).mT
+    left, top, right, bottom = body.window
+    low = torch.tensor([left, top]) - body.middle - (1 - SHRINK) * away.amin(1)
+    high = torch.tensor([right, bottom]) - body.middle - (1 - SHRINK) * away.amax(1)
+    before, after = (-shift).clamp(min=1e-9), shift.clamp(min=1e-9)
+    shares = ((-low) / before).clamp(0, 1).amin(0), (high / after).clamp(0, 1).amin(0)
+    return torch.where(shift < 0, shares[0], shares[1]) * shift
+
+
+def turned(
+    angle: Tensor,
+    shift: Float[Tensor, "n 2"],
+    centre: Float[Tensor, " two"],
+    body: Body,
+    places: Places | None = None,
+) -> Affine:
     """Flows of a body that turns by `angle` (radians, clockwise as seen) about `centre` and shifts, both (n,).
 
-    It is made smaller, frame by frame, where the window would cut it.
+    It is made smaller, frame by frame, where the window would cut it; it is in `places` before, or rests.
     """
-    turn = _turns(angle, body.aspect)
-    away = torch.einsum("nij,pj->npi", turn, body.points - centre)
+    turn, points = _turns(angle, body.aspect), body.points if places is None else places
+    away = (points - centre) @ turn.mT
     size = _fitting(away, centre + shift, body.window)
     back = _turns(-angle, body.aspect) / size[:, None, None]
     start = centre - torch.einsum("nij,nj->ni", back, centre + shift)
@@ -125,7 +166,7 @@ def _fitting(away: Tensor, at: Tensor, window: tuple[float, float, float, float]
     return torch.cat([low, high], 1).amin(1).clamp(SMALLEST, 1)
 
 
-def _wave(times: Times, much: float, body: Body, y: int, x: int) -> Flow:
+def _wave(times: Times, much: float, body: Body, y: int, x: int, places: Places) -> Flow:
     """A bend that runs up through the body, whose foot stays; it swells and ebbs once a round."""
     rows = (torch.arange(y).double() + 0.5) / y - 0.5
     up = ((body.foot[1] - rows) / max(body.height, 1e-6)).clamp(0, 1.2)
@@ -133,10 +174,9 @@ def _wave(times: Times, much: float, body: Body, y: int, x: int) -> Flow:
     swell = (math.pi * times).sin() ** 2
     bend = (2 * math.pi * (WAVELENGTHS * up - ROUNDS * times[:, None])).sin()
     aside = reach * swell[:, None] * up.sqrt() * bend
-    still = torch.zeros(len(times), 2, dtype=torch.float64)
-    wide = body.points[:, 0] - body.middle[0]
-    room = torch.stack([wide.min() - reach * swell, wide.max() + reach * swell], 1)  # of the furthest bend
-    size = _fitting(torch.stack([room, torch.zeros_like(room)], -1), body.middle + still, body.window)
+    wide, further = places[..., 0] - body.middle[0], reach * swell
+    room = torch.stack([wide.amin(1) - further, wide.amax(1) + further], 1)  # of the furthest bend
+    size = _fitting(torch.stack([room, torch.zeros_like(room)], -1), body.middle.expand(len(times), 2), body.window)
     back = torch.diag_embed((1 / size)[:, None].expand(-1, 2))
     start = body.foot - torch.einsum("nij,j->ni", back, body.foot)
     flow = flow_of(torch.cat([start[:, None], back - torch.eye(2, dtype=back.dtype)], 1), y, x)

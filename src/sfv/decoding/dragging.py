@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.decoding.directed import Body, Times, turned
+from sfv.decoding.directed import Body, Places, Times, turned
 from sfv.decoding.one_body import flow_of, grid
 from sfv.decoding.warping import Flow
 
@@ -30,18 +30,20 @@ class Arrow:
     end: tuple[float, float]
 
 
-def dragged(arrow: Arrow, times: Times, body: Body, y: int, x: int, whole: bool) -> Flow:
+def dragged(arrow: Arrow, times: Times, body: Body, y: int, x: int, whole: bool, places: Places | None = None) -> Flow:
     """(n, 2, y, x) pixels: where each place of frames at `times` is taken from.
 
-    `whole`: the body shifts as it is, a little smaller or less far where the window would cut it. Else what is near
-    the arrow's start follows, less with the distance, and the rest stays.
+    `whole`: the body, which is in `places` by then (or rests), shifts as it is, a little smaller or less far where the
+    window would cut it. Else what is near the arrow's start follows, less with the distance, and the rest stays.
     """
+    body = body.off_the_edge(y, x)
     begin, end = (torch.tensor(place, dtype=torch.float64) for place in (arrow.start, arrow.end))
     way = end - begin
     course = ((1 - (2 * math.pi * times.double()).cos()) / 2)[:, None]
     if whole:
         still = torch.zeros(len(course), dtype=torch.float64)
-        return flow_of(turned(still, course * _with_room(way, body), body.middle, body), y, x)
+        where = None if places is None else places.to(still)
+        return flow_of(turned(still, course * _with_room(way, body), body.middle, body, where), y, x)
     gone = course * way
     sides = torch.tensor([body.aspect, 1.0], dtype=torch.float64)
     longer = float(((body.points.amax(0) - body.points.amin(0)) * sides).max())

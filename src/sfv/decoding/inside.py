@@ -144,6 +144,16 @@ def outline(points: Points, sides: Tensor) -> Float[Tensor, "few 2"]:
     return torch.cat(kept)
 
 
+def places(flow: Flow, body: Body, times: Float[Tensor, " n"]) -> Float[Tensor, "n few 2"]:
+    """Where a loop's frames have the body's outline, at places around the round, in frames: linear between
+    neighbours, the last and the first among them."""
+    sides, f = torch.tensor([flow.shape[3], flow.shape[2]]), len(flow)
+    at = gone(flow.cpu(), outline(body.points.float(), sides))
+    before = times.floor()
+    one, other = ((k % f).long() for k in (before, before + 1))
+    return torch.lerp(at[one], at[other], (times - before)[:, None, None])
+
+
 def gone(flow: Flow, points: Points) -> Float[Tensor, "n points 2"]:
     """Where each frame has places of the picture, in shares of the sides from the middle; beyond the frame its flow
     goes on as evenly as it comes to the border."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import ENDLESS, Body, body_of, carried, hardly_stretched, hops_only, turns_only
+from sfv.decoding.directed import ENDLESS, Body, Places, body_of, carried, hardly_stretched, hops_only, turns_only
 from sfv.decoding.dragging import Arrow, dragged
 from sfv.decoding.eyes import Eye, rated_eyes
 from sfv.decoding.holding import border
@@ -179,19 +179,22 @@ def _is_held(mask: Mask, still: Still, arrow: Arrow) -> bool:
     return bool(mask[row, column] > 0)
 
 
-def added(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> list[Flow]:
+def added(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None, places: Places | None) -> list[Flow]:
     """What the word and the arrow add at `times` (n,), shares of a round, one after the other: (n, 2, y, x) each.
 
-    `free` (y, x) is how far each place may move; None: all the way.
+    `free` (y, x) is how far each place may move; None: all the way. The network's own motion brings the thing to
+    `places`; None: it rests, or nothing cuts it.
     """
-    flows = [carrying(start, first, times, free)] if start.want.move in CARRIED else []
-    return flows if start.arrow is None else [*flows, _dragging(start, start.arrow, first, times, free)]
+    flows = [carrying(start, first, times, free, places)] if start.want.move in CARRIED else []
+    return flows if start.arrow is None else [*flows, _dragging(start, start.arrow, first, times, free, places)]
 
 
-def _dragging(start: Start, arrow: Arrow, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
+def _dragging(
+    start: Start, arrow: Arrow, first: AnyFirst, times: Tensor, free: Tensor | None, places: Places | None
+) -> Flow:
     """What an arrow adds: of a photo the border stays, or all of it moves as one body."""
     (y, x), whole = first.shape[2:], start.want.stiff == "on"
-    flow = dragged(arrow, times.cpu(), body_in(first, start.still), y, x, whole)
+    flow = dragged(arrow, times.cpu(), body_in(first, start.still), y, x, whole, places)
     if fills_frame(first):
         if not whole:
             flow = flow * (1 - border(y, x))
@@ -219,12 +222,12 @@ def blinking(start: Start, first: AnyFirst, count: int) -> Callable[[int, Tensor
     return changed
 
 
-def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None) -> Flow:
+def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None, places: Places | None = None) -> Flow:
     """What a word adds; as in `added`."""
     want, (y, x) = start.want, first.shape[2:]
     seconds = float(want.frames or 1) / float(want.fps or 1)
     body = body_in(first, start.still)
-    flow = carried(want.move, times.cpu(), float(want.motion or 0), seconds, body, y, x)
+    flow = carried(want.move, times.cpu(), float(want.motion or 0), seconds, body, y, x, places)
     if fills_frame(first) and free is None:
         flow = flow_of(covered(flow), y, x)
     flow = flow.to(first.device)

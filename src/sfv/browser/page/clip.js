@@ -1,13 +1,13 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { lidsOf, shares } from "./blinking.js";
-import { bodyIn, carrying, checkMove, cutSides, heldTo, ENDLESS } from "./directed.js";
+import { bodyIn, carrying, checkMove, cutSides, heldTo, CARRIED, ENDLESS } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
 import { composed, timesOf } from "./finishing.js";
 import { fitted, layers } from "./fitting.js";
-import { keptInside } from "./inside.js";
+import { keptInside, placesOf } from "./inside.js";
 import { noise } from "./noise.js";
 import { roundEven } from "./resize.js";
 import { beyond, fillsFrame, groundShades, heldBorder, oneBody } from "./stiff.js";
@@ -96,6 +96,9 @@ export async function decode(networks, latents, seen, settings) {
   return seen.shades ? heldBorder(parts) : parts;
 }
 
+/** Whether a word for motion or an arrow adds to what the network does. */
+const directed = ({ move, drag }) => CARRIED.includes(move) || Boolean(drag);
+
 /** Frames of a clip, {frames, width, height, fps, data, seconds}; `seen` is what `look` said, or null. */
 export async function clip(networks, picture, settings, seen) {
   const seconds = {};
@@ -113,10 +116,12 @@ export async function clip(networks, picture, settings, seen) {
   const latents = await timed("unet", () => sample(networks, known, settings));
   const data = await timed("decode", async () => {
     const parts = await decode(networks, latents, known, settings);
-    const further = [carrying(settings, count, known), dragging(settings, count, known, isStiff(settings, known))].filter(Boolean);
+    const times = timesOf(latents, settings.frames, count);
+    const places = directed(settings) && bodyIn(known).window !== ENDLESS ? placesOf(parts, bodyIn(known), times) : null;
+    const further = [carrying(settings, count, known, places), dragging(settings, count, known, isStiff(settings, known), places)].filter(Boolean);
     const lids = eyes && lidsOf(known, eyes);
     const closed = shares(count, settings.frames / settings.fps);
-    const moments = timesOf(latents, settings.frames, count).map((time, i) => {
+    const moments = times.map((time, i) => {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });

@@ -11,7 +11,10 @@ const USUAL = 111; // the motion at which a word has the sizes below
 const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
-const CARRIED = ["shake", "spin", "float", "wave"], CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
+const SHRINK = 0.1; // of what shakes or floats, for room; it goes less far if that is not enough
+const MARGIN = 1.5; // pixels between the window's edge and the middles of a body's outermost ones
+export const CARRIED = ["shake", "spin", "float", "wave"];
+const CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
 const TOUCHING = 0.05, VISIBLE = 0.05, SOLID = 0.97;
 export const ENDLESS = [-9, -9, 9, 9]; // a window by which nothing is cut
 
@@ -130,10 +133,25 @@ function hardly(size) {
   return Math.exp(STRETCH * Math.tanh(Math.log(known) / STRETCH)) / known;
 }
 
-/** A body that turns (radians, clockwise as seen) about a centre and shifts, smaller where the window would cut it. */
-export function turned(angle, shift, centre, { aspect, points, window }) {
+/** The same body in a window with a margin, unless it rests nearer to the edge. */
+export function offTheEdge(body, width, height) {
+  const { points, window } = body;
+  const [low, high] = extent(points);
+  const margin = [MARGIN / width, MARGIN / height];
+  return { ...body, window: [0, 1, 2, 3].map((k) => (k < 2 ? Math.min(window[k] + margin[k], low[k]) : Math.max(window[k] - margin[k - 2], high[k - 2]))) };
+}
+
+/** Points from a centre, turned. */
+function turnedAway(angle, points, centre, aspect) {
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
-  const away = points.map(([x, y]) => [cos * (x - centre[0]) - (sin / aspect) * (y - centre[1]), sin * aspect * (x - centre[0]) + cos * (y - centre[1])]);
+  return points.map(([x, y]) => [cos * (x - centre[0]) - (sin / aspect) * (y - centre[1]), sin * aspect * (x - centre[0]) + cos * (y - centre[1])]);
+}
+
+/** A body that turns (radians, clockwise as seen) about a centre and shifts, smaller where the window would cut it; it
+ * is in `places` before, or rests. */
+export function turned(angle, shift, centre, { aspect, points, window }, places = points) {
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+  const away = turnedAway(angle, places, centre, aspect);
   const place = [centre[0] + shift[0], centre[1] + shift[1]];
   const size = fitting(away, place, window);
   const [xx, xy, yx, yy] = [cos / size, sin / aspect / size, (-sin * aspect) / size, cos / size]; // back to the picture
@@ -152,23 +170,41 @@ function fitting(away, place, [left, top, right, bottom]) {
   return Math.min(1, Math.max(SMALLEST, Math.min(...sizes)));
 }
 
-/** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null. */
-export function carrying(settings, count, seen) {
+/** Ways on which a body stays in the window that is smaller by SHRINK: those to each side by one share in all frames. */
+function shortened(angles, shifts, { aspect, middle, window }, places) {
+  const shares = [[1, 1], [1, 1]];
+  shifts.forEach((shift, t) => {
+    const ends = extent(turnedAway(angles[t], places[t], middle, aspect));
+    for (const c of [0, 1]) {
+      const [low, high] = ends.map((end, k) => window[c + 2 * k] - middle[c] - (1 - SHRINK) * end[c]);
+      const [before, after] = [Math.max(1e-9, -shift[c]), Math.max(1e-9, shift[c])];
+      shares[0][c] = Math.min(shares[0][c], Math.max(0, -low / before));
+      shares[1][c] = Math.min(shares[1][c], Math.max(0, high / after));
+    }
+  });
+  return shifts.map((shift) => shift.map((v, c) => v * shares[v < 0 ? 0 : 1][c]));
+}
+
+/** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null.
+ * The network's own motion brings the thing to `places`; null: it rests. */
+export function carrying(settings, count, seen, places) {
   const { move: word, motion, frames, fps } = settings;
   if (!CARRIED.includes(word)) return null;
   const { width, height, fills, shades } = seen;
-  const body = bodyIn(seen);
+  const body = offTheEdge(bodyIn(seen), width, height);
+  const where = places ?? Array.from({ length: count }, () => body.points);
   const [much, rounds] = [motion / USUAL, Array.from({ length: count }, (_, i) => i / count)];
   let flows;
-  if (word === "wave") flows = rounds.map((round) => wave(round, much, body, width, height));
+  if (word === "wave") flows = rounds.map((round, i) => wave(round, much, body, where[i], width, height));
   else {
     const swings = Math.max(1, Math.min(roundEven((SHAKES_A_SECOND * frames) / fps), Math.floor(count / 6)));
-    const maps = rounds.map((round) => {
+    const angles = rounds.map((round) => (word === "spin" ? 2 * Math.PI * round : word === "float" ? LEAN * much * Math.sin(4 * Math.PI * round) : 0));
+    let shifts = rounds.map((round) => {
       const full = 2 * Math.PI * round;
-      if (word === "spin") return turned(full, [0, 0], body.middle, body);
-      if (word === "shake") return turned(0, [SHAKE * much * Math.sin(swings * full), 0], body.middle, body);
-      return turned(LEAN * much * Math.sin(2 * full), [0, -FLOAT * much * Math.sin(full)], body.middle, body);
+      return [word === "shake" ? SHAKE * much * Math.sin(swings * full) : 0, word === "float" ? -FLOAT * much * Math.sin(full) : 0];
     });
+    if (word !== "spin") shifts = shortened(angles, shifts, body, where);
+    const maps = angles.map((angle, i) => turned(angle, shifts[i], body.middle, body, where[i]));
     flows = maps.map((map) => flowOf(map, width, height));
   }
   if (fills) {
@@ -181,10 +217,10 @@ export function carrying(settings, count, seen) {
 }
 
 /** A bend that runs up through the body, whose foot stays; it swells and ebbs once a round. */
-function wave(round, much, body, width, height) {
-  const { aspect, foot, middle, points, window } = body;
+function wave(round, much, body, places, width, height) {
+  const { aspect, foot, middle, window } = body;
   const reach = ((BEND * much * body.height) / aspect) * Math.sin(Math.PI * round) ** 2;
-  const [low, high] = extent(points);
+  const [low, high] = extent(places);
   const size = fitting([[low[0] - middle[0] - reach, 0], [high[0] - middle[0] + reach, 0]], middle, window);
   const flow = flowOf([[foot[0] - foot[0] / size, foot[1] - foot[1] / size], [1 / size - 1, 0], [0, 1 / size - 1]], width, height);
   for (let i = 0; i < width * height; i++) {

@@ -1,7 +1,7 @@
 // An arrow on the picture: what lies at its start goes to its end and back, once a round (src/sfv/decoding/dragging.py
 // and generation/directing.py). Places are shares of the frame's sides from its middle.
 
-import { bodyIn, thingOf, turned } from "./directed.js";
+import { bodyIn, offTheEdge, thingOf, turned } from "./directed.js";
 import { UserError } from "./errors.js";
 import { covering, extent, fit, flowOf, freedom } from "./stiff.js";
 
@@ -29,17 +29,18 @@ export function checkArrow(settings, seen) {
   if (!there.some((is, i) => is && near(i))) throw new UserError("Nothing lies where the arrow starts; start it on the thing.");
 }
 
-/** What an arrow adds at `count` even times of a round: a flow (2, h, w) in pixels each; null without one. */
-export function dragging(settings, count, seen, whole) {
+/** What an arrow adds at `count` even times of a round: a flow (2, h, w) in pixels each; null without one. The network's
+ * own motion brings the thing to `places`; null: it rests. */
+export function dragging(settings, count, seen, whole, places) {
   const arrow = arrowIn(settings, seen);
   if (!arrow) return null;
   const { width, height, fills, shades } = seen;
-  const body = bodyIn(seen);
+  const body = offTheEdge(bodyIn(seen), width, height);
   const courses = Array.from({ length: count }, (_, i) => (1 - Math.cos((2 * Math.PI * i) / count)) / 2);
   let flows;
   if (whole) {
     const way = withRoom(wayOf(arrow), body);
-    flows = courses.map((course) => flowOf(turned(0, way.map((v) => course * v), body.middle, body), width, height));
+    flows = courses.map((course, i) => flowOf(turned(0, way.map((v) => course * v), body.middle, body, places?.[i]), width, height));
     if (fills && !shades) {
       const even = new Float32Array(width * height).fill(1);
       flows = covering(flows.map((flow) => fit(flow, even, width, height))).map((map) => flowOf(map, width, height));

@@ -90,6 +90,17 @@ function fitting({ frames, width, height, flow }, { points, window }, cut, ancho
   return { less, each: fits.map(({ size, middle }, t) => ({ size, middle, shift: AXES.map((c) => shifts[c][t]) })) };
 }
 
+/** Where frames have the body's outline at places round the loop, in frames: linear between neighbours. */
+export function placesOf({ frames, width, height, flow }, { points }, times) {
+  const few = outline(points, width, height);
+  const places = Array.from({ length: frames }, (_, t) => few.map((point) => gone(flow, t, point, width, height)));
+  return times.map((time) => {
+    const before = Math.floor(time);
+    const [one, other] = [places[before % frames], places[(before + 1) % frames]];
+    return one.map((at, i) => AXES.map((c) => at[c] + (time - before) * (other[i][c] - at[c])));
+  });
+}
+
 /** Whether each side (left and upper, right and lower) cuts the thing off: it covers CUT of it, and not the other one, too,
  * with one across. */
 export function cutOff({ points, window }, width, height) {
