@@ -286,22 +286,24 @@ def logo() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "form"),
+    ("name", "shape", "form", "move"),
     [
-        ("photo", (84, 128), "png"),
-        ("banner", (30, 128), "png"),
-        ("tight", (38, 128), "png-clear"),
-        ("logo", (38, 128), "png"),
-        ("bust", (64, 128), "png-clear"),
+        ("photo", (84, 128), "png", "auto"),
+        ("banner", (30, 128), "png", "auto"),
+        ("tight", (38, 128), "png-clear", "auto"),
+        ("logo", (38, 128), "png", "auto"),
+        ("bust", (64, 128), "png-clear", "auto"),
+        ("bust", (64, 128), "png-clear", "float"),
     ],
 )
 def test_a_picture_that_is_wider_than_high(
-    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str, move: str
 ) -> None:
     given = tmp_path / f"{name}.png"
     Image.fromarray({"photo": photo, "banner": banner, "tight": tight, "logo": logo, "bust": bust}[name]()).save(given)
     before = turn(page)
     drop(page, given.read_bytes(), given.name)
+    page.select_option("#move", move)
     page.select_option("#format", form)
     newer(page, before)
     until(page, f"() => document.querySelector('#command').innerText.includes('{name}')")

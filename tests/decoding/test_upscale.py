@@ -81,11 +81,36 @@ def test_a_picture_goes_on_beyond_the_sides_that_cut_its_thing_off(k: int, axis:
     layers = Layers(Decoded(frames, frames, torch.ones(1, 1, 1, 32, 32), flow), picture)
     sides = torch.zeros(2, 2, dtype=torch.bool)
     sides[k, axis] = True
-    all_on, on = (next(made)[0] for made in (layers.over(picture), layers.stopped(sides).over(picture, beyond=NOTHING)))
+    stopped = layers.stopped(sides, (-0.5, -0.5, 0.5, 0.5))
+    all_on, on = (next(made)[0] for made in (layers.over(picture), stopped.over(picture, beyond=NOTHING)))
     empty = (on + 1).abs().amax(0) < 1e-4
     beyond = torch.zeros(32, 32, dtype=torch.bool)
     beyond[(slice(None), slice(-2, None)) if axis else (slice(-2, None),)] = True  # across there is nothing
     assert torch.equal(empty, beyond) and torch.allclose(on[:, ~beyond], all_on[:, ~beyond], atol=0.1)
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_what_is_shown_of_a_frame_goes_on_beyond_its_own_border(size: int) -> None:
+    """A grey thing on the lower edge of a strip between clear ones is lifted by 5 of 32 pixels: none of them is seen
+    below it, nor a brighter line where it is cut."""
+    shown, strip = (-0.5, -0.25, 0.5, 0.25), slice(size // 4, size * 3 // 4)
+    picture = torch.full((1, 4, size, size), -1.0)
+    picture[:, :, size // 2 : size * 3 // 4] = 0.2
+    flow = torch.zeros(1, 1, 2, 32, 32)
+    flow[:, :, 1] = 5.4
+    frames = torch.zeros(1, 1, 4, 32, 32)
+    layers = Layers(
+        Decoded(frames, frames, torch.ones(1, 1, 1, 32, 32), flow), picture[..., :: size // 32, :: size // 32]
+    )
+    lower = torch.tensor([[False, False], [False, True]])
+    lifted = next(layers.over(picture, beyond=NOTHING))[0, :, strip]
+    assert float(lifted[:, -2:].max()) < -0.9, "there was a slit"
+    made = next(layers.stopped(lower, shown).over(picture, beyond=NOTHING))[0, :, strip]
+    below = made[:, size // 4 :]
+    torch.testing.assert_close(below, torch.full_like(below, 0.2), atol=1e-3, rtol=0)
+    rest = Layers(Decoded(frames, frames, torch.ones(1, 1, 1, 32, 32), 0 * flow), frames[0])
+    still = next(rest.stopped(lower, shown).over(picture, beyond=NOTHING))[0, :, strip]
+    torch.testing.assert_close(still, picture[0, :, strip], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -82,6 +82,19 @@ def test_the_two_together_keep_a_thing_inside(moving: VideoModel, asked: dict[st
     assert float((alpha - alpha[0]).abs().amax((1, 2)).max()) > 100, "it moves"
 
 
+@pytest.mark.parametrize("asked", [{"move": "float"}, {"drag": "0.5,0.8:0.5,0.95"}])
+def test_what_the_picture_cuts_off_goes_over_that_edge_as_it_is(still_model: VideoModel, asked: dict[str, str]) -> None:
+    """A bust is as large when it goes down as it was, and shows no ground below when it is up."""
+    bust = card(4)
+    bust[SIDE // 4 :, SIDE // 4 : -SIDE // 4] = torch.tensor([90, 60, 30, 255], dtype=torch.uint8)
+    clip = sfv.generate(still_model, bust, transparent=True, stiff="on", **asked)
+    assert clip.alpha is not None
+    solid = clip.alpha[..., 0] > 128
+    wide = solid.any(1).sum(1)
+    assert int(wide.min()) >= SIDE // 2 - 1 and bool(solid[:, -1].any(1).all())
+    assert int(solid.sum((1, 2)).min()) < 0.97 * int(solid[0].sum())
+
+
 @pytest.mark.parametrize("word", ["spin", "wave"])
 @pytest.mark.parametrize(("picture", "why"), [(photo(), "nothing stands out"), (card(reach=0), "nothing stands out")])
 def test_what_cannot_be_cut_out_is_refused(still_model: VideoModel, word: str, picture: torch.Tensor, why: str) -> None:

@@ -4,6 +4,7 @@ What moves is the picture itself, and a flow of whole pieces is as smooth at fou
 (and what a matte adds to the moved picture's own alpha) is enlarged as it is.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from copy import copy
 
@@ -14,10 +15,14 @@ from torch import Tensor
 
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.inside import Sides
-from sfv.decoding.warping import Flow, moved, sharpened, warped
+from sfv.decoding.warping import Flow, Maps, moved, sharpened, warped
 
+NEAR = 1e-3
+"""Of a pixel: a window's edge that is so near to one between pixels is that."""
 Map = Float[Tensor, "1 c y x"]
 Large = Float[Tensor, "1 c height width"]
+Window = tuple[float, float, float, float]
+"""What is shown of a frame: left, top, right, bottom, in shares of its sides from its middle."""
 
 
 def enlarged(drawn: Decoded, small: Map, large: Large, frames: Float[Tensor, "1 f c y x"]) -> Iterator[Large]:
@@ -41,6 +46,8 @@ class Layers:
 
     beside: tuple[Tensor, Tensor] | None = None
     """What is drawn (f, c, y, x), and the mask (f, 1, y, x); None if frames are the picture, moved."""
+    ends: tuple[Sides, Window] | None = None
+    """At which sides of what is shown the picture goes on as it is there."""
 
     def __init__(self, drawn: Decoded, picture: Map) -> None:
         assert drawn.flow is not None and drawn.trust is not None
@@ -66,16 +73,33 @@ class Layers:
         """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
         return self._changed(flow + warped(self.flow, flow), lambda part: warped(part, flow))
 
-    def stopped(self, sides: Sides) -> "Layers":
-        """With a picture that goes on as its border is beyond some sides (left and upper, right and lower)."""
+    def stopped(self, sides: Sides, window: Window) -> "Layers":
+        """With a picture that goes on as it is at the border of what is shown of it, beyond some sides (left and upper,
+        right and lower)."""
         other = copy(self)
         other.flow = self.flow.clone()
         for k, axis in sides.nonzero().tolist():
             size = self.flow.shape[3 - axis]
             at = torch.arange(size, device=self.flow.device).view((1, -1) if axis == 0 else (-1, 1))
+            first, last = within(window, axis, size)
             way = other.flow[:, axis]
-            other.flow[:, axis] = torch.minimum(way, size - 1 - at) if k else torch.maximum(way, -at)
+            other.flow[:, axis] = (
+                torch.minimum(way, (last - at).clamp(min=0)) if k else torch.maximum(way, (first - at).clamp(max=0))
+            )
+        other.ends = sides, window
         return other
+
+    def _source(self, picture: Large, same: bool) -> Maps:
+        """What is sampled: of a picture that goes on, beyond the part shown, too, so that its border is not sharpened
+        against what lies there."""
+        if same and self.ends is not None:
+            sides, window = self.ends
+            for k, axis in sides.nonzero().tolist():
+                size = picture.shape[3 - axis]
+                at = torch.arange(size, device=picture.device)
+                first, last = within(window, axis, size)
+                picture = picture.index_select(3 - axis, at.clamp(max=last) if k else at.clamp(min=first))
+        return sharpened(picture) if same else picture
 
     def _changed(self, flow: Flow, change: Callable[[Tensor], Tensor]) -> "Layers":
         """With another flow, and what is drawn changed."""
@@ -100,19 +124,25 @@ class Layers:
         """
         size = picture.shape[2], picture.shape[3]
         same, nothing = size == tuple(self.flow.shape[2:]), None if beyond is None else beyond[:, None, None]
-        sharp = sharpened(picture) if same else picture
+        sharp = self._source(picture, same)
         for at in torch.arange(len(self.flow)).split(few):
             flow = self.flow[at] if same else bigger_flow(self.flow[at], size)
             each = [picture] if changed is None else [changed(k, picture) for k in at.tolist()]
             source = sharp
             if not all(p is picture for p in each):
-                other = {id(p): sharpened(p) if same else p for p in each if p is not picture}
+                other = {id(p): self._source(p, same) for p in each if p is not picture}
                 source = torch.cat([other.get(id(p), sharp) for p in each])
             there = warped(source, flow) if nothing is None else warped(source - nothing, flow, "zeros") + nothing
             if self.beside is not None:
                 drawn, mask = (v[at] if same else bigger(v[at], size) for v in self.beside)
                 there = torch.addcmul(drawn, mask, there)
             yield there
+
+
+def within(window: Window, axis: int, size: int) -> tuple[int, int]:
+    """First and last pixel, of `size` along an axis (0: x, 1: y), that lie in a window."""
+    low, high = (min(max((window[axis + 2 * end] + 0.5) * size, 0), size) for end in (0, 1))
+    return math.ceil(low - NEAR), math.floor(high + NEAR) - 1
 
 
 def bigger(maps: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c height width"]:

@@ -133,6 +133,13 @@ def held_to(word: str, maps: Affine, body: Body) -> Affine:
     return maps if word in STRETCHES else hardly_stretched(maps, body)
 
 
+def _with_room(first: AnyFirst, still: Still) -> Body:
+    """The thing in a fitted picture, which may go over sides that cut it off."""
+    body, sides = body_in(first, still), cut_sides(first, still).flatten().tolist()
+    window = [far if cut else near for near, far, cut in zip(body.window, ENDLESS, sides, strict=True)]
+    return replace(body, window=(window[0], window[1], window[2], window[3]))
+
+
 def arrow_in(want: Settings, source: tuple[int, int], still: Still) -> Arrow | None:
     """The arrow that is asked for on a picture of height and width `source`, as the network's frame has it."""
     if want.drag is None:
@@ -194,7 +201,7 @@ def _dragging(
 ) -> Flow:
     """What an arrow adds: of a photo the border stays, or all of it moves as one body."""
     (y, x), whole = first.shape[2:], start.want.stiff == "on"
-    flow = dragged(arrow, times.cpu(), body_in(first, start.still), y, x, whole, places)
+    flow = dragged(arrow, times.cpu(), _with_room(first, start.still), y, x, whole, places)
     if fills_frame(first):
         if not whole:
             flow = flow * (1 - border(y, x))
@@ -226,7 +233,7 @@ def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None, 
     """What a word adds; as in `added`."""
     want, (y, x) = start.want, first.shape[2:]
     seconds = float(want.frames or 1) / float(want.fps or 1)
-    body = body_in(first, start.still)
+    body = (body_in if want.move in CUT_OUT else _with_room)(first, start.still)
     flow = carried(want.move, times.cpu(), float(want.motion or 0), seconds, body, y, x, places)
     if fills_frame(first) and free is None:
         flow = flow_of(covered(flow), y, x)

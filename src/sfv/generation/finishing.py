@@ -129,7 +129,7 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
         if directed:
             layers = _carried(layers, start, first, where)
         if around is not None and bool((sides := cut_sides(first, still)).any()):
-            layers = layers.stopped(sides)
+            layers = layers.stopped(sides, body_in(first, still).window)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
         lids = blinking(start, first, len(layers.flow))
         if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):

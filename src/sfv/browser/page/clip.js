@@ -125,7 +125,7 @@ export async function clip(networks, picture, settings, seen) {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });
-    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutSides(known));
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutSides(known), bodyIn(known).window);
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };

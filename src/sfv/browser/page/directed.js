@@ -55,6 +55,12 @@ export function bodyIn(seen, visible = VISIBLE) {
  * trimmed. */
 export const cutSides = (seen) => cutOff(bodyIn(seen, SOLID), seen.width, seen.height);
 
+/** The thing, which may go over sides that cut it off. */
+export function withRoom(seen) {
+  const [body, cut] = [bodyIn(seen), cutSides(seen).flat()];
+  return { ...body, window: body.window.map((near, k) => (cut[k] ? ENDLESS[k] : near)) };
+}
+
 /** The thing's pixels, 1 each; all of a picture that lies on no ground. */
 export const thingOf = ({ first, width, height, fills, shades }) => thing(first, width, height, fills || shades);
 
@@ -191,7 +197,7 @@ export function carrying(settings, count, seen, places) {
   const { move: word, motion, frames, fps } = settings;
   if (!CARRIED.includes(word)) return null;
   const { width, height, fills, shades } = seen;
-  const body = offTheEdge(bodyIn(seen), width, height);
+  const body = offTheEdge((CUT_OUT.includes(word) ? bodyIn : withRoom)(seen), width, height);
   const where = places ?? Array.from({ length: count }, () => body.points);
   const [much, rounds] = [motion / USUAL, Array.from({ length: count }, (_, i) => i / count)];
   let flows;

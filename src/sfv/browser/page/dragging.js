@@ -1,7 +1,7 @@
 // An arrow on the picture: what lies at its start goes to its end and back, once a round (src/sfv/decoding/dragging.py
 // and generation/directing.py). Places are shares of the frame's sides from its middle.
 
-import { bodyIn, offTheEdge, thingOf, turned } from "./directed.js";
+import { offTheEdge, thingOf, turned, withRoom } from "./directed.js";
 import { UserError } from "./errors.js";
 import { covering, extent, fit, flowOf, freedom } from "./stiff.js";
 
@@ -35,11 +35,11 @@ export function dragging(settings, count, seen, whole, places) {
   const arrow = arrowIn(settings, seen);
   if (!arrow) return null;
   const { width, height, fills, shades } = seen;
-  const body = offTheEdge(bodyIn(seen), width, height);
+  const body = offTheEdge(withRoom(seen), width, height);
   const courses = Array.from({ length: count }, (_, i) => (1 - Math.cos((2 * Math.PI * i) / count)) / 2);
   let flows;
   if (whole) {
-    const way = withRoom(wayOf(arrow), body);
+    const way = shortened(wayOf(arrow), body);
     flows = courses.map((course, i) => flowOf(turned(0, way.map((v) => course * v), body.middle, body, places?.[i]), width, height));
     if (fills && !shades) {
       const even = new Float32Array(width * height).fill(1);
@@ -54,7 +54,7 @@ export function dragging(settings, count, seen, whole, places) {
 const wayOf = ({ start, end }) => [end[0] - start[0], end[1] - start[1]];
 
 /** As much of a way as a body may go that is SMALLER. */
-function withRoom(way, { points, window, middle }) {
+function shortened(way, { points, window, middle }) {
   const [low, high] = extent(points);
   return way.map((v, c) => {
     const least = Math.min(0, window[c] - middle[c] + SMALLER * (middle[c] - low[c]));

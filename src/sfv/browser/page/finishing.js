@@ -1,7 +1,7 @@
 // From the decoder's parts to the frames that are played (src/sfv/generation/finishing.py, decoding/upscale.py): between
 // the frames made, every part is interpolated round the loop; the picture is then moved by the flow, at the clip's size.
 
-import { stopped } from "./inside.js";
+import { goingOn, stopped } from "./inside.js";
 
 const CALM = 1.6, SLOWEST = 4; // of the ways from and to the picture
 const EARLY = 1 / 3, HURRY = 0.6; // of a round that does little at first
@@ -52,18 +52,19 @@ function hurryOf(ways, spans, ends) {
  * {time, flows, changed}: places round the loop, in frames, other motions over the clip's own, and what gives another
  * picture, if a frame is made of one. `picture` holds the layers that are moved, {width, height, data (4, h, w)}, of the
  * parts' size or larger; `box` is what is shown of them, `around` what lies beyond their border, if that does not go on,
- * as it does on the sides in `cut`.
+ * as it does at the sides of the `window` shown that are in `cut`.
  */
-export function composed(parts, moments, picture, box, transparent, around, cut) {
+export function composed(parts, moments, picture, box, transparent, around, cut, window) {
   const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
-  const ready = (layers) => ({ ...texels(same ? sharpened(layers) : layers), around });
+  const goesOn = around && cut.flat().some(Boolean);
+  const ready = (layers) => ({ ...texels(same ? sharpened(goesOn ? goingOn(layers, cut, window) : layers) : layers), around });
   const source = ready(picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
   moments.forEach(({ time, flows, changed }, i) => {
     let seven = flows.reduce((before, flow) => carried(before, flow, parts), between(parts, time));
-    if (around && cut.flat().some(Boolean)) seven = stopped(seven, cut, parts.width, parts.height);
+    if (goesOn) seven = stopped(seven, cut, window, parts.width, parts.height);
     paint(seven, changed ? ready(changed()) : source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height);
   });
   return out;

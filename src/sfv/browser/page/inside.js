@@ -3,7 +3,7 @@
 
 import { extent, flowOf } from "./stiff.js";
 
-const SHRINK = 0.08, LEAST = 0.25, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8;
+const SHRINK = 0.08, LEAST = 0.25, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8, NEAR = 1e-3;
 const AXES = [0, 1];
 
 /** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. A thing
@@ -118,15 +118,34 @@ export function cutOff({ points, window }, width, height) {
   return covers.map((sides, k) => sides.map((v, c) => v && !(covers[1 - k][c] && (covers[0][1 - c] || covers[1][1 - c]))));
 }
 
-/** Seven numbers a position, the last two its flow: of a picture that goes on beyond the sides that cut its thing off. */
-export function stopped(seven, cut, width, height) {
-  for (let i = 0; i < width * height; i++) {
-    [[i % width, width], [Math.floor(i / width), height]].forEach(([at, size], c) => {
-      if (cut[0][c]) seven[7 * i + 5 + c] = Math.max(seven[7 * i + 5 + c], -at);
-      if (cut[1][c]) seven[7 * i + 5 + c] = Math.min(seven[7 * i + 5 + c], size - 1 - at);
-    });
-  }
+/** First and last pixel, of `size` along an axis, that lie in a window. */
+function within(window, c, size) {
+  const [low, high] = [0, 2].map((end) => Math.min(size, Math.max(0, (window[c + end] + 0.5) * size)));
+  return [Math.ceil(low - NEAR), Math.floor(high + NEAR) - 1];
+}
+
+/** Seven numbers a position, the last two its flow: of a picture that goes on, beyond the sides that cut its thing off, as
+ * it is at the border of what is shown of it. */
+export function stopped(seven, cut, window, width, height) {
+  [width, height].forEach((size, c) => {
+    const [first, last] = within(window, c, size);
+    for (let i = 0; i < width * height; i++) {
+      const at = c ? Math.floor(i / width) : i % width;
+      if (cut[0][c]) seven[7 * i + 5 + c] = Math.max(seven[7 * i + 5 + c], Math.min(0, first - at));
+      if (cut[1][c]) seven[7 * i + 5 + c] = Math.min(seven[7 * i + 5 + c], Math.max(0, last - at));
+    }
+  });
   return seven;
+}
+
+/** Such a picture, so that its border is not sharpened against what lies beyond. */
+export function goingOn({ width, height, data }, cut, window) {
+  const kept = [width, height].map((size, c) => {
+    const [first, last] = within(window, c, size);
+    return (at) => Math.min(cut[1][c] ? last : size, Math.max(cut[0][c] ? first : 0, at));
+  });
+  const area = width * height;
+  return { width, height, data: Float32Array.from(data, (_, i) => data[i - (i % area) + kept[1](Math.floor((i % area) / width)) * width + kept[0](i % width)]) };
 }
 
 /** Of pixels' middles those that are first or last in their row or column. */
