@@ -1,11 +1,11 @@
 """Does a thing stay inside its picture? The share of clips of unseen stills that an edge cuts.
 
-    python runs/quality/edges.py STILLS OUT.json STORE [--model MODEL] [--count 366] [--seed 0]
+    python runs/quality/edges.py STILLS OUT.json STORE [--model MODEL] [--count 366] [--seed 0] [--moves auto]
 
 STILLS as in runs/quality/stills_sheet.py, with their transparency: once as they are, once cut to what is in them, as
 people trim logos. Of a clip counts by how much the opaque share of its outermost pixels grows, at its most; from a
 hundredth on (five pixels of 128 x 128) an edge cuts it. The validation clips of STORE, a clip store, tell how often
-that happens in drawn animations. Flags are left out.
+that happens in drawn animations. Flags are left out. MOVES are words for motion, each of which every still follows.
 """
 
 import io
@@ -59,19 +59,25 @@ def figures(shares: list[float]) -> dict[str, Any]:
 def main() -> None:
     parser = arguments(__doc__, 366)
     parser.add_argument("store", type=Path)
+    parser.add_argument("--moves", nargs="+", default=["auto"])
     asked = parser.parse_args()
     found, model = stickers(asked.stills), sfv.optimize(sfv.load(asked.model), "fast", "eager")
-    shares: dict[str, list[float]] = {"as they are": [], "trimmed": []}
+    shares: dict[str, dict[str, list[float]]] = {m: {"as they are": [], "trimmed": []} for m in asked.moves}
     for name in tqdm(drawn(found, asked.count, asked.seed)):
         whole = read_sticker(io.BytesIO(found[name]))
         for way, sticker in (("as they are", whole), ("trimmed", trimmed(whole))):
-            clip = sfv.generate(model, sticker, transparent=True, size="128", play_fps=model.defaults.fps)
-            assert clip.alpha is not None
-            shares[way].append(grown(clip.alpha[..., 0]))
+            for move in asked.moves:
+                clip = sfv.generate(
+                    model, sticker, transparent=True, size="128", play_fps=model.defaults.fps, move=move
+                )
+                assert clip.alpha is not None
+                shares[move][way].append(grown(clip.alpha[..., 0]))
     store = ClipStore(asked.store)
     real = [grown(torch.from_numpy(store.frames[c.start : c.start + c.count, ..., 3])) for c in store.split("val")]
     report = {"model": asked.model, "hash": model.hash, "drawn animations": figures(real)}
-    report |= {way: figures(each) for way, each in shares.items()}
+    for move, ways in shares.items():
+        each = {way: figures(some) for way, some in ways.items()}
+        report |= each if move == "auto" else {move: each}
     asked.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))
 

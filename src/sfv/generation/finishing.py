@@ -97,7 +97,9 @@ def _drawn(model: VideoModel, latents: Latents, first: AnyFirst, start: Start) -
         kept = partial(held_to, start.want.move, body=body)
         drawn = one_body(drawn, first, fills_frame(first) and start.mask is None, kept)
     if model.codec.channels == 4 and body.window != ENDLESS:  # not of clips that show a part of a scene
-        drawn = kept_inside(drawn, first, body, cut_sides(first, start.still), start.want.move in FREE)
+        free = start.want.move in FREE
+        room = body if free else body.off_the_edge(first.shape[2], first.shape[3])
+        drawn = kept_inside(drawn, first, room, cut_sides(first, start.still), free)
     for weights in _holding(first, start):
         drawn = held(drawn, first, weights)
     return drawn

@@ -1,7 +1,7 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { lidsOf, shares } from "./blinking.js";
-import { bodyIn, carrying, checkMove, cutSides, heldTo, CARRIED, ENDLESS } from "./directed.js";
+import { bodyIn, carrying, checkMove, cutSides, heldTo, offTheEdge, CARRIED, ENDLESS } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
@@ -92,7 +92,8 @@ export async function decode(networks, latents, seen, settings) {
   let parts = { frames, width, height, rest: rest?.data ?? new Float32Array(4 * area), trust: trust?.data ?? new Float32Array(area).fill(1), flow: flow.data };
   const body = bodyIn(seen);
   if (isStiff(settings, seen)) parts = oneBody(parts, seen.first, seen.fills, (maps) => heldTo(settings.move, maps, body));
-  if (body.window !== ENDLESS) parts = keptInside(parts, body, cutSides(seen), FREE.includes(settings.move));
+  const free = FREE.includes(settings.move);
+  if (body.window !== ENDLESS) parts = keptInside(parts, free ? body : offTheEdge(body, width, height), cutSides(seen), free);
   return seen.shades ? heldBorder(parts) : parts;
 }
 
