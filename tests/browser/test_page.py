@@ -38,10 +38,10 @@ from PIL import Image
 from sfv.browser.runtime import runtime_files
 from sfv.cli.main import main
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import Body, body_of, carried
+from sfv.decoding.directed import Body, body_of, carried, taken
 from sfv.decoding.dragging import dragged
 from sfv.decoding.eyes import eyes_in
-from sfv.decoding.inside import places
+from sfv.decoding.whereabouts import places
 from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
 from sfv.generation.clip import Still
@@ -210,6 +210,7 @@ def commanded(page: Page, folder: Path, picture: Path, monkeypatch: pytest.Monke
         ("alarm-clock.png", 1, 128, "on", "free"),
         ("cup.png", 2, 256, "auto", "wave"),
         ("cat.png", 4, 128, "off", "float 0.3,0.25:0.2,0.1"),
+        ("cup.png", 4, 128, "auto", "spin 0.5,0.5:0.5,0.2"),
         ("frog.png", 5, 256, "auto", "blink"),
         ("frog.png", 6, 128, "auto", "auto"),
         ("cup.png", 6, 128, "auto", "auto"),
@@ -279,10 +280,20 @@ def bust() -> np.ndarray:
     return np.stack([60 + x / 4, 90 + y / 4, 140 + 0 * x, 255 * shape], -1).astype(np.uint8)
 
 
+def shoulders() -> np.ndarray:
+    """On plain ground, of a height that ends between two of the network's pixels."""
+    y, x = np.mgrid[0:266, 0:500]
+    shape = (((x - 250) / 160) ** 2 + ((y - 280) / 200) ** 2 < 1)[..., None]
+    return np.where(shape, np.stack([60 + x / 4, 90 + y / 4, 140 + 0 * x], -1), 240).astype(np.uint8)
+
+
 def logo() -> np.ndarray:
     """The same, paler, on plain ground."""
     sticker = tight()
     return np.where(sticker[..., 3:] > 0, 160 + sticker[..., :3] // 8, np.array([250, 240, 220])).astype(np.uint8)
+
+
+PICTURES = {f.__name__: f for f in (photo, banner, tight, logo, bust, shoulders)}
 
 
 @pytest.mark.parametrize(
@@ -294,13 +305,14 @@ def logo() -> np.ndarray:
         ("logo", (38, 128), "png", "auto"),
         ("bust", (64, 128), "png-clear", "auto"),
         ("bust", (64, 128), "png-clear", "float"),
+        ("shoulders", (68, 128), "png", "float"),
     ],
 )
 def test_a_picture_that_is_wider_than_high(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], form: str, move: str
 ) -> None:
     given = tmp_path / f"{name}.png"
-    Image.fromarray({"photo": photo, "banner": banner, "tight": tight, "logo": logo, "bust": bust}[name]()).save(given)
+    Image.fromarray(PICTURES[name]()).save(given)
     before = turn(page)
     drop(page, given.read_bytes(), given.name)
     page.select_option("#move", move)
@@ -349,7 +361,7 @@ def body_seen(picture: torch.Tensor, box: tuple[int, int, int, int]) -> str:
     numbers = ",".join(f"{v:.6g}" for v in picture.flatten().tolist())
     return (
         f"{{first: Float32Array.of({numbers}), width: {x}, height: {y}, fills: false, shades: false,"
-        f" large: {{width: {2 * x}, height: {2 * y}}},"
+        f" large: {{width: {2 * x}, height: {2 * y}, data: new Float32Array({16 * x * y}).fill(-1)}},"
         f" box: {{top: {top}, left: {left}, width: {width}, height: {height}}}}}"
     )
 
@@ -405,10 +417,25 @@ def test_where_a_motion_takes_a_thing_is_the_command_lines(page: Page) -> None:
         }}""",
         [flow.flatten().tolist(), body.points.tolist()],
     )
-    wanted = places(flow, body, torch.tensor(times)).double()
+    wanted = places(flow, body.points, torch.tensor(times)).double()
     for mine, its in zip(wanted, torch.tensor(made).double(), strict=True):
         apart = torch.cdist(mine, its)
         assert float(apart.amin(0).max()) < 1e-4 and float(apart.amin(1).max()) < 1e-4
+
+
+@pytest.mark.parametrize("word", CARRIED)
+def test_where_a_word_takes_places_is_the_command_lines(page: Page, word: str) -> None:
+    body = body_of(disc(24)[3] > -0.9, (-0.5, -0.5, 0.5, 0.5))
+    flow, points = carried(word, torch.arange(6) / 6, 90, 3.0, body, 24, 24), body.points[::9]
+    made = page.evaluate(
+        f"""async ([flows, points]) => {{
+            const {{ taken }} = await import("./directed.js");
+            return flows.map((flow) => taken("{word}", Float32Array.from(flow), points, 24, 24));
+        }}""",
+        [flow.flatten(1).tolist(), points.tolist()],
+    )
+    wanted = taken(word, flow, points.expand(6, -1, -1)).double()
+    torch.testing.assert_close(torch.tensor(made).double(), wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("moved", [False, True])

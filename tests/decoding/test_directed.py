@@ -4,10 +4,21 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from sfv.decoding.directed import STRETCH, Body, body_of, carried, hardly_stretched, hops_only, turned, turns_only
-from sfv.decoding.inside import places
+from sfv.decoding.directed import (
+    STRETCH,
+    Body,
+    body_of,
+    carried,
+    hardly_stretched,
+    hops_only,
+    taken,
+    turned,
+    turns_only,
+)
 from sfv.decoding.warping import moved, warped
+from sfv.decoding.whereabouts import places
 
 SIDE = 64
 WORDS = ("shake", "spin", "float", "wave")
@@ -91,7 +102,7 @@ def test_what_its_own_motion_brings_to_the_edge_is_not_cut(word: str) -> None:
         edges = torch.cat([seen[:, 0], seen[:, -1], seen[:, :, 0], seen[:, :, -1]], 1)
         return float((edges > 0).float().mean(1).max())
 
-    assert rim(places(own, there, torch.arange(24.0))) == 0 < 0.05 < rim(None)
+    assert rim(places(own, there.points, torch.arange(24.0))) == 0 < 0.05 < rim(None)
 
 
 def test_a_thing_without_room_shakes_and_floats_a_little_smaller() -> None:
@@ -102,6 +113,34 @@ def test_a_thing_without_room_shakes_and_floats_a_little_smaller() -> None:
     assert float(across.min()) == pytest.approx(0.9, abs=0.005)
     way = -flow[:, 0, 32, 31:33].mean(1) * across
     torch.testing.assert_close(way / way.max(), (8 * torch.arange(72) / 72 * 2 * torch.pi).sin(), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("motion", [111, 255])
+def test_a_wide_thing_without_room_floats_still(motion: float) -> None:
+    """A card of 64 x 24 pixels in a window as large leans less, goes up and down, and hardly changes size."""
+    there = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    there[20:44] = True
+    card = body_of(there, (-0.5, 20 / 64 - 0.5, 0.5, 44 / 64 - 0.5))
+    flow = carried("float", torch.arange(48) / 48, motion, 3.0, card, SIDE, SIDE)
+    size = 1 / (1 + (flow[:, 1, 43, 31:33] - flow[:, 1, 20, 31:33]).mean(1) / 23)
+    way = -flow[:, 1, 31:33, 31:33].mean((1, 2))
+    assert float(size.min()) > 0.88 and float(way.max() - way.min()) > 0.8
+    lean = (flow[:, 1, 32, -1] - flow[:, 1, 32, 0]).abs().max()
+    assert float(lean) > 0.2
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_where_a_word_takes_places(word: str) -> None:
+    """What was taken from a place of the picture lies where the flow says that it came from there."""
+    times = torch.arange(12) / 12
+    flow = carried(word, times, 111, 3.0, body(), SIDE, SIDE)
+    points = body(0.3).points[::97].expand(12, -1, -1)
+    after = taken(word, flow, points)
+    came = (
+        after
+        + F.grid_sample(flow, 2 * after.float()[:, None], padding_mode="border", align_corners=False)[:, :, 0].mT / SIDE
+    )
+    torch.testing.assert_close(came.double(), points.double(), atol=2e-3, rtol=0)
 
 
 def test_sizes_follow_motion() -> None:

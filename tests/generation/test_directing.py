@@ -12,7 +12,7 @@ from sfv.errors import SfvError
 from sfv.families.base import Judge, VideoModel
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation import directing
-from sfv.generation.directing import carrying
+from sfv.generation.directing import carrying, cut_sides
 from sfv.generation.fitting import first_pixels
 from sfv.generation.generate import begin, generate_many
 from sfv.media import fit_sticker, over_white
@@ -93,6 +93,54 @@ def test_what_the_picture_cuts_off_goes_over_that_edge_as_it_is(still_model: Vid
     wide = solid.any(1).sum(1)
     assert int(wide.min()) >= SIDE // 2 - 1 and bool(solid[:, -1].any(1).all())
     assert int(solid.sum((1, 2)).min()) < 0.97 * int(solid[0].sum())
+
+
+def bust(height: int, width: int, channels: int) -> torch.Tensor:
+    """A head and shoulders cut off by the lower edge, in the clear or on white."""
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
+    middle = width / height / 2
+    there = ((x - middle) ** 2 + (y - 0.4) ** 2 < 0.04) | (((x - middle) / 0.45) ** 2 + ((y - 1.05) / 0.45) ** 2 < 1)
+    inner = torch.stack([90 + 0 * x, 60 + 0 * x, 30 + 0 * x], -1)
+    if channels == 3:
+        return torch.where(there[..., None], inner, 255).byte()
+    return torch.cat([inner * there[..., None], 255 * there[..., None]], -1).byte()
+
+
+@pytest.mark.parametrize(
+    "size", [(300, 400), (384, 512), (406, 512), (340, 512), (182, 256), (128, 96), (1000, 1500), (64, 64)]
+)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_what_cuts_a_thing_off_is_seen_at_any_size(
+    still_model: VideoModel, size: tuple[int, int], channels: int
+) -> None:
+    """Whatever the scale: in the network's frame the border of most pictures lies between pixels."""
+    start = begin(still_model, bust(*size, channels), {"move": "float", "transparent": channels == 4})
+    first = first_pixels(still_model, start.still)
+    assert cut_sides(first, start.still).tolist() == [[False, False], [False, True]]
+    clip = sfv.generate(still_model, bust(*size, channels), move="float", transparent=channels == 4)
+    last = clip.frames[:, -1].float()
+    middle = last[:, last.shape[1] * 2 // 5 : last.shape[1] * 3 // 5]
+    assert float((middle - torch.tensor([90.0, 60, 30])).abs().amax(2).mean()) < 8, "no ground shows below"
+
+
+def test_a_bust_that_spins_shows_where_it_was_cut(still_model: VideoModel) -> None:
+    """It is not drawn out to the corners."""
+    clip = sfv.generate(still_model, bust(SIDE, SIDE, 4), move="spin", transparent=True, play_fps=8)
+    assert clip.alpha is not None
+    solid = (clip.alpha[..., 0] > 128).float().mean((1, 2))
+    assert float(solid.max()) < 1.05 * float(solid[0])
+
+
+def test_a_word_and_an_arrow_together_keep_a_thing_whole(still_model: VideoModel) -> None:
+    """As it spins and goes up it is one thing still, and inside."""
+    asked = {"transparent": True, "play_fps": 24, "seconds": 2, "stiff": "on"}
+    clip = sfv.generate(still_model, card(4), move="spin", drag="0.5,0.5:0.5,0.1", **asked)
+    assert clip.alpha is not None
+    alpha = clip.alpha[..., 0].float() / 255
+    rim = torch.cat([alpha[:, 0], alpha[:, -1], alpha[:, :, 0], alpha[:, :, -1]], 1)
+    assert float(alpha.sum((1, 2)).max()) < 1.03 * float(alpha[0].sum()) and float(rim.max()) < 0.5
+    middle = (alpha.sum(2) * torch.arange(SIDE)).sum(1) / alpha.sum((1, 2))
+    assert float(middle.min()) < float(middle[0]) - 5, "it went up"
 
 
 @pytest.mark.parametrize("word", ["spin", "wave"])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sfv.decoding.one_body import Affine, flow_of
 from sfv.decoding.warping import Flow
+from sfv.decoding.whereabouts import Places, gone
 
 Times = Float[Tensor, " n"]
 """Shares of a round."""
@@ -38,10 +39,10 @@ SMALLEST = 0.3
 SHRINK = 0.1
 """Share of its size by which a body gets smaller for room as it shakes or floats; it goes less far if that is not
 enough."""
+LEAST_LEAN, FAINT = 0.25, 1e-6
+"""Share of a lean that is left at least, and of the frame's sides by which a way is none."""
 MARGIN = 1.5
 """Pixels of the frame between the window's edge and the middles of a body's outermost ones, unless it rests nearer."""
-Places = Float[Tensor, "n points 2"]
-"""Where a body's outline is by its own motion, at each of some times."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,39 @@ def carried(
         shift[:, 0] = SHAKE * much * (swings * round_).sin()
     elif word == "float":
         shift[:, 1] = -FLOAT * much * round_.sin()
-        angle = LEAN * much * (2 * round_).sin()
+        angle = _leaning(LEAN * much * (2 * round_).sin(), body, places)
     else:  # spin
         angle = round_
     if word != "spin":
         shift = _shortened(angle, shift, body, places)
     return flow_of(turned(angle, shift, body.middle, body, places), y, x)
+
+
+def taken(word: str, flow: Flow, places: Places) -> Places:
+    """Where such a flow of `carried` takes places. Of all words but wave it is linear in the place."""
+    if word == "wave":
+        return gone(flow, places.float())
+    y, x = flow.shape[2:]
+    sides = torch.tensor([x, y], dtype=torch.float64)
+    start = 0.5 / sides - 0.5
+    corner, right, below = (flow[:, :, i, j].double() / sides for i, j in ((0, 0), (0, -1), (-1, 0)))
+    slopes = torch.stack([(right - corner) / (1 - 1 / x), (below - corner) / (1 - 1 / y)], 1)  # by column, by row
+    back = torch.eye(2, dtype=torch.float64) + slopes
+    return (places.double() - (corner - start @ slopes)[:, None]) @ torch.linalg.inv(back)
+
+
+def _leaning(angle: Tensor, body: Body, places: Places) -> Tensor:
+    """As much of a lean as leaves half of SHRINK for the way; the same share in all frames."""
+    left, top, right, bottom = body.window
+    room = torch.tensor([right - left, bottom - top]) / (1 - SHRINK / 2)
+    wide, whole = (_extent(a, body, places) for a in (0 * angle, angle))
+    share = (room - wide) / (whole - wide).clamp(min=1e-9)
+    return angle * share.clamp(LEAST_LEAN, 1).min()
+
+
+def _extent(angle: Tensor, body: Body, places: Places) -> Float[Tensor, "n 2"]:
+    away = (places - body.middle) @ _turns(angle, body.aspect).mT
+    return away.amax(1) - away.amin(1)
 
 
 def _shortened(angle: Tensor, shift: Float[Tensor, "n 2"], body: Body, places: Places) -> Float[Tensor, "n 2"]:
@@ -128,9 +156,9 @@ def _shortened(angle: Tensor, shift: Float[Tensor, "n 2"], body: Body, places: P
     left, top, right, bottom = body.window
     low = torch.tensor([left, top]) - body.middle - (1 - SHRINK) * away.amin(1)
     high = torch.tensor([right, bottom]) - body.middle - (1 - SHRINK) * away.amax(1)
-    before, after = (-shift).clamp(min=1e-9), shift.clamp(min=1e-9)
-    shares = ((-low) / before).clamp(0, 1).amin(0), (high / after).clamp(0, 1).amin(0)
-    return torch.where(shift < 0, shares[0], shares[1]) * shift
+    shares = torch.where(shift.abs() > FAINT, torch.where(shift < 0, low, high) / shift, 1).clamp(0, 1)
+    before, after = (torch.where(there, shares, 1).amin(0) for there in (shift < 0, shift > 0))
+    return torch.where(shift < 0, before, after) * shift
 
 
 def turned(

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.decoding.directed import Body, Places, Times, turned
+from sfv.decoding.directed import Body, Times, turned
 from sfv.decoding.one_body import flow_of, grid
 from sfv.decoding.warping import Flow
+from sfv.decoding.whereabouts import Places
 
 REACH = 0.2
 """Share of a body's longer side within which a soft thing follows (one standard deviation)."""

@@ -6,7 +6,6 @@ Drawn animations keep their things inside the frame; pictures as people bring th
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from sfv.decoding.decoder import Decoded
 from sfv.decoding.directed import Body
 from sfv.decoding.one_body import flow_of
 from sfv.decoding.warping import Flow, Maps, moved, warped
+from sfv.decoding.whereabouts import Points, gone, outline
 
 SHRINK = 0.08
 """Share of its size by which a thing gets smaller, for the frames in which it is larger than its room."""
@@ -23,10 +23,7 @@ CUT = 0.2
 """Share of a side that a thing covers which the picture cuts off there, as it does busts."""
 ROUNDED = 1e-6
 """Share of the frame's sides that may be rounding."""
-TURNS = 8
-"""Times a place's new place is corrected: a flow says where places of the frame come from, not where they go."""
 Corners = Float[Tensor, "n 2"]
-Points = Float[Tensor, "points 2"]
 Sides = Bool[Tensor, "2 2"]
 """Left and upper, right and lower."""
 
@@ -97,19 +94,12 @@ def fitting(flow: Flow, body: Body, cut: Sides, anchored: bool = True) -> Fit | 
     return Fit(less, size, middle, shift) if less < 1 or shift.any() or bool((size < 1).any()) else None
 
 
-def cut_off(body: Body, y: int, x: int) -> Sides:
-    """Whether each side of the window, of a frame of y x x pixels, cuts the thing off: its `body`, all that is solid,
-    covers CUT of that side.
+def cut_off(shares: Float[Tensor, "2 2"]) -> Sides:
+    """Whether each side cuts a thing off, which is solid along `shares` of it.
 
     Not where it covers the other side, too, and one across: such a thing is as large as its picture, like a card.
     """
-    half, points = 0.5 / torch.tensor([x, y]), body.points.float()
-    edges = torch.tensor(body.window).view(2, 2).clamp(-0.5, 0.5)
-    pixels = ((edges[1] - edges[0]) / (2 * half)).flip(0)  # along each side
-    ends = torch.stack([points.amin(0) - half, points.amax(0) + half])
-    reached = (ends - edges).abs() < half
-    there = ((points - ends[:, None]).abs() < 1.5 * half).sum(1)
-    covers = (there >= CUT * pixels) & reached
+    covers = shares >= CUT
     return covers & ~(covers.flip(0) & covers.any(0).flip(0))
 
 
@@ -128,42 +118,3 @@ def _back(ways: Corners, room: Float[Tensor, " two"]) -> Corners:
     """How far ways to one side are to be taken back, each by one share of its own length."""
     far = (ways - ROUNDED).clamp(min=0)
     return (1 - room / far.amax(0).clamp(min=ROUNDED)).clamp(min=0) * far
-
-
-def outline(points: Points, sides: Tensor) -> Float[Tensor, "few 2"]:
-    """Of pixels' middles those that are first or last in their row or column."""
-    kept = []
-    for along in (0, 1):
-        line = ((points[:, 1 - along] + 0.5) * sides[1 - along]).floor().long()
-        for end in ("amin", "amax"):
-            furthest = torch.full((int(sides[1 - along]),), torch.nan)
-            furthest = furthest.scatter_reduce(0, line, points[:, along], end, include_self=False)
-            lines = (torch.arange(len(furthest)) + 0.5) / sides[1 - along] - 0.5
-            both = [furthest, lines] if along == 0 else [lines, furthest]
-            kept.append(torch.stack(both, 1)[~furthest.isnan()])
-    return torch.cat(kept)
-
-
-def places(flow: Flow, body: Body, times: Float[Tensor, " n"]) -> Float[Tensor, "n few 2"]:
-    """Where a loop's frames have the body's outline, at places around the round, in frames: linear between
-    neighbours, the last and the first among them."""
-    sides, f = torch.tensor([flow.shape[3], flow.shape[2]]), len(flow)
-    at = gone(flow.cpu(), outline(body.points.float(), sides))
-    before = times.floor()
-    one, other = ((k % f).long() for k in (before, before + 1))
-    return torch.lerp(at[one], at[other], (times - before)[:, None, None])
-
-
-def gone(flow: Flow, points: Points) -> Float[Tensor, "n points 2"]:
-    """Where each frame has places of the picture, in shares of the sides from the middle; beyond the frame its flow
-    goes on as evenly as it comes to the border."""
-    sides = torch.tensor([flow.shape[3], flow.shape[2]])
-    end = 0.5 - 0.5 / sides
-    at = points.expand(len(flow), -1, -1)
-    for turn in range(1 + TURNS):
-        border = at.clamp(-end, end)
-        places = 2 * torch.stack([border, 2 * border - at], 2)
-        came, inward = F.grid_sample(flow, places, padding_mode="border", align_corners=False).unbind(3)
-        new = points - (2 * came - inward).mT / sides
-        at = (at + new) / 2 if turn else new  # halfway: else it swings where a thing gets much smaller
-    return at

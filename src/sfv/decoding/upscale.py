@@ -69,9 +69,11 @@ class Layers:
 
         return self._changed(between(self.flow), between)
 
-    def carried(self, flow: Float[Tensor, "n 2 y x"]) -> "Layers":
-        """With another motion over its own: each frame is taken from where `flow` says, in pixels."""
-        return self._changed(flow + warped(self.flow, flow), lambda part: warped(part, flow))
+    def carried(self, flow: Float[Tensor, "n 2 y x"], even: bool = False) -> "Layers":
+        """With another motion over its own: each frame is taken from where `flow` says, in pixels. Beyond the frame
+        its own is as at the border, or goes on as evenly as it comes to it: as a turn does."""
+        before = (evenly if even else warped)(self.flow, flow)
+        return self._changed(flow + before, lambda part: warped(part, flow))
 
     def stopped(self, sides: Sides, window: Window) -> "Layers":
         """With a picture that goes on as it is at the border of what is shown of it, beyond some sides (left and upper,
@@ -137,6 +139,17 @@ class Layers:
                 drawn, mask = (v[at] if same else bigger(v[at], size) for v in self.beside)
                 there = torch.addcmul(drawn, mask, there)
             yield there
+
+
+def evenly(maps: Flow, flow: Flow) -> Flow:
+    """Maps as `warped` has them, which beyond the border go on as evenly as they come to it."""
+    y, x = flow.shape[2:]
+    rows, columns = (torch.arange(side, device=flow.device) for side in (y, x))
+    over = torch.stack(
+        [v - v.clamp(0, side - 1) for v, side in ((columns + flow[:, 0], x), (rows[:, None] + flow[:, 1], y))], 1
+    )
+    border = warped(maps, flow)
+    return 2 * border - warped(maps, flow - 2 * over) if bool(over.any()) else border
 
 
 def within(window: Window, axis: int, size: int) -> tuple[int, int]:

@@ -9,17 +9,19 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sfv.decoding.blinking import Lids, shares
-from sfv.decoding.directed import ENDLESS, Body, Places, body_of, carried, hardly_stretched, hops_only, turns_only
+from sfv.decoding.directed import ENDLESS, Body, body_of, carried, hardly_stretched, hops_only, taken, turns_only
 from sfv.decoding.dragging import Arrow, dragged
 from sfv.decoding.eyes import Eye, rated_eyes
 from sfv.decoding.holding import border
 from sfv.decoding.inside import Sides, cut_off
 from sfv.decoding.one_body import Affine, covered, flow_of
 from sfv.decoding.warping import Flow
+from sfv.decoding.whereabouts import Places
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Start, Still
 from sfv.generation.fitting import first_pixels
+from sfv.generation.framing import cut
 from sfv.generation.stiff import Settled
 from sfv.media.edits import Mask
 from sfv.media.grounds import ALIKE, fills_frame, ground_shades, is_clear, rim
@@ -53,7 +55,7 @@ def check_move(model: VideoModel, want: Settings, still: Still, masked: bool) ->
         raise SfvError(f"move {want.move}: what turns or bends as a whole cannot be held in part; leave the mask out")
     if fills_frame(first) or ground_shades(first):
         raise SfvError(f"move {want.move}: nothing stands out from a clear or plain ground in this picture; {others}")
-    if not is_clear(first) and float(torch.cat([e.flatten() for e in _edges(_there(first))]).float().mean()) > TOUCHING:
+    if not is_clear(first) and float(torch.cat(sum(_borders(first, still), ())).float().mean()) > TOUCHING:
         raise SfvError(f"move {want.move}: the thing in this picture reaches over its border; {others}")
 
 
@@ -109,7 +111,21 @@ def _held(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> list[float]
 def cut_sides(first: AnyFirst, still: Still) -> Sides:
     """The sides (left and upper, right and lower) that cut the thing in a fitted picture off: it is solid there. What
     has an outline there was trimmed."""
-    return cut_off(body_in(first, still, SOLID), first.shape[2], first.shape[3])
+    if fills_frame(first) or ground_shades(first):
+        return torch.zeros(2, 2, dtype=torch.bool)
+    return cut_off(torch.tensor([[float(line.float().mean()) for line in lines] for lines in _borders(first, still)]))
+
+
+def _borders(first: AnyFirst, still: Still) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Where the thing is solid along what is shown at the clip's size: (left, upper), (right, lower). The network's
+    frame would not do: there the border lies between pixels."""
+    shown = cut(still.large if still.large_sticker is None else still.large_sticker, still.box)
+    ground = None if is_clear(first) else rim(first).median(1).values.cpu() + 0.5
+
+    def solid(line: UInt8[Tensor, "pixels _"]) -> Bool[Tensor, " pixels"]:
+        return line[:, 3] > 255 * SOLID if ground is None else (line[:, :3] / 255 - ground).abs().amax(1) > ALIKE
+
+    return (solid(shown[:, 0]), solid(shown[0])), (solid(shown[:, -1]), solid(shown[-1]))
 
 
 def body_in(first: AnyFirst, still: Still, visible: float = VISIBLE) -> Body:
@@ -193,7 +209,11 @@ def added(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None, pla
     `places`; None: it rests, or nothing cuts it.
     """
     flows = [carrying(start, first, times, free, places)] if start.want.move in CARRIED else []
-    return flows if start.arrow is None else [*flows, _dragging(start, start.arrow, first, times, free, places)]
+    if start.arrow is None:
+        return flows
+    if flows and free is None and places is not None:
+        places = taken(start.want.move, flows[0].cpu(), places)
+    return [*flows, _dragging(start, start.arrow, first, times, free, places)]
 
 
 def _dragging(
@@ -259,7 +279,3 @@ def _there(first: AnyFirst, visible: float = VISIBLE) -> Bool[Tensor, "y x"]:
         return torch.ones_like(first[0, 0], dtype=torch.bool)
     ground = rim(first).median(1).values
     return ((first[0, :3].float() / 2 - ground[:, None, None]).abs().amax(0)) > ALIKE
-
-
-def _edges(there: Bool[Tensor, "y x"]) -> tuple[Tensor, ...]:
-    return there[0], there[-1], there[:, 0], there[:, -1]

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from sfv import limits
 from sfv.decoding.decoder import Decoded
-from sfv.decoding.directed import ENDLESS, Places
+from sfv.decoding.directed import ENDLESS
 from sfv.decoding.guide import moved
 from sfv.decoding.holding import border, held
-from sfv.decoding.inside import kept_inside, places
+from sfv.decoding.inside import Sides, kept_inside
 from sfv.decoding.one_body import one_body
 from sfv.decoding.upscale import Layers, enlarged
 from sfv.decoding.warping import Flow
+from sfv.decoding.whereabouts import Places, places
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start, Still
 from sfv.generation.directing import added, blinking, body_in, cut_sides, frame_of, held_to
@@ -123,15 +124,16 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     parts: Iterable[Tensor] = [drawn.frames[0]]
     times = _times(latents, want)
     directed = want.move in CARRIED or start.arrow is not None
-    around = beyond(first)
-    if times is not None or still.enlarged or directed or start.eyes is not None or around is not None:
+    around, ends = beyond(first), _ends(first, start)
+    changed = still.enlarged or directed or start.eyes is not None or around is not None or bool(ends.any())
+    if times is not None or changed:
         layers = Layers(drawn, first)
         where = _places(layers.flow, first, start, times) if directed else None
         layers = layers if times is None else layers.at(times.to(first.device))
         if directed:
             layers = _carried(layers, start, first, where)
-        if around is not None and bool((sides := cut_sides(first, still)).any()):
-            layers = layers.stopped(sides, body_in(first, still).window)
+        if bool(ends.any()):
+            layers = layers.stopped(ends, body_in(first, still).window)
         large = as_layers(_largest(still), model.device) if still.enlarged else first
         lids = blinking(start, first, len(layers.flow))
         if not (want.transparent or layers.beside) and bool((large[:, 3] == 1).all()):
@@ -146,20 +148,26 @@ def _layered(model: VideoModel, latents: Latents, start: Start) -> tuple[Played,
     return torch.cat(frames), torch.cat(alphas) if alphas else None
 
 
+def _ends(first: AnyFirst, start: Start) -> Sides:
+    """The sides beyond which the picture goes on: they cut its thing off. What spins shows where it was cut."""
+    sides = cut_sides(first, start.still)
+    return torch.zeros_like(sides) if start.want.move == "spin" else sides
+
+
 def _places(flow: Flow, first: AnyFirst, start: Start, times: Float[Tensor, " n"] | None) -> Places | None:
     """Where the network's own motion brings the thing in the frames played; None where nothing cuts it."""
     body = body_in(first, start.still)
     if body.window == ENDLESS:
         return None
-    return places(flow, body, torch.arange(float(len(flow))) if times is None else times)
+    return places(flow, body.points, torch.arange(float(len(flow))) if times is None else times)
 
 
 def _carried(layers: Layers, start: Start, first: AnyFirst, where: Places | None) -> Layers:
     """With what a word for motion and an arrow add, except where something keeps still."""
     n, holding = len(layers.flow), _holding(first, start)
     free = None if not holding else torch.stack([1 - w for w in holding]).prod(0)
-    for flow in added(start, first, torch.arange(n) / n, free, where):
-        layers = layers.carried(flow)
+    for k, flow in enumerate(added(start, first, torch.arange(n) / n, free, where)):
+        layers = layers.carried(flow, even=k > 0)
     return layers
 
 

@@ -1,7 +1,7 @@
 // A clip of a picture: tower, one call of the UNet at the highest noise level, decoder, frames.
 
 import { lidsOf, shares } from "./blinking.js";
-import { bodyIn, carrying, checkMove, cutSides, heldTo, offTheEdge, CARRIED, ENDLESS } from "./directed.js";
+import { bodyIn, carrying, checkMove, cutSides, heldTo, offTheEdge, taken, CARRIED, ENDLESS } from "./directed.js";
 import { checkArrow, dragging } from "./dragging.js";
 import { UserError } from "./errors.js";
 import { blinkingEyes } from "./eyes.js";
@@ -119,14 +119,16 @@ export async function clip(networks, picture, settings, seen) {
     const parts = await decode(networks, latents, known, settings);
     const times = timesOf(latents, settings.frames, count);
     const places = directed(settings) && bodyIn(known).window !== ENDLESS ? placesOf(parts, bodyIn(known), times) : null;
-    const further = [carrying(settings, count, known, places), dragging(settings, count, known, isStiff(settings, known), places)].filter(Boolean);
+    const word = carrying(settings, count, known, places);
+    const after = word && places ? places.map((each, i) => taken(settings.move, word[i], each, known.width, known.height)) : places;
+    const further = [word, dragging(settings, count, known, isStiff(settings, known), after)].filter(Boolean);
     const lids = eyes && lidsOf(known, eyes);
     const closed = shares(count, settings.frames / settings.fps);
     const moments = times.map((time, i) => {
       const changed = lids && closed[i] ? () => lids(known.large, closed[i]) : null;
       return { time, flows: further.map((flows) => flows[i]), changed };
     });
-    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), cutSides(known), bodyIn(known).window);
+    return composed(parts, settings.boomerang ? thereAndBack(moments) : moments, known.large, known.box, settings.transparent, beyond(known.first, known.width, known.height), settings.move === "spin" ? NOWHERE : cutSides(known), bodyIn(known).window);
   });
   const { width, height } = known.box;
   return { seen: known, clip: { frames: data.length / (4 * width * height), width, height, fps: playFps, data, seconds, calls: 1 } };
@@ -142,6 +144,8 @@ function played({ frames, fps, play_fps: playFps, boomerang }, { width, height }
 }
 
 const thereAndBack = (moments) => [...moments, ...moments.slice(1, -1).reverse()];
+
+const NOWHERE = [[false, false], [false, false]]; // what turns shows the edge at which it was cut off
 
 const PROOF = 8; // frames
 

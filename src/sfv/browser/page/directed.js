@@ -3,15 +3,16 @@
 // that is linear in the place: rows for 1, column and row. It says from where in the picture a place is taken.
 
 import { UserError } from "./errors.js";
-import { cutOff } from "./inside.js";
+import { cutOff, gone } from "./inside.js";
 import { roundEven } from "./resize.js";
-import { covering, edges, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
+import { covering, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
 
 const USUAL = 111; // the motion at which a word has the sizes below
 const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
 const SHRINK = 0.1; // of what shakes or floats, for room; it goes less far if that is not enough
+const LEAST_LEAN = 0.25, FAINT = 1e-6;
 const MARGIN = 1.5; // pixels between the window's edge and the middles of a body's outermost ones
 export const CARRIED = ["shake", "spin", "float", "wave"];
 const CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
@@ -19,14 +20,14 @@ const TOUCHING = 0.05, VISIBLE = 0.05, SOLID = 0.97;
 export const ENDLESS = [-9, -9, 9, 9]; // a window by which nothing is cut
 
 /** Why a picture cannot follow a word, as an error for the visitor. */
-export function checkMove(word, { first, width, height, fills, shades }) {
+export function checkMove(word, seen) {
+  const { first, width, height, fills, shades } = seen;
   if (!CUT_OUT.includes(word)) return;
   const others = "shake, float, sway, nod, bounce, pulse and squash do not need that";
   if (fills || shades) throw new UserError(`Move ${word}: nothing stands out from a clear or plain ground in this picture; ${others}.`);
   if (isClear(first, width * height)) return;
-  const there = thing(first, width, height, false);
-  const rim = edges(width, height);
-  if (rim.filter((i) => there[i]).length / rim.length > TOUCHING) throw new UserError(`Move ${word}: the thing in this picture reaches over its border; ${others}.`);
+  const rim = borders(seen).flat(2);
+  if (rim.filter(Boolean).length / rim.length > TOUCHING) throw new UserError(`Move ${word}: the thing in this picture reaches over its border; ${others}.`);
 }
 
 /** The thing that moves and the part of the frame that is shown (body_in). */
@@ -53,7 +54,20 @@ export function bodyIn(seen, visible = VISIBLE) {
 
 /** The sides (left and upper, right and lower) that cut the thing off: it is solid there. What has an outline there was
  * trimmed. */
-export const cutSides = (seen) => cutOff(bodyIn(seen, SOLID), seen.width, seen.height);
+export function cutSides(seen) {
+  if (seen.fills || seen.shades) return [[false, false], [false, false]];
+  return cutOff(borders(seen).map((lines) => lines.map((line) => line.filter(Boolean).length / line.length)));
+}
+
+/** Where the thing is solid along what is shown at the clip's size: [left, upper], [right, lower]. */
+function borders({ first, width, height, large, box }) {
+  const area = large.width * large.height;
+  const colour = isClear(first, width * height) ? null : ground(first, width, height);
+  const solid = (i) => (colour ? colour.some((level, c) => Math.abs(large.data[c * area + i] / 2 - level) > ALIKE) : (large.data[3 * area + i] + 1) / 2 > SOLID);
+  const row = (y) => Array.from({ length: box.width }, (_, x) => solid((box.top + y) * large.width + box.left + x));
+  const column = (x) => Array.from({ length: box.height }, (_, y) => solid((box.top + y) * large.width + box.left + x));
+  return [[column(0), row(0)], [column(box.width - 1), row(box.height - 1)]];
+}
 
 /** The thing, which may go over sides that cut it off. */
 export function withRoom(seen) {
@@ -176,19 +190,48 @@ function fitting(away, place, [left, top, right, bottom]) {
   return Math.min(1, Math.max(SMALLEST, Math.min(...sizes)));
 }
 
+/** As much of a lean as leaves half of SHRINK for the way; the same share in all frames. */
+function leaning(angles, { aspect, middle, window }, places) {
+  let least = 1;
+  angles.forEach((angle, t) => {
+    const [wide, whole] = [0, angle].map((a) => extent(turnedAway(a, places[t], middle, aspect))).map(([low, high]) => [high[0] - low[0], high[1] - low[1]]);
+    for (const c of [0, 1]) {
+      const room = (window[c + 2] - window[c]) / (1 - SHRINK / 2);
+      least = Math.min(least, Math.max(LEAST_LEAN, (room - wide[c]) / Math.max(1e-9, whole[c] - wide[c])));
+    }
+  });
+  return angles.map((angle) => angle * least);
+}
+
 /** Ways on which a body stays in the window that is smaller by SHRINK: those to each side by one share in all frames. */
 function shortened(angles, shifts, { aspect, middle, window }, places) {
   const shares = [[1, 1], [1, 1]];
   shifts.forEach((shift, t) => {
     const ends = extent(turnedAway(angles[t], places[t], middle, aspect));
     for (const c of [0, 1]) {
-      const [low, high] = ends.map((end, k) => window[c + 2 * k] - middle[c] - (1 - SHRINK) * end[c]);
-      const [before, after] = [Math.max(1e-9, -shift[c]), Math.max(1e-9, shift[c])];
-      shares[0][c] = Math.min(shares[0][c], Math.max(0, -low / before));
-      shares[1][c] = Math.min(shares[1][c], Math.max(0, high / after));
+      if (Math.abs(shift[c]) <= FAINT) continue;
+      const k = shift[c] < 0 ? 0 : 1;
+      const room = window[c + 2 * k] - middle[c] - (1 - SHRINK) * ends[k][c];
+      shares[k][c] = Math.min(shares[k][c], Math.max(0, room / shift[c]));
     }
   });
   return shifts.map((shift) => shift.map((v, c) => v * shares[v < 0 ? 0 : 1][c]));
+}
+
+/** Where such a flow takes places. Of all words but wave it is linear in the place. */
+export function taken(word, flow, places, width, height) {
+  if (word === "wave") return places.map((point) => gone(flow, 0, point, width, height));
+  const area = width * height;
+  const flat = [0, width - 1, area - width].map((i) => [flow[i] / width, flow[area + i] / height]);
+  const slopes = [1, 2].map((k) => [0, 1].map((c) => (flat[k][c] - flat[0][c]) / (1 - 1 / (k === 1 ? width : height)))); // by column, by row
+  const start = [0.5 / width - 0.5, 0.5 / height - 0.5];
+  const offset = [0, 1].map((c) => flat[0][c] - start[0] * slopes[0][c] - start[1] * slopes[1][c]);
+  const [a, b, c, d] = [1 + slopes[0][0], slopes[1][0], slopes[0][1], 1 + slopes[1][1]];
+  const whole = a * d - b * c;
+  return places.map((point) => {
+    const [x, y] = [point[0] - offset[0], point[1] - offset[1]];
+    return [(d * x - b * y) / whole, (a * y - c * x) / whole];
+  });
 }
 
 /** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null.
@@ -204,11 +247,12 @@ export function carrying(settings, count, seen, places) {
   if (word === "wave") flows = rounds.map((round, i) => wave(round, much, body, where[i], width, height));
   else {
     const swings = Math.max(1, Math.min(roundEven((SHAKES_A_SECOND * frames) / fps), Math.floor(count / 6)));
-    const angles = rounds.map((round) => (word === "spin" ? 2 * Math.PI * round : word === "float" ? LEAN * much * Math.sin(4 * Math.PI * round) : 0));
+    let angles = rounds.map((round) => (word === "spin" ? 2 * Math.PI * round : word === "float" ? LEAN * much * Math.sin(4 * Math.PI * round) : 0));
     let shifts = rounds.map((round) => {
       const full = 2 * Math.PI * round;
       return [word === "shake" ? SHAKE * much * Math.sin(swings * full) : 0, word === "float" ? -FLOAT * much * Math.sin(full) : 0];
     });
+    if (word === "float") angles = leaning(angles, body, where);
     if (word !== "spin") shifts = shortened(angles, shifts, body, where);
     const maps = angles.map((angle, i) => turned(angle, shifts[i], body.middle, body, where[i]));
     flows = maps.map((map) => flowOf(map, width, height));

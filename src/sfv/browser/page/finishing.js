@@ -57,13 +57,13 @@ function hurryOf(ways, spans, ends) {
 export function composed(parts, moments, picture, box, transparent, around, cut, window) {
   const out = new Uint8ClampedArray(4 * moments.length * box.width * box.height);
   const same = picture.width === parts.width && picture.height === parts.height;
-  const goesOn = around && cut.flat().some(Boolean);
+  const goesOn = cut.flat().some(Boolean);
   const ready = (layers) => ({ ...texels(same ? sharpened(goesOn ? goingOn(layers, cut, window) : layers) : layers), around });
   const source = ready(picture);
   const columns = places(parts.width, picture.width, box.left, box.width);
   const rows = places(parts.height, picture.height, box.top, box.height);
   moments.forEach(({ time, flows, changed }, i) => {
-    let seven = flows.reduce((before, flow) => carried(before, flow, parts), between(parts, time));
+    let seven = flows.reduce((before, flow, k) => carried(before, flow, parts, k > 0), between(parts, time));
     if (goesOn) seven = stopped(seven, cut, window, parts.width, parts.height);
     paint(seven, changed ? ready(changed()) : source, picture, columns, rows, transparent, out, i * 4 * box.width * box.height);
   });
@@ -87,22 +87,32 @@ function between(parts, time) {
   return out;
 }
 
-/** The same with another motion over its own: every place is taken from where `flow` (2, h, w) says, in pixels. */
-function carried(seven, flow, { width, height }) {
+/** The same with another motion over its own: every place is taken from where `flow` (2, h, w) says, in pixels. Beyond the
+ * frame its own flow is as at the border or, if it is `even`, goes on as evenly as it comes to it. */
+function carried(seven, flow, { width, height }, even) {
   const area = width * height;
   const out = new Float32Array(7 * area);
-  const mixed = new Float32Array(7);
+  const [mixed, inward] = [new Float32Array(7), new Float32Array(7)];
   for (let i = 0; i < area; i++) {
-    const column = Math.min(Math.max((i % width) + flow[i], 0), width - 1);
-    const row = Math.min(Math.max(Math.floor(i / width) + flow[area + i], 0), height - 1);
-    const [left, top] = [Math.floor(column), Math.floor(row)];
-    const [right, below] = [Math.min(left + 1, width - 1), Math.min(top + 1, height - 1)];
-    mix(seven, 7 * (top * width + left), 7 * (top * width + right), 7 * (below * width + left), 7 * (below * width + right), column - left, row - top, mixed);
+    const [column, row] = [(i % width) + flow[i], Math.floor(i / width) + flow[area + i]];
+    const [x, y] = [Math.min(Math.max(column, 0), width - 1), Math.min(Math.max(row, 0), height - 1)];
+    mixedAt(seven, x, y, width, height, mixed);
+    if (even && (x !== column || y !== row)) {
+      mixedAt(seven, Math.min(Math.max(2 * x - column, 0), width - 1), Math.min(Math.max(2 * y - row, 0), height - 1), width, height, inward);
+      for (const k of [5, 6]) mixed[k] = 2 * mixed[k] - inward[k];
+    }
     mixed[5] += flow[i];
     mixed[6] += flow[area + i];
     out.set(mixed, 7 * i);
   }
   return out;
+}
+
+/** Bilinear at a place inside the frame. */
+function mixedAt(seven, column, row, width, height, to) {
+  const [left, top] = [Math.floor(column), Math.floor(row)];
+  const [right, below] = [Math.min(left + 1, width - 1), Math.min(top + 1, height - 1)];
+  mix(seven, 7 * (top * width + left), 7 * (top * width + right), 7 * (below * width + left), 7 * (below * width + right), column - left, row - top, to);
 }
 
 /** For each place of an axis of the clip: where it lies in the large picture, its two sources in the small parts, and how

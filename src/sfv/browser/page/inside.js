@@ -101,21 +101,11 @@ export function placesOf({ frames, width, height, flow }, { points }, times) {
   });
 }
 
-/** Whether each side (left and upper, right and lower) cuts the thing off: it covers CUT of it, and not the other one, too,
- * with one across. */
-export function cutOff({ points, window }, width, height) {
-  const sizes = [width, height];
-  const inside = window.map((v) => Math.min(0.5, Math.max(-0.5, v)));
-  const ends = extent(points).map((corner, k) => corner.map((v, c) => v + ((k ? 1 : -1) * 0.5) / sizes[c]));
-  const covers = ends.map((corner, k) =>
-    corner.map((end, c) => {
-      const half = 0.5 / sizes[c];
-      const pixels = (inside[3 - c] - inside[1 - c]) * sizes[1 - c];
-      const there = points.filter((point) => Math.abs(point[c] - end) < 1.5 * half).length;
-      return there >= CUT * pixels && Math.abs(end - inside[2 * k + c]) < half;
-    }),
-  );
-  return covers.map((sides, k) => sides.map((v, c) => v && !(covers[1 - k][c] && (covers[0][1 - c] || covers[1][1 - c]))));
+/** Whether each side (left and upper, right and lower) cuts a thing off, which is solid along these shares of it; not where it
+ * covers the other one, too, with one across. */
+export function cutOff(shares) {
+  const covers = shares.map((both) => both.map((share) => share >= CUT));
+  return covers.map((both, k) => both.map((v, c) => v && !(covers[1 - k][c] && (covers[0][1 - c] || covers[1][1 - c]))));
 }
 
 /** First and last pixel, of `size` along an axis, that lie in a window. */
@@ -163,7 +153,7 @@ function outline(points, width, height) {
 }
 
 /** Where frame `t` has a place of the picture; beyond the frame its flow goes on as evenly as it comes to the border. */
-function gone(flow, t, point, width, height) {
+export function gone(flow, t, point, width, height) {
   const sides = [width, height];
   let at = point;
   for (let k = 0; k <= TURNS; k++) {

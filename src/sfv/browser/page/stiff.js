@@ -46,9 +46,6 @@ export function ground(picture, width, height) {
   });
 }
 
-/** Indices of the outermost pixels, side by side. */
-export const edges = (width, height) => rims(width, height).filter((_, i) => i % (2 * RIM) < 2).flat();
-
 /** What lies beyond the border of a picture that is moved: nothing around one with transparency, and its ground around a
  * thing that touches the border of a flat one; null: the border goes on outward. */
 export function beyond(picture, width, height) {
