@@ -75,6 +75,18 @@ def test_a_generator_collapsed_to_a_still_is_called_so(tmp_path: Path) -> None:
     assert "generator still" in [a["kind"] for a in alarms]
 
 
+@pytest.mark.parametrize(("c", "still"), [(1e-3, True), (1e6, False)])
+def test_a_reconstruction_that_outweighs_the_judge_is_called_so(tmp_path: Path, c: float, still: bool) -> None:
+    """By the whole clip's norm: with c near 0 its pull is lambda whatever the distance."""
+    alarms = go(tmp_path, steps=70, huber="clip", huber_c=c, reconstruction=10.0, log_every=2)
+    called = [a for a in alarms if a["kind"] == "reconstruction too strong"]
+    assert bool(called) == still and all("huber_c" in str(a["advice"]) for a in called)
+
+
+def test_without_a_judge_no_reconstruction_is_too_strong(tmp_path: Path) -> None:
+    assert not [a for a in go(tmp_path, steps=60, adversarial=0.0, log_every=2) if "reconstruction" in str(a["kind"])]
+
+
 def test_a_run_stops_at_an_alarm_if_asked(tmp_path: Path) -> None:
     class Sick(Toy):
         rules, quiet_until = (Rule("sick", "figure", 0.0, 1.0, 1, "rest"),), 0

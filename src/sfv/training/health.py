@@ -63,6 +63,14 @@ STUDENT_RULES: tuple[Rule, ...] = (
         "clips stand still: lower reconstruction, check the temporal heads, start from an earlier checkpoint",
     ),
     Rule(
+        "reconstruction too strong",
+        "g_balance",
+        0.0,
+        1.5,
+        10,
+        "the generator learns the mean of what may happen, which is still: lower reconstruction, or raise huber_c",
+    ),
+    Rule(
         "generator wild",
         "motion",
         0.0,

@@ -83,11 +83,13 @@ PAPER: dict[str, Any] = {
     "ema": 0.95,
     "level_weights": (1.0, 1.0, 1.0),
     "huber": "clip",
+    "huber_c": 1000.0,
     "reconstruction": 0.1,
 }
 """What SF-V says of its training (2406.04324, Sec. 3 and 4): SM3 with momentum 0.5 and beta 0.999 for both, constant
 rates, one update of the heads to one of the generator, EMA 0.95, levels drawn evenly, the whole clip's norm. It leaves
-R1's weight and place, c, the heads' widths and gradient clipping open (docs/student.md)."""
+R1's weight and place, c, the heads' widths and gradient clipping open (docs/student.md). With so large a c the
+reconstruction pulls half as much as the adversary; with one near 0 two to four times as much (docs/paper.md)."""
 
 
 def _rival(**changes: Any) -> StudentTraining:

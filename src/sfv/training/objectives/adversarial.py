@@ -223,7 +223,8 @@ class StudentTask:
             return logs | {"g_balance": 0.0}
         judged, near = (torch.autograd.grad(v, x0_hat)[0] for v in losses)
         x0_hat.backward((judged + near) / self.config.accumulate)
-        return logs | {"g_balance": float(near.norm() / judged.norm().clamp(min=1e-12))}
+        balance = near.norm() / judged.norm() if judged.any() else torch.zeros(())  # 0, too, where nobody judges
+        return logs | {"g_balance": float(balance)}
 
     def _update(self, name: str) -> float:
         """Returns the gradient's norm."""
