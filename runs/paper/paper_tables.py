@@ -9,9 +9,9 @@ heads, other P_mean, adapters on what D looks through, or without its parts; row
 upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two learning rates). --rows leaves others
 out. MODEL is a folder with the teacher that every student starts from: of whole loops, or of clips (then the protocol
 is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on one thread each, until it has drawn CLIPS
-clips (0: the preset's number) or made CALLS network calls, and measured beside the still and the best sway and squash; OUT/table-N.json, .md and
-.svg hold the mean over seeds with the smallest and the largest, each row's budget, and the first seed's ratios to every
-other row, paired over clips. Interrupt and repeat at will.
+clips (0: the preset's number) or made CALLS network calls, and measured beside the still and the best sway and
+squash; OUT/table-N.json, .md and .svg hold the mean over seeds with the smallest and the largest, each row's budget,
+and the first seed's ratios to every other row, paired over clips. Interrupt and repeat at will.
 """
 
 import argparse
