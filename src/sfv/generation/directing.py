@@ -128,15 +128,14 @@ def _borders(first: AnyFirst, still: Still) -> tuple[tuple[Tensor, Tensor], ...]
     return (solid(shown[:, 0]), solid(shown[0])), (solid(shown[:, -1]), solid(shown[-1]))
 
 
-def body_in(first: AnyFirst, still: Still, visible: float = VISIBLE) -> Body:
-    """The thing in a fitted picture, from an opacity on, and what is shown of the frame: no end where all of the
-    picture is the thing."""
+def body_in(first: AnyFirst, still: Still) -> Body:
+    """The thing in a fitted picture, and what is shown of the frame: no end where all of the picture is the thing."""
     if fills_frame(first) or ground_shades(first):
         return body_of(_there(first).cpu(), ENDLESS)
     height, width = still.large.shape[:2]
     top, left, h, w = still.box or (0, 0, height, width)
     window = (left / width - 0.5, top / height - 0.5, (left + w) / width - 0.5, (top + h) / height - 0.5)
-    return body_of(_there(first, visible).cpu(), window)
+    return body_of(_there(first).cpu(), window)
 
 
 def held_to(word: str, maps: Affine, body: Body) -> Affine:
@@ -152,7 +151,7 @@ def held_to(word: str, maps: Affine, body: Body) -> Affine:
 def _with_room(first: AnyFirst, still: Still) -> Body:
     """The thing in a fitted picture, which may go over sides that cut it off."""
     body, sides = body_in(first, still), cut_sides(first, still).flatten().tolist()
-    window = [far if cut else near for near, far, cut in zip(body.window, ENDLESS, sides, strict=True)]
+    window = [far if over else near for near, far, over in zip(body.window, ENDLESS, sides, strict=True)]
     return replace(body, window=(window[0], window[1], window[2], window[3]))
 
 
@@ -271,10 +270,10 @@ def frame_of(mask: Mask, still: Still) -> UInt8[Tensor, "y x"]:
     return ((near > 0) * 255).to(torch.uint8)
 
 
-def _there(first: AnyFirst, visible: float = VISIBLE) -> Bool[Tensor, "y x"]:
+def _there(first: AnyFirst) -> Bool[Tensor, "y x"]:
     """Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour."""
     if is_clear(first):
-        return (first[0, 3] + 1) / 2 > visible
+        return (first[0, 3] + 1) / 2 > VISIBLE
     if fills_frame(first) or ground_shades(first):
         return torch.ones_like(first[0, 0], dtype=torch.bool)
     ground = rim(first).median(1).values

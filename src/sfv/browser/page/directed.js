@@ -31,10 +31,10 @@ export function checkMove(word, seen) {
 }
 
 /** The thing that moves and the part of the frame that is shown (body_in). */
-export function bodyIn(seen, visible = VISIBLE) {
+export function bodyIn(seen) {
   const { width, height, fills, shades, large, box } = seen;
   const whole = fills || shades;
-  const there = thing(seen.first, width, height, whole, visible);
+  const there = thing(seen.first, width, height, whole);
   let window = whole ? ENDLESS : [box.left / large.width - 0.5, box.top / large.height - 0.5, (box.left + box.width) / large.width - 0.5, (box.top + box.height) / large.height - 0.5];
   const within = (pixels, anywhere) => {
     const points = [];
@@ -79,10 +79,10 @@ export function withRoom(seen) {
 export const thingOf = ({ first, width, height, fills, shades }) => thing(first, width, height, fills || shades);
 
 /** Pixels of the thing: what is not clear; of an opaque picture, what is not of its border's colour. */
-function thing(first, width, height, whole, visible = VISIBLE) {
+function thing(first, width, height, whole) {
   const area = width * height;
   if (whole) return new Uint8Array(area).fill(1);
-  if (isClear(first, area)) return Uint8Array.from({ length: area }, (_, i) => (first[3 * area + i] + 1) / 2 > visible);
+  if (isClear(first, area)) return Uint8Array.from({ length: area }, (_, i) => (first[3 * area + i] + 1) / 2 > VISIBLE);
   const colour = ground(first, width, height);
   return Uint8Array.from({ length: area }, (_, i) => colour.some((level, c) => Math.abs(first[c * area + i] / 2 - level) > ALIKE));
 }
