@@ -124,6 +124,8 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     assert page.count("data:image/webp") >= 5 * 5 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert read_result(how.out / "table.json")["protocol"]["clips"] == 5
     assert (how.out / "table.tex").read_text().count(r"\\") == 8
+    drawn = (how.out / "distances.svg").read_text()
+    assert drawn.strip() in page and drawn.count("<rect") == 1 + 6 and "tiny:1 (2 calls)" in drawn
     assert len(list((how.out / "pictures").glob("*.png"))) == 5
     key = json.loads((how.out / "blind-key.json").read_text())
     assert len(key) == 5 and all({k["A"], k["B"]} == {"tiny:2", "tiny:1"} for k in key)

@@ -67,7 +67,7 @@ class Evaluate(Flags, EvaluateSettings):
     data: Path | None = None
     """The same as DATA."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out/evaluation")
-    """Folder for table.json, table.md, table.tex, index.html and the clips made."""
+    """Folder for table.json, table.md, table.tex, distances.svg, index.html and the clips made."""
 
     def run(self) -> int:
         """Exit code."""

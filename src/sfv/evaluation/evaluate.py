@@ -38,7 +38,8 @@ from sfv.types import Frames
 
 RESULT = "table.json"
 """Written first."""
-WRITTEN = ("table.md", "table.tex", "contact-sheet.png", "index.html", "blind.html", "blind-key.json")
+PICTURES = ("distances.svg", "contact-sheet.png")
+WRITTEN = ("table.md", "table.tex", *PICTURES, "index.html", "blind.html", "blind-key.json")
 """What is written beside it."""
 NOTHING = 1e-6
 """A distance below it is rounding: the row is the real clips, and a ratio to it means nothing."""

@@ -1,4 +1,5 @@
-"""A result's files: JSON, markdown, LaTeX, contact sheets, and one HTML page that needs nothing else."""
+"""A result's files: JSON, markdown, LaTeX, a picture of the distances, contact sheets, and one HTML page that needs
+nothing else."""
 
 import base64
 import html
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from sfv.evaluation.bars import bars
 from sfv.evaluation.candidates import BASELINES, Subject
 from sfv.evaluation.clip_metrics import Facts
 from sfv.evaluation.reference import Reference
@@ -44,6 +46,7 @@ def publish(
     _write(out / "table.json", json.dumps(result.as_dict(), indent=1))
     _write(out / "table.md", text)
     _write(out / "table.tex", latex(result.rows))
+    _write(out / "distances.svg", bars(result.rows, int(result.protocol["clips"])))
     clips, count = reference.real.clips, len(reference.real.clips)
     shown = [i * count // SHOWN for i in range(min(SHOWN, count))]
     models = [s for s in subjects if s.name not in BASELINES]
@@ -84,7 +87,7 @@ def page(
     p = result.protocol
     line = f"Protocol {p['name']} ({p['hash']}), {p['clips']} clips of {p['frames']} frames at {p['fps']:g} fps."
     body = [f"<h1>Evaluation</h1><p>{html.escape(line)} <span class=note>{html.escape(p['note'])}.</span></p>"]
-    body += [_table(*columns(result.rows)), _table(*second_columns(result.rows))]
+    body += [bars(result.rows, int(p["clips"])), _table(*columns(result.rows)), _table(*second_columns(result.rows))]
     body += [f"<p>{html.escape(RATIOS)}</p>", _table(*ratio_columns(result.pairs))] if result.pairs else []
     body += [f"<pre>{html.escape(extra)}</pre>"] if extra else []
     body += ["<h2>Quality against seconds</h2>", scatter(result.rows), "<h2>Clips</h2>"]

@@ -27,7 +27,7 @@ class EvaluateSettings(BaseModel):
     weights: Path | None = None
     """Folder with the protocol's feature networks (and lpips_alexnet.safetensors for LPIPS)."""
     out: Path = Path("out/evaluation")
-    """Folder for table.json, table.md, table.tex, index.html and the clips made."""
+    """Folder for table.json, table.md, table.tex, distances.svg, index.html and the clips made."""
     against: Path | None = None
     """An earlier table.json of the same protocol, to be compared with."""
     decoder: Decoder | None = None
