@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfv.costs.account import account
     from sfv.errors import SfvError
+    from sfv.families.averaging import average
     from sfv.families.base import VideoModel
     from sfv.families.load import load
     from sfv.generation.clip import Clip
@@ -33,6 +34,7 @@ _HOMES = {
     "SfvError": "sfv.errors",
     "VideoModel": "sfv.families.base",
     "account": "sfv.costs.account",
+    "average": "sfv.families.averaging",
     "check_sticker": "sfv.platforms.check",
     "generate": "sfv.generation.generate",
     "keep_memory": "sfv.system.memory",
@@ -52,6 +54,7 @@ __all__ = [
     "VideoModel",
     "__version__",
     "account",
+    "average",
     "check_sticker",
     "generate",
     "keep_memory",

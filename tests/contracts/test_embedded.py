@@ -97,13 +97,24 @@ def test_compare_is_the_demo(tmp_path: Path) -> None:
     assert (tmp_path / "side-by-side.mp4").exists()
 
 
-def test_the_readme_table_is_the_committed_result() -> None:
-    """The table in the README is the one of docs/results/embedded-report.json, digit for digit."""
+def test_published_figures_are_the_committed_result() -> None:
+    """Table, picture and ratios to teacher and programs are those of the committed result, digit for digit."""
+    from sfv.evaluation.bars import bars
     from sfv.evaluation.table import Measured, markdown
 
     root = Path(__file__).parent.parent.parent
-    rows = [Measured(**r) for r in json.loads((root / "docs" / "results" / "embedded-report.json").read_text())["rows"]]
-    assert markdown(rows) in (root / "README.md").read_text()
+    found = json.loads((root / "docs" / "results" / "embedded-report.json").read_text())
+    rows = [Measured(**r) for r in found["rows"]]
+    figures, readme = (root / "docs" / "figures.md").read_text(), " ".join((root / "README.md").read_text().split())
+    assert markdown(rows) in figures
+    assert (root / "docs" / "media" / "distances.svg").read_text().strip() == bars(rows, found["protocol"]["clips"])
+    shown = {
+        p["other"]: f"{p['ratio']:.2f} ({p['low']:.2f} to {p['high']:.2f})"
+        for p in found["pairs"]
+        if p["row"] == "sticker:1"
+    }
+    for other in ("sticker-teacher:25", "sway", "squash"):
+        assert shown[other] in figures and shown[other] in readme
 
 
 @pytest.mark.parametrize("trimmed", [True, False])

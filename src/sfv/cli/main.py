@@ -12,7 +12,7 @@ from sfv.cli.clips import CheckSticker, Compare, Generate, Replay
 from sfv.cli.completion import completion_script
 from sfv.cli.data import Encode, Pack
 from sfv.cli.measure import Bench, Doctor, Evaluate, Study
-from sfv.cli.models import Count, Export, Import, Optimize, Report, Train
+from sfv.cli.models import Average, Count, Export, Import, Optimize, Report, Train
 from sfv.cli.parsing import parsed
 from sfv.cli.servers import Demo, Serve
 from sfv.errors import FlagError, SfvError
@@ -37,6 +37,7 @@ Command = (
     | Annotated[Count, subcommand("account")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Average, subcommand("average")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Serve, subcommand("serve")]

@@ -1,4 +1,4 @@
-"""Commands about models: train, import, export, count, optimise."""
+"""Commands about models: train, average, import, export, count, optimise."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from sfv.cli.flags import Flags
 from sfv.costs.settings import AccountSettings
+from sfv.families.settings import AverageSettings
 from sfv.families.svd.settings import ImportSettings
 from sfv.settings import Profile
 from sfv.training.config import TrainRequest
@@ -99,6 +100,22 @@ class Report(Flags):
         from sfv.training.report import write_report
 
         print(write_report(self.run_dir, self.against))
+        return 0
+
+
+class Average(Flags, AverageSettings):
+    """Make one model of several fine-tunes of one model: the average of their denoisers' weights."""
+
+    models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL...")]
+    """Model folders, or embedded models (sticker). Everything but the denoiser comes from the first."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
+    """The folder to make."""
+
+    def run(self) -> int:
+        """Exit code."""
+        from sfv.families.averaging import average
+
+        print(average(self.models, self.out, self.fill(AverageSettings)))
         return 0
 
 

@@ -73,9 +73,9 @@ def save(model: VideoModel, folder: Path) -> None:
     family(model.family).save(model, folder)
 
 
-def save_denoiser(model: VideoModel, folder: Path, unet: str) -> None:
+def save_denoiser(model: VideoModel, folder: Path, unet: str, dtype: torch.dtype | None = None) -> None:
     """Write a model's denoiser with its defaults beside what a folder holds already, as sub-folder `unet`."""
-    family(model.family).save_denoiser(model, folder, unet)
+    family(model.family).save_denoiser(model, folder, unet, dtype)
 
 
 def graphs(model: VideoModel) -> Graphs:
