@@ -33,9 +33,10 @@ def face(
     ring: str | None = None,
     skin: str = "#f7c948",
     nostrils: bool = False,
+    brows: bool = False,
     eyes: Literal["two", "none", "one", "closed", "unlike"] = "two",
 ) -> Drawn:
-    """A disc with a mouth and two dark eyes (in the white or in coloured rings, if asked for), on clear ground."""
+    """A disc with a mouth and two dark eyes (in the white, in coloured rings or under brows), on clear ground."""
     image = Image.new("RGBA", (SIDE * FINE, SIDE * FINE))
     pen = ImageDraw.Draw(image)
 
@@ -58,6 +59,8 @@ def face(
             continue
         if white:
             oval(y, x, radius / 3.6, radius / 4, "#ffffff")
+        if brows:
+            oval(y - 0.43 * radius, x, radius / 8, radius / 5.2, "#181818")
         if ring is not None:
             oval(y, x, radius / 4, radius / 4, ring)
         oval(y, x, small * radius / 8, small * radius / 9, "#2b1d24")

@@ -465,7 +465,10 @@ def test_arrows_are_the_command_lines(page: Page, whole: bool, moved: bool) -> N
         torch.testing.assert_close(torch.tensor(made).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("drawn", [face(), face(white=True), face(ring="#ffe040", skin="#5a3c20")])
+DRAWN = [face(), face(white=True), face(ring="#ffe040", skin="#5a3c20"), face(white=True, brows=True, skin="#f3c9a8")]
+
+
+@pytest.mark.parametrize("drawn", DRAWN)
 def test_blinks_are_the_command_lines(page: Page, drawn: Drawn) -> None:
     """Which eyes are found, when they close, and the picture with its lids, at its size and larger."""
     eyes = eyes_in(drawn.picture, drawn.there)

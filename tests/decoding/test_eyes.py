@@ -1,5 +1,6 @@
 """Which eyes are found: of drawn faces the two that were drawn, in other drawings none."""
 
+import math
 from typing import Any
 
 import pytest
@@ -54,6 +55,20 @@ def test_an_eye_has_a_bright_ring_but_no_dark_patch(ring: str, skin: str, larger
 def test_eyes_win_over_nostrils() -> None:
     pair = found(face(nostrils=True))
     assert pair is not None and abs(float(middle(pair[0])[0]) - face().eyes[0][0]) < 1.5
+
+
+def test_eyes_with_white_win_over_the_brows_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brows are darker and larger, and by themselves the better pair."""
+    drawn = face(white=True, brows=True, skin="#f3c9a8")
+
+    def above() -> float:
+        pair = found(drawn)
+        assert pair is not None
+        return max(place[0] - float(middle(eye)[0]) for eye, place in zip(pair, drawn.eyes, strict=True))
+
+    assert abs(above()) < 2
+    monkeypatch.setattr(eyes, "UNDER", (math.inf, math.inf))
+    assert above() > 5
 
 
 @pytest.mark.parametrize("drawn", [face(eyes="none"), face(eyes="one"), face(eyes="closed"), face(eyes="unlike")])

@@ -18,7 +18,7 @@ from sfv.decoding.whereabouts import Places, gone
 
 Times = Float[Tensor, " n"]
 """Shares of a round."""
-USUAL = 111.0
+USUAL = 147.0
 """The motion (0 to 255) at which a word has the sizes below."""
 SHAKE, SHAKES_A_SECOND = 0.03, 2.5
 """Share of the frame's width to either side."""

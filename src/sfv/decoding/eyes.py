@@ -39,6 +39,9 @@ FURTHEST = 80
 """Pixels that an eye's white or its ring reaches."""
 LEAST = -1.0
 """Score from which two spots are eyes."""
+UNDER, BESIDE, NARROWEST, WORSE = (0.15, 0.8), 0.25, 0.6, 1.0
+"""Of eyes under brows, in the distance between the brows: how far down, how far to a side at most; the lesser of both
+distances over the other; and by how much the score of the brows may be higher."""
 MOST = 300
 """Spots that are compared, those of most contrast: what has more is a pattern."""
 
@@ -63,6 +66,10 @@ class _Spot:
     area: int
     brightness: float
     contrast: float
+
+
+Pair = tuple[int, int]
+Both = tuple[_Spot, _Spot]
 
 
 class _Face(NamedTuple):
@@ -99,8 +106,40 @@ def rated_eyes(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[tuple[Eye, 
     best = max(scores, key=scores.__getitem__, default=None)
     if best is None or scores[best] <= LEAST:
         return None
-    left, right = sorted((spots[i] for i in best), key=lambda s: s.middle[1])
+    pairs_of = {pair: _ordered(spots, pair) for pair, score in scores.items() if score > LEAST}
+    best = _under_brows(best, scores, pairs_of, colours)
+    left, right = pairs_of[best]
     return _with_rings((_eye(left, colours), _eye(right, colours)), colours), scores[best]
+
+
+def _ordered(spots: list[_Spot], pair: tuple[int, int]) -> tuple[_Spot, _Spot]:
+    """The left one, the right one."""
+    left, right = sorted((spots[i] for i in pair), key=lambda s: s.middle[1])
+    return left, right
+
+
+def _under_brows(
+    best: Pair, scores: dict[Pair, float], pairs: dict[Pair, Both], colours: Float[Tensor, "3 y x"]
+) -> Pair:
+    """The best pair, or, if that has no white and so may be brows, the best one right under it that has."""
+    brows = pairs[best]
+    if max(_whiteness(s, colours) for s in brows) >= ROUND_IT:
+        return best
+    apart, row, column = _place(brows)
+    found = []
+    for pair, both in pairs.items():
+        wide, low, middle = _place(both)
+        near = UNDER[0] * apart < low - row < UNDER[1] * apart and abs(middle - column) < BESIDE * apart
+        alike = min(wide, apart) > NARROWEST * max(wide, apart) and scores[pair] > scores[best] - WORSE
+        if near and alike and min(_whiteness(s, colours) for s in both) >= ROUND_IT:
+            found.append(pair)
+    return max(found, key=scores.__getitem__, default=best)
+
+
+def _place(both: Both) -> tuple[float, float, float]:
+    """How far apart a pair's spots are, and the row and the column of its middle."""
+    (y1, x1), (y2, x2) = (spot.middle for spot in both)
+    return x2 - x1, (y1 + y2) / 2, (x1 + x2) / 2
 
 
 def _filled(there: Bool[Tensor, "y x"]) -> Bool[Tensor, "y x"]:
@@ -222,13 +261,23 @@ def _patch(colours: Float[Tensor, "3 y x"], spot: _Spot) -> Float[Tensor, "3 16 
 def _eye(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> Eye:
     """A spot with the white that is around it, if that ends soon; fur does not."""
     pixels, dark = spot.pixels, 2 * colours[:, spot.pixels].mean(1) - 1
-    white = (colours.mean(0) > WHITE) & (colours.amax(0) - colours.amin(0) < PALE)
-    ring = widened(pixels, 2) & ~widened(pixels, 1)
-    if float(white[ring].float().mean()) < ROUND_IT:
+    if _whiteness(spot, colours) < ROUND_IT:
         return Eye(pixels, dark)
+    white = _white(colours)
     window = _window(pixels, spot.middle, BALL * max(spot.height, spot.width))
     ball = spread(pixels.float(), (white | pixels) & window, FURTHEST) > 0
     return Eye(pixels if (widened(ball, 1) & (white | pixels) & ~window).any() else ball, dark)
+
+
+def _white(colours: Float[Tensor, "3 y x"]) -> Bool[Tensor, "y x"]:
+    """What has the colour of an eye's white."""
+    return (colours.mean(0) > WHITE) & (colours.amax(0) - colours.amin(0) < PALE)
+
+
+def _whiteness(spot: _Spot, colours: Float[Tensor, "3 y x"]) -> float:
+    """How much of what is around a spot is white."""
+    ring = widened(spot.pixels, 2) & ~widened(spot.pixels, 1)
+    return float(_white(colours)[ring].float().mean())
 
 
 def _with_rings(eyes: tuple[Eye, Eye], colours: Float[Tensor, "3 y x"]) -> tuple[Eye, Eye]:

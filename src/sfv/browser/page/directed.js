@@ -7,7 +7,7 @@ import { cutOff, gone } from "./inside.js";
 import { roundEven } from "./resize.js";
 import { covering, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
 
-const USUAL = 111; // the motion at which a word has the sizes below
+const USUAL = 147; // the motion at which a word has the sizes below
 const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
 const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;

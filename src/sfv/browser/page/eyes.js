@@ -9,6 +9,7 @@ const SMALLEST = 0.025, TALLEST = 0.3, WIDEST = 0.25; // sides of a spot, in sha
 const FLATTEST = 0.55, THINNEST = 3, FILLED = 0.58; // height over width of an open eye, and the share of its box it fills
 const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, LEAST = -1;
 const MOST = 300; // spots that are compared, those of most contrast: what has more is a pattern
+const UNDER = [0.15, 0.8], BESIDE = 0.25, NARROWEST = 0.6, WORSE = 1; // of eyes under brows, in the distance between those
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
 const UNLIKELY = 0.5, SURE = 1.2; // logit above which eyes are not looked for; score less logit from which a face blinks
@@ -41,17 +42,35 @@ function ratedEyes(seen) {
   let spots = spotsOf(picture, there);
   if (spots.length > MOST) spots = spots.sort((a, b) => b.contrast - a.contrast).slice(0, MOST);
   const face = faceOf(there, picture);
-  let [best, pair] = [LEAST, null];
+  const pairs = [];
   spots.forEach((one, i) => {
     for (const other of spots.slice(i + 1)) {
       const score = alike(one, other, picture, face);
-      if (score > best) [best, pair] = [score, [one, other]];
+      if (score > LEAST) pairs.push({ score, spots: [one, other].sort((a, b) => a.middle[1] - b.middle[1]) });
     }
   });
-  if (!pair) return null;
-  pair.sort((a, b) => a.middle[1] - b.middle[1]);
-  return { eyes: withRings(pair.map((spot) => eye(spot, picture)), picture), score: best };
+  if (!pairs.length) return null;
+  const best = underBrows(highest(pairs), pairs, picture);
+  return { eyes: withRings(best.spots.map((spot) => eye(spot, picture)), picture), score: best.score };
 }
+
+const highest = (pairs) => pairs.reduce((one, other) => (other.score > one.score ? other : one));
+
+/** The best pair, or, if that has no white and so may be brows, the best one right under it that has. */
+function underBrows(best, pairs, picture) {
+  if (Math.max(...best.spots.map((spot) => whiteness(spot, picture))) >= ROUND_IT) return best;
+  const [apart, row, column] = placeOf(best);
+  const found = pairs.filter((pair) => {
+    const [wide, low, middle] = placeOf(pair);
+    const near = UNDER[0] * apart < low - row && low - row < UNDER[1] * apart && Math.abs(middle - column) < BESIDE * apart;
+    const like = Math.min(wide, apart) > NARROWEST * Math.max(wide, apart) && pair.score > best.score - WORSE;
+    return near && like && Math.min(...pair.spots.map((spot) => whiteness(spot, picture))) >= ROUND_IT;
+  });
+  return found.length ? highest(found) : best;
+}
+
+/** How far apart a pair's spots are, and the row and the column of its middle. */
+const placeOf = ({ spots: [{ middle: [y1, x1] }, { middle: [y2, x2] }] }) => [x2 - x1, (y1 + y2) / 2, (x1 + x2) / 2];
 
 /** With what has some of the thing on all four sides: an eye's white may be of the ground's colour. */
 function filled(there, { width, height, area }) {
@@ -199,18 +218,26 @@ function difference(a, b, of) {
   return a.reduce((sum, v, k) => sum + Math.abs(v - b[of(k)]), 0) / a.length;
 }
 
+/** Whether a pixel has the colour of an eye's white. */
+function isWhite(i, { colours, area }) {
+  const [r, g, b] = [colours[i], colours[area + i], colours[2 * area + i]];
+  return (r + g + b) / 3 > WHITE && Math.max(r, g, b) - Math.min(r, g, b) < PALE;
+}
+
+/** How much of what is around a spot is white. */
+function whiteness({ pixels }, picture) {
+  const [near, next] = [widened(pixels, 2, picture), widened(pixels, 1, picture)];
+  const ring = [...near.keys()].filter((i) => near[i] && !next[i]);
+  return ring.filter((i) => isWhite(i, picture)).length / ring.length;
+}
+
 /** A spot with the white that is around it, if that ends soon; fur does not. */
 function eye({ pixels, middle, tall, wide }, picture) {
   const { colours, width, height, area } = picture;
   const places = [...pixels.keys()].filter((i) => pixels[i]);
   const dark = [0, 1, 2].map((c) => (2 * places.reduce((sum, i) => sum + colours[c * area + i], 0)) / places.length - 1);
-  const white = Uint8Array.from({ length: area }, (_, i) => {
-    const [r, g, b] = [colours[i], colours[area + i], colours[2 * area + i]];
-    return (r + g + b) / 3 > WHITE && Math.max(r, g, b) - Math.min(r, g, b) < PALE;
-  });
-  const [near, next] = [widened(pixels, 2, picture), widened(pixels, 1, picture)];
-  const ring = [...near.keys()].filter((i) => near[i] && !next[i]);
-  if (ring.filter((i) => white[i]).length < ROUND_IT * ring.length) return { pixels, dark };
+  if (whiteness({ pixels }, picture) < ROUND_IT) return { pixels, dark };
+  const white = Uint8Array.from({ length: area }, (_, i) => isWhite(i, picture));
   const within = inSquare(middle, BALL * Math.max(tall, wide), width);
   const ball = new Uint8Array(area);
   for (const i of reached(places, white.map((is, i) => Number((is || pixels[i]) && within(i))), picture)) ball[i] = 1;
