@@ -386,15 +386,15 @@ def test_words_are_the_command_lines(page: Page, moved: bool) -> None:
             f"""async () => {{
                 const {{ bodyIn, carrying, heldTo }} = await import("./directed.js");
                 const seen = {seen};
-                const settings = {{ move: "{word}", motion: 90, frames: 24, fps: 8 }};
-                const flows = carrying(settings, 12, seen, {"null" if about is None else about.tolist()});
+                const settings = {{ move: "{word}", frames: 24, fps: 8 }};
+                const flows = carrying(settings, 0.7, 12, seen, {"null" if about is None else about.tolist()});
                 return [heldTo("{word}", {maps.tolist()}, bodyIn(seen)), flows && flows.map((f) => [...f])];
             }}"""
         )
         torch.testing.assert_close(torch.tensor(made[0]).double(), held_to(word, maps, body), atol=1e-5, rtol=0)
         assert (made[1] is not None) == (word in CARRIED)
         if word in CARRIED:
-            wanted = carried(word, torch.arange(12) / 12, 90, 3.0, body, 24, 24, about)
+            wanted = carried(word, torch.arange(12) / 12, 0.7, 3.0, body, 24, 24, about)
             torch.testing.assert_close(torch.tensor(made[1]).view_as(wanted), wanted, atol=1e-3, rtol=0)
 
 
@@ -426,7 +426,7 @@ def test_where_a_motion_takes_a_thing_is_the_command_lines(page: Page) -> None:
 @pytest.mark.parametrize("word", CARRIED)
 def test_where_a_word_takes_places_is_the_command_lines(page: Page, word: str) -> None:
     body = body_of(disc(24)[3] > -0.9, (-0.5, -0.5, 0.5, 0.5))
-    flow, points = carried(word, torch.arange(6) / 6, 90, 3.0, body, 24, 24), body.points[::9]
+    flow, points = carried(word, torch.arange(6) / 6, 0.7, 3.0, body, 24, 24), body.points[::9]
     made = page.evaluate(
         f"""async ([flows, points]) => {{
             const {{ taken }} = await import("./directed.js");

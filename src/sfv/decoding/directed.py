@@ -18,13 +18,11 @@ from sfv.decoding.whereabouts import Places, gone
 
 Times = Float[Tensor, " n"]
 """Shares of a round."""
-USUAL = 147.0
-"""The motion (0 to 255) at which a word has the sizes below."""
-SHAKE, SHAKES_A_SECOND = 0.03, 2.5
-"""Share of the frame's width to either side."""
-FLOAT, LEAN = 0.05, math.radians(3)
+SHAKE, SHAKES_A_SECOND = 0.038, 2.5
+"""Share of the frame's width to either side; these sizes and the next are those at a model's own motion."""
+FLOAT, LEAN = 0.063, math.radians(3.8)
 """Share of the frame's height up and down; how far a thing leans as it floats."""
-BEND, WAVELENGTHS, ROUNDS = 0.07, 1.0, 2
+BEND, WAVELENGTHS, ROUNDS = 0.088, 1.0, 2
 """Of a wave: share of the body's height to either side, how many lie along the body, how often one runs through."""
 LEAST = math.radians(5)
 """To which a turn that is asked for goes at least, where the network turns less."""
@@ -98,13 +96,14 @@ def body_of(there: Bool[Tensor, "y x"], box: tuple[float, float, float, float]) 
 
 
 def carried(
-    word: str, times: Times, motion: float, seconds: float, body: Body, y: int, x: int, places: Places | None = None
+    word: str, times: Times, much: float, seconds: float, body: Body, y: int, x: int, places: Places | None = None
 ) -> Flow:
     """(n, 2, y, x) pixels: where each place of frames at `times` is taken from, by shake, spin, float or wave.
 
-    The body, which is in `places` by then (where it rests, if they are not given), stays in the window.
+    `much` is the motion asked for, over the model's own. The body, which is in `places` by then (where it rests, if
+    they are not given), stays in the window.
     """
-    much, round_, body = motion / USUAL, 2 * math.pi * times.double(), body.off_the_edge(y, x)
+    round_, body = 2 * math.pi * times.double(), body.off_the_edge(y, x)
     places = body.points.expand(len(times), -1, -1) if places is None else places.to(body.points)
     if word == "wave":
         return _wave(times.double(), much, body, y, x, places)

@@ -86,6 +86,8 @@ class Start:
     """The motion id that the network is given: what was asked for, by how much such pictures move."""
     softness: float = 0.0
     """How sure it is that the thing bends (generation/stiff.py)."""
+    much: float = 1.0
+    """The motion asked for, over the model's own: how far a word that a program carries out goes."""
 
     @property
     def small(self) -> Uint8Picture:

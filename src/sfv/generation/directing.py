@@ -253,7 +253,7 @@ def carrying(start: Start, first: AnyFirst, times: Tensor, free: Tensor | None, 
     want, (y, x) = start.want, first.shape[2:]
     seconds = float(want.frames or 1) / float(want.fps or 1)
     body = (body_in if want.move in CUT_OUT else _with_room)(first, start.still)
-    flow = carried(want.move, times.cpu(), float(want.motion or 0), seconds, body, y, x, places)
+    flow = carried(want.move, times.cpu(), start.much, seconds, body, y, x, places)
     if fills_frame(first) and free is None:
         flow = flow_of(covered(flow), y, x)
     flow = flow.to(first.device)

@@ -17,7 +17,7 @@ from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
 from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
-from sfv.generation.stiff import settled, softness
+from sfv.generation.stiff import more_than_usual, settled, softness
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -83,7 +83,7 @@ def begin(
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), want.fit or "pad")
     arrow = arrow_in(want, drawn_on or source, still)
     want, eyes = with_eyes(model, judged, still, kept)
-    start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit))
+    start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit), more_than_usual(model, want))
     check_arrow(model, start)
     return start
 
@@ -168,7 +168,7 @@ def generate_many(
     share = {k: v / len(stills) for k, v in seconds.items()}
     wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(each, names, strict=True)]
     starts = [
-        Start(w, s, None, a, e, j.motion, softness(j.logit))
+        Start(w, s, None, a, e, j.motion, softness(j.logit), more_than_usual(model, w))
         for w, s, a, (_, e), j in zip(wants, stills, arrows, each, judged, strict=True)
     ]
     pairs = zip(latents.split(1), starts, strict=True)

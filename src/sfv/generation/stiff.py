@@ -55,6 +55,11 @@ def softness(logit: float | None) -> float:
     return 0.0 if logit is None else float(bending(torch.tensor([logit])))
 
 
+def more_than_usual(model: VideoModel, want: Settings) -> float:
+    """The motion asked for, over the model's own."""
+    return float(want.motion or 0) / max(model.defaults.motion, 1)
+
+
 def liveliness(asked: float, usual: float, more: float) -> float:
     """The motion id for `asked` of a picture that moves `more` ids more than the usual one: 0 and 255 stay, the model's
     `usual` is moved by `more`, and in between lie straight lines."""

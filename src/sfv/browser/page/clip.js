@@ -119,7 +119,8 @@ export async function clip(networks, picture, settings, seen) {
     const parts = await decode(networks, latents, known, settings);
     const times = timesOf(latents, settings.frames, count);
     const places = directed(settings) && bodyIn(known).window !== ENDLESS ? placesOf(parts, bodyIn(known), times) : null;
-    const word = carrying(settings, count, known, places);
+    const much = settings.motion / Math.max(networks.facts.defaults.motion, 1);
+    const word = carrying(settings, much, count, known, places);
     const after = word && places ? places.map((each, i) => taken(settings.move, word[i], each, known.width, known.height)) : places;
     const further = [word, dragging(settings, count, known, isStiff(settings, known), after)].filter(Boolean);
     const lids = eyes && lidsOf(known, eyes);

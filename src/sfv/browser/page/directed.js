@@ -7,9 +7,8 @@ import { cutOff, gone } from "./inside.js";
 import { roundEven } from "./resize.js";
 import { covering, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
 
-const USUAL = 147; // the motion at which a word has the sizes below
-const SHAKE = 0.03, SHAKES_A_SECOND = 2.5, FLOAT = 0.05, LEAN = (3 * Math.PI) / 180;
-const BEND = 0.07, WAVELENGTHS = 1, ROUNDS = 2;
+const SHAKE = 0.038, SHAKES_A_SECOND = 2.5, FLOAT = 0.063, LEAN = (3.8 * Math.PI) / 180; // at a model's own motion
+const BEND = 0.088, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
 const SHRINK = 0.1; // of what shakes or floats, for room; it goes less far if that is not enough
 const LEAST_LEAN = 0.25, FAINT = 1e-6;
@@ -235,14 +234,15 @@ export function taken(word, flow, places, width, height) {
 }
 
 /** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null.
+ * `much` is the motion asked for, over the model's own.
  * The network's own motion brings the thing to `places`; null: it rests. */
-export function carrying(settings, count, seen, places) {
-  const { move: word, motion, frames, fps } = settings;
+export function carrying(settings, much, count, seen, places) {
+  const { move: word, frames, fps } = settings;
   if (!CARRIED.includes(word)) return null;
   const { width, height, fills, shades } = seen;
   const body = offTheEdge((CUT_OUT.includes(word) ? bodyIn : withRoom)(seen), width, height);
   const where = places ?? Array.from({ length: count }, () => body.points);
-  const [much, rounds] = [motion / USUAL, Array.from({ length: count }, (_, i) => i / count)];
+  const rounds = Array.from({ length: count }, (_, i) => i / count);
   let flows;
   if (word === "wave") flows = rounds.map((round, i) => wave(round, much, body, where[i], width, height));
   else {
