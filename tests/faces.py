@@ -34,6 +34,7 @@ def face(
     skin: str = "#f7c948",
     nostrils: bool = False,
     brows: bool = False,
+    muzzle: bool = False,
     eyes: Literal["two", "none", "one", "closed", "unlike"] = "two",
 ) -> Drawn:
     """A disc with a mouth and two dark eyes (in the white, in coloured rings or under brows), on clear ground."""
@@ -64,9 +65,12 @@ def face(
         if ring is not None:
             oval(y, x, radius / 4, radius / 4, ring)
         oval(y, x, small * radius / 8, small * radius / 9, "#2b1d24")
-    if nostrils:
+    if muzzle:
+        oval(row + radius / 2.6, column, radius / 3.2, radius / 2, "#ffffff")
+    if nostrils or muzzle:
+        apart = radius / 3.6 if muzzle else radius / 8
         for side in (-1, 1):
-            oval(row + radius / 5, column + side * radius / 8, radius / 14, radius / 14, "#2b1d24")
+            oval(row + radius / (2.6 if muzzle else 5), column + side * apart, radius / 14, radius / 14, "#2b1d24")
     pen.rectangle(
         [FINE * v for v in (column - radius / 3, row + radius / 2, column + radius / 3, row + radius / 1.8)], "#502020"
     )

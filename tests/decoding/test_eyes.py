@@ -57,9 +57,10 @@ def test_eyes_win_over_nostrils() -> None:
     assert pair is not None and abs(float(middle(pair[0])[0]) - face().eyes[0][0]) < 1.5
 
 
-def test_eyes_with_white_win_over_the_brows_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Brows are darker and larger, and by themselves the better pair."""
-    drawn = face(white=True, brows=True, skin="#f3c9a8")
+@pytest.mark.parametrize("skin", ["#f3c9a8", "#f7dece", "#fbe0d0"])
+def test_eyes_with_white_win_over_the_brows_above(skin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brows are flat, darker and larger, and by themselves the better pair."""
+    drawn = face(white=True, brows=True, skin=skin)
 
     def above() -> float:
         pair = found(drawn)
@@ -68,7 +69,17 @@ def test_eyes_with_white_win_over_the_brows_above(monkeypatch: pytest.MonkeyPatc
 
     assert abs(above()) < 2
     monkeypatch.setattr(eyes, "UNDER", (math.inf, math.inf))
-    assert above() > 5
+    assert abs(above()) > 5
+
+
+def test_eyes_without_white_win_over_nostrils_in_a_white_muzzle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are round, not flat as brows."""
+    drawn = face(skin="#a87848", muzzle=True)
+    pair = found(drawn)
+    assert pair is not None and abs(float(middle(pair[0])[0]) - drawn.eyes[0][0]) < 1.5
+    monkeypatch.setattr(eyes, "FLAT", 0.0)
+    pair = found(drawn)
+    assert pair is not None and float(middle(pair[0])[0]) - drawn.eyes[0][0] > 10
 
 
 @pytest.mark.parametrize("drawn", [face(eyes="none"), face(eyes="one"), face(eyes="closed"), face(eyes="unlike")])

@@ -7,6 +7,7 @@ import shlex
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from starlette.testclient import TestClient
 from sfv.cli.main import main
 from sfv.demo.app import create_demo
 from sfv.demo.cache import LruCache
-from sfv.demo.race import Stopped, race
+from sfv.demo.race import Stopped, race, suited
 from sfv.demo.server import is_loopback, listen
 from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import SfvError
+from sfv.families.base import VideoModel
 from sfv.generation.generate import generate
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
@@ -193,6 +195,17 @@ def test_a_race_counts_each_models_own_compute(client: TestClient, picture: str)
     shapes = [(h, len(body)) for h, body in told if body]
     assert any(h["event"] == "step" for h, _ in shapes)
     assert all(size == 4 * h["frames"] * h["height"] * h["width"] for h, size in shapes)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, None), (0.0, 0.0), (180.0, 140.0), (255.0, 255.0)])
+def test_in_a_race_each_model_is_as_lively_for_itself(
+    tiny: VideoModel, asked: float | None, given: float | None
+) -> None:
+    """The page's slider is the first model's, whose usual motion is 180; the other's is 140."""
+    calm = replace(tiny, defaults=tiny.defaults.model_copy(update={"motion": 140.0}))
+    ask = Ask(picture="", settings=Settings(motion=asked))
+    assert suited(calm, ask, 180.0).settings.motion == given
+    assert suited(calm, ask, 140.0).settings.motion == asked
 
 
 def test_a_race_that_nobody_watches_stops(client: TestClient, picture: str) -> None:

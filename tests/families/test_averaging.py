@@ -1,5 +1,6 @@
 """The average of several fine-tunes' denoisers."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_every_number_is_the_weighted_mean(
     """Shares are divided by their sum; everything else is the first model's, and its motion where none is given."""
     first: Path = request.getfixturevalue(which)
     other = fine_tune(first, part, tmp_path / "other", 1.0)
-    out = average([first, other], tmp_path / "both", AverageSettings(shares=(3.0, 1.0), precision="float32"))
+    out = average([first, other, first], str(tmp_path / "all"), AverageSettings(shares=(2, 1, 1), precision="float32"))
     mean, start = sfv.load(out), sfv.load(first)
     begun = start.denoiser.state_dict()
     for key, value in mean.denoiser.state_dict().items():
@@ -62,12 +63,34 @@ def test_what_cannot_be_averaged_is_said_and_nothing_written(
         ([tiny_folder, tiny_folder], tmp_path / "out", (1.0,), "1 shares for 2 models"),
         ([tiny_folder, wan_folder], tmp_path / "out", (), "has another denoiser than"),
         ([tiny_folder, tmp_path / "none"], tmp_path / "out", (), "is not a model folder"),
-        ([tiny_folder, tiny_folder], tiny_folder, (), "is one of the models"),
-        ([tiny_folder, tiny_folder], theirs, (), "was not written by sfv"),
+        ([tiny_folder, tiny_folder], tiny_folder, (), "is there already"),
+        ([tiny_folder, tiny_folder], theirs, (), "is there already"),
     ):
         with pytest.raises(SfvError, match=said):
             average(models, out, AverageSettings(shares=shares))
-    assert not (tmp_path / "out").exists() and [p.name for p in theirs.iterdir()] == ["notes.txt"]
+    with pytest.raises(SfvError, match="takes no motion"):
+        average([wan_folder, wan_folder], tmp_path / "out", AverageSettings(motion=9))
+    assert [p.name for p in tmp_path.iterdir()] == ["theirs"] and [p.name for p in theirs.iterdir()] == ["notes.txt"]
+
+
+def test_another_configuration_of_the_same_shapes_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    """More heads of the same width, for one."""
+    other = fine_tune(tiny_folder, "unet", tmp_path / "other", 0.0)
+    config = json.loads((other / "unet" / "config.json").read_text())
+    config["num_attention_heads"] = [2 * heads for heads in config["num_attention_heads"]]
+    (other / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SfvError, match="has another denoiser than"):
+        average([tiny_folder, other], tmp_path / "out")
+
+
+def test_what_is_cut_off_leaves_no_model(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sfv.families.averaging.save_denoiser", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        average([tiny_folder, tiny_folder], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("share", ["0", "-1", "inf", "nan"])

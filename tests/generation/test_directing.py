@@ -325,3 +325,14 @@ def test_a_mask_over_the_eyes_refuses_a_blink(still_model: VideoModel) -> None:
     mask[: SIDE * 3 // 4] = 255
     with pytest.raises(SfvError, match="move blink: the mask keeps the eyes still"):
         sfv.generate(still_model, faced(3), move="blink", keep_still=mask)
+
+
+def test_a_clip_begins_with_the_strength_of_what_is_asked(still_model: VideoModel) -> None:
+    """One clip alone, and several at once."""
+    usual = still_model.defaults.motion
+    begun = [begin(still_model, card(), {"move": "shake", "motion": m}).much for m in (usual / 2, usual)]
+    assert begun == [0.5, 1]
+    asked = {"move": "shake", "motion": usual / 2, "seed": 3}
+    (many,) = generate_many(still_model, [card()], Settings.model_validate(asked), [3])
+    assert torch.equal(many.frames, sfv.generate(still_model, card(), **asked).frames)
+    assert not torch.equal(many.frames, sfv.generate(still_model, card(), move="shake", seed=3).frames)

@@ -15,7 +15,7 @@ from sfv.families.base import VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate_many
-from sfv.generation.stiff import liveliness, softness
+from sfv.generation.stiff import liveliness, softness, strength
 from sfv.media.grounds import fills_frame, ground_shades
 from sfv.settings import Settings
 
@@ -156,3 +156,8 @@ def test_the_network_is_kept_with_the_model(moving: VideoModel, tmp_path: Path) 
     loaded = sfv.load(tmp_path / "model")
     assert loaded.stiffness is not None and loaded.hash != sfv.load(tmp_path / "plain").hash
     assert sfv.generate(loaded, card()).settings.stiff == "on"
+
+
+def test_a_words_strength_is_one_at_the_models_own_motion() -> None:
+    assert [strength(asked, 140) for asked in (0, 70, 140, 255)] == [0, 0.5, 1, 1.8]
+    assert [strength(asked, usual) for usual in (0, 255) for asked in (0, 255)] == [0, 1.8, 0, 1]

@@ -107,15 +107,18 @@ class Average(Flags, AverageSettings):
     """Make one model of several fine-tunes of one model: the average of their denoisers' weights."""
 
     models: Annotated[Positional[tuple[str, ...]], arg(metavar="MODEL...")]
-    """Model folders, or embedded models (sticker). Everything but the denoiser comes from the first."""
+    """Model folders, or embedded models (sticker), before any flags. All but the denoiser comes from the first."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="OUT")]
     """The folder to make."""
 
     def run(self) -> int:
         """Exit code."""
         from sfv.families.averaging import average
+        from sfv.families.load import model_folder, notice
 
-        print(average(self.models, self.out, self.fill(AverageSettings)))
+        made = average(self.models, self.out, self.fill(AverageSettings))
+        licence = notice(model_folder(self.models[0]))
+        print(f"{made}{licence and f'. {licence}'}")
         return 0
 
 

@@ -19,7 +19,7 @@ from sfv.decoding.whereabouts import Places, gone
 Times = Float[Tensor, " n"]
 """Shares of a round."""
 SHAKE, SHAKES_A_SECOND = 0.038, 2.5
-"""Share of the frame's width to either side; these sizes and the next are those at a model's own motion."""
+"""Share of the frame's width to either side; these sizes and the next are those at a model's usual motion."""
 FLOAT, LEAN = 0.063, math.radians(3.8)
 """Share of the frame's height up and down; how far a thing leans as it floats."""
 BEND, WAVELENGTHS, ROUNDS = 0.088, 1.0, 2
@@ -100,8 +100,8 @@ def carried(
 ) -> Flow:
     """(n, 2, y, x) pixels: where each place of frames at `times` is taken from, by shake, spin, float or wave.
 
-    `much` is the motion asked for, over the model's own. The body, which is in `places` by then (where it rests, if
-    they are not given), stays in the window.
+    `much` is 1 at a model's usual motion. The body, which is in `places` by then (where it rests, if they are not
+    given), stays in the window.
     """
     round_, body = 2 * math.pi * times.double(), body.off_the_edge(y, x)
     places = body.points.expand(len(times), -1, -1) if places is None else places.to(body.points)

@@ -42,6 +42,8 @@ LEAST = -1.0
 UNDER, BESIDE, NARROWEST, WORSE = (0.15, 0.8), 0.25, 0.6, 1.0
 """Of eyes under brows, in the distance between the brows: how far down, how far to a side at most; the lesser of both
 distances over the other; and by how much the score of the brows may be higher."""
+FLAT, WHITER = 1.2, 2.0
+"""Width over height of a brow at least, and the share of white around eyes over that around brows."""
 MOST = 300
 """Spots that are compared, those of most contrast: what has more is a pattern."""
 
@@ -121,17 +123,18 @@ def _ordered(spots: list[_Spot], pair: tuple[int, int]) -> tuple[_Spot, _Spot]:
 def _under_brows(
     best: Pair, scores: dict[Pair, float], pairs: dict[Pair, Both], colours: Float[Tensor, "3 y x"]
 ) -> Pair:
-    """The best pair, or, if that has no white and so may be brows, the best one right under it that has."""
+    """The best pair, or, if its spots are flat and so may be brows, the best right under it with more white around."""
     brows = pairs[best]
-    if max(_whiteness(s, colours) for s in brows) >= ROUND_IT:
+    if any(s.width < FLAT * s.height for s in brows):
         return best
+    white = max(ROUND_IT, WHITER * max(_whiteness(s, colours) for s in brows))
     apart, row, column = _place(brows)
     found = []
     for pair, both in pairs.items():
         wide, low, middle = _place(both)
         near = UNDER[0] * apart < low - row < UNDER[1] * apart and abs(middle - column) < BESIDE * apart
         alike = min(wide, apart) > NARROWEST * max(wide, apart) and scores[pair] > scores[best] - WORSE
-        if near and alike and min(_whiteness(s, colours) for s in both) >= ROUND_IT:
+        if near and alike and min(_whiteness(s, colours) for s in both) >= white:
             found.append(pair)
     return max(found, key=scores.__getitem__, default=best)
 

@@ -18,6 +18,7 @@ from sfv.generation.directing import frame_of
 from sfv.generation.finishing import made_of
 from sfv.generation.framing import Box, cut
 from sfv.generation.generate import encoded, finish
+from sfv.generation.stiff import liveliness
 from sfv.types import Latents
 
 Send = Callable[[bytes], None]
@@ -96,9 +97,12 @@ def race(studio: Studio, ask: Ask, send: Send) -> None:
     send(packed({"event": "end", "ratios": [round(t / totals[0], 2) for t in totals]}))
 
 
-def _suited(model: VideoModel, ask: Ask) -> Ask:
-    """Without what this model cannot do: the page's settings are those of its first model."""
+def suited(model: VideoModel, ask: Ask, usual: float) -> Ask:
+    """Without what this model cannot do: the page's settings are those of its first model, whose motion is `usual`;
+    what is asked for is as much more or less than this model's own."""
     changes: dict[str, Any] = {}
+    if ask.settings.motion is not None and model.defaults.motion != usual:
+        changes["motion"] = liveliness(ask.settings.motion, usual, model.defaults.motion - usual)
     if not model.enlarges():
         changes |= {"fit": ask.settings.fit or "pad", "size": None, "enlarge": 1, "stiff": "auto"}
     if not model.loops:
@@ -108,7 +112,8 @@ def _suited(model: VideoModel, ask: Ask) -> Ask:
 
 @torch.inference_mode()
 def _run(studio: Studio, row: Row, ask: Ask, number: int, send: Send) -> Clip:
-    model, start = studio.begin(row, _suited(studio.warm(row), ask))
+    usual = studio.warm(studio.rows[0]).defaults.motion
+    model, start = studio.begin(row, suited(studio.warm(row), ask, usual))
     lane, seconds = Lane(number, send, model, start), dict[str, float]()
     message: dict[str, Any] = {"event": "start", "lane": number, "of": int(start.want.steps or 1)}
     send(packed(message))

@@ -1,47 +1,44 @@
 """One model of several fine-tunes of one model: the average of their denoisers' weights."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
-from sfv.families.load import export, keep_models, load, model_folder, save_denoiser
+from sfv.families.base import VideoModel
+from sfv.families.load import export, load, model_folder, save_denoiser
 from sfv.families.settings import AverageSettings
 from sfv.system.progress import bar
 
-Weights = dict[str, Tensor]
 
-
-def average(models: Sequence[str | Path], out: Path, settings: AverageSettings | None = None) -> Path:
+def average(models: Sequence[str | Path], out: str | Path, settings: AverageSettings | None = None) -> Path:
     """Write a folder like the first model's, whose denoiser has the weighted mean of all models' weights.
 
     What was fine-tuned in several ways from one start is often better averaged than any of it alone, at no cost when
     it is used ("Model soups", Wortsman et al. 2022, arXiv 2203.05482; equal shares there). Models are folders or
-    embedded names, the sum is in float32. SfvError if a denoiser is of another shape, shares are not as many as
-    models, or `out` is one of them or holds what sfv did not write.
+    embedded names. The sum is in float32: two of them are held at once. SfvError if a denoiser is of another
+    architecture, shares are not as many as models, or `out` is there already.
     """
-    want = settings or AverageSettings()
+    want, place = settings or AverageSettings(), Path(out).expanduser()
     shares = _shares(models, want)
     folders = [model_folder(m) for m in models]
-    if out.expanduser().resolve() in [f.resolve() for f in folders]:
-        raise SfvError(f"{out} is one of the models; name a new folder")
-    keep_models(out, "name a new folder")
-    total: Weights = {}
+    if place.exists():
+        raise SfvError(f"{place} is there already; name a new folder")
     with bar(desc="averaging", unit="model", total=len(models)) as shown:
-        for model, share in zip(models, shares, strict=True):
-            last = load(model)
-            _add(total, last.denoiser.state_dict(), share, f"{model} has another denoiser than {models[0]}")
+        mean = _moving(load(models[0]), want)
+        _scale(mean.denoiser, shares[0])
+        shown.update()
+        for model, share in zip(models[1:], shares[1:], strict=True):
+            _add(mean.denoiser, load(model).denoiser, share, f"{model} has another denoiser than {models[0]}")
             shown.update()
-    defaults = load(models[0]).defaults
-    defaults = defaults if want.motion is None else defaults.model_copy(update={"motion": want.motion})
-    last.denoiser.load_state_dict(total)
-    dtype = getattr(torch, want.precision)
-    export(folders[0], out, dtype)
-    save_denoiser(replace(last, defaults=defaults), out, "unet", dtype)
-    return out
+    _write(mean, folders[0], place, getattr(torch, want.precision))
+    return place
 
 
 def _shares(models: Sequence[str | Path], want: AverageSettings) -> list[float]:
@@ -54,10 +51,48 @@ def _shares(models: Sequence[str | Path], want: AverageSettings) -> list[float]:
     return [share / sum(shares) for share in shares]
 
 
-def _add(total: Weights, weights: Weights, share: float, otherwise: str) -> None:
-    """Add a model's share; SfvError if its weights are not of the same shapes."""
-    if total and {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in total.items()}:
+@torch.no_grad()
+def _scale(denoiser: Denoiser, share: float) -> None:
+    for value in denoiser.state_dict().values():
+        if value.is_floating_point():
+            value.mul_(share)
+
+
+@torch.no_grad()
+def _add(total: Denoiser, other: Denoiser, share: float, otherwise: str) -> None:
+    """Add a share of another's weights; SfvError if they are not of the same architecture."""
+    mine, theirs = total.state_dict(), other.state_dict()
+    alike = {k: v.shape for k, v in mine.items()} == {k: v.shape for k, v in theirs.items()}
+    if not alike or _configuration(total) != _configuration(other):
         raise SfvError(f"{otherwise}; average fine-tunes of one model")
-    for key, value in weights.items():
-        part = value.float() * share if value.is_floating_point() else value
-        total[key] = total[key] + part if key in total and value.is_floating_point() else part
+    for key, value in mine.items():
+        if value.is_floating_point():
+            value.add_(theirs[key], alpha=share)
+
+
+def _configuration(denoiser: Denoiser) -> list[dict[str, Any]]:
+    """Of its networks, without notes of where they came from."""
+    found: list[Any] = [part.config for part in denoiser.children() if hasattr(part, "config")]
+    return [{k: v for k, v in dict(config).items() if not k.startswith("_")} for config in found]
+
+
+def _moving(mean: VideoModel, want: AverageSettings) -> VideoModel:
+    """With the motion asked for as its default."""
+    if want.motion is None:
+        return mean
+    if not mean.limits.lively:
+        raise SfvError(f"{mean.name} takes no motion; leave --motion out")
+    return replace(mean, defaults=mean.defaults.model_copy(update={"motion": want.motion}))
+
+
+def _write(mean: VideoModel, like: Path, out: Path, dtype: torch.dtype) -> None:
+    """A folder beside, then renamed: what is cut off leaves no model."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        export(like, beside, dtype)
+        save_denoiser(mean, beside, "unet", dtype)
+        beside.chmod(0o755)
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -87,7 +87,7 @@ class Start:
     softness: float = 0.0
     """How sure it is that the thing bends (generation/stiff.py)."""
     much: float = 1.0
-    """The motion asked for, over the model's own: how far a word that a program carries out goes."""
+    """How far a word that a program carries out goes; 1 at the model's usual motion."""
 
     @property
     def small(self) -> Uint8Picture:

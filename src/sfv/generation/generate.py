@@ -17,7 +17,7 @@ from sfv.generation.finishing import edited, made_of
 from sfv.generation.fitting import first_pixels, fitted, resolve
 from sfv.generation.framing import cut
 from sfv.generation.sampling import Peek, Watch, condition, knobs, sample
-from sfv.generation.stiff import more_than_usual, settled, softness
+from sfv.generation.stiff import settled, softness, strength
 from sfv.media import fit_mask
 from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
 from sfv.settings import Settings
@@ -83,7 +83,8 @@ def begin(
     kept = None if mask is None else fit_mask(mask, source, (shown.shape[0], shown.shape[1]), want.fit or "pad")
     arrow = arrow_in(want, drawn_on or source, still)
     want, eyes = with_eyes(model, judged, still, kept)
-    start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit), more_than_usual(model, want))
+    much = strength(float(want.motion or 0), model.defaults.motion)
+    start = Start(want, still, kept, arrow, eyes, judged.motion, softness(judged.logit), much)
     check_arrow(model, start)
     return start
 
@@ -166,9 +167,10 @@ def generate_many(
     with clocked_stage(seconds, "unet", model.device):
         latents, calls = sample(model, cond, want, watch, seeds=names)
     share = {k: v / len(stills) for k, v in seconds.items()}
+    much = strength(float(want.motion or 0), model.defaults.motion)
     wants = [w.model_copy(update={"seed": s}) for (w, _), s in zip(each, names, strict=True)]
     starts = [
-        Start(w, s, None, a, e, j.motion, softness(j.logit), more_than_usual(model, w))
+        Start(w, s, None, a, e, j.motion, softness(j.logit), much)
         for w, s, a, (_, e), j in zip(wants, stills, arrows, each, judged, strict=True)
     ]
     pairs = zip(latents.split(1), starts, strict=True)

@@ -14,6 +14,8 @@ from sfv.settings import FREE, MOVES, Settings
 
 CALMEST, LIVELIEST = 20, 235
 """Motion ids beyond which no picture's own goes."""
+FURTHEST = 1.8
+"""Times as far as at the model's usual motion a program's word goes at 255."""
 
 
 class Settled(NamedTuple):
@@ -55,9 +57,12 @@ def softness(logit: float | None) -> float:
     return 0.0 if logit is None else float(bending(torch.tensor([logit])))
 
 
-def more_than_usual(model: VideoModel, want: Settings) -> float:
-    """The motion asked for, over the model's own."""
-    return float(want.motion or 0) / max(model.defaults.motion, 1)
+def strength(asked: float, usual: float) -> float:
+    """How far a program's word goes: 0 at no motion, 1 at the model's usual one, FURTHEST at 255, in between straight
+    lines."""
+    if asked <= usual:
+        return asked / max(usual, 1)
+    return 1 + (FURTHEST - 1) * (asked - usual) / (255 - usual)
 
 
 def liveliness(asked: float, usual: float, more: float) -> float:

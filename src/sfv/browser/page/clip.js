@@ -32,6 +32,7 @@ export async function look(networks, picture, settings) {
   return { first, seen, width, height, fills, stiff, logit, softness, more, shades: groundShades(first, width, height), large, box: still.box, source };
 }
 
+const FURTHEST = 1.8; // times as far as at the usual motion a word goes at 255
 const [CALMEST, LIVELIEST] = [20, 235]; // motion ids beyond which no picture's own goes
 
 /** The motion id for `asked` of a picture that moves `more` ids more than the usual one: 0 and 255 stay, the model's
@@ -40,6 +41,11 @@ export function liveliness(asked, usual, more) {
   const own = Math.min(Math.max(usual + more, CALMEST), LIVELIEST);
   if (asked <= usual) return (asked * own) / Math.max(usual, 1);
   return 255 - ((255 - asked) * (255 - own)) / Math.max(255 - usual, 1);
+}
+
+/** How far a program's word goes: 0 at no motion, 1 at the model's usual one, FURTHEST at 255, in between straight lines. */
+export function strength(asked, usual) {
+  return asked <= usual ? asked / Math.max(usual, 1) : 1 + ((FURTHEST - 1) * (asked - usual)) / (255 - usual);
 }
 
 /** The id of a word for motion that the network follows; 0 for none. */
@@ -119,7 +125,7 @@ export async function clip(networks, picture, settings, seen) {
     const parts = await decode(networks, latents, known, settings);
     const times = timesOf(latents, settings.frames, count);
     const places = directed(settings) && bodyIn(known).window !== ENDLESS ? placesOf(parts, bodyIn(known), times) : null;
-    const much = settings.motion / Math.max(networks.facts.defaults.motion, 1);
+    const much = strength(settings.motion, networks.facts.defaults.motion);
     const word = carrying(settings, much, count, known, places);
     const after = word && places ? places.map((each, i) => taken(settings.move, word[i], each, known.width, known.height)) : places;
     const further = [word, dragging(settings, count, known, isStiff(settings, known), after)].filter(Boolean);

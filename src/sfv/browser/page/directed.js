@@ -7,7 +7,7 @@ import { cutOff, gone } from "./inside.js";
 import { roundEven } from "./resize.js";
 import { covering, extent, fit, flowOf, freedom, ground, isClear, ALIKE } from "./stiff.js";
 
-const SHAKE = 0.038, SHAKES_A_SECOND = 2.5, FLOAT = 0.063, LEAN = (3.8 * Math.PI) / 180; // at a model's own motion
+const SHAKE = 0.038, SHAKES_A_SECOND = 2.5, FLOAT = 0.063, LEAN = (3.8 * Math.PI) / 180; // at a model's usual motion
 const BEND = 0.088, WAVELENGTHS = 1, ROUNDS = 2;
 const LEAST = (5 * Math.PI) / 180, HOP = 0.07, STRETCH = 0.12, FEW = 500, SMALLEST = 0.3;
 const SHRINK = 0.1; // of what shakes or floats, for room; it goes less far if that is not enough
@@ -234,7 +234,7 @@ export function taken(word, flow, places, width, height) {
 }
 
 /** What shake, spin, float or wave adds at `count` even times of a round: a flow (2, h, w) in pixels each; else null.
- * `much` is the motion asked for, over the model's own.
+ * `much` is 1 at the model's usual motion.
  * The network's own motion brings the thing to `places`; null: it rests. */
 export function carrying(settings, much, count, seen, places) {
   const { move: word, frames, fps } = settings;

@@ -10,6 +10,7 @@ const FLATTEST = 0.55, THINNEST = 3, FILLED = 0.58; // height over width of an o
 const CONTRAST = 0.08, WHITE = 0.72, PALE = 0.16, ROUND_IT = 0.15, BALL = 2.2, LEAST = -1;
 const MOST = 300; // spots that are compared, those of most contrast: what has more is a pattern
 const UNDER = [0.15, 0.8], BESIDE = 0.25, NARROWEST = 0.6, WORSE = 1; // of eyes under brows, in the distance between those
+const FLAT = 1.2, WHITER = 2; // width over height of a brow; white around eyes over that around brows
 const IRIS = 0.2, BRIGHTER = 0.05, DISC = 0.65, SAME = 0.7; // of a coloured ring round the pupil
 
 const UNLIKELY = 0.5, SURE = 1.2; // logit above which eyes are not looked for; score less logit from which a face blinks
@@ -56,15 +57,16 @@ function ratedEyes(seen) {
 
 const highest = (pairs) => pairs.reduce((one, other) => (other.score > one.score ? other : one));
 
-/** The best pair, or, if that has no white and so may be brows, the best one right under it that has. */
+/** The best pair, or, if its spots are flat and so may be brows, the best right under it with more white around. */
 function underBrows(best, pairs, picture) {
-  if (Math.max(...best.spots.map((spot) => whiteness(spot, picture))) >= ROUND_IT) return best;
+  if (best.spots.some(({ wide, tall }) => wide < FLAT * tall)) return best;
+  const white = Math.max(ROUND_IT, WHITER * Math.max(...best.spots.map((spot) => whiteness(spot, picture))));
   const [apart, row, column] = placeOf(best);
   const found = pairs.filter((pair) => {
     const [wide, low, middle] = placeOf(pair);
     const near = UNDER[0] * apart < low - row && low - row < UNDER[1] * apart && Math.abs(middle - column) < BESIDE * apart;
     const like = Math.min(wide, apart) > NARROWEST * Math.max(wide, apart) && pair.score > best.score - WORSE;
-    return near && like && Math.min(...pair.spots.map((spot) => whiteness(spot, picture))) >= ROUND_IT;
+    return near && like && Math.min(...pair.spots.map((spot) => whiteness(spot, picture))) >= white;
   });
   return found.length ? highest(found) : best;
 }
