@@ -46,6 +46,7 @@ from sfv.edm.noise import seeded_noise
 from sfv.errors import SfvError
 from sfv.generation.clip import Still
 from sfv.generation.directing import arrow_in, held_to
+from sfv.generation.stiff import liveliness, strength
 from sfv.media import fit_sticker, read_clip
 from sfv.settings import CARRIED, Move, Settings
 
@@ -396,6 +397,20 @@ def test_words_are_the_command_lines(page: Page, moved: bool) -> None:
         if word in CARRIED:
             wanted = carried(word, torch.arange(12) / 12, 0.7, 3.0, body, 24, 24, about)
             torch.testing.assert_close(torch.tensor(made[1]).view_as(wanted), wanted, atol=1e-3, rtol=0)
+
+
+def test_how_far_words_and_pictures_move_is_the_command_lines(page: Page) -> None:
+    asked = [
+        (motion, usual, more) for motion in (0, 90, 185, 220, 255) for usual in (0, 140, 185, 255) for more in (-60, 40)
+    ]
+    made = page.evaluate(
+        """async (asked) => {
+            const { liveliness, strength } = await import("./clip.js");
+            return asked.map(([motion, usual, more]) => [liveliness(motion, usual, more), strength(motion, usual)]);
+        }""",
+        [list(a) for a in asked],
+    )
+    assert made == [pytest.approx([liveliness(*a), strength(*a[:2])]) for a in asked]
 
 
 def taken_about(body: Body, rng: torch.Generator) -> torch.Tensor:

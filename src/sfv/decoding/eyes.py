@@ -114,7 +114,7 @@ def rated_eyes(first: AnyFirst, there: Bool[Tensor, "y x"]) -> tuple[tuple[Eye, 
     return _with_rings((_eye(left, colours), _eye(right, colours)), colours), scores[best]
 
 
-def _ordered(spots: list[_Spot], pair: tuple[int, int]) -> tuple[_Spot, _Spot]:
+def _ordered(spots: list[_Spot], pair: Pair) -> Both:
     """The left one, the right one."""
     left, right = sorted((spots[i] for i in pair), key=lambda s: s.middle[1])
     return left, right
