@@ -288,13 +288,20 @@ def shoulders() -> np.ndarray:
     return np.where(shape, np.stack([60 + x / 4, 90 + y / 4, 140 + 0 * x], -1), 240).astype(np.uint8)
 
 
+def carton() -> np.ndarray:
+    """A box, trimmed: its right side slants, and ends at the picture's."""
+    y, x = np.mgrid[0:200, 0:300]
+    shape = np.abs(y - 100) < 99 - 0.6 * np.maximum(x - 150, 0)
+    return np.stack([200 - x / 3, 60 + y, 80 + 0 * x, 255 * shape], -1).astype(np.uint8)
+
+
 def logo() -> np.ndarray:
     """The same, paler, on plain ground."""
     sticker = tight()
     return np.where(sticker[..., 3:] > 0, 160 + sticker[..., :3] // 8, np.array([250, 240, 220])).astype(np.uint8)
 
 
-PICTURES = {f.__name__: f for f in (photo, banner, tight, logo, bust, shoulders)}
+PICTURES = {f.__name__: f for f in (photo, banner, tight, logo, bust, shoulders, carton)}
 
 
 @pytest.mark.parametrize(
@@ -307,6 +314,7 @@ PICTURES = {f.__name__: f for f in (photo, banner, tight, logo, bust, shoulders)
         ("bust", (64, 128), "png-clear", "auto"),
         ("bust", (64, 128), "png-clear", "float"),
         ("shoulders", (68, 128), "png", "float"),
+        ("carton", (86, 128), "png-clear", "bounce"),
     ],
 )
 def test_a_picture_that_is_wider_than_high(

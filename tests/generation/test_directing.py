@@ -123,6 +123,23 @@ def test_what_cuts_a_thing_off_is_seen_at_any_size(
     assert float((middle - torch.tensor([90.0, 60, 30])).abs().amax(2).mean()) < 8, "no ground shows below"
 
 
+@pytest.mark.parametrize(
+    ("growth", "cut"), [(-0.5, True), (0.0, True), (0.15, True), (0.5, False), (1.0, False)]
+)  # of each half, by depth: shoulders, straight walls, a waist; a base seen from above
+@pytest.mark.parametrize("height", [128, 333])
+def test_what_soon_gets_wider_inside_was_trimmed(
+    still_model: VideoModel, growth: float, cut: bool, height: int
+) -> None:
+    """It ends at the edge, by which nothing is cut off."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(height), indexing="ij")
+    there = (x - height // 2).abs() < (height // 4 + growth * (height - 1 - y)).clamp(min=height // 8)
+    there &= y > height // 5
+    sticker = (torch.tensor([90, 60, 30, 255]) * there[..., None]).byte()
+    start = begin(still_model, sticker, {"move": "bounce", "transparent": True})
+    found = cut_sides(first_pixels(still_model, start.still), start.still)
+    assert found.tolist() == [[False, False], [False, cut]]
+
+
 def test_a_bust_that_spins_shows_where_it_was_cut(still_model: VideoModel) -> None:
     """It is not drawn out to the corners."""
     clip = sfv.generate(still_model, bust(SIDE, SIDE, 4), move="spin", transparent=True, play_fps=8)

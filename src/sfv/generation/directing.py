@@ -39,6 +39,9 @@ NEARBY = 0.04
 UNLIKELY, SURE = 0.5, 1.2
 """The logit of being stiff above which eyes are not looked for, and the score of eyes less that logit from which a face
 blinks by itself: letters, seeds and buttons look like eyes, too."""
+CORNER, ROUND = 0.04, 0.6
+"""How deep inside, as a share of what is shown, a thing is compared with itself at a side; what gets wider by more than
+so many times that has an end there, as a rounded box has."""
 SHORTEST = 2.0
 """Seconds of a round from which a face blinks by itself: blinks come once a round at least."""
 VISIBLE, SOLID = 0.05, 0.97
@@ -110,22 +113,39 @@ def _held(mask: Mask | None, still: Still, eyes: tuple[Eye, Eye]) -> list[float]
 
 def cut_sides(first: AnyFirst, still: Still) -> Sides:
     """The sides (left and upper, right and lower) that cut the thing in a fitted picture off: it is solid there. What
-    has an outline there was trimmed."""
+    has an outline there, or soon gets wider inside, ends there: it was trimmed."""
     if fills_frame(first) or ground_shades(first):
         return torch.zeros(2, 2, dtype=torch.bool)
-    return cut_off(torch.tensor([[float(line.float().mean()) for line in lines] for lines in _borders(first, still)]))
+    least = min(_shown(still).shape[:2])
+    deep = min(max(2, round(CORNER * least)), least - 1)
+    lines, further = (_borders(first, still, depth) for depth in (0, deep))
+    wider = [[_extent(b) - _extent(a) for a, b in zip(*both, strict=True)] for both in zip(lines, further, strict=True)]
+    shares = torch.tensor([[float(line.float().mean()) for line in pair] for pair in lines])
+    return cut_off(shares * (torch.tensor(wider) <= ROUND * deep))
 
 
-def _borders(first: AnyFirst, still: Still) -> tuple[tuple[Tensor, Tensor], ...]:
-    """Where the thing is solid along what is shown at the clip's size: (left, upper), (right, lower). The network's
-    frame would not do: there the border lies between pixels."""
-    shown = cut(still.large if still.large_sticker is None else still.large_sticker, still.box)
+def _extent(line: Bool[Tensor, " pixels"]) -> int:
+    """From the first pixel that is solid to the last."""
+    at = line.nonzero()
+    return int(at[-1] - at[0]) + 1 if len(at) else 0
+
+
+def _shown(still: Still) -> UInt8[Tensor, "h w _"]:
+    """The picture, with its transparency if it has any, as it is shown."""
+    return cut(still.large if still.large_sticker is None else still.large_sticker, still.box)
+
+
+def _borders(first: AnyFirst, still: Still, depth: int = 0) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Where the thing is solid along what is shown at the clip's size, so many pixels inside: (left, upper), (right,
+    lower). The network's frame would not do: there the border lies between pixels."""
+    shown = _shown(still)
     ground = None if is_clear(first) else rim(first).median(1).values.cpu() + 0.5
 
     def solid(line: UInt8[Tensor, "pixels _"]) -> Bool[Tensor, " pixels"]:
         return line[:, 3] > 255 * SOLID if ground is None else (line[:, :3] / 255 - ground).abs().amax(1) > ALIKE
 
-    return (solid(shown[:, 0]), solid(shown[0])), (solid(shown[:, -1]), solid(shown[-1]))
+    last = -1 - depth
+    return (solid(shown[:, depth]), solid(shown[depth])), (solid(shown[:, last]), solid(shown[last]))
 
 
 def body_in(first: AnyFirst, still: Still) -> Body:

@@ -16,6 +16,7 @@ const MARGIN = 1.5; // pixels between the window's edge and the middles of a bod
 export const CARRIED = ["shake", "spin", "float", "wave"];
 const CUT_OUT = ["spin", "wave"], STRETCHES = ["pulse", "squash"];
 const TOUCHING = 0.05, VISIBLE = 0.05, SOLID = 0.97;
+const CORNER = 0.04, ROUND = 0.6; // how deep inside a thing is compared with itself at a side, and what has an end there
 export const ENDLESS = [-9, -9, 9, 9]; // a window by which nothing is cut
 
 /** Why a picture cannot follow a word, as an error for the visitor. */
@@ -51,21 +52,28 @@ export function bodyIn(seen) {
   return { points, window, aspect: width / height, middle, foot: [middle[0], high[1]], height: high[1] - low[1] };
 }
 
-/** The sides (left and upper, right and lower) that cut the thing off: it is solid there. What has an outline there was
- * trimmed. */
+/** The sides (left and upper, right and lower) that cut the thing off: it is solid there. What has an outline there, or
+ * soon gets wider inside, ends there: it was trimmed. */
 export function cutSides(seen) {
   if (seen.fills || seen.shades) return [[false, false], [false, false]];
-  return cutOff(borders(seen).map((lines) => lines.map((line) => line.filter(Boolean).length / line.length)));
+  const least = Math.min(seen.box.width, seen.box.height);
+  const deep = Math.min(Math.max(2, roundEven(CORNER * least)), least - 1);
+  const further = borders(seen, deep);
+  const share = (line, inside) => (spanned(inside) - spanned(line) <= ROUND * deep ? line.filter(Boolean).length / line.length : 0);
+  return cutOff(borders(seen).map((lines, k) => lines.map((line, axis) => share(line, further[k][axis]))));
 }
 
-/** Where the thing is solid along what is shown at the clip's size: [left, upper], [right, lower]. */
-function borders({ first, width, height, large, box }) {
+/** From the first pixel that is solid to the last. */
+const spanned = (line) => (line.includes(true) ? line.lastIndexOf(true) - line.indexOf(true) + 1 : 0);
+
+/** Where the thing is solid along what is shown at the clip's size, so many pixels inside: [left, upper], [right, lower]. */
+function borders({ first, width, height, large, box }, depth = 0) {
   const area = large.width * large.height;
   const colour = isClear(first, width * height) ? null : ground(first, width, height);
   const solid = (i) => (colour ? colour.some((level, c) => Math.abs(large.data[c * area + i] / 2 - level) > ALIKE) : (large.data[3 * area + i] + 1) / 2 > SOLID);
   const row = (y) => Array.from({ length: box.width }, (_, x) => solid((box.top + y) * large.width + box.left + x));
   const column = (x) => Array.from({ length: box.height }, (_, y) => solid((box.top + y) * large.width + box.left + x));
-  return [[column(0), row(0)], [column(box.width - 1), row(box.height - 1)]];
+  return [[column(depth), row(depth)], [column(box.width - 1 - depth), row(box.height - 1 - depth)]];
 }
 
 /** The thing, which may go over sides that cut it off. */
