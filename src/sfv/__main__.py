@@ -1,5 +1,19 @@
-"""python -m sfv."""
+"""python -m sfv, and the console script: Ctrl-C while libraries are read is one line, too."""
 
-from sfv.cli.main import entry
+import sys
+from typing import NoReturn
 
-entry()
+
+def run() -> NoReturn:
+    """The command line."""
+    try:
+        from sfv.cli.main import entry
+
+        entry()
+    except KeyboardInterrupt:
+        print("sfv: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

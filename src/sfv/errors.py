@@ -83,6 +83,13 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def told(error: Exception, file: object) -> str:
+    """The sentence of an error that ends the work on one file alone: ours, or the system's."""
+    if isinstance(error, OSError):
+        return f"{error.filename or file}: {reason(error)}; see whether there is room, and the right to read and write"
+    return str(error)
+
+
 UNGUARDED = (
     "worker processes ended before they began; a script that uses workers must be a file and start its work under "
     'if __name__ == "__main__":'

@@ -211,3 +211,32 @@ def test_a_template_must_keep_files_apart(tmp_path: Path) -> None:
         plan_for(pictures, Settings(), ["slack", "signal"], None, False, "{stem}")
     with pytest.raises(SfvError, match="--name x goes without --out .*, which names the file"):
         plan(pictures, Settings(), tmp_path / "y.mp4", name="x")
+
+
+def test_names_that_no_file_can_have_are_said(tmp_path: Path) -> None:
+    """None is a traceback, and none ends the work on other pictures."""
+    picture, long = png(tmp_path / "cat.png"), "x" * 300
+    assert expand([picture, tmp_path / f"{long}.png"]) == [picture, tmp_path / f"{long}.png"]
+    with pytest.raises(SfvError, match="does not exist, or may not be seen; check the path"):
+        expand([tmp_path / f"{long}.png"])
+    for out in (tmp_path / f"{long}.mp4", tmp_path / long):
+        with pytest.raises(SfvError, match="--out .*the name is longer|cannot be written"):
+            plan([picture], Settings(), out)
+    assert len(os.fsencode(plan([picture], Settings(), name=long)[0][1].name)) == LONGEST
+
+
+def test_links_to_nothing_and_pipes_are_said(tmp_path: Path) -> None:
+    png(tmp_path / "cat.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert expand([tmp_path]) == [tmp_path / "cat.png"]
+    assert left_out([tmp_path]) == [f"{tmp_path}: left out gone.png (a link to nothing), pipe.png (no file)"]
+
+
+def test_a_folder_that_may_not_be_listed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(SfvError, match="cannot be listed .Permission denied.; ask for the right to read it"):
+        expand([tmp_path])

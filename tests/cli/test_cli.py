@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from sfv.batch import clip_file
 from sfv.batch.compare import COMPARISON, file_names
 from sfv.cli.flags import say
 from sfv.cli.main import entry, main
@@ -429,3 +431,85 @@ def test_bars_are_rare_where_errors_go_into_a_file(monkeypatch: pytest.MonkeyPat
         with pytest.raises(SystemExit):
             entry()
         assert os.environ["TQDM_MININTERVAL"] == seconds
+
+
+def test_a_picture_with_the_longest_name_does_not_end_the_batch(tiny_folder: Path, tmp_path: Path) -> None:
+    """Its clip's name is shortened."""
+    for name in ("a", "x" * 251, "z"):
+        png(tmp_path / f"{name}.png")
+    flags = ("--model", tiny_folder, "--steps", 1, "--format", "webp", "-o", tmp_path / "out")
+    assert run("generate", tmp_path, *flags) == 0
+    assert sorted(len(p.name) for p in (tmp_path / "out").iterdir()) == [6, 6, 255]
+
+
+@pytest.mark.parametrize(
+    ("more", "made"),
+    [((), ["a.mp4", "c.mp4"]), (("--seeds", "1"), ["a-seed1.mp4", "a-seeds.png", "c-seed1.mp4", "c-seeds.png"])],
+)
+def test_what_the_system_refuses_of_one_picture_does_not_end_the_batch(
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    made: list[str],
+) -> None:
+    real = clip_file.write_clip
+
+    def full(frames: torch.Tensor, target: Path, *rest: Any) -> None:
+        if target.stem.startswith("b"):
+            raise OSError(28, "No space left on device", str(target))
+        real(frames, target, *rest)
+
+    monkeypatch.setattr(clip_file, "write_clip", full)
+    for name in "abc":
+        png(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+    assert run("generate", tmp_path, *more, "--model", tiny_folder, "--steps", 1, "-o", out) == 1
+    said = capsys.readouterr()
+    assert "No space left on device; see whether there is room" in said.out + said.err and "Traceback" not in said.err
+    assert [p.name for p in sorted(out.iterdir())] == made
+
+
+def test_a_pipe_is_no_picture(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not waited for."""
+    os.mkfifo(tmp_path / "pipe.png")
+    flags = ("--model", tiny_folder, "--steps", 1, "-o", tmp_path / "out")
+    assert run("generate", png(tmp_path / "cat.png"), tmp_path / "pipe.png", *flags) == 1
+    said = capsys.readouterr()
+    assert "pipe.png is a device or a pipe, not a picture" in said.out + said.err
+    assert (tmp_path / "out" / "cat.mp4").is_file()
+
+
+def test_an_empty_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unset variable is not the whole folder."""
+    monkeypatch.chdir(tmp_path)
+    png(tmp_path / "cat.png")
+    assert run("generate", "", "-o", tmp_path / "out") == 2
+    assert "an empty name is given" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/inside"])
+def test_a_comparison_that_cannot_be_kept_is_one_sentence(
+    tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert run("compare", png(tmp_path / "cat.png"), "-o", tmp_path / out) == 1
+    assert "cannot be written" in capsys.readouterr().err and (tmp_path / "file").read_text() == "mine"
+
+
+def test_ctrl_c_while_libraries_are_read_is_one_line() -> None:
+    code = (
+        "import sys, builtins\n"
+        "real = builtins.__import__\n"
+        "def stopped(name, *rest):\n"
+        "    if name == 'sfv.cli.main': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = stopped\n"
+        "from sfv.__main__ import run\n"
+        "run()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "sfv: stopped\n")

@@ -376,3 +376,13 @@ def test_the_rate_is_of_what_training_computes_in(native: bool, monkeypatch: pyt
     monkeypatch.setattr(torch, "randn", small)
     assert training.matmul_rate.__wrapped__(torch.device("cpu")) > 0
     assert seen == [torch.bfloat16 if native else torch.float32]
+
+
+def test_a_folder_goes_before_a_name_that_is_known(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hour calls its folder `svd`."""
+    (tmp_path / "svd").symlink_to(tiny_folder)
+    named = account(presets=())
+    monkeypatch.chdir(tmp_path)
+    assert account(model="svd", presets=()).parts[0].parameters < 0.1 * named.parts[0].parameters

@@ -1,7 +1,9 @@
 """One call from picture to clip: seeds, batches, sizes, counts."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,3 +155,40 @@ def test_public_names() -> None:
     assert callable(sfv.generate)
     with pytest.raises(AttributeError):
         _ = sfv.nothing
+
+
+WRONG = {
+    "sfv.generate(m, None)": "the picture is a NoneType, not a torch tensor; read a file with read_picture",
+    "sfv.generate(m, 'cat.png')": "the picture is a str, not a torch tensor",
+    "sfv.generate(m, p.numpy())": "the picture is a ndarray, not a torch tensor",
+    "sfv.generate(m, p, keep_still='mask.png')": "keep_still is a str, not a torch tensor",
+    "sfv.generate('sticker', p)": "the model is a str; open one with sfv.load",
+    "sfv.generate(m, p, {'seed': 1})": "settings is a dict; give Settings, or its fields by name",
+    "sfv.check_sticker('nowhere.webm', 'telegram')": "nowhere.webm does not exist",
+    "sfv.write_clip(f, 'x.mp4', float('nan'))": "fps nan: must be 0.01 to 1000",
+    "sfv.write_clip(f, 'x.gif', -1)": "fps -1: must be",
+    "sfv.write_clip(f, 'x.mp4', 0)": "fps 0: must be",
+    "sfv.write_clip(f.float(), 'x.mp4', 8)": "frames is float32 of shape (2, 64, 64, 3); give uint8",
+    "sfv.write_clip(f[:0], 'x.mp4', 8)": "frames is uint8 of shape (0, 64, 64, 3); give uint8",
+    "sfv.write_clip(f.numpy(), 'x.mp4', 8)": "frames is a ndarray; give a torch tensor",
+    "sfv.write_clip(f, 'x.png', 8, level=1000)": "level 1000: must be 0 to 256",
+}
+
+
+def test_what_is_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
+    """In a process of its own: here types are checked before anything runs."""
+    code = (
+        "import json, sys, torch, sfv\n"
+        "from sfv.families.motion.networks import TINY_MOTION, new_motion_model\n"
+        "m, p = new_motion_model(TINY_MOTION, 0), torch.zeros(64, 64, 3, dtype=torch.uint8)\n"
+        "f, said = p.expand(2, -1, -1, -1), []\n"
+        "for call in json.loads(sys.argv[1]):\n"
+        "    try: said.append(repr(eval(call)))\n"
+        "    except sfv.SfvError as error: said.append(str(error))\n"
+        "print(json.dumps(said))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(list(WRONG))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    for (call, says), said in zip(WRONG.items(), json.loads(ended.stdout), strict=True):
+        assert says in said, call
+    assert not list(tmp_path.iterdir())

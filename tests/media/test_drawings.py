@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sfv.errors import SfvError
-from sfv.media import read_picture, read_sticker
+from sfv.media import drawings, read_picture, read_sticker
 from sfv.media.drawings import MOST_BYTES, SIDE, drawn_svg
 
 SHAPE = '<svg xmlns="http://www.w3.org/2000/svg" {}><rect x="10" y="5" width="20" height="10" fill="#0000ff"/>{}</svg>'
@@ -56,6 +56,7 @@ REFUSED = {
     "nothing": (SHAPE.format('viewBox="0 0 0 0"', ""), "which is no shape for a clip"),
     "text": ("hello", "is not an SVG drawing"),
     "cut": (SHAPE.format(BOX, "")[:-20], "cannot be drawn"),
+    "nested": (SHAPE.format(BOX, "<g>" * 1000 + "</g>" * 1000), "cannot be drawn"),
     "huge": (SHAPE.format(BOX, " " * MOST_BYTES), "is larger than 2 MB"),
 }
 
@@ -73,3 +74,10 @@ def test_a_packed_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b" " * (64 << 20)))
     with pytest.raises(SfvError, match="is larger than 2 MB"):
         drawn_svg(path)
+
+
+def test_a_drawing_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings, "DRAW", "import time; time.sleep(60)")
+    monkeypatch.setattr(drawings, "PATIENCE", 0.2)
+    with pytest.raises(SfvError, match=r"logo.svg cannot be drawn within 0.2 seconds; export it as PNG"):
+        drawn_svg(svg(tmp_path, SHAPE.format(BOX, "")))

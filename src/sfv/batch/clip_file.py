@@ -1,6 +1,7 @@
 """One picture file -> one clip file, with the parameters inside that make it again."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ def write_finished(
     picture, clip, seconds = finished
     keep_others(target, overwrite)
     usual = target.with_name(stem.replace(STEM, picture.stem) + target.suffix)
-    kept = {} if usual == target or not usual.exists() else _kept(usual, picture)
-    mark, before = source(picture, target), own_note(target) if target.exists() else {}
+    kept = {} if usual == target or not os.path.exists(usual) else _kept(usual, picture)
+    mark, before = source(picture, target), own_note(target) if os.path.exists(target) else {}
     return (
         write(model, clip, target, seconds, mark)
         | {"image": str(picture)}

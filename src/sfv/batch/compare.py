@@ -43,7 +43,6 @@ def compare(
     if settings.transparent:
         raise SfvError("clips are compared over white; leave transparent out")
     picture = read_picture(image or example(), settings.background)
-    out.mkdir(parents=True, exist_ok=True)
     check_writable(out)
     called = file_names(models)
     for path in (*(out / f"{one}.mp4" for one in called), *(out / name for name in COMPARISON)):

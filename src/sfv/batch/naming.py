@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sfv import media
 from sfv.batch.manifest import was_cut_short
-from sfv.errors import SfvError
+from sfv.errors import SfvError, reason
 from sfv.media import drawings
 from sfv.media.formats import PICTURE_ENDINGS, VIDEO_ENDINGS, check_see_through, colour
 from sfv.settings import FORMATS, Settings
@@ -78,8 +78,8 @@ def expand(images: Sequence[Path]) -> list[Path]:
     """Files as given; folders become their pictures in name order."""
     found: list[Path] = []
     for path in images:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if _is_picture(p))
+        if os.path.isdir(path):
+            inside = [p for p in _in_folder(path) if _is_picture(p)]
             if not inside:
                 raise SfvError(f"{path} holds no pictures; supported endings: {', '.join(sorted(PICTURE_ENDINGS))}")
             found += inside
@@ -87,18 +87,27 @@ def expand(images: Sequence[Path]) -> list[Path]:
             found.append(path)
     if not found:
         raise SfvError("no pictures given; name files or a folder, such as: sfv generate cat.png")
-    if not any(path.exists() for path in found):
-        raise SfvError(f"{found[0]} does not exist; check the path")
+    if not any(os.path.exists(path) for path in found):
+        raise SfvError(f"{found[0]} does not exist, or may not be seen; check the path")
     if all(path.suffix.lower() in drawings.ENDINGS for path in found) and not drawings.can_draw():
         raise drawings.needs_resvg(str(found[0]))
     return found
 
 
+def _in_folder(folder: Path) -> list[Path]:
+    """What is in a folder, by name; SfvError where that may not be seen."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SfvError(f"{folder} cannot be listed ({reason(error)}); ask for the right to read it") from error
+
+
 def left_out(images: Sequence[Path]) -> list[str]:
-    """One line for each folder of which files were not taken: which, and why; hidden files are passed over."""
+    """One line for each folder of which files were not taken: which, and why; hidden files and folders inside are
+    passed over."""
     lines = []
-    for folder in [p for p in images if p.is_dir()]:
-        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and not _is_picture(p))
+    for folder in [p for p in images if os.path.isdir(p)]:
+        files = [p for p in _in_folder(folder) if not (p.name.startswith(".") or p.is_dir() or _is_picture(p))]
         said = [f"{p.name} ({_why_not(p)})" for p in files[:NAMED]]
         said += [f"{len(files) - NAMED} more"] * (len(files) > NAMED)
         if said:
@@ -108,6 +117,8 @@ def left_out(images: Sequence[Path]) -> list[str]:
 
 def _why_not(path: Path) -> str:
     ending = path.suffix.lower()
+    if not path.is_file():
+        return "no file" if os.path.exists(path) else "a link to nothing"
     if ending.lstrip(".") in FORMATS and media.is_ours(path):
         return "a clip or sheet of sfv"
     return "a video" if ending in VIDEO_ENDINGS else "no picture"
@@ -133,9 +144,11 @@ def name_outputs(
     None is a file that sfv did not write, unless `overwrite`, nor one of those `taken` by other files of the run.
     `stem` is the template of names, in which {stem} is the picture's.
     """
-    if out is not None and not out.is_dir() and out.suffix.lower() in FOREIGN:
+    if out is not None and not os.path.isdir(out) and out.suffix.lower() in FOREIGN:
         raise SfvError(f"--out {out}: {out.suffix} cannot be written; use one of {', '.join(FORMATS)}, or a folder")
     if out is not None and is_one_file(out, FORMATS):
+        if len(os.fsencode(out.name)) > LONGEST:
+            raise SfvError(f"--out {out}: the name is longer than {LONGEST} bytes; give a shorter one")
         if len(pictures) > 1:
             raise SfvError(f"--out {out} names one file, but there are {len(pictures)} pictures; name a folder")
         if format and out.suffix.lower() != f".{format}":
@@ -144,7 +157,7 @@ def name_outputs(
         keep_others(out, overwrite)
     else:
         targets = _distinct(pictures, out, format or usual, overwrite, stem, taken)
-    there = {t.resolve() for t in targets if t.exists()}
+    there = {t.resolve() for t in targets if os.path.exists(t)}
     if clash := there and there & {p.resolve() for p in pictures}:
         raise SfvError(f"{clash.pop()} is a source picture and would be overwritten; choose another --out or --format")
     for folder in {t.parent for t in targets}:
@@ -154,7 +167,7 @@ def name_outputs(
 
 def is_one_file(out: Path | None, formats: Collection[str]) -> bool:
     """Whether --out names a file of one of these formats, and not a folder."""
-    return out is not None and out.suffix.lower().lstrip(".") in formats and not out.is_dir()
+    return out is not None and out.suffix.lower().lstrip(".") in formats and not os.path.isdir(out)
 
 
 def is_own(target: Path) -> bool:

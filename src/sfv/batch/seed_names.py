@@ -1,5 +1,6 @@
 """Several seeds of each picture: which, and what their files are called. Imports no torch."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def plan_seeds(
     colour(settings.background)
     if name is not None and "{seed}" not in check_name(name, "seed"):
         raise SfvError(f"--name {name}: --seeds makes {len(seeds)} clips of a picture; put {{seed}} into it")
-    if out is not None and out.suffix and not out.is_dir():
+    if out is not None and out.suffix and not os.path.isdir(out):
         raise SfvError(f"--out {out} names one file, but --seeds makes {len(seeds)} clips and a sheet; name a folder")
     pictures, usual = expand(images), "webp" if settings.transparent else "mp4"
     columns, taken = list[list[Path]](), set[Path]()

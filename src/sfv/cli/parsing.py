@@ -5,6 +5,7 @@ import difflib
 import io
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, get_args
 
 import tyro
@@ -23,6 +24,8 @@ def parsed(commands: Any, words: Sequence[str], about: str) -> Any:
     names = [get_args(c)[1].name for c in get_args(commands)]
     if words and not words[0].startswith("-") and words[0] not in names:
         raise FlagError(f"{words[0]} is no command{_nearest(words[0], names)}; choose from {', '.join(names)}")
+    if any(not word and not before.startswith("-") for before, word in pairwise(words)):
+        raise FlagError("an empty name is given, as an unset variable gives one; leave it out, or name a file")
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

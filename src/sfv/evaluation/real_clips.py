@@ -53,9 +53,11 @@ def open_set(data: Path, protocol: Protocol) -> ClipSet:
         clips, left = _of_videos(data, protocol)
         basis = []
     if protocol.clips and len(clips) < protocol.clips or len(clips) < LEAST:
-        wants = protocol.clips or LEAST
+        wants = max(protocol.clips or 0, LEAST)
         why = f"; {len(left)} were left out, first: {left[0]}" if left else ""
-        most = f"at most {protocol.per_family} of a family or folder count"
+        most = (
+            f"at most {protocol.per_family} of a family, or of one folder, count: sort videos into folders by subject"
+        )
         raise SfvError(
             f"{data} has {len(clips)} clips for protocol {protocol.name!r}, which needs {wants} ({most}){why}"
         )

@@ -1,6 +1,7 @@
 """Opening and writing models: embedded ones by name, folders, hub ids. Whose family they are, their folder says."""
 
 import json
+import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -100,9 +101,10 @@ def notice(folder: Path) -> str:
 
 
 def described(model: str | Path) -> "Shapes":
-    """What a model's configuration files say of it: names of SIZES need none, of a hub id only they are fetched."""
+    """What a model's configuration files say of it: names of SIZES need none, unless a folder is called so; of a hub id
+    only they are fetched."""
     name = str(model)
-    if name in SIZES:
+    if name in SIZES and not os.path.isdir(name):
         return family(SIZES[name]).sized(name)
     folder, unet = _place(name, ["*.json", "*/*.json"])
     return family(_family(folder)).shapes(folder, unet)

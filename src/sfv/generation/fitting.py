@@ -31,7 +31,10 @@ def fitted(picture: Uint8Picture | Uint8Sticker, want: Settings, model: VideoMod
 
 
 def _check(picture: Uint8Picture | Uint8Sticker) -> None:
-    """SfvError for a tensor that is no picture."""
+    """SfvError for what is no picture."""
+    if not isinstance(picture, torch.Tensor):
+        given = type(picture).__name__
+        raise SfvError(f"the picture is a {given}, not a torch tensor; read a file with read_picture or read_sticker")
     if picture.ndim == 3 and picture.shape[2] in (3, 4) and picture.dtype == torch.uint8 and picture.numel():
         return
     found = f"{str(picture.dtype).removeprefix('torch.')} of shape {tuple(picture.shape)}"

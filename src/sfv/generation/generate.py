@@ -43,6 +43,10 @@ def generate(
     every network call. `keep_still` is a picture of the same shape that is white where nothing may move.
     Raises SfvError for impossible settings.
     """
+    if not isinstance(model, VideoModel):
+        raise SfvError(f"the model is a {type(model).__name__}; open one with sfv.load")
+    if not isinstance(settings, Settings | None):
+        raise SfvError(f"settings is a {type(settings).__name__}; give Settings, or its fields by name, as in seed=3")
     start = begin(model, picture, (settings or Settings()).model_dump() | changes, keep_still)
     seconds: dict[str, float] = {}
     return finish(model, start, encoded(model, start, seconds), seconds, watch)
@@ -104,7 +108,10 @@ def checked(changes: dict[str, Any]) -> Settings:
 
 
 def check_mask(mask: Tensor | None) -> None:
-    """SfvError for a tensor that is no RGB picture."""
+    """SfvError for what is no RGB picture."""
+    if mask is not None and not isinstance(mask, Tensor):
+        given = type(mask).__name__
+        raise SfvError(f"keep_still is a {given}, not a torch tensor; read a file with read_picture")
     if mask is not None and (mask.ndim != 3 or mask.shape[2] != 3 or mask.dtype != torch.uint8 or not mask.numel()):
         found = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
         raise SfvError(f"keep_still is {found}; give uint8 of (height, width, 3), as read_picture does")

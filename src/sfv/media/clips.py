@@ -28,6 +28,8 @@ HOLE = 255
 
 FASTEST = {"gif": 50, "webp": 90, "png": 90}
 """Frames a second at most: browsers show a picture of 10 ms or less for 100 ms, and gifs count in steps of 10."""
+LEAST_FPS, MOST_FPS, MOST_LEVEL = 0.01, 1000, 256
+"""What can be asked of any format."""
 SMALL = 256 * 256
 """Pixels of a frame up to which one thread encodes sooner than several (14 frames of 128 x 128: 3.4 against 6.3 ms)."""
 TINY = 128 * 128
@@ -50,6 +52,7 @@ def write_clip(
     format = path.suffix.lower().lstrip(".")
     if format not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
+    _check(frames, fps, level)
     if frames.shape[-1] == 4:
         check_see_through(path)
     note = note or json.dumps({"sfv": sfv.__version__})
@@ -63,6 +66,19 @@ def write_clip(
                 _write_pillow(frames, beside, fps, note, format, level)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({reason(error)}); choose another folder with -o") from error
+
+
+def _check(frames: Frames | Stickers, fps: float, level: int | None) -> None:
+    """SfvError for what is no clip."""
+    if not isinstance(frames, torch.Tensor):
+        raise SfvError(f"frames is a {type(frames).__name__}; give a torch tensor, as a clip's frames are")
+    if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or frames.dtype != torch.uint8 or not frames.numel():
+        found = f"{str(frames.dtype).removeprefix('torch.')} of shape {tuple(frames.shape)}"
+        raise SfvError(f"frames is {found}; give uint8 of (frames, height, width, 3 or 4), one frame at least")
+    if not LEAST_FPS <= fps <= MOST_FPS:
+        raise SfvError(f"fps {fps:g}: must be {LEAST_FPS:g} to {MOST_FPS:g} frames a second")
+    if level is not None and not 0 <= level <= MOST_LEVEL:
+        raise SfvError(f"level {level}: must be 0 to {MOST_LEVEL}, and within what the format knows")
 
 
 def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | None) -> None:

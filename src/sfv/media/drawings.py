@@ -1,8 +1,13 @@
-"""SVG drawings -> PNG, by resvg, an optional library. Nothing that a drawing refers to is fetched or opened."""
+"""SVG drawings -> PNG, by resvg, an optional library. Nothing that a drawing refers to is fetched or opened.
+
+resvg draws in a process of its own: a drawing that is nested a thousand deep ends the process that draws it.
+"""
 
 import gzip
 import io
 import re
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -17,6 +22,16 @@ SIDE = 1024
 """Pixels of the longer side that is drawn."""
 LONGEST = 64
 """How many times as long as wide a drawing may be."""
+PATIENCE = 30
+"""Seconds that drawing may take."""
+DRAW = """
+import sys, resvg_py
+size, text = [int(v) for v in sys.argv[1:]], sys.stdin.buffer.read().decode()
+try:
+    sys.stdout.buffer.write(bytes(resvg_py.svg_to_bytes(svg_string=text, width=size[0], height=size[1])))
+except ValueError as error:
+    sys.exit(str(error))
+"""
 LENGTH = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)", re.I)
 
 
@@ -45,15 +60,19 @@ def drawn_svg(path: Path) -> io.BytesIO:
     _check_own(text, str(path))
     if not can_draw():
         raise needs_resvg(str(path))
-    import resvg_py
-
     width, height = _shape(text, str(path))
     scale = SIDE / max(width, height)
     wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    command = [sys.executable, "-P", "-c", DRAW, str(wide), str(high)]
     try:
-        return io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=text, width=wide, height=high)))
-    except ValueError as error:
-        raise SfvError(f"{path} cannot be drawn ({error}); export it as PNG") from error
+        drawn = subprocess.run(command, input=text.encode(), capture_output=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SfvError(f"{path} cannot be drawn within {PATIENCE} seconds; export it as PNG") from error
+    if drawn.returncode:
+        said = drawn.stderr.decode(errors="replace").strip().splitlines()
+        why = said[-1] if said and drawn.returncode > 0 else "it is nested too deeply, or too large"
+        raise SfvError(f"{path} cannot be drawn ({why}); export it as PNG")
+    return io.BytesIO(drawn.stdout)
 
 
 def _text(path: Path) -> str:

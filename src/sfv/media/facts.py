@@ -1,5 +1,6 @@
 """What an animation's file is: container, size, frames and times; read from the file, whoever wrote it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +36,9 @@ class FileFacts:
 
 def file_facts(path: Path) -> FileFacts:
     """SfvError for a file that is no animation, or cannot be decoded to its end."""
-    if not path.is_file():
-        raise SfvError(
-            f"{path} is a folder; name a file" if path.is_dir() else f"{path} does not exist; check the path"
-        )
+    if not os.path.isfile(path):
+        folder = os.path.isdir(path)
+        raise SfvError(f"{path} is a folder; name a file" if folder else f"{path} does not exist; check the path")
     try:
         return _picture(path)
     except UnidentifiedImageError:

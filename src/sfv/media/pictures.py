@@ -3,6 +3,7 @@
 import base64
 import binascii
 import io
+import os
 import struct
 import warnings
 from collections.abc import Callable
@@ -66,6 +67,9 @@ def _name(source: Path | str | io.BytesIO) -> str:
 def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor], least: int = MIN_SIDE) -> Tensor:
     name = _name(source)
     heif = admit_heif()
+    if isinstance(source, Path | str) and os.path.exists(source) and not os.path.isfile(source):
+        kind = "a folder" if os.path.isdir(source) else "a device or a pipe"
+        raise SfvError(f"{name} is {kind}, not a picture; name a picture's file")
     if isinstance(source, Path | str) and Path(source).suffix.lower() in drawings.ENDINGS:
         source = drawings.drawn_svg(Path(source))
     try:
@@ -76,8 +80,8 @@ def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor]
                 return take(_in_srgb(_upright(picture)))
     except FileNotFoundError as error:
         raise SfvError(f"{name} does not exist; check the path") from error
-    except IsADirectoryError as error:
-        raise SfvError(f"{name} is a folder, not a picture") from error
+    except PermissionError as error:
+        raise SfvError(f"{name} may not be read; ask for the right to read it") from error
     except UnidentifiedImageError as error:
         if not heif and is_heif(source):
             cure = f"install it with: {drawings.NEEDED}, or convert it to JPEG"

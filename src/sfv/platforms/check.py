@@ -9,9 +9,9 @@ SLACK = 0.005
 """Seconds by which clocks that count in milliseconds may be out."""
 
 
-def check_sticker(path: Path, name: str) -> list[Rule]:
+def check_sticker(path: Path | str, name: str) -> list[Rule]:
     """Every rule of a platform with what the file has; SfvError for a file that cannot be read, or no such platform."""
-    return rules(file_facts(path), platform(name))
+    return rules(file_facts(Path(path)), platform(name))
 
 
 def rules(file: FileFacts, wanted: Platform) -> list[Rule]:
