@@ -135,6 +135,36 @@ def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) ->
         train_part("student", shards, tmp_path / "d", "debug", init=tmp_path / "other")
 
 
+STEP = ("steps=1", "head_width=16", "head_start=0", "lr=0.01", "warmup=0")
+
+
+def test_a_run_goes_on_with_its_own_teacher_and_data_alone(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Of one stage and of several; the same command again is taken, with the model's own folder too."""
+    other = load(tiny_folder)
+    with torch.no_grad():
+        for weight in other.denoiser.parameters():
+            weight += 0.01
+    save(other, tmp_path / "other")
+    more = tmp_path / "more"
+    shutil.copytree(shards, more)
+    index = json.loads((more / "index.json").read_text())
+    (more / "index.json").write_text(json.dumps(index | {"clips": index["clips"][1:]}))
+
+    def go(data: Path, init: Path, part: str = "student", set_: tuple[str, ...] = STEP) -> None:
+        train_part(part, data, tmp_path / "out", "debug", set_, init=init)
+
+    go(shards, tiny_folder)
+    go(shards, tiny_folder)
+    with pytest.raises(SfvError, match="--init was .* and .*other holds other weights"):
+        go(shards, tmp_path / "other")
+    with pytest.raises(SfvError, match="--init was .* and .*out holds other weights"):
+        go(shards, tmp_path / "out")
+    with pytest.raises(SfvError, match="the data were .* and .*more holds other clips"):
+        go(more, tiny_folder)
+    go(shards, tmp_path / "out", "teacher", ("0.steps=1", "steps=1"))
+    go(shards, tmp_path / "out", "teacher", ("0.steps=1", "steps=1"))
+
+
 SAVING = """
 import os, sys, torch
 from pathlib import Path

@@ -10,11 +10,12 @@ from sfv.families.load import keep_models, model_folder
 from sfv.families.svd.sizes import STICKER, TINY
 from sfv.system.device import pick_device
 from sfv.training import sticker_parts
+from sfv.training.begun import beginning, begun, networks_of
 from sfv.training.config import TrainRequest
 from sfv.training.loop_parts import is_loops, train_loops
 from sfv.training.parallel import join
 from sfv.training.presets import stages
-from sfv.training.run_folder import adopt, resume
+from sfv.training.run_folder import adopt, resume, settle
 from sfv.training.video_parts import is_videos, train_on_videos
 
 
@@ -40,9 +41,14 @@ def train(request: TrainRequest) -> str:
         raise SfvError(
             f"{request.store} is a clip store, which one process trains this part on; start without torchrun"
         )
+    run_dir = folder / "runs" / part
     if part == "recogniser":
-        return sticker_parts.train_recogniser_part(clips, plan, folder)
+        with begun(run_dir, beginning((), request.store, None, folder), world):
+            return sticker_parts.train_recogniser_part(clips, plan, folder)
     blueprint = replace(TINY, size=clips.size) if request.preset == "debug" else STICKER
-    model = (adopt(init, folder, part) if init else resume(folder, blueprint, part)).to(pick_device(device))
-    sticker_parts.TRAINERS[part](model, clips, plan, folder)
+    model = adopt(init, part) if init else resume(folder, blueprint, part)
+    with begun(run_dir, beginning(networks_of(model), request.store, init, folder), world):
+        if init:
+            settle(model, folder)
+        sticker_parts.TRAINERS[part](model.to(pick_device(device)), clips, plan, folder)
     return f"{folder}: {part} trained"
