@@ -1,6 +1,10 @@
-"""A run keeps what it was begun with."""
+"""A run keeps what it was begun with, and one process trains it at a time."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from torch import nn
 
 from sfv.errors import SfvError
 from sfv.families.base import sketch
+from sfv.training import begun as module
 from sfv.training.begun import BEGUN, Beginning, beginning, begun, data_mark
 from sfv.training.parallel import ALONE
 
@@ -83,3 +88,32 @@ def test_a_damaged_beginning_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / BEGUN).write_text('{"init": 3')
     with pytest.raises(SfvError, match="begun.json is damaged; delete it to go on"):
         go(tmp_path, NOW)
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from sfv.training.begun import Beginning, begun
+from sfv.training.parallel import ALONE
+with begun(Path(sys.argv[1]), Beginning("svd", "aa", "shards", "bb", False), ALONE):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_has_died(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout and first.stdout.readline() == "held\n"
+        with pytest.raises(SfvError, match="is being trained by another process; wait for it"):
+            go(tmp_path, NOW)
+        os.kill(first.pid, signal.SIGKILL)
+    go(tmp_path, NOW)
+    go(tmp_path, NOW)
+
+
+def test_where_there_are_no_locks_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "fcntl", None)
+    go(tmp_path, NOW)
+    assert "cannot be locked (this system has no flock); see that no second" in capsys.readouterr().err

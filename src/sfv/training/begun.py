@@ -1,10 +1,11 @@
-"""What a part's training was begun with: begun.json of its folder.
+"""What a part's training was begun with, and that one process trains it at a time: begun.json and .lock of its folder.
 
 `history` keeps what a run was asked for; here is what the command line gives beside it, the model and the data.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,9 +17,15 @@ from torch import nn
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel, sketch
 from sfv.media import replacing
-from sfv.training.parallel import World
+from sfv.system.progress import say
+from sfv.training.parallel import World, any_rank
 
-BEGUN = "begun.json"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+BEGUN, LOCK = "begun.json", ".lock"
 OTHER = "which cannot change within a run; use another model folder or delete this run"
 
 
@@ -56,21 +63,22 @@ def data_mark(store: Path) -> str:
 
 @contextmanager
 def begun(run_dir: Path, now: Beginning, world: World) -> Iterator[None]:
-    """Keep, in a part's folder, what it is begun with; the folder is made if it is not there.
+    """Hold a part's folder while it is trained, and keep what it is begun with; made if it is not there.
 
-    SfvError if it was begun with another model or other data. A run of a version that
+    SfvError if another process trains it, or if it was begun with another model or other data. A run of a version that
     kept neither goes on, and has them from now on. The folder is there before the first part of the model is written:
     by it a model folder is known as sfv's (`keep_models`), however early its training was stopped.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    known = _known(run_dir / BEGUN)
-    if known is not None:
-        _compare(run_dir, known, now)
-    world.wait()  # every rank has compared
-    if known is None and world.main:
-        with replacing(run_dir / BEGUN) as beside:
-            beside.write_text(json.dumps(asdict(now), indent=1))
-    yield
+    with _locked(run_dir, world):
+        known = _known(run_dir / BEGUN)
+        if known is not None:
+            _compare(run_dir, known, now)
+        world.wait()  # every rank has compared
+        if known is None and world.main:
+            with replacing(run_dir / BEGUN) as beside:
+                beside.write_text(json.dumps(asdict(now), indent=1))
+        yield
 
 
 def _known(path: Path) -> Beginning | None:
@@ -90,3 +98,30 @@ def _compare(run_dir: Path, known: Beginning, now: Beginning) -> None:
     if now.init and now.model != known.model and not (now.own and known.own):
         was = f"--init was {known.init}" if known.init else "the run began with its own folder"
         raise SfvError(f"{where}: {was} and {now.init} holds other weights, {OTHER}")
+
+
+@contextmanager
+def _locked(run_dir: Path, world: World) -> Iterator[None]:
+    """The main rank holds the lock for all; the system lets go of it when the process dies."""
+    file = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT) if world.main else None
+    try:
+        free = file is None or _take(file, run_dir)
+        if any_rank([not free], world)[0]:
+            raise SfvError(f"{run_dir} is being trained by another process; wait for it, or use another model folder")
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _take(file: int, run_dir: Path) -> bool:
+    """Whether nobody else holds it; where there are no locks it is said that nobody watches."""
+    try:
+        if fcntl is None:
+            raise OSError("this system has no flock")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        say(f"{run_dir} cannot be locked ({error}); see that no second training uses it meanwhile", wrong=True)
+    return True
