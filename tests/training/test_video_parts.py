@@ -21,12 +21,12 @@ from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
 from sfv.decoding.decoder import new_decoder
 from sfv.errors import SfvError
-from sfv.families.base import fingerprint
+from sfv.families.base import VideoModel, fingerprint
 from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation.generate import generate
-from sfv.training import checkpoint
+from sfv.training import checkpoint, run_folder
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining, StudentTraining
 from sfv.training.objectives.adversarial import StudentTask
@@ -165,10 +165,34 @@ def test_a_run_goes_on_with_its_own_teacher_and_data_alone(shards: Path, tiny_fo
     go(shards, tmp_path / "out", "teacher", ("0.steps=1", "steps=1"))
 
 
+def test_a_start_that_was_cut_off_goes_on(
+    shards: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, or out of room, while the model is first written; what others wrote stays theirs."""
+    out, words = tmp_path / "out", STEP
+
+    def cut(model: VideoModel, folder: Path) -> None:
+        (folder / "unet").mkdir()
+        (folder / "unet" / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "save", cut)
+        with pytest.raises(SfvError, match="out cannot be written .*No space left.*; free some space and repeat"):
+            train_part("student", shards, out, "debug", words, init=tiny_folder)
+    assert (out / "unet" / "config.json").exists() and not (out / "model_index.json").exists()
+    assert "student" in train_part("student", shards, out, "debug", words, init=tiny_folder)
+    assert load(out).defaults.steps == 1
+    (tmp_path / "theirs" / "unet").mkdir(parents=True)
+    (tmp_path / "theirs" / "unet" / "config.json").write_text("{}")
+    with pytest.raises(SfvError, match="theirs is there and was not written by sfv"):
+        train_part("student", shards, tmp_path / "theirs", "debug", words, init=tiny_folder)
+
+
 SAVING = """
 import os, sys, torch
 from pathlib import Path
-from sfv.training import checkpoint
+from sfv.training import checkpoint, run_folder
 for _ in sys.stdin:
     if child := os.fork():
         os.waitpid(child, 0)
