@@ -2,15 +2,16 @@
 
 import base64
 import html
-import json
 import math
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from sfv.errors import SfvError
 from sfv.media import replacing
-from sfv.training.health import CONDITION_RULES, STUDENT_RULES, read_alarms
+from sfv.training.health import CONDITION_RULES, STUDENT_RULES, Row, read_alarms
 from sfv.training.history import read_history
+from sfv.training.lines import read_lines
 
 WIDTH, HEIGHT, EDGE = 420, 150, 34
 FIRST = (
@@ -56,13 +57,14 @@ def write_report(run_dir: Path, against: Path | None = None) -> Path:
     return run_dir / "report.html"
 
 
-def _rows(log: Path) -> list[dict[str, Any]]:
-    try:
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise SfvError(f"{log} is not a readable log.jsonl ({error}); name a run folder") from error
+def _rows(log: Path) -> list[Row]:
+    rows = read_lines(log, TypeAdapter(Row).validate_python)
+    if not log.exists():
+        raise SfvError(f"{log} is not there; name a run folder with figures")
     if not rows:
         raise SfvError(f"{log} is empty; the first report comes after log_every steps")
+    if number := next((i for i, row in enumerate(rows, 1) if "step" not in row), 0):
+        raise SfvError(f"{log}: line {number} names no step; delete that line")
     return rows
 
 
@@ -86,12 +88,12 @@ def _changes(run_dir: Path) -> list[str]:
     return [f"<p>Step {step}: {html.escape(text)}.</p>" for step, text in said]
 
 
-def _order(rows: list[dict[str, Any]]) -> list[str]:
+def _order(rows: list[Row]) -> list[str]:
     names = list(dict.fromkeys(k for row in rows for k in row if k != "step"))
     return [n for n in FIRST if n in names] + [n for n in names if n not in FIRST]
 
 
-def _figure(name: str, rows: list[dict[str, Any]], other: list[dict[str, Any]]) -> str:
+def _figure(name: str, rows: list[Row], other: list[Row]) -> str:
     lines = [
         [(float(r["step"]), float(r[name])) for r in v if math.isfinite(r.get(name, math.nan))] for v in (rows, other)
     ]
