@@ -84,3 +84,27 @@ def test_every_preset_of_today_comes_back_from_json() -> None:
 def test_the_ends_of_a_range_belong_to_it() -> None:
     changes = {"lr": 0, "ema": 0, "decay_from": 1, "head_start": 0, "save_minutes": 0, "p_std": 0, "log_every": 1}
     assert StudentTraining.model_validate({"steps": 1, "clips": 1} | changes).lr == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (("nofield=1",), "--set nofield: StudentTraining has no such field; --dry-run lists them"),
+        (("lr_head=1e-3",), "--set lr_head: StudentTraining has no such field; did you mean lr_heads"),
+        (("=3",), "--set =3: it is written FIELD=VALUE, or N.FIELD=VALUE for stage N"),
+        (("0.=3",), "--set 0.=3: it is written FIELD=VALUE"),
+        (("lr",), "--set lr: it is written FIELD=VALUE"),
+        (
+            ("steps=3", "head_start=0", "levels=2"),
+            "--set levels: level_weights has 3 numbers, levels=2 needs 1; see --dry-run",
+        ),
+        (
+            ("steps=3", "levels=2", "level_weights=[1,2]"),
+            "--set levels, level_weights: level_weights has 2 numbers, levels=2 needs 1; see --dry-run",
+        ),
+    ],
+)
+def test_a_wrong_change_is_blamed_on_what_it_names(texts: tuple[str, ...], says: str) -> None:
+    with pytest.raises(SfvError) as caught:
+        stages("svd-24gb", "student", texts)
+    assert str(caught.value).startswith(says)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from toys import SETTINGS, video
 from trainers import dry_run, train_part
 
@@ -187,6 +188,26 @@ def test_a_start_that_was_cut_off_goes_on(
     (tmp_path / "theirs" / "unet" / "config.json").write_text("{}")
     with pytest.raises(SfvError, match="theirs is there and was not written by sfv"):
         train_part("student", shards, tmp_path / "theirs", "debug", words, init=tiny_folder)
+
+
+@pytest.mark.parametrize("which", ["latents", "embeds"])
+def test_numbers_that_are_not_finite_are_blamed_on_their_shard(
+    shards: Path, tiny_folder: Path, tmp_path: Path, which: str
+) -> None:
+    shutil.copytree(shards, tmp_path / "bad")
+    for path in (tmp_path / "bad").glob("*.safetensors"):
+        tensors = load_file(path)
+        tensors[which][:, 0] = torch.nan
+        save_file(tensors, path)
+    says = r"bad/shard-.*.safetensors: .*mp4@.* holds numbers that are not finite; delete the shard and its job's note"
+    with pytest.raises(SfvError, match=says):
+        train_part("student", tmp_path / "bad", tmp_path / "out", "debug", STEP, init=tiny_folder)
+
+
+def test_data_that_are_not_there_name_both_that_make_them(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="nowhere does not exist; make video shards with `sfv encode`.* `sfv pack`"):
+        train_part("student", tmp_path / "nowhere", tmp_path / "out", "svd-24gb")
+    assert not (tmp_path / "out").exists()
 
 
 SAVING = """

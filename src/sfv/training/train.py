@@ -1,6 +1,7 @@
 """`sfv train`: one part of a model, from a clip store or from video shards."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,7 @@ def train(request: TrainRequest) -> str:
     keep_models(folder, "name a new folder, and begin with a model that is there by --init")
     if request.threads:
         torch.set_num_threads(request.threads)
+    _check_store(request.store)
     world = join(request.parallel)
     if is_videos(request.store):
         train_on_videos(part, request.store, folder, plan, init, device, world)
@@ -52,3 +54,14 @@ def train(request: TrainRequest) -> str:
             settle(model, folder)
         sticker_parts.TRAINERS[part](model.to(pick_device(device)), clips, plan, folder)
     return f"{folder}: {part} trained"
+
+
+def _check_store(store: Path) -> None:
+    """SfvError if there are no data."""
+    if is_videos(store) or (store / "store.json").exists():
+        return
+    why = "is not a clip store, nor video shards" if store.exists() else "does not exist"
+    raise SfvError(
+        f"{store} {why}; make video shards with `sfv encode`, for a model that is named by --init, or a clip store "
+        "with `sfv pack`"
+    )
