@@ -164,5 +164,5 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
     page = write_report(tmp_path).read_text()
     assert page.startswith("<!doctype html>") and "<svg" in page and "d_accuracy" in page
     assert "data:image/png;base64," in page and "http" not in page.replace("http://www.w3.org/2000/svg", "")
-    with pytest.raises(SfvError, match="log.jsonl"):
+    with pytest.raises(SfvError, match="nowhere holds no readable config.json .*; name a run folder"):
         write_report(tmp_path / "nowhere")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableVideoDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from toys import SETTINGS, video
 from trainers import dry_run, train_part
 
@@ -21,12 +22,12 @@ from sfv.data.encode_videos import encode_videos
 from sfv.data.shards import ClipShards
 from sfv.decoding.decoder import new_decoder
 from sfv.errors import SfvError
-from sfv.families.base import fingerprint
+from sfv.families.base import VideoModel, fingerprint
 from sfv.families.load import load
 from sfv.families.svd.folder import save
 from sfv.families.svd.sizes import TINY, new_model
 from sfv.generation.generate import generate
-from sfv.training import checkpoint
+from sfv.training import checkpoint, run_folder
 from sfv.training.batches import VideoBatches
 from sfv.training.config import DecoderTraining, StudentTraining
 from sfv.training.objectives.adversarial import StudentTask
@@ -135,10 +136,84 @@ def test_bad_requests_say_so(shards: Path, tiny_folder: Path, tmp_path: Path) ->
         train_part("student", shards, tmp_path / "d", "debug", init=tmp_path / "other")
 
 
+STEP = ("steps=1", "head_width=16", "head_start=0", "lr=0.01", "warmup=0")
+
+
+def test_a_run_goes_on_with_its_own_teacher_and_data_alone(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Of one stage and of several; the same command again is taken, with the model's own folder too."""
+    other = load(tiny_folder)
+    with torch.no_grad():
+        for weight in other.denoiser.parameters():
+            weight += 0.01
+    save(other, tmp_path / "other")
+    more = tmp_path / "more"
+    shutil.copytree(shards, more)
+    index = json.loads((more / "index.json").read_text())
+    (more / "index.json").write_text(json.dumps(index | {"clips": index["clips"][1:]}))
+
+    def go(data: Path, init: Path, part: str = "student", set_: tuple[str, ...] = STEP) -> None:
+        train_part(part, data, tmp_path / "out", "debug", set_, init=init)
+
+    go(shards, tiny_folder)
+    go(shards, tiny_folder)
+    with pytest.raises(SfvError, match="--init was .* and .*other holds other weights"):
+        go(shards, tmp_path / "other")
+    with pytest.raises(SfvError, match="--init was .* and .*out holds other weights"):
+        go(shards, tmp_path / "out")
+    with pytest.raises(SfvError, match="the data were .* and .*more holds other clips"):
+        go(more, tiny_folder)
+    go(shards, tmp_path / "out", "teacher", ("0.steps=1", "steps=1"))
+    go(shards, tmp_path / "out", "teacher", ("0.steps=1", "steps=1"))
+
+
+def test_a_start_that_was_cut_off_goes_on(
+    shards: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, or out of room, while the model is first written; what others wrote stays theirs."""
+    out, words = tmp_path / "out", STEP
+
+    def cut(model: VideoModel, folder: Path) -> None:
+        (folder / "unet").mkdir()
+        (folder / "unet" / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "save", cut)
+        with pytest.raises(SfvError, match="out cannot be written .*No space left.*; free some space and repeat"):
+            train_part("student", shards, out, "debug", words, init=tiny_folder)
+    assert (out / "unet" / "config.json").exists() and not (out / "model_index.json").exists()
+    assert "student" in train_part("student", shards, out, "debug", words, init=tiny_folder)
+    assert load(out).defaults.steps == 1
+    (tmp_path / "theirs" / "unet").mkdir(parents=True)
+    (tmp_path / "theirs" / "unet" / "config.json").write_text("{}")
+    with pytest.raises(SfvError, match="theirs is there and was not written by sfv"):
+        train_part("student", shards, tmp_path / "theirs", "debug", words, init=tiny_folder)
+
+
+@pytest.mark.parametrize("which", ["latents", "embeds"])
+def test_numbers_that_are_not_finite_are_blamed_on_their_shard(
+    shards: Path, tiny_folder: Path, tmp_path: Path, which: str
+) -> None:
+    shutil.copytree(shards, tmp_path / "bad")
+    for path in (tmp_path / "bad").glob("*.safetensors"):
+        tensors = load_file(path)
+        tensors[which][:, 0] = torch.nan
+        save_file(tensors, path)
+    says = r"bad/shard-.*.safetensors: .*mp4@.* holds numbers that are not finite; delete the shard and its job's note"
+    with pytest.raises(SfvError, match=says):
+        train_part("student", tmp_path / "bad", tmp_path / "out", "debug", STEP, init=tiny_folder)
+
+
+def test_data_that_are_not_there_name_both_that_make_them(tmp_path: Path) -> None:
+    with pytest.raises(SfvError, match="nowhere does not exist; make video shards with `sfv encode`.* `sfv pack`"):
+        train_part("student", tmp_path / "nowhere", tmp_path / "out", "svd-24gb")
+    assert not (tmp_path / "out").exists()
+
+
 SAVING = """
 import os, sys, torch
 from pathlib import Path
-from sfv.training import checkpoint
+from sfv.training import checkpoint, run_folder
 for _ in sys.stdin:
     if child := os.fork():
         os.waitpid(child, 0)

@@ -88,7 +88,7 @@ class Train(Flags, TrainRequest):
 
 
 class Report(Flags):
-    """Write a run folder as one HTML page: alarms, curves, samples, configuration."""
+    """Write a run folder as one HTML page, of several stages one for each: alarms, curves, samples, configuration."""
 
     run_dir: Annotated[Positional[Path], arg(metavar="RUN")]
     """A run folder, such as MODEL/runs/student."""
@@ -97,9 +97,12 @@ class Report(Flags):
 
     def run(self) -> int:
         """Exit code."""
-        from sfv.training.report import write_report
+        from sfv.training.report import write_reports
 
-        print(write_report(self.run_dir, self.against))
+        pages, missing = write_reports(self.run_dir, self.against)
+        print(*pages, sep="\n")
+        for sentence in missing:
+            print(f"sfv: {sentence}", file=sys.stderr)
         return 0
 
 

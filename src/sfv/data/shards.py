@@ -107,6 +107,7 @@ class Shards:
     """All latents in memory (a sticker set is 0.2 GB) behind clip windows."""
 
     def __init__(self, folder: Path, codec_hash: str | None = None) -> None:
+        self.folder = folder
         meta, self.entries = read_index(folder, codec_hash)
         self.fps = float(meta["fps"])
         try:
@@ -121,7 +122,9 @@ class Shards:
     def window(self, e: Entry, first: int, frames: int, stride: int) -> Tensor:
         """(frames, c, h, w) fp32 latents from kept frame `first` on; loops around."""
         at = e.start + (first + stride * torch.arange(frames)) % e.count
-        return self.latents[e.shard][at].float()
+        latents = self.latents[e.shard][at].float()
+        _check_finite(self.folder, e, latents)
+        return latents
 
     def embed(self, e: Entry, first: int) -> Tensor:
         """(1, e) the condition frame's embedding."""
@@ -153,9 +156,20 @@ class ClipShards:
             raise SfvError(f"{path} is damaged ({error}); delete it and its job's note, then encode again") from error
 
     def clip(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (f, c, y, x) and embedding (tokens, e) in fp32, first frame (3, h, w) in [-1, 1]."""
+        """Latents (f, c, y, x) and embedding (tokens, e) in fp32, first frame (3, h, w) in [-1, 1]; SfvError if they
+        hold numbers that are not finite."""
         e = self.entries[index]
         with self._open(e.shard) as file:
             at = e.start // e.count
             latents, embeds, picture = (file.get_slice(k)[at] for k in ("latents", "embeds", "pictures"))
+        _check_finite(self.folder, e, latents, embeds)
         return latents.float(), embeds.float(), picture.float() / 127.5 - 1
+
+
+def _check_finite(folder: Path, e: Entry, *tensors: Tensor) -> None:
+    """SfvError that names the shard and the clip, if numbers of it are not finite: no training survives them."""
+    if not all(bool(t.isfinite().all()) for t in tensors):
+        raise SfvError(
+            f"{folder / e.shard}.safetensors: {e.id} holds numbers that are not finite; delete the shard and its "
+            "job's note, then encode again"
+        )

@@ -175,6 +175,17 @@ def fingerprint(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
     return digest.hexdigest()[:16]
 
 
+def sketch(networks: Sequence[nn.Module], each: int = 256) -> str:
+    """16 hex digits over the name, shape and about `each` evenly spread numbers of every weight: tells one model from
+    another in a moment, however large they are."""
+    digest = hashlib.sha256()
+    for i, network in enumerate(networks):
+        for name, value in sorted(network.state_dict().items()):
+            some = value.detach().flatten()[:: max(1, value.numel() // each)].cpu().float()
+            digest.update(f"{i}.{name}{tuple(value.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class VideoModel:
     """A loaded model: three parts, the noise levels it was trained under, its defaults and its weights' hash.

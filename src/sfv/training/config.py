@@ -1,11 +1,14 @@
 """Typed configurations of every training task, and what `sfv train` is asked; knows pydantic alone."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OptimizerName = Literal["adam", "adam8", "sm3", "muon"]
+Weight = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Some = Annotated[int, Field(gt=0)]
 
 
 class TrainRequest(BaseModel):
@@ -35,21 +38,21 @@ class TrainRequest(BaseModel):
 class Schedule(BaseModel):
     """How long and how often; shared by every training task."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kept: ClassVar[frozenset[str]] = frozenset({"seed"})
     """Fields that cannot change within a run: they say what data, networks and optimisers it has."""
 
     steps: int = Field(gt=0)
     """Optimiser updates of the main network."""
-    seed: int = 0
+    seed: int = Field(default=0, gt=-(2**63), lt=2**63)
     """Of data order, noise and initial weights."""
     warmup: int = Field(default=100, ge=0)
     """Steps of linear learning-rate warm-up."""
-    decay_from: float = 0.3
+    decay_from: float = Field(default=0.3, ge=0, le=1)
     """Share of the run after which the rate falls, cosine, to 2 %."""
-    save_minutes: float = 3.0
+    save_minutes: float = Field(default=3.0, ge=0)
     """Between checkpoints, at the least; 0: one after every step."""
-    log_every: int = 20
+    log_every: int = Field(default=20, gt=0)
     """Steps between lines of log.jsonl."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of the denoiser's arithmetic; weights and losses are fp32. bf16 is fp32 on a CPU that does not compute in it."""
@@ -70,25 +73,25 @@ class PixelTraining(Schedule):
     """Clips in a batch."""
     frames: int = Field(default=1, gt=0)
     """Frames in a clip; not 2, where bf16 conv3d's CPU backward crashes."""
-    crop: int | None = None
+    crop: int | None = Field(default=None, gt=0)
     """Side of random crops in pixels; None trains on whole frames."""
-    lr: float = 3e-3
+    lr: float = Field(default=3e-3, ge=0)
     """Muon."""
-    mse: float = 2.0
+    mse: float = Field(default=2.0, ge=0)
     """Weight of the squared error beside the absolute error."""
-    edges: float = 0.0
+    edges: float = Field(default=0.0, ge=0)
     """Weight of the absolute error of image gradients."""
-    noise: float = 0.0
+    noise: float = Field(default=0.0, ge=0)
     """Extra latent noise as a share of their spread, so that decoding forgives small errors."""
-    plain: float = 0.85
+    plain: float = Field(default=0.85, ge=0, le=1)
     """Share of clips on white; the others over colours and gradients."""
-    ema: float = 0.995
+    ema: float = Field(default=0.995, ge=0, lt=1)
 
 
 class CodecTraining(PixelTraining):
     """Encoder and decoder together."""
 
-    kl: float = 1e-5
+    kl: float = Field(default=1e-5, ge=0)
     """Weight of the KL term, per latent element."""
 
 
@@ -97,9 +100,9 @@ class MotionCodecTraining(Schedule):
 
     clips: int = Field(default=6, gt=0)
     """In a batch on one rank; three frames of each."""
-    lr: float = 2e-3
+    lr: float = Field(default=2e-3, ge=0)
     """Muon."""
-    ema: float = 0.995
+    ema: float = Field(default=0.995, ge=0, lt=1)
     programmed: float = Field(default=0.25, ge=0, le=1)
     """Share of stills that a program moves as one body."""
     rest: float = Field(default=0.6, ge=0, le=1)
@@ -110,9 +113,9 @@ class MotionCodecTraining(Schedule):
     """Share of transparent clips."""
     noise: float = Field(default=0.4, ge=0)
     """Latent noise: from 0 to so much of a channel's spread, a frame."""
-    mse: float = 2.0
+    mse: float = Field(default=2.0, ge=0)
     """Weight of the squared error beside the absolute error."""
-    edges: float = 0.5
+    edges: float = Field(default=0.5, ge=0)
     """Weight of the absolute error of image gradients."""
     lpips: Path | None = (
         None  # folder of lpips_alexnet.safetensors (runs/recipes/feature_weights.py); None: no such loss
@@ -148,11 +151,11 @@ class MotionDecoderTraining(MotionCodecTraining):
     """In a batch on one rank."""
     frames: int = Field(default=4, gt=0)
     """Of each that are drawn."""
-    lr: float = 6e-4
+    lr: float = Field(default=6e-4, ge=0)
     """Muon."""
-    depth: tuple[int, int, int, int] | None = None
+    depth: tuple[Count, Count, Count, Count] | None = None
     """Residual blocks at each size, to leave some out; None: as it is."""
-    widths: tuple[int, int, int, int] | None = None
+    widths: tuple[Some, Some, Some, Some] | None = None
     """Channels at each size, to leave out those that count least; None: as it is."""
     restored: float = Field(default=0.65, ge=0, le=1)
     """Share of clips that the denoiser has answered."""
@@ -174,12 +177,14 @@ class MotionDecoderTraining(MotionCodecTraining):
     """Whether it learns under the settings of its end, too, so that its flow suits them; else with a free flow and its
     own mask."""
     doubt: float = Field(default=0.06, ge=0)
-    doubt_from: float = 0.0
-    perceptual_from: float = 0.0
-    supervised: float = 0.0
+    doubt_from: float = Field(default=0.0, ge=0, le=1)
+    perceptual_from: float = Field(default=0.0, ge=0, le=1)
+    supervised: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _agree(self) -> "MotionDecoderTraining":
+        if not 0 < self.sigmas[0] <= self.sigmas[1]:
+            raise ValueError(f"sigmas {list(self.sigmas)} must be two rising numbers above 0")
         if self.strain and not self.window:
             raise ValueError("strain needs a window: without one nothing moves in pieces")
         if self.strain_of_soft and not self.strain:
@@ -194,7 +199,7 @@ class DecoderTraining(PixelTraining):
 
     guided: bool = True
     """Without, the guide is left out: single frames and crops teach it nothing."""
-    depth: tuple[int, ...] = (3, 3, 3)
+    depth: tuple[Some, ...] = Field(default=(3, 3, 3), min_length=1)
     """Blocks at each of the three finest sizes; coarser ones have the first's."""
     joined: int | None = Field(default=None, ge=0)
     """Sizes, from the latents up, that see the picture; None: all."""
@@ -204,7 +209,7 @@ class DecoderTraining(PixelTraining):
     """Share of steps on what the denoiser makes of noised clips."""
     sigmas: tuple[float, float] = (0.5, 8.0)
     """Their noise."""
-    motion_most: float = 140.0
+    motion_most: float = Field(default=140.0, ge=0, le=255)
     """Of the motion in the condition, from 0."""
     follow: float = Field(default=1.0, ge=0)
     """Weight of the moved picture's own errors."""
@@ -235,11 +240,11 @@ class MatteTraining(Schedule):
     """In a batch."""
     frames: int = Field(default=4, gt=0)
     """In a window."""
-    lr: float = 3e-3
+    lr: float = Field(default=3e-3, ge=0)
     """Muon."""
-    noise: float = 0.2
+    noise: float = Field(default=0.2, ge=0)
     """Of latents, as a share of their spread: made clips are not as clean as real ones."""
-    ema: float = 0.99
+    ema: float = Field(default=0.99, ge=0, lt=1)
 
 
 class PictureEncoderTraining(Schedule):
@@ -247,11 +252,11 @@ class PictureEncoderTraining(Schedule):
 
     pictures: int = Field(default=40, gt=1)
     """Pairs in a batch."""
-    lr: float = 1e-3
-    temperature: float = 0.1
+    lr: float = Field(default=1e-3, ge=0)
+    temperature: float = Field(default=0.1, gt=0)
     """Of the softmax over the batch."""
-    plain: float = 0.6
-    ema: float = 0.995
+    plain: float = Field(default=0.6, ge=0, le=1)
+    ema: float = Field(default=0.995, ge=0, lt=1)
 
 
 class StiffnessTraining(Schedule):
@@ -261,7 +266,7 @@ class StiffnessTraining(Schedule):
     """In a batch."""
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
-    ema: float = 0.99
+    ema: float = Field(default=0.99, ge=0, lt=1)
     lines: bool = True
     """Straight lines count too: a regression at the end, on every picture as it is."""
     passing: float = Field(default=0.15, gt=0, lt=1)
@@ -279,7 +284,7 @@ class RecogniserTraining(Schedule):
     """In a batch."""
     frames: int = Field(default=14, gt=2)
     fps: int = Field(default=12, gt=0)
-    lr: float = 3e-3
+    lr: float = Field(default=3e-3, ge=0)
     """Muon."""
     faulty: float = Field(default=0.3, ge=0, le=1)
     """Probability of each fault in a clip."""
@@ -328,18 +333,18 @@ class TeacherTraining(ClipTraining):
 
     frames: int | None = Field(default=None, gt=1)
     """In a clip; None for the model's own number."""
-    lr: float = 1.5e-3
+    lr: float = Field(default=1.5e-3, ge=0)
     """Muon."""
-    p_mean: float = 0.7
+    p_mean: float = Field(default=0.7, ge=-20, le=20)
     """Of ln sigma (SVD's image-to-video law)."""
-    p_std: float = 1.6
-    wide: float = 0.1
+    p_std: float = Field(default=1.6, ge=0, le=20)
+    wide: float = Field(default=0.1, ge=0, le=1)
     """Share of noise levels drawn evenly in ln sigma over the sampler's whole range."""
-    max_weight: float = 100.0
+    max_weight: float = Field(default=100.0, gt=0)
     """Cap of the loss weight (1 + sigma^2) / sigma^2."""
-    drop: float = 0.15
+    drop: float = Field(default=0.15, ge=0, le=1)
     """Probability of training without the picture, for guidance."""
-    ema: float = 0.998
+    ema: float = Field(default=0.998, ge=0, lt=1)
 
 
 class OneCallTraining(ClipTraining):
@@ -365,9 +370,9 @@ class StudentTraining(OneCallTraining):
         "backbone_lora",
     }
 
-    lr: float = 1e-4
+    lr: float = Field(default=1e-4, ge=0)
     """Of G [1e-5 at 1.5B parameters, SM3]."""
-    lr_heads: float = 1e-3
+    lr_heads: float = Field(default=1e-3, ge=0)
     """[1e-4]."""
     optimizer: OptimizerName = "adam"
     """Of G [SM3]. adam8: Adam whose averages are kept in 8 bits; needs bitsandbytes, and no fsdp."""
@@ -383,11 +388,11 @@ class StudentTraining(OneCallTraining):
     """Of the heads for each of the generator, on fresh clips [1]."""
     levels: int = Field(default=4, gt=1)
     """T of the generator's Karras grid; its lowest level is never drawn."""
-    level_weights: tuple[float, ...] = (0.05, 0.1, 0.85)
+    level_weights: tuple[Weight, ...] = (0.05, 0.1, 0.85)
     """Of the levels, low to high [even]."""
-    p_mean: float = -1.0
+    p_mean: float = Field(default=-1.0, ge=-20, le=20)
     """Of ln sigma', what D sees."""
-    p_std: float = 1.0
+    p_std: float = Field(default=1.0, ge=0, le=20)
     d_noise: Literal["law", "next"] = "law"
     """`next` is the level below G's own, as UFOGen's re-noised sample."""
     real: Literal["data", "teacher"] = "data"
@@ -405,7 +410,7 @@ class StudentTraining(OneCallTraining):
     """One G forward and one backbone pass serve both updates; the same gradients without."""
     reconstruction: float = Field(default=0.1, ge=0)
     """Lambda."""
-    reconstruction_levels: tuple[float, ...] = ()
+    reconstruction_levels: tuple[Weight, ...] = ()
     """Its factor at each of G's levels, low to high [even]."""
     target: Literal["data", "teacher"] = "data"
     """What it is measured to: the real clip, or the teacher's endpoint."""
@@ -417,7 +422,7 @@ class StudentTraining(OneCallTraining):
     """Ln of condition noise at G's highest level over the lowest."""
     huber: Literal["clip", "element"] = "element"
     """What the reconstruction's norm is taken of: the whole clip [clip], or every number, averaged."""
-    huber_c: float = 1e-3
+    huber_c: float = Field(default=1e-3, gt=0)
     """[not given]."""
     motion_floor: float = Field(default=0.0, ge=0)
     """Weight of moving less than the real clip: squared, what its log variance over time lacks [none]."""
@@ -430,7 +435,7 @@ class StudentTraining(OneCallTraining):
     """Weight of approximate R1 and R2 around D's input [none]."""
     perturbation: float = Field(default=0.1, gt=0)
     """Its noise, in latent units."""
-    head_width: int = 96
+    head_width: int = Field(default=96, gt=0)
     sample_every: int = Field(default=0, ge=0)
     """Steps between samples of the averaged student; 0 for none."""
     samples: int = Field(default=16, gt=2)
@@ -439,9 +444,9 @@ class StudentTraining(OneCallTraining):
     """What the run ends with; best by the samples' Frechet distance and motion."""
     blend: float = Field(default=1.0, gt=0, le=1)
     """The end: teacher + blend * (average - teacher), WiSE-FT 2109.01903."""
-    head_start: int = 80
+    head_start: int = Field(default=80, ge=0)
     """Steps in which only the heads learn."""
-    ema: float = 0.99
+    ema: float = Field(default=0.99, ge=0, lt=1)
     """[0.95]."""
 
     @property
@@ -453,8 +458,10 @@ class StudentTraining(OneCallTraining):
     def _agree(self) -> "StudentTraining":
         for name in ("level_weights", "reconstruction_levels"):
             given = getattr(self, name)
-            if given and len(given) != self.levels - 1:
+            if (given or name == "level_weights") and len(given) != self.levels - 1:
                 raise ValueError(f"{name} has {len(given)} numbers, levels={self.levels} needs {self.levels - 1}")
+        if not any(self.level_weights):
+            raise ValueError(f"level_weights {list(self.level_weights)} must hold one above 0: no level would be drawn")
         if len(set(self.heads)) < len(self.heads):
             raise ValueError(f"heads={self.heads} names one kind twice")
         if self.keep == "best" and not self.sample_every:
@@ -467,20 +474,20 @@ class StudentTraining(OneCallTraining):
 class ConsistencyTraining(OneCallTraining):
     """Consistency distillation as AnimateLCM does it. The paper's values are in brackets where ours differ."""
 
-    lr: float = 1e-5
+    lr: float = Field(default=1e-5, ge=0)
     """Adam [1e-6]."""
     levels: int = Field(default=40, gt=1)
     """Of the Karras grid between sigma_min and sigma_max."""
     guidance: tuple[float, float] = (1.0, 3.0)
     """Of the teacher's step, as above, drawn evenly for each clip."""
-    huber_c: float = 1e-3
+    huber_c: float = Field(default=1e-3, gt=0)
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
     target_ema: float = Field(default=0.95, ge=0, lt=1)
     """Of the network whose answer is the target."""
     blend: float = Field(default=1.0, gt=0, le=1)
     """The end: teacher + blend * (average - teacher)."""
-    ema: float = 0.995
+    ema: float = Field(default=0.995, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _agree(self) -> "ConsistencyTraining":
@@ -494,9 +501,9 @@ class DistributionTraining(OneCallTraining):
 
     kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"pairs", "pair_steps", "guidance"}
 
-    lr: float = 1e-4
+    lr: float = Field(default=1e-4, ge=0)
     """Of the student, Adam."""
-    lr_fake: float = 2e-4
+    lr_fake: float = Field(default=2e-4, ge=0)
     """Of the copy that follows the student's clips."""
     fake_updates: int = Field(default=2, gt=0)
     """Of that copy to each of the student's [5]."""
@@ -510,12 +517,12 @@ class DistributionTraining(OneCallTraining):
     """Weight of the squared distance to it [0.25, of LPIPS]."""
     guidance: float = Field(default=1.5, ge=1)
     """Of the teacher, over frames as when it generates."""
-    p_mean: float = 0.8
+    p_mean: float = Field(default=0.8, ge=-20, le=20)
     """Of ln sigma at which both look."""
-    p_std: float = 1.2
-    max_weight: float = 100.0
+    p_std: float = Field(default=1.2, ge=0, le=20)
+    max_weight: float = Field(default=100.0, gt=0)
     """Cap of the copy's loss weight (1 + sigma^2) / sigma^2."""
-    ema: float = 0.98
+    ema: float = Field(default=0.98, ge=0, lt=1)
 
 
 class PairTraining(OneCallTraining):
@@ -523,7 +530,7 @@ class PairTraining(OneCallTraining):
 
     kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"pairs", "pair_steps", "guidance", "lora", "lora_convs"}
 
-    lr: float = 1e-4
+    lr: float = Field(default=1e-4, ge=0)
     """Adam."""
     pairs: int = Field(default=2000, gt=0)
     """Of noise and endpoint, made when first drawn and kept in the run folder."""
@@ -539,7 +546,7 @@ class PairTraining(OneCallTraining):
     """Adapters on the convolutions over time too, not on the transformers alone."""
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
-    ema: float = 0.995
+    ema: float = Field(default=0.995, ge=0, lt=1)
 
 
 class DriftingTraining(OneCallTraining):
@@ -547,22 +554,22 @@ class DriftingTraining(OneCallTraining):
 
     kept: ClassVar[frozenset[str]] = OneCallTraining.kept | {"lora", "lora_convs"}
 
-    lr: float = 1e-4
+    lr: float = Field(default=1e-4, ge=0)
     """Adam."""
     noises: int = Field(default=2, gt=1)
     """Clips generated of each drawn condition: they push each other apart."""
-    temperatures: tuple[float, ...] = Field(default=(0.05, 0.2, 1.0), min_length=1)
+    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.05, 0.2, 1.0), min_length=1)
     """Of the kernel, in units of the mean distance."""
-    p_mean: float = -1.5
+    p_mean: float = Field(default=-1.5, ge=-20, le=20)
     """Of ln sigma' at which features are taken."""
-    p_std: float = 0.5
+    p_std: float = Field(default=0.5, ge=0, le=20)
     lora: int = Field(default=0, ge=0)
     """Rank of adapters; 0 trains every weight."""
     lora_convs: bool = False
     """Adapters on the convolutions over time too, not on the transformers alone."""
     recompute: bool = False
     """Activation checkpointing of whole residual blocks and transformers."""
-    ema: float = 0.995
+    ema: float = Field(default=0.995, ge=0, lt=1)
 
 
 Stages = tuple[Schedule, ...]

@@ -4,12 +4,15 @@ Thresholds: published logs of adversarial distillation stop trusting a discrimin
 on both classes, and published one-step students lose motion first (docs/health.md).
 """
 
-import json
 import math
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
+
+from sfv.training.lines import append_lines, read_lines
 
 Row = dict[str, float]
 
@@ -121,8 +124,7 @@ class Health:
         new = [_alarm(r, list(self.rows)) for k, r in broken.items() if k not in self.raised]
         self.raised |= {a.kind: a for a in new}
         if new and self.folder:
-            with open(self.folder / "alarms.jsonl", "a") as file:
-                file.write("".join(json.dumps(asdict(a)) + "\n" for a in new))
+            append_lines(self.folder / "alarms.jsonl", [asdict(a) for a in new])
         return new
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,6 +151,5 @@ def _alarm(rule: Rule, rows: list[Row]) -> Alarm:
 
 
 def read_alarms(folder: Path) -> list[dict[str, Any]]:
-    """The alarms of a run folder, oldest first."""
-    path = folder / "alarms.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The alarms of a run folder, oldest first; SfvError if the file is damaged."""
+    return [asdict(alarm) for alarm in read_lines(folder / "alarms.jsonl", TypeAdapter(Alarm).validate_python)]

@@ -1,12 +1,16 @@
 """What a run was asked for, and what was changed since it began: config.json and history.jsonl of a run folder."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from sfv.errors import SfvError
 from sfv.media import replacing
 from sfv.training.config import Schedule
+from sfv.training.lines import append_lines, read_lines
 
 CONFIG, HISTORY = "config.json", "history.jsonl"
 Changes = dict[str, list[Any]]
@@ -43,16 +47,22 @@ def changes(run_dir: Path, config: dict[str, Any], schedule: Schedule) -> Change
 def remember(run_dir: Path, config: dict[str, Any], changed: Changes, step: int) -> None:
     """Keep the settings, and, if any were changed, with which step."""
     if changed:
-        with open(run_dir / HISTORY, "a") as file:
-            file.write(json.dumps({"step": step, "changed": changed}) + "\n")
+        append_lines(run_dir / HISTORY, [{"step": step, "changed": changed}])
     with replacing(run_dir / CONFIG) as beside:
         beside.write_text(json.dumps(_plain(config), indent=1, sort_keys=True))
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A line of history.jsonl."""
+
+    step: int
+    changed: dict[str, Annotated[list[Any], Field(min_length=2, max_length=2)]]
+
+
 def read_history(run_dir: Path) -> list[dict[str, Any]]:
-    """The changes of a run, oldest first."""
-    path = run_dir / HISTORY
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The changes of a run, oldest first; SfvError if the file is damaged."""
+    return [asdict(line) for line in read_lines(run_dir / HISTORY, TypeAdapter(Changed).validate_python)]
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The one training loop: titled paragraphs, one clock, exact resume, alarms."""
 
-import json
 import math
 import signal
 import time
@@ -20,6 +19,7 @@ from sfv.training.checkpoint import Stateful
 from sfv.training.config import Schedule
 from sfv.training.ema import EMA
 from sfv.training.health import Health, Rule
+from sfv.training.lines import append_lines
 from sfv.training.logs import Logs
 from sfv.training.parallel import ALONE, World, any_rank, mean_over_ranks, same_folder
 from sfv.training.seeds import Seeds
@@ -235,5 +235,4 @@ def _check(row: Logs) -> None:
 
 
 def _report(run_dir: Path, row: dict[str, Any]) -> None:
-    with open(run_dir / "log.jsonl", "a") as file:
-        file.write(json.dumps({k: float(f"{v:.6g}") for k, v in row.items()}) + "\n")
+    append_lines(run_dir / "log.jsonl", [{k: float(f"{v:.6g}") for k, v in row.items()}])

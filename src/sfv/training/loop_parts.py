@@ -13,6 +13,7 @@ from sfv.families.base import MovingCodec, VideoModel
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, MotionSizes, new_motion_model
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
+from sfv.training.begun import beginning, begun, networks_of
 from sfv.training.config import (
     MotionCodecTraining,
     MotionDecoderTraining,
@@ -51,10 +52,18 @@ def train_loops(
     """Train one part into `folder`; the same call resumes. `init` is another folder to begin as."""
     if part not in LOOP_PARTS:
         raise SfvError(f"{part} is no part of a model of whole loops; choose from {', '.join(LOOP_PARTS)}")
-    if init and world.main and not (folder / "model_index.json").exists():
-        _adopt(init, folder)
-    world.wait()
-    model = _begun(part, folder, plan, clips.size).to(device)
+    start = _adopted(init) if init else _begun(part, folder, plan, clips.size)
+    now = beginning(networks_of(start), clips.folder, init, folder)
+    with begun(folder / "runs" / part, now, world):
+        if init and world.main and not (folder / "model_index.json").exists():
+            motion_folder.save(start, folder, "teacher")
+        world.wait()
+        model = _begun(part, folder, plan, clips.size) if init else start
+        _train(part, model.to(device), clips, plan, folder, world)
+
+
+def _train(part: str, model: VideoModel, clips: ClipStore, plan: Stages, folder: Path, world: World) -> None:
+    """Train `part` and write what came of it into the model folder."""
     trainers = {
         "codec": _codec,
         "teacher": _teacher,
@@ -68,10 +77,10 @@ def train_loops(
         (folder / "runs" / part / "done").write_text("")
 
 
-def _adopt(init: Path, folder: Path) -> None:
+def _adopted(init: Path) -> VideoModel:
     """Another model's codec, tower, and teacher (else its one denoiser) as the start."""
     unet = "teacher" if (init / "teacher").is_dir() else "unet"
-    motion_folder.save(motion_folder.load(init, unet, torch.float32, str(init)), folder, "teacher")
+    return motion_folder.load(init, unet, torch.float32, str(init))
 
 
 def _begun(part: str, folder: Path, plan: Stages, size: int) -> VideoModel:

@@ -1,6 +1,8 @@
 """Presets of every training task, and a preset with a user's changes."""
 
 import json
+import re
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -309,8 +311,10 @@ def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
     plan = PRESETS[preset][part]
     changes: list[dict[str, str]] = [{} for _ in plan]
     for text in overrides:
-        where, _, value = text.partition("=")
+        where, equals, value = text.partition("=")
         at, _, field = where.strip().rpartition(".")
+        if not (field and equals):
+            raise SfvError(f"--set {text}: it is written FIELD=VALUE, or N.FIELD=VALUE for stage N; see --dry-run")
         if at and (not at.isdigit() or int(at) >= len(plan)):
             raise SfvError(f"--set {where}: {part} has stages 0 to {len(plan) - 1}; see --dry-run")
         changes[int(at) if at else -1][field] = value.strip()
@@ -319,6 +323,12 @@ def stages(preset: str, part: str, overrides: tuple[str, ...] = ()) -> Stages:
 
 def _changed(stage: Schedule, changes: dict[str, str]) -> Schedule:
     """With values as they are written in JSON, or plain words."""
+    fields = type(stage).model_fields
+    for name in changes:
+        if name not in fields:
+            near = get_close_matches(name, fields, 3)
+            meant = f"did you mean {' or '.join(near)}? --dry-run lists them" if near else "--dry-run lists them"
+            raise SfvError(f"--set {name}: {type(stage).__name__} has no such field; {meant}")
     try:
         values = {k: json.loads(v) if v.startswith("[") else v for k, v in changes.items()}
         return type(stage).model_validate(stage.model_dump() | values)
@@ -326,5 +336,6 @@ def _changed(stage: Schedule, changes: dict[str, str]) -> Schedule:
         raise SfvError(f"--set {', '.join(changes)}: a list is written [1,2,3] ({error}); see --dry-run") from error
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"][:1])) or ", ".join(changes)
-        raise SfvError(f"--set {field}: {first['msg'].removeprefix('Value error, ')}; see --dry-run") from error
+        why = first["msg"].removeprefix("Value error, ")
+        named = [str(first["loc"][0])] if first["loc"] else [n for n in changes if n in re.findall(r"\w+", why)]
+        raise SfvError(f"--set {', '.join(named or changes)}: {why}; see --dry-run") from error

@@ -2,16 +2,19 @@
 
 import base64
 import html
-import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from sfv.errors import SfvError
 from sfv.media import replacing
-from sfv.training.health import CONDITION_RULES, STUDENT_RULES, read_alarms
-from sfv.training.history import read_history
+from sfv.training.health import CONDITION_RULES, STUDENT_RULES, Row, read_alarms
+from sfv.training.history import CONFIG, read_history
+from sfv.training.lines import read_lines
 
+LOG = "log.jsonl"
 WIDTH, HEIGHT, EDGE = 420, 150, 34
 FIRST = (
     "loss",
@@ -34,35 +37,78 @@ svg { background: #fafafa; border: 1px solid #ddd; } pre { background: #f4f4f4; 
 """
 
 
+PAGE, HEAD = "report.html", "<!doctype html><meta charset=utf-8><title>sfv run</title>"
+
+
+def write_reports(run_dir: Path, against: Path | None = None) -> tuple[list[Path], list[str]]:
+    """Write report.html into a run folder, or into that of each of its stages; SfvError if none has figures.
+
+    Returns the pages, and a sentence for each stage that has none yet. Stages are compared with those of the same
+    number of `against`, where it has stages.
+    """
+    stages = sorted((p for p in run_dir.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
+    begun = [p for p in (run_dir, *stages) if (p / CONFIG).exists()]
+    pages, missing = list[Path](), list[str]()
+    for folder in begun or [run_dir]:
+        numbered = against / folder.name if against else None
+        other = numbered if folder != run_dir and numbered and numbered.is_dir() else against
+        try:
+            pages.append(write_report(folder, other))
+        except SfvError as error:
+            missing.append(str(error))
+    if not pages:
+        raise SfvError(missing[0])
+    return pages, missing
+
+
 def write_report(run_dir: Path, against: Path | None = None) -> Path:
-    """Write report.html into a run folder and return its path; SfvError if there is no log.
+    """Write report.html into a run folder and return its path; SfvError if there is no log, or a page of others.
 
     `against` is another run's folder or log.jsonl, drawn in grey behind the curves.
     """
-    rows, other = _rows(run_dir / "log.jsonl"), []
-    if against:
-        other = _rows(against / "log.jsonl" if against.is_dir() else against)
     try:
-        config = (run_dir / "config.json").read_text()
-    except OSError as error:
-        raise SfvError(f"{run_dir} holds no readable config.json ({error}); name a run folder") from error
-    body = [f"<h1>{html.escape(run_dir.name)}: step {rows[-1]['step']:g}</h1>", _alarms(run_dir)]
+        config = (run_dir / CONFIG).read_text()
+    except (OSError, ValueError) as error:
+        raise SfvError(f"{run_dir} holds no readable {CONFIG} ({error}); name a run folder") from error
+    rows, other = _own_rows(run_dir, config), []
+    if against:
+        other = _rows(against / LOG if against.is_dir() else against)
+    stage = f"{run_dir.parent.name}, stage " if run_dir.name.isdigit() else ""
+    body = [f"<h1>{html.escape(stage + run_dir.name)}: step {rows[-1]['step']:g}</h1>", _alarms(run_dir)]
     body += ["<h2>Curves</h2>", *(_figure(name, rows, other) for name in _order(rows))]
     body += ["<h2>Samples</h2>", *_samples(run_dir)]
     body += ["<h2>Configuration</h2>", *_changes(run_dir), f"<pre>{html.escape(config)}</pre>"]
-    page = f"<!doctype html><meta charset=utf-8><title>sfv run</title><style>{STYLE}</style>{''.join(body)}\n"
-    with replacing(run_dir / "report.html") as path:
+    page = f"{HEAD}<style>{STYLE}</style>{''.join(body)}\n"
+    _keep(run_dir / PAGE)
+    with replacing(run_dir / PAGE) as path:
         path.write_text(page)
-    return run_dir / "report.html"
+    return run_dir / PAGE
 
 
-def _rows(log: Path) -> list[dict[str, Any]]:
-    try:
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise SfvError(f"{log} is not a readable log.jsonl ({error}); name a run folder") from error
+def _keep(page: Path) -> None:
+    """SfvError if a page is there that sfv did not write."""
+    if page.exists() and not (page.is_file() and page.read_bytes().startswith(HEAD.encode())):
+        raise SfvError(f"{page} is there and was not written by sfv; move it away")
+
+
+def _own_rows(run_dir: Path, config: str) -> list[Row]:
+    """A run's figures; SfvError that says when they come, if there are none."""
+    rows = _rows(run_dir / LOG) if (run_dir / LOG).exists() else []
     if not rows:
-        raise SfvError(f"{log} is empty; the first report comes after log_every steps")
+        every = re.search(r'"log_every": (\d+)', config)
+        when = f"log_every={every[1]}" if every else "log_every"
+        raise SfvError(
+            f"{run_dir} has no {LOG} with figures yet: the first come after {when} steps; train on, or lower it"
+        )
+    return rows
+
+
+def _rows(log: Path) -> list[Row]:
+    if not log.exists():
+        raise SfvError(f"{log} is not a readable {LOG} (it is not there); name a run folder")
+    rows = read_lines(log, TypeAdapter(Row).validate_python)
+    if number := next((i for i, row in enumerate(rows, 1) if "step" not in row), 0):
+        raise SfvError(f"{log}: line {number} names no step; delete that line")
     return rows
 
 
@@ -86,12 +132,12 @@ def _changes(run_dir: Path) -> list[str]:
     return [f"<p>Step {step}: {html.escape(text)}.</p>" for step, text in said]
 
 
-def _order(rows: list[dict[str, Any]]) -> list[str]:
+def _order(rows: list[Row]) -> list[str]:
     names = list(dict.fromkeys(k for row in rows for k in row if k != "step"))
     return [n for n in FIRST if n in names] + [n for n in names if n not in FIRST]
 
 
-def _figure(name: str, rows: list[dict[str, Any]], other: list[dict[str, Any]]) -> str:
+def _figure(name: str, rows: list[Row], other: list[Row]) -> str:
     lines = [
         [(float(r["step"]), float(r[name])) for r in v if math.isfinite(r.get(name, math.nan))] for v in (rows, other)
     ]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
@@ -22,12 +23,19 @@ def resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     return load(folder, "teacher" if part == "student" else "unet", torch.float32, str(folder))
 
 
-def adopt(init: Path, folder: Path, part: str) -> VideoModel:
+def adopt(init: Path, part: str) -> VideoModel:
     """Another folder's model as the start: its teacher's UNet for teacher and student alike."""
-    model = load(init, "teacher" if part in ("teacher", "student") else "unet", torch.float32, str(init))
-    if not (folder / "model_index.json").exists():
+    return load(init, "teacher" if part in ("teacher", "student") else "unet", torch.float32, str(init))
+
+
+def settle(model: VideoModel, folder: Path) -> None:
+    """Write the model that training begins with where there is none yet; SfvError if it cannot be written."""
+    if (folder / "model_index.json").exists():
+        return
+    try:
         save(model, folder)
-    return model
+    except (OSError, SafetensorError) as error:
+        raise SfvError(f"{folder} cannot be written ({error}); free some space and repeat the command") from error
 
 
 def finish(folder: Path, part: str) -> None:

@@ -10,15 +10,17 @@ from sfv.decoding.decoder import save_decoder
 from sfv.decoding.folder import SMALL
 from sfv.errors import SfvError
 from sfv.families.base import Codec, VideoModel, fingerprint
-from sfv.families.load import load, save, save_denoiser
+from sfv.families.load import load, save_denoiser
 from sfv.settings import Defaults
 from sfv.system.device import pick_device
 from sfv.training.batches import VideoBatches
+from sfv.training.begun import beginning, begun, networks_of
 from sfv.training.config import Stages, TeacherTraining
 from sfv.training.objectives.decoder import train_decoders
 from sfv.training.objectives.denoising import train_teacher
 from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.parallel import World
+from sfv.training.run_folder import settle
 
 
 def is_videos(folder: Path) -> bool:
@@ -52,8 +54,15 @@ def train_on_videos(
         raise SfvError(f"{shards} holds videos; name the model to train with --init")
     model = _opened(str(init), pick_device(device))
     batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
-    if world.main and not (folder / "model_index.json").exists():
-        save(model, folder)
+    networks = (model.codec,) if part == "decoder" else networks_of(model)
+    with begun(folder / "runs" / part, beginning(networks, shards, init, folder), world):
+        if world.main:
+            settle(model, folder)
+        _train(part, model, batches, plan, folder, world)
+
+
+def _train(part: str, model: VideoModel, batches: VideoBatches, plan: Stages, folder: Path, world: World) -> None:
+    """Train `part` and write what came of it into the model folder."""
     stage, run_dir = plan[-1], folder / "runs" / part
     if part == "decoder":
         if world.size > 1:
