@@ -184,7 +184,8 @@ def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
         if source.id in job.left_out:
             rejected.append({"source": source.id, "first": -1, "why": DIED})
             continue
-        job.mark.write_text(source.id)
+        with replacing(job.mark) as path:
+            path.write_text(source.id)
         for found in _read(source, plan):
             if isinstance(found, Left):
                 rejected.append({"source": source.id, "first": found.first, "why": found.why})

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class ShardWriter:
     def __init__(self, out: Path, codec_hash: str, fps: float) -> None:
         self.out, self.meta = out, {"codec": codec_hash, "fps": fps}
         self.entries: list[Entry] = []
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
 
     def finished(self, shard: str) -> bool:
         """Whether this shard already lies on disk; if so its entries are taken over."""

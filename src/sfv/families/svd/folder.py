@@ -30,6 +30,7 @@ from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
 from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
+from sfv.system.files import make_folder
 from sfv.system.stream import write_tensors
 
 SVD_WIDTHS = (320, 640, 1280, 1280)
@@ -131,7 +132,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
     unet = UNet.open(folder / "unet", dtype)
     vae = Autoencoder.open(folder / "vae", torch.float32)  # two of its layers become one, in full precision
     tensors = to_single(unet, vae, ClipTower.open(folder / "image_encoder", dtype))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with replacing(out) as beside, open(beside, "wb") as file:
         write_tensors(file, tensors, dtype, {"notice": NOTICE, "format": "pt"})
     if tuple(unet.config.block_out_channels) == SVD_WIDTHS:
@@ -169,7 +170,7 @@ def trained_adapters(folder: Path) -> dict[str, Tensor]:
 
 def write_lora(state: dict[str, Tensor], out: Path, notice: str) -> None:
     """One file of adapters with a licence notice inside."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with replacing(out) as beside:
         save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": notice, "format": "pt"})
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 DIFFUSERS, TRANSFORMERS = "0.42.1", "5.23.0"
 """Whose layouts are written; their older and newer versions open them too."""
@@ -82,7 +83,7 @@ class Network(nn.Module):
 
     def store(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and weights, in another precision if asked."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         kept = dtype or self.dtype
         state = {k: (v.to(kept) if v.is_floating_point() else v).contiguous() for k, v in self.state_dict().items()}
         with replacing(folder / f"{self.stem}.safetensors") as beside:
@@ -195,6 +196,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Its inverse."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as beside:
         beside.write_text(json.dumps(data, indent=2) + "\n")

@@ -11,6 +11,7 @@ from sfv.errors import SfvError
 from sfv.families.svd.network import DIFFUSERS, first_reason, read_json, read_tensors, weight_files, write_json
 from sfv.families.svd.stock_networks import quiet
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 STEM = "diffusion_pytorch_model"
 WHOLE = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
@@ -60,7 +61,7 @@ def _check(network: Any, state: dict[str, Tensor], folder: Path) -> None:
 
 def store(network: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """Write config.json and weights, in another precision if asked."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = {k: v.to(dtype or v.dtype).contiguous() for k, v in network.state_dict().items()}
     with replacing(folder / f"{STEM}.safetensors") as beside:
         save_file(state, beside, {"format": "pt"})
