@@ -18,7 +18,7 @@ import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.family import Graph, Graphs
-from sfv.families.load import graphs, load, rewritten
+from sfv.families.load import check_apart, graphs, load, rewritten
 from sfv.settings import MOVES
 from sfv.speed.precision import in_float32
 from sfv.system.files import make_folder, not_in_the_way, replacing
@@ -56,6 +56,7 @@ def export_onnx(folder: Path, out: Path, stored: str = "float32", kept: Kept | N
         raise SfvError(f"precision {stored}: ONNX files are written with float16 or float32 weights; name one of them")
     if missing := [p for p in ("onnx", "onnxscript") if importlib.util.find_spec(p) is None]:
         raise SfvError(f'exporting to ONNX needs {missing[0]}: pip install "sfv[onnx]"')
+    check_apart(folder, out)
     model = rewritten(load(folder, "cpu", torch.float32))
     networks = {name: _chosen(graph, (kept or {}).get(name)) for name, graph in graphs(model).items()}
     beside = [EXAMPLE] * (model.loops and not kept)
