@@ -81,15 +81,14 @@ def _geometry(codec: SVDCodec) -> tuple[int, int]:
 
 def shapes(folder: Path, unet: str = "unet") -> Shapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
-    config, vae, tower = (read_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
-    stride = 2 ** (len(vae["block_out_channels"]) - 1)
-    path = folder / unet / "sfv.json"
-    size = (
-        read_json(path)
-        if path.exists()
-        else {"frames": config.get("num_frames", 14)} | dict(zip(("height", "width"), SVD_TRAINING, strict=True))
-    )
-    return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]), vae, tower)
+    parts = [folder / part for part in (unet, "vae", "image_encoder")]
+    frames = UNet.described_by(parts[0]).config.num_frames
+    stride = 2 ** (len(Autoencoder.described_by(parts[1]).config.block_out_channels) - 1)
+    ClipTower.described_by(parts[2])
+    height, width = SVD_TRAINING
+    size = read_defaults(folder / unet, Defaults(frames=frames, height=height, width=width))
+    config, vae, tower = (read_json(part / "config.json") for part in parts)
+    return Shapes(config, stride, size.frames, size.height, size.width, vae, tower)
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

@@ -61,16 +61,21 @@ class Network(nn.Module):
             return cls(cls.Config.model_validate(config)).eval().requires_grad_(False)
 
     @classmethod
+    def described_by(cls: "type[Opened]", folder: Path) -> "Opened":
+        """What a folder's config.json says, on the meta device; SfvError where that is no such network."""
+        try:
+            return cls.on_meta(**read_json(folder / "config.json"))
+        except (ValueError, RuntimeError, TypeError, ZeroDivisionError, IndexError) as error:
+            reason = first_reason(error)
+            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
+
+    @classmethod
     def open(cls: "type[Opened]", folder: Path, dtype: torch.dtype) -> "Opened":
         """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
 
         Raises SfvError with one sentence.
         """
-        try:
-            network = cls.on_meta(**read_json(folder / "config.json"))
-        except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            reason = first_reason(error)
-            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
+        network = cls.described_by(folder)
         state = read_tensors(weight_files(folder), dtype)
         wrong = network._mismatched(state)
         if wrong:

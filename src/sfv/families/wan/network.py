@@ -24,20 +24,25 @@ def on_meta(cls: Any, config: dict[str, Any]) -> Any:
         return cls.from_config(config).eval().requires_grad_(False)
 
 
-def opened(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
-
-    Raises SfvError with one sentence.
-    """
+def described_by(cls: Any, folder: Path) -> Any:
+    """What a folder's config.json says, on the meta device; SfvError where that is no such network."""
     if not folder.is_dir():
         raise SfvError(f"{folder} is missing; a Wan folder has transformer, vae, scheduler, tokenizer, text_encoder")
     config = read_json(folder / "config.json")
     if config.get("_class_name", cls.__name__) != cls.__name__:
         raise SfvError(f"{folder} holds a {config['_class_name']}, not a {cls.__name__}; fetch it again")
     try:
-        network = on_meta(cls, config)
+        return on_meta(cls, config)
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError, IndexError) as error:
         raise SfvError(f"{folder} cannot be opened ({first_reason(error)}); fetch or export it again") from error
+
+
+def opened(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
+
+    Raises SfvError with one sentence.
+    """
+    network = described_by(cls, folder)
     state = read_tensors(weight_files(folder), dtype, WHOLE if hasattr(network, "rope") else ())
     _check(network, state, folder)
     network.load_state_dict(state, assign=True)
