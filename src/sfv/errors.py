@@ -2,6 +2,7 @@
 
 SfvError
 +-- FlagError        a flag of the command line (exit code 2; all others 1)
++-- DiskError        a file that the disk does not take
 +-- DamagedVideo     a video that ends in the middle
 +-- UploadError      bytes sent to a server that are no picture it takes
 +-- RequestError     a request of the page
@@ -19,6 +20,17 @@ class SfvError(Exception):
 
 class FlagError(SfvError):
     """A flag's value is impossible."""
+
+
+class DiskError(SfvError, OSError):
+    """A file could not be written, for want of room or of leave: an OSError too, for who catches those."""
+
+    def __init__(self, sentence: str, number: int = 0, why: str = "") -> None:
+        super().__init__(sentence)
+        self.errno, self.strerror = number, why
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DamagedVideo(SfvError):

@@ -1,5 +1,6 @@
 """The command line as a person meets it: outputs, messages, exit codes."""
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from sfv.batch import clip_file
 from sfv.batch.compare import COMPARISON, file_names
@@ -20,7 +22,9 @@ from sfv.cli.flags import say
 from sfv.cli.main import entry, main
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.families.svd.autoencoder import Autoencoder
 from sfv.media import read_clip, read_note
+from sfv.system.files import replacing
 from sfv.system.threads import SPINS
 
 
@@ -385,6 +389,71 @@ def test_a_model_that_sfv_did_not_write_is_kept(tiny_folder: Path, tmp_path: Pat
     file.write_bytes(b"mine")
     assert run("export", tiny_folder, file, "--to", "single-file") == 1
     assert {p: p.read_bytes() for p in theirs.rglob("*") if p.is_file()} == before and file.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["diffusers", "single-file", "lora", "onnx", "web"])
+def test_an_export_leaves_its_model_as_it_is(
+    tiny_folder: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Onto itself, by whatever way its name is written, and into it."""
+    mine = tmp_path / "mine"
+    shutil.copytree(tiny_folder, mine)
+    (tmp_path / "link").symlink_to(mine)
+    before = {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()}
+    for out in (mine, tmp_path / "link", tmp_path / "mine" / ".." / "mine", mine / "unet" / "x.safetensors"):
+        assert run("export", mine, out, "--to", kind) == 1
+        assert "is the model itself; name a place" in (said := capsys.readouterr().err) or "lies inside the" in said
+    assert {p: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_export_that_was_cut_off_begins_again(
+    tiny_folder: Path, tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a full disk, in one sentence, or by a kill, after which nothing was tidied up."""
+    out, store = tmp_path / "there" / "out", Autoencoder.store
+
+    def cut_off(network: Autoencoder, folder: Path, dtype: torch.dtype | None) -> None:
+        store(network, folder, dtype)
+        if killed:
+            raise KeyboardInterrupt
+        with replacing(folder / "more"):
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Autoencoder, "store", cut_off)
+        if killed:
+            patch.setattr("sfv.system.files.shutil.rmtree", lambda *_, **__: None)
+        assert run("export", tiny_folder, out) == (130 if killed else 1)
+    said = capsys.readouterr().err
+    assert killed or said.startswith(f"sfv: {out}/vae/more cannot be written (No space left on device); free some")
+    assert not out.exists() and any((tmp_path / "there").iterdir()) == killed
+    assert run("export", tiny_folder, out) == 0
+    assert [p.name for p in (tmp_path / "there").iterdir()] == ["out"] and (out / "model_index.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "full"), "a file cannot be written (No space left on device); free some space there"),
+        (OSError(errno.EROFS, "no", "x/log.jsonl"), "x/log.jsonl cannot be written (Read-only file system); choose"),
+        (PermissionError(errno.EACCES, "no", "x"), "x cannot be written (Permission denied); choose another place"),
+        (FileNotFoundError(errno.ENOENT, "no", "x"), ""),
+        (KeyError("a mistake of ours"), ""),
+    ],
+)
+def test_what_the_disk_refuses_is_one_sentence_and_our_mistakes_are_not_hidden(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("sfv.cli.models.Report.run", fails)
+    if not said:
+        with pytest.raises(type(error)):
+            run("report", "x")
+        return
+    assert run("report", "x") == 1 and capsys.readouterr().err.startswith(f"sfv: {said}")
 
 
 @pytest.mark.weights

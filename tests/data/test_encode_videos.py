@@ -166,6 +166,54 @@ def test_a_folder_belongs_to_one_plan(videos: Path, tiny_folder: Path, tmp_path:
         encode_videos([str(videos)], str(tiny_folder), tmp_path / "odd", odd)
 
 
+@pytest.mark.parametrize(
+    "name", ["index.json", "rejected.jsonl", "shard-00000-00000.safetensors", "job-00000.json", "plan.json"]
+)
+def test_nobodys_files_are_replaced(
+    videos: Path, tiny_folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is anything written beside them; the videos' own folder takes no shards, and a file is no folder."""
+    out = tmp_path / "theirs"
+    out.mkdir()
+    (out / name).write_text('{"a": 1}')
+    assert main(["encode", str(videos), "-o", str(out), "--model", str(tiny_folder)]) == 1
+    assert f"{out / name} is there and was not written by sfv" in capsys.readouterr().err
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [(name, '{"a": 1}')]
+
+
+def test_shards_need_a_folder_of_their_own(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    before = sorted(videos.iterdir())
+    with pytest.raises(SfvError, match="holds the videos themselves; name a new folder"):
+        encode_videos([str(videos)], str(tiny_folder), videos, SETTINGS)
+    assert sorted(videos.iterdir()) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    for out in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "shards"):
+        with pytest.raises(SfvError, match="notes.txt.* cannot be made a folder"):
+            encode_videos([str(videos)], str(tiny_folder), out, SETTINGS)
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    assert (tmp_path / "notes.txt").read_text() == "mine", "what has other names may stay"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', '{"clips": [{"shard": "x"}], "rejected": []}'])
+def test_a_damaged_note_is_named(videos: Path, tiny_folder: Path, tmp_path: Path, text: str) -> None:
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    index, note = (tmp_path / "index.json").read_text(), tmp_path / "job-00000.json"
+    note.write_text(text)
+    with pytest.raises(SfvError, match=r"job-00000\.json is damaged .* move it away, and the same command"):
+        encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    note.unlink()
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    assert (tmp_path / "index.json").read_text() == index
+
+
+def test_a_shard_that_is_gone_is_made_again(videos: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    whole = shards(tmp_path)
+    next(tmp_path.glob("shard-*.safetensors")).unlink()
+    encode_videos([str(videos)], str(tiny_folder), tmp_path, SETTINGS)
+    assert shards(tmp_path).keys() == whole.keys()
+
+
 def test_nothing_usable_is_an_error(tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "zero.mp4").write_bytes(b"")
@@ -187,9 +235,12 @@ def test_an_index_that_lies_is_named(videos: Path, tiny_folder: Path, tmp_path: 
         lie(family=None)
     with pytest.raises(SfvError, match=r"clips\.0\.count: Input should be a valid integer"):
         lie(count="four")
-    for changes in ({"count": 0}, {"start": 4000}):
-        with pytest.raises(SfvError, match="is damaged"):
-            lie(**changes).clip(0)
+    for changes in ({"count": 0}, {"count": 3}, {"count": 8}, {"start": 4000}, {"start": 2}, {"start": -4}):
+        with pytest.raises(SfvError, match=r"index\.json is damaged .* holds 4 clips of 4 frames\); delete it"):
+            lie(**changes)
+    for shard in (f"../{tmp_path.name}/{index['clips'][0]['shard']}", str(tmp_path / "x"), ".."):
+        with pytest.raises(SfvError, match="is not the name of a file in this folder"):
+            lie(shard=shard)
     shard = tmp_path / f"{index['clips'][0]['shard']}.safetensors"
     save_file({k: v for k, v in load_file(shard).items() if k != "embeds"}, shard)
     with pytest.raises(SfvError, match="is damaged"):

@@ -93,6 +93,17 @@ def test_what_is_cut_off_leaves_no_model(tiny_folder: Path, tmp_path: Path, monk
     assert not list(tmp_path.iterdir())
 
 
+def test_the_place_is_tried_before_anything_is_read(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr("sfv.families.averaging.load", lambda *_: pytest.fail("a model was read"))
+    with pytest.raises(SfvError, match="cannot be made a folder"):
+        average([tiny_folder, tiny_folder], tmp_path / "notes.txt" / "out")
+    with pytest.raises(SfvError, match="out lies inside the model"):
+        average([tiny_folder, tiny_folder], tiny_folder / "out")
+
+
 @pytest.mark.parametrize("share", ["0", "-1", "inf", "nan"])
 def test_a_share_is_a_number_above_zero(share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["average", "sticker", "sticker", "-o", str(tmp_path / "out"), "--shares", "1", share]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -128,6 +129,28 @@ def test_other_programs_files_and_packages_that_are_missing(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SfvError, match=r'pip install "sfv\[onnx\]"'):
         export_onnx(loops, tmp_path / "out")
+
+
+def test_every_graph_shows_before_it_is_written(
+    loops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal's error stream; in a file nothing."""
+    from sfv.speed import onnx as module
+
+    seen: list[str] = []
+
+    def write(graph: object, path: Path, halved: bool) -> Path:
+        seen.append(f"{path.name} {capsys.readouterr().err}")
+        return path
+
+    monkeypatch.setattr(module, "_write", write)
+    export_onnx(loops, tmp_path / "quiet")
+    assert seen and all(line.endswith(".onnx ") for line in seen)
+    seen.clear()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    export_onnx(loops, tmp_path / "shown")
+    assert all(line.split()[0] in line.split(" ", 1)[1] and f"/{len(seen)}" in line for line in seen)
+    assert f"{len(seen)}/{len(seen)}" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ import sfv
 from sfv.browser.runtime import LICENCE, runtime_files
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.load import load
+from sfv.families.load import check_apart, load
 from sfv.speed.onnx import export_onnx
 from sfv.system.files import make_folder, not_in_the_way, replacing
 
@@ -36,6 +36,7 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
     `runtime` is onnxruntime-web's package; without it, it is fetched once and kept in the cache folder. Raises SfvError
     for other models, where a package or the network is missing, and for a folder with files that sfv did not write.
     """
+    check_apart(folder, out)
     model = load(folder, dtype=torch.float32)
     if not model.loops:
         raise SfvError(f"{folder} makes no whole loops: the page is for models such as sticker; name one")
@@ -114,7 +115,7 @@ def _service_worker(version: str, shell: list[str]) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as beside:
         beside.write_bytes(data)
 

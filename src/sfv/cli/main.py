@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 from tyro.conf import subcommand
@@ -16,6 +17,7 @@ from sfv.cli.models import Average, Count, Export, Import, Optimize, Report, Tra
 from sfv.cli.parsing import parsed
 from sfv.cli.servers import Demo, Serve
 from sfv.errors import FlagError, SfvError
+from sfv.system.files import unwritten
 from sfv.system.memory import keep_memory
 from sfv.system.threads import wait_politely
 
@@ -65,6 +67,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # whoever read what is printed has gone, as `| head` does
         return 141
+    except OSError as error:  # the disk's own fault is one sentence, ours a traceback
+        place = Path("a file" if error.filename is None else str(error.filename))
+        said = unwritten(error, place, place)
+        if said is None:
+            raise
+        print(f"sfv: {said}", file=sys.stderr)
+        return 1
 
 
 def _shell(words: list[str]) -> str:

@@ -6,6 +6,7 @@ never done again. The index is made from the notes alone, so it does not depend 
 
 import json
 import os
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from sfv.data.processes import DIED, done_by_processes
 from sfv.data.scenes import Left, Look, Window, duplicates, windows
 from sfv.data.settings import ClipPlan, EncodeSettings
-from sfv.data.shards import Entry, close_index, write_clips
+from sfv.data.shards import Entry, checked_entries, close_index, write_clips
 from sfv.data.sources import Source, find
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel, fingerprint
@@ -27,9 +28,14 @@ from sfv.families.load import load
 from sfv.media import at_rate, replacing, stream_video
 from sfv.media.pictures import Uint8Picture
 from sfv.system.device import pick_device
+from sfv.system.files import make_folder, not_in_the_way
 
 PER_JOB, PER_SHARD = 16, 32
 Note = dict[str, Any]
+PLAN, PLANNED = "plan.json", {"kind", "codec", "plan", "sources"}
+"""What is written first, by which a folder of shards is known, and fields that it has had from the first version on."""
+MADE = re.compile(r"index\.json|rejected\.jsonl|job-\d+\.json|\.job-\d+\.reading|shard-\d+-\d+\.safetensors")
+"""Names of everything else that is written."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,11 @@ def encode_videos(
 ) -> str:
     """Encode every video of `places` with a model's codec and picture encoder; returns the lines to print.
 
-    Raises SfvError if nothing is found, a size does not suit the codec, or `out` was made with another plan.
+    Raises SfvError if nothing is found, a size does not suit the codec, or `out` was made with another plan, holds
+    files of such names that sfv did not write, or the videos themselves.
     """
     sources = find(places)
+    _check_place(out, sources)
     loaded = load(model, pick_device(device))
     if loaded.codec.conditioned:
         raise SfvError(f"{loaded.name} learns whole loops from clip stores; shards are for SVD-architecture models")
@@ -87,10 +95,10 @@ def encode_videos(
         loaded.codec.latent_shape(plan.frames, height, width)
     meta = {"kind": "videos", "codec": fingerprint(loaded.codec), "model": loaded.name, "fps": plan.fps}
     meta |= {"frames": plan.frames, "plan": plan.model_dump()}
-    out.mkdir(parents=True, exist_ok=True)
-    _remember(out / "plan.json", meta | {"sources": [s.id for s in sources]})
+    make_folder(out)
+    _remember(out / PLAN, meta | {"sources": [s.id for s in sources]})
     jobs = [Job(i // PER_JOB, tuple(sources[i : i + PER_JOB]), out) for i in range(0, len(sources), PER_JOB)]
-    left = [job for job in jobs if not job.note.exists()]
+    left = [job for job in jobs if not _finished(job)]
     with tqdm(total=len(sources), initial=len(sources) - sum(len(j.sources) for j in left), unit="video") as bar:
         clips = 0
         for job, count in _work(left, loaded, model, plan, device, settings.workers):
@@ -98,6 +106,38 @@ def encode_videos(
             bar.update(len(job.sources))
             bar.set_postfix(clips=clips)
     return _index(jobs, out, meta, plan)
+
+
+def _check_place(out: Path, sources: Sequence[Source]) -> None:
+    """SfvError if shards would replace what others wrote, or lie among the videos; folders of shards go on."""
+    if out.exists():
+        make_folder(out)  # or it is a file, which is said here
+        not_in_the_way(out / PLAN, PLANNED, [p for p in sorted(out.iterdir()) if MADE.fullmatch(p.name)])
+    among = any(Path(s.path).resolve().parent == out.resolve() for s in sources if not s.member)
+    if among and not (out / PLAN).exists():
+        raise SfvError(f"{out} holds the videos themselves; name a new folder for the shards")
+
+
+def _finished(job: Job) -> bool:
+    """Whether a job has its note, and the shards that the note names; SfvError for a note that cannot be read."""
+    return job.note.exists() and all((job.out / f"{c['shard']}.safetensors").exists() for c in _noted(job)["clips"])
+
+
+def _noted(job: Job) -> Note:
+    """A finished job's note."""
+    try:
+        note: Note = json.loads(job.note.read_text())
+        checked_entries(note["clips"])
+        for clip in note["clips"]:
+            _noted_look(clip)
+        if not all(isinstance(r["source"], str) and isinstance(r["why"], str) for r in note["rejected"]):
+            raise ValueError("a reason is missing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SfvError(
+            f"{job.note} is damaged or was not written by sfv ({error}); move it away, and the same command does its "
+            "videos again"
+        ) from error
+    return note
 
 
 def _remember(path: Path, encoding: dict[str, Any]) -> None:
@@ -144,7 +184,8 @@ def do_job(job: Job, model: VideoModel, plan: ClipPlan) -> int:
         if source.id in job.left_out:
             rejected.append({"source": source.id, "first": -1, "why": DIED})
             continue
-        job.mark.write_text(source.id)
+        with replacing(job.mark) as path:
+            path.write_text(source.id)
         for found in _read(source, plan):
             if isinstance(found, Left):
                 rejected.append({"source": source.id, "first": found.first, "why": found.why})
@@ -200,7 +241,7 @@ def _noted_look(note: Note) -> Look:
 
 def _index(jobs: list[Job], out: Path, meta: dict[str, Any], plan: ClipPlan) -> str:
     """Merge the notes: copies out, motion ranked, the rejected listed."""
-    notes: list[Note] = [json.loads(job.note.read_text()) for job in jobs]
+    notes = [_noted(job) for job in jobs]
     clips = [c for note in notes for c in note["clips"]]
     rejected = [r for note in notes for r in note["rejected"]]
     twins = {} if plan.keep_copies else duplicates([_noted_look(c) for c in clips])

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sfv.data.stickers import Clip, ClipStore, by_family, draw, pack, random_background
+from sfv.data.stickers import FRAMES, STORE, STORED, Clip, ClipStore, by_family, draw, pack, random_background
 from sfv.errors import SfvError
 from sfv.media import read_sticker, replacing
+from sfv.system.files import not_in_the_way
 
 Layers = Float[Tensor, "k 4 h w"]
 """RGBA in [0, 1], colours multiplied with alpha."""
@@ -199,7 +200,11 @@ def white(size: int) -> Float[Tensor, "3 _ _"]:
 
 
 def pack_set(source: Path, out: Path, per_family: int = 6) -> tuple[ClipStore, int]:
-    """A store of a sticker set's clips and, if it has stills.zip, of its stills; returns how many stills it holds."""
+    """A store of a sticker set's clips and, if it has stills.zip, of its stills; returns how many stills it holds.
+
+    SfvError for another source, and where `out` holds such files that sfv did not write.
+    """
+    not_in_the_way(out / STORE, STORED, [out / name for name in (FRAMES, STILLS, STILL_NAMES)])
     store = pack(source, out, per_family)
     if (source / "stills.zip").exists() and not (out / STILLS).exists():
         pack_stills(source / "stills.zip", out)
@@ -224,8 +229,8 @@ def pack_stills(archive: Path, out: Path) -> int:
     whole[..., :3] = (whole[..., :3] * alpha + 255 * (1 - alpha)).round()  # over white, as the store's frames
     with replacing(out / STILL_NAMES) as path:
         path.write_text(json.dumps([Path(n).stem for n in names]))
-    with replacing(out / STILLS) as path:
-        whole.tofile(path)
+    with replacing(out / STILLS) as path, open(path, "wb") as sink:
+        sink.write(whole.data)
     return len(rows)
 
 

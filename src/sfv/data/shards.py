@@ -7,7 +7,8 @@ how it was drawn.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class Entry:
     family: str
     version: int
     motion: float = 0.0
+
+
+def checked_entries(listed: Any) -> list[Entry]:
+    """Clips as a file lists them; ValueError for what is none, and for a shard that is no name of a file beside it."""
+    try:
+        entries = TypeAdapter(list[Entry]).validate_python(listed)
+    except ValidationError as error:
+        raise ValueError(_first(error)) from error
+    for entry in entries:
+        if not re.fullmatch(r"\w[\w.-]*", entry.shard, re.ASCII):
+            raise ValueError(f"shard {entry.shard!r} of {entry.id} is not the name of a file in this folder")
+    return entries
 
 
 def write_clips(out: Path, shard: str, latents: Tensor, embeds: Tensor, pictures: Tensor) -> None:
@@ -54,18 +68,28 @@ def read_index(folder: Path, codec_hash: str | None = None) -> tuple[dict[str, A
     """What made a shard folder, and its clips; SfvError if it is not finished, damaged, or of another codec."""
     try:
         meta = json.loads((folder / "index.json").read_text())
-        entries = TypeAdapter(list[Entry]).validate_python(meta.pop("clips"))
+        entries = checked_entries(meta.pop("clips"))
         rate, codec = float(meta["fps"]), str(meta["codec"])
         meta["frames"] = int(meta.get("frames", 0))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = _first(error) if isinstance(error, ValidationError) else error
-        raise SfvError(f"{folder} holds no finished shards ({why}); make them with `sfv encode`") from error
+        raise SfvError(f"{folder} holds no finished shards ({error}); make them with `sfv encode`") from error
     if codec_hash and codec != codec_hash:
         raise SfvError(f"{folder} was encoded by another codec; encode again with this model")
     missing = next((e.shard for e in entries if not (folder / f"{e.shard}.safetensors").exists()), None)
     if not entries or missing:
         raise SfvError(f"{folder} holds {f'no {missing}.safetensors' if missing else 'no clips'}; encode again")
     return meta | {"fps": rate}, entries
+
+
+def _check_lies(folder: Path, entries: Iterable[Entry], frames: int, of: int | None = None) -> None:
+    """SfvError for an entry that lies outside its shard of so many frames, or that is no whole clip of `of` frames."""
+    for e in entries:
+        if e.start < 0 or e.count < 1 or e.start + e.count > frames or (of and (e.count != of or e.start % of)):
+            holds = f"{frames // of} clips of {of} frames" if of else f"{frames} frames"
+            raise SfvError(
+                f"{folder / 'index.json'} is damaged ({e.id} has {e.count} frames from {e.start} on, where "
+                f"{e.shard}.safetensors holds {holds}); delete it, then encode again"
+            )
 
 
 def _first(error: ValidationError) -> str:
@@ -80,14 +104,17 @@ class ShardWriter:
     def __init__(self, out: Path, codec_hash: str, fps: float) -> None:
         self.out, self.meta = out, {"codec": codec_hash, "fps": fps}
         self.entries: list[Entry] = []
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
 
     def finished(self, shard: str) -> bool:
         """Whether this shard already lies on disk; if so its entries are taken over."""
         note = self.out / f"{shard}.json"
         if not note.exists() or not (self.out / f"{shard}.safetensors").exists():
             return False
-        self.entries += [Entry(**e) for e in json.loads(note.read_text())]
+        try:
+            self.entries += checked_entries(json.loads(note.read_text()))
+        except (OSError, ValueError) as error:
+            raise SfvError(f"{note} is damaged ({error}); delete it, and the same command makes it again") from error
         return True
 
     def write(self, shard: str, entries: list[Entry], latents: Tensor, embeds: Tensor) -> None:
@@ -118,6 +145,8 @@ class Shards:
             raise SfvError(
                 f"a shard of {folder} is damaged ({error}); delete it with its note, then encode again"
             ) from error
+        for shard, latents in self.latents.items():
+            _check_lies(folder, [e for e in self.entries if e.shard == shard], len(latents))
 
     def window(self, e: Entry, first: int, frames: int, stride: int) -> Tensor:
         """(frames, c, h, w) fp32 latents from kept frame `first` on; loops around."""
@@ -143,8 +172,10 @@ class ClipShards:
         self.sizes: dict[tuple[int, ...], list[int]] = {}
         for shard in sorted({e.shard for e in self.entries}):
             with self._open(shard) as file:
-                shape = tuple(file.get_slice("latents").get_shape()[1:])
-            self.sizes.setdefault(shape, []).extend(i for i, e in enumerate(self.entries) if e.shard == shard)
+                clips, *shape = file.get_slice("latents").get_shape()
+            inside = [i for i, e in enumerate(self.entries) if e.shard == shard]
+            _check_lies(folder, [self.entries[i] for i in inside], clips * shape[0], shape[0])
+            self.sizes.setdefault(tuple(shape), []).extend(inside)
 
     @contextmanager
     def _open(self, shard: str) -> Iterator[Any]:
@@ -152,7 +183,7 @@ class ClipShards:
         try:
             with safe_open(path, "pt") as file:
                 yield file
-        except (SafetensorError, OSError, IndexError, ZeroDivisionError) as error:
+        except (SafetensorError, OSError, IndexError) as error:
             raise SfvError(f"{path} is damaged ({error}); delete it and its job's note, then encode again") from error
 
     def clip(self, index: int) -> tuple[Tensor, Tensor, Tensor]:

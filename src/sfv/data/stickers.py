@@ -20,8 +20,12 @@ from tqdm import tqdm
 
 from sfv.errors import SfvError
 from sfv.media import read_video_bytes, replacing
+from sfv.system.files import make_folder, not_in_the_way
 
 SOURCE_FPS = 24
+STORE, FRAMES = "store.json", "frames.u8"
+STORED = {"size", "fps", "clips"}
+"""What store.json holds."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,13 @@ class ClipStore:
 
     def __init__(self, folder: Path) -> None:
         try:
-            meta = json.loads((folder / "store.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            meta = json.loads((folder / STORE).read_text())
+            self.folder, self.size, self.fps = folder, int(meta["size"]), int(meta["fps"])
+            self.clips = [Clip(**c) for c in meta["clips"]]
+            total = sum(c.count for c in self.clips)
+            self.frames = np.memmap(folder / FRAMES, np.uint8, "r", shape=(total, self.size, self.size, 4))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SfvError(f"{folder} is not a clip store ({error}); make one with `sfv pack`") from error
-        self.folder, self.size, self.fps = folder, int(meta["size"]), int(meta["fps"])
-        self.clips = [Clip(**c) for c in meta["clips"]]
-        total = sum(c.count for c in self.clips)
-        shape = (total, self.size, self.size, 4)
-        self.frames = np.memmap(folder / "frames.u8", np.uint8, "r", shape=shape)
 
     def split(self, name: str) -> list[Clip]:
         """Clips of one split ("train" or "val"), in index order."""
@@ -116,25 +119,28 @@ def random_placement(rgba: Tensor, rng: torch.Generator) -> Tensor:
 
 def pack(source: Path, out: Path, per_family: int = 6, size: int = 128) -> ClipStore:
     """Decode `source/clips.zip` into a store at `out`: every validation clip, and up to `per_family`
-    clips of each training family (evenly spaced over its variants). Finished stores are kept."""
-    if (out / "store.json").exists():
+    clips of each training family (evenly spaced over its variants). Finished stores are kept.
+
+    SfvError for another source, and where `out` holds such files that sfv did not write.
+    """
+    not_in_the_way(out / STORE, STORED, [out / FRAMES])
+    if (out / STORE).exists():
         return ClipStore(out)
     try:
         index: list[dict[str, Any]] = json.loads((source / "index.json").read_text())
         archive = zipfile.ZipFile(source / "clips.zip")
     except (OSError, json.JSONDecodeError, zipfile.BadZipFile) as error:
         raise SfvError(f"{source} does not hold index.json and clips.zip of a sticker set: {error}") from error
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     clips, start = [], 0
-    with replacing(out / "frames.u8") as path, open(path, "wb") as sink, archive:
-        for row in tqdm(chosen(index, per_family), desc="pack", unit="clip", smoothing=0):
-            rgba = _rgba(read_video_bytes(archive.read(f"{row['id']}.mp4")), size)
-            rgba.tofile(sink)
-            clips.append(_clip(row, start, len(rgba)))
-            start += len(rgba)
-    meta = {"size": size, "fps": SOURCE_FPS, "clips": [c.__dict__ for c in clips]}
-    with replacing(out / "store.json") as path:
-        path.write_text(json.dumps(meta))
+    with replacing(out / STORE) as written, replacing(out / FRAMES) as path:  # both are renamed at the end
+        with open(path, "wb") as sink, archive:
+            for row in tqdm(chosen(index, per_family), desc="pack", unit="clip", smoothing=0):
+                rgba = _rgba(read_video_bytes(archive.read(f"{row['id']}.mp4")), size)
+                sink.write(np.ascontiguousarray(rgba).data)
+                clips.append(_clip(row, start, len(rgba)))
+                start += len(rgba)
+        written.write_text(json.dumps({"size": size, "fps": SOURCE_FPS, "clips": [c.__dict__ for c in clips]}))
     return ClipStore(out)
 
 

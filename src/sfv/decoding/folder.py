@@ -13,6 +13,7 @@ from torch import nn
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 SMALL, MATTE = "decoder", "matte"
 """Sub-folders of a model's folder."""
@@ -23,7 +24,7 @@ N = TypeVar("N", bound=nn.Module)
 
 def save_side_part(part: nn.Module, config: BaseModel, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write both files; `dtype` casts what is stored."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in part.state_dict().items()}
     with replacing(folder / CONFIG) as beside:
         beside.write_text(json.dumps({"_class_name": type(part).__name__, **config.model_dump()}, indent=2) + "\n")

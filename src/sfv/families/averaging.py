@@ -1,7 +1,5 @@
 """One model of several fine-tunes of one model: the average of their denoisers' weights."""
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +10,9 @@ import torch
 from sfv.edm.denoiser import Denoiser
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.load import export, load, model_folder, save_denoiser
+from sfv.families.load import check_apart, export, load, model_folder, save_denoiser
 from sfv.families.settings import AverageSettings
+from sfv.system.files import new_folder
 from sfv.system.progress import bar
 
 
@@ -30,6 +29,17 @@ def average(models: Sequence[str | Path], out: str | Path, settings: AverageSett
     folders = [model_folder(m) for m in models]
     if place.exists():
         raise SfvError(f"{place} is there already; name a new folder")
+    check_apart(folders[0], place)
+    dtype = getattr(torch, want.precision)
+    with new_folder(place) as made:  # first: what was read and added must not be lost at the end
+        mean = _mean(models, shares, want)
+        export(folders[0], made, dtype)
+        save_denoiser(mean, made, "unet", dtype)
+    return place
+
+
+def _mean(models: Sequence[str | Path], shares: Sequence[float], want: AverageSettings) -> VideoModel:
+    """The first model, whose denoiser has the mean's weights."""
     with bar(desc="averaging", unit="model", total=len(models)) as shown:
         mean = _moving(load(models[0]), want)
         _scale(mean.denoiser, shares[0])
@@ -37,8 +47,7 @@ def average(models: Sequence[str | Path], out: str | Path, settings: AverageSett
         for model, share in zip(models[1:], shares[1:], strict=True):
             _add(mean.denoiser, load(model).denoiser, share, f"{model} has another denoiser than {models[0]}")
             shown.update()
-    _write(mean, folders[0], place, getattr(torch, want.precision))
-    return place
+    return mean
 
 
 def _shares(models: Sequence[str | Path], want: AverageSettings) -> list[float]:
@@ -83,16 +92,3 @@ def _moving(mean: VideoModel, want: AverageSettings) -> VideoModel:
     if not mean.limits.lively:
         raise SfvError(f"{mean.name} takes no motion; leave --motion out")
     return replace(mean, defaults=mean.defaults.model_copy(update={"motion": want.motion}))
-
-
-def _write(mean: VideoModel, like: Path, out: Path, dtype: torch.dtype) -> None:
-    """A folder beside, then renamed: what is cut off leaves no model."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        export(like, beside, dtype)
-        save_denoiser(mean, beside, "unet", dtype)
-        beside.chmod(0o755)
-        beside.rename(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -16,6 +16,7 @@ from sfv.families.base import Codec, VideoModel
 from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.family import PIPELINES, SIZES, Graphs, LoraNames, family
 from sfv.system.device import has_bf16
+from sfv.system.files import inside, new_folder
 
 if TYPE_CHECKING:
     from sfv.families.counted import Shapes
@@ -55,18 +56,34 @@ def keep_models(folder: Path, cure: str) -> None:
     sfv's model folders hold its defaults (`sfv.json` in a denoiser's sub-folder); a first part that was stopped has
     left its runs alone.
     """
-    inside = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    begun = "runs" in inside and "model_index.json" not in inside
+    names = inside(folder)
+    begun = "runs" in names and "model_index.json" not in names
     own = begun or any(folder.glob("*/sfv.json"))
-    if folder.is_file() or (inside and not own):
+    if folder.is_file() or (names and not own):
         raise SfvError(f"{folder} is there and was not written by sfv; {cure}")
 
 
 def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
-    """Write a trained model folder anew in `dtype`, without its training runs; SfvError if it is none, or `out` holds
-    what sfv did not write."""
+    """Write a trained model folder anew in `dtype`, without its training runs.
+
+    SfvError if it is none, `out` lies in it or is it, or holds what sfv did not write. A new folder is there whole or
+    not at all; in a model of sfv's, files are replaced one by one.
+    """
     keep_models(out, "name a new folder")
-    family(_family(folder)).export(folder, out, dtype)
+    check_apart(folder, out)
+    if inside(out):
+        family(_family(folder)).export(folder, out, dtype)
+        return
+    with new_folder(out) as made:
+        family(_family(folder)).export(folder, made, dtype)
+
+
+def check_apart(model: Path, out: Path) -> None:
+    """SfvError if what is made of a model's folder would be that folder, or lie inside it."""
+    whole, place = model.resolve(), out.resolve()
+    if place == whole or whole in place.parents:
+        where = "is the model itself" if place == whole else f"lies inside the model {model}"
+        raise SfvError(f"{out} {where}; name a place outside it")
 
 
 def save(model: VideoModel, folder: Path) -> None:
@@ -87,11 +104,13 @@ def graphs(model: VideoModel) -> Graphs:
 def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
     """Write a model folder as one file of its family's original layout; returns what else its user should know, or
     nothing. SfvError for a family that has none."""
+    check_apart(folder, out)
     return family(_family(folder)).export_single(folder, out, dtype)
 
 
 def export_lora(folder: Path, out: Path, to: LoraNames) -> None:
     """Write the adapters of a folder's student run under another program's names; SfvError if there are none."""
+    check_apart(folder, out)
     family(_family(folder)).export_lora(folder, out, to)
 
 

@@ -18,10 +18,11 @@ import sfv
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.family import Graph, Graphs
-from sfv.families.load import graphs, load, rewritten
+from sfv.families.load import check_apart, graphs, load, rewritten
 from sfv.settings import MOVES
 from sfv.speed.precision import in_float32
 from sfv.system.files import make_folder, not_in_the_way, replacing
+from sfv.system.progress import bar
 
 MARK = "onnx.json"
 """Beside the files: who wrote them, of which model, and how a clip is made with them."""
@@ -56,6 +57,7 @@ def export_onnx(folder: Path, out: Path, stored: str = "float32", kept: Kept | N
         raise SfvError(f"precision {stored}: ONNX files are written with float16 or float32 weights; name one of them")
     if missing := [p for p in ("onnx", "onnxscript") if importlib.util.find_spec(p) is None]:
         raise SfvError(f'exporting to ONNX needs {missing[0]}: pip install "sfv[onnx]"')
+    check_apart(folder, out)
     model = rewritten(load(folder, "cpu", torch.float32))
     networks = {name: _chosen(graph, (kept or {}).get(name)) for name, graph in graphs(model).items()}
     beside = [EXAMPLE] * (model.loops and not kept)
@@ -66,7 +68,13 @@ def export_onnx(folder: Path, out: Path, stored: str = "float32", kept: Kept | N
     for name in beside:
         with replacing(out / name) as path:
             path.write_bytes((files("sfv") / "examples" / name).read_bytes())
-    return [_write(graph, out / name, stored == "float16") for name, graph in networks.items()]
+    written = []
+    with bar(desc="onnx", unit="file", total=len(networks)) as shown:
+        for name, graph in networks.items():
+            shown.set_postfix_str(name)  # before it is written, which takes minutes at SVD's size
+            written.append(_write(graph, out / name, stored == "float16"))
+            shown.update()
+    return written
 
 
 def facts(model: VideoModel, networks: Graphs) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from sfv.families.base import VideoModel
 from sfv.media import cache_folder, replacing
+from sfv.system.files import make_folder
 
 MANY = 1000
 """Clips for which a backend is chosen when nothing is said."""
@@ -36,7 +37,7 @@ def record_path(model: VideoModel, profile: str) -> Path:
 def keep_record(model: VideoModel, profile: str, record: Record) -> Path:
     """Write what was measured."""
     path = record_path(model, profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as beside:
         beside.write_text(json.dumps(record, indent=1) + "\n")
     return path

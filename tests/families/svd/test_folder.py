@@ -1,6 +1,7 @@
 """Model folders: round trips to the bit, layouts, and one clear sentence for every way to be broken."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.load import load
+from sfv.families.load import described, load
 from sfv.families.svd.folder import save
 from sfv.families.svd.stock_networks import stock_twin
 
@@ -174,3 +175,34 @@ def test_length_and_size_come_from_the_configuration(tiny_folder: Path, tmp_path
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 96}))
     own = load(folder).defaults
     assert (own.height, own.width, own.fps, own.motion, own.noise_aug) == (576, 1024, 7, 127, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "said"),
+    [
+        (
+            "unet",
+            "num_frames",
+            0,
+            "unet cannot be opened (num_frames: Input should be greater than 0); fetch or export",
+        ),
+        ("unet", "block_out_channels", "abc", "unet cannot be opened (block_out_channels: Input should be a valid"),
+        ("vae", "block_out_channels", 7, "vae cannot be opened (block_out_channels"),
+        ("image_encoder", "hidden_size", "wide", "image_encoder cannot be opened (hidden_size"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_named_where_it_is_counted(
+    tiny_folder: Path, tmp_path: Path, part: str, field: str, value: object, said: str
+) -> None:
+    shutil.copytree(tiny_folder, folder := tmp_path / "svd")
+    path = folder / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(SfvError, match=re.escape(said)):
+        described(folder)
+
+
+def test_defaults_that_are_wrong_are_named_where_they_are_counted(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, folder := tmp_path / "svd")
+    (folder / "unet" / "sfv.json").write_text('{"frames": 4}')
+    with pytest.raises(SfvError, match=r"sfv\.json is not valid"):
+        described(folder)

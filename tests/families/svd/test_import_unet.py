@@ -1,11 +1,13 @@
 """UNet files of either naming become folders; whatever is no such UNet is one sentence."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sfv.cli.main import main
@@ -110,3 +112,49 @@ def test_an_encoder_that_overflows_in_half_precision_computes_in_float32(random_
         assert vae.dtype == torch.float16
         vae.float()  # type: ignore[operator]
         torch.testing.assert_close(raw, model.codec.encode_raw(pixels), rtol=1e-4, atol=1e-4)  # type: ignore[attr-defined]
+
+
+def test_numbers_that_are_not_finite_are_named(
+    random_folder: Path, student: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    for bad in (float("nan"), float("inf")):
+        wrong = student["conv_out.bias"].clone()
+        wrong[1] = bad
+        save_file(student | {"conv_out.bias": wrong}, tmp_path / "x.safetensors")
+        with pytest.raises(SfvError, match=r"x\.safetensors holds weights that are not finite numbers \(conv_out.bias"):
+            import_unet(tmp_path / "x.safetensors", random_folder, tmp_path / "made")
+        assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_an_import_that_was_cut_off_begins_again(
+    random_folder: Path, student: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk in the middle leaves nothing, a kill nothing that is in the way; a file is no folder."""
+    save_file(student, tmp_path / "x.safetensors")
+    out = tmp_path / "made"
+
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sfv.families.svd.import_unet.save_file", full)
+        with pytest.raises(SfvError, match=rf"{out}/unet/.* cannot be written \(No space left on device\)"):
+            import_unet(tmp_path / "x.safetensors", random_folder, out)
+        assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+        patch.setattr("sfv.system.files.shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(SfvError, match="No space left"):
+            import_unet(tmp_path / "x.safetensors", random_folder, out)
+    import_unet(tmp_path / "x.safetensors", random_folder, out)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made", "x.safetensors"] and load(out)
+    with pytest.raises(SfvError, match="x.safetensors is a file; name a new folder"):
+        import_unet(tmp_path / "x.safetensors", random_folder, tmp_path / "x.safetensors")
+    with pytest.raises(SfvError, match="made is not empty"):
+        import_unet(tmp_path / "x.safetensors", random_folder, out)
+
+
+def test_a_base_without_a_part_is_named(random_folder: Path, student: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(student, tmp_path / "x.safetensors")
+    shutil.copytree(random_folder, tmp_path / "svd")
+    shutil.rmtree(tmp_path / "svd" / "scheduler")
+    with pytest.raises(SfvError, match="scheduler is missing; an SVD folder has"):
+        import_unet(tmp_path / "x.safetensors", tmp_path / "svd", tmp_path / "made")

@@ -41,12 +41,13 @@ def test_adapters_do_in_diffusers_what_they_do_here(wan: VideoModel, wan_folder:
     with torch.no_grad():
         for i, p in enumerate(D.adapt(2)):
             p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
-    (tmp_path / "runs" / "student").mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in D.adapter_state().items()}, tmp_path / "runs/student/lora.safetensors")
-    (tmp_path / "model_index.json").write_text((wan_folder / "model_index.json").read_text())
+    model = tmp_path / "model"
+    (model / "runs" / "student").mkdir(parents=True)
+    save_file({k: v.contiguous() for k, v in D.adapter_state().items()}, model / "runs/student/lora.safetensors")
+    (model / "model_index.json").write_text((wan_folder / "model_index.json").read_text())
     files = {}
     for to in ("comfyui", "peft"):
-        export_lora(tmp_path, tmp_path / f"{to}.safetensors", to)  # type: ignore[arg-type]
+        export_lora(model, tmp_path / f"{to}.safetensors", to)  # type: ignore[arg-type]
         files[to] = load_file(tmp_path / f"{to}.safetensors")
     pipe = tiny_wan.stock(wan_folder)
     D.merge()

@@ -1,6 +1,8 @@
 """Wan2.2 TI2V-5B counted on the meta device: published sizes, presets on their cards; no weight is allocated."""
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,3 +89,17 @@ def test_a_dry_run_says_what_a_run_needs(wan_folder: Path, monkeypatch: pytest.M
     (needs,) = dry_run("student", "debug", ("lora=2",), init=wan_folder)["needs"]
     assert needs["parameters_million"] > 0.037 and needs["peak_gb"] > 0
     assert described("wan-5b") == WanShapes()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [("transformer", {"num_layers": "many"}), ("vae", {"dim_mult": 3}), ("transformer", {"_class_name": "Other"})],
+)
+def test_a_configuration_that_is_wrong_is_named(
+    wan_folder: Path, tmp_path: Path, part: str, changes: dict[str, object]
+) -> None:
+    shutil.copytree(wan_folder, folder := tmp_path / "wan")
+    path = folder / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SfvError, match=f"{part} (cannot be opened|holds a Other)"):
+        described(folder)

@@ -30,6 +30,7 @@ from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
 from sfv.families.svd.unet import UNet
 from sfv.media import replacing
 from sfv.settings import Defaults
+from sfv.system.files import make_folder
 from sfv.system.stream import write_tensors
 
 SVD_WIDTHS = (320, 640, 1280, 1280)
@@ -80,15 +81,14 @@ def _geometry(codec: SVDCodec) -> tuple[int, int]:
 
 def shapes(folder: Path, unet: str = "unet") -> Shapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
-    config, vae, tower = (read_json(folder / part / "config.json") for part in (unet, "vae", "image_encoder"))
-    stride = 2 ** (len(vae["block_out_channels"]) - 1)
-    path = folder / unet / "sfv.json"
-    size = (
-        read_json(path)
-        if path.exists()
-        else {"frames": config.get("num_frames", 14)} | dict(zip(("height", "width"), SVD_TRAINING, strict=True))
-    )
-    return Shapes(config, stride, int(size["frames"]), int(size["height"]), int(size["width"]), vae, tower)
+    parts = [folder / part for part in (unet, "vae", "image_encoder")]
+    frames = UNet.described_by(parts[0]).config.num_frames
+    stride = 2 ** (len(Autoencoder.described_by(parts[1]).config.block_out_channels) - 1)
+    ClipTower.described_by(parts[2])
+    height, width = SVD_TRAINING
+    size = read_defaults(folder / unet, Defaults(frames=frames, height=height, width=width))
+    config, vae, tower = (read_json(part / "config.json") for part in parts)
+    return Shapes(config, stride, size.frames, size.height, size.width, vae, tower)
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:
@@ -131,7 +131,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype) -> str:
     unet = UNet.open(folder / "unet", dtype)
     vae = Autoencoder.open(folder / "vae", torch.float32)  # two of its layers become one, in full precision
     tensors = to_single(unet, vae, ClipTower.open(folder / "image_encoder", dtype))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with replacing(out) as beside, open(beside, "wb") as file:
         write_tensors(file, tensors, dtype, {"notice": NOTICE, "format": "pt"})
     if tuple(unet.config.block_out_channels) == SVD_WIDTHS:
@@ -169,7 +169,7 @@ def trained_adapters(folder: Path) -> dict[str, Tensor]:
 
 def write_lora(state: dict[str, Tensor], out: Path, notice: str) -> None:
     """One file of adapters with a licence notice inside."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with replacing(out) as beside:
         save_file({k: v.contiguous() for k, v in state.items()}, beside, {"notice": notice, "format": "pt"})
 

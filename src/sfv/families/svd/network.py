@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sfv.errors import SfvError
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 DIFFUSERS, TRANSFORMERS = "0.42.1", "5.23.0"
 """Whose layouts are written; their older and newer versions open them too."""
@@ -60,16 +61,21 @@ class Network(nn.Module):
             return cls(cls.Config.model_validate(config)).eval().requires_grad_(False)
 
     @classmethod
+    def described_by(cls: "type[Opened]", folder: Path) -> "Opened":
+        """What a folder's config.json says, on the meta device; SfvError where that is no such network."""
+        try:
+            return cls.on_meta(**read_json(folder / "config.json"))
+        except (ValueError, RuntimeError, TypeError, ZeroDivisionError, IndexError) as error:
+            reason = first_reason(error)
+            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
+
+    @classmethod
     def open(cls: "type[Opened]", folder: Path, dtype: torch.dtype) -> "Opened":
         """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
 
         Raises SfvError with one sentence.
         """
-        try:
-            network = cls.on_meta(**read_json(folder / "config.json"))
-        except (ValueError, RuntimeError, ZeroDivisionError) as error:
-            reason = first_reason(error)
-            raise SfvError(f"{folder} cannot be opened ({reason}); fetch or export it again") from error
+        network = cls.described_by(folder)
         state = read_tensors(weight_files(folder), dtype)
         wrong = network._mismatched(state)
         if wrong:
@@ -82,7 +88,7 @@ class Network(nn.Module):
 
     def store(self, folder: Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and weights, in another precision if asked."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         kept = dtype or self.dtype
         state = {k: (v.to(kept) if v.is_floating_point() else v).contiguous() for k, v in self.state_dict().items()}
         with replacing(folder / f"{self.stem}.safetensors") as beside:
@@ -195,6 +201,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Its inverse."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as beside:
         beside.write_text(json.dumps(data, indent=2) + "\n")

@@ -5,8 +5,6 @@ two may be missing where prompts.safetensors holds the embeddings that are neede
 has for a model's denoiser, is the sub-folder transformer; `sfv.json` in it keeps that denoiser's defaults.
 """
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from sfv.families.wan.network import opened, store
 from sfv.families.wan.networks import WanDenoiser
 from sfv.families.wan.prompts import ENCODER, TOKENIZER, Prompts
 from sfv.settings import Defaults
+from sfv.system.files import link_or_copy, make_folder
 
 TRANSFORMER, VAE, SCHEDULER = "transformer", "vae", "scheduler"
 SIGMA_MIN, SIGMA_MAX = 1 / 999, 999.0
@@ -135,15 +134,9 @@ def linked(source: Path, target: Path) -> None:
     """A folder's files under another folder: by links to the same data, or copies where that cannot be."""
     if not source.is_dir() or source.resolve() == target.resolve():
         return
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     for file in (f for f in source.iterdir() if f.is_file()):
-        beside = target / f".{file.name}.new"
-        beside.unlink(missing_ok=True)
-        try:
-            os.link(file.resolve(), beside)
-        except OSError:
-            shutil.copyfile(file, beside)
-        beside.replace(target / file.name)
+        link_or_copy(file, target / file.name)
 
 
 def index(text: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sfv.errors import SfvError
 from sfv.families.svd.network import DIFFUSERS, first_reason, read_json, read_tensors, weight_files, write_json
 from sfv.families.svd.stock_networks import quiet
 from sfv.media import replacing
+from sfv.system.files import make_folder
 
 STEM = "diffusion_pytorch_model"
 WHOLE = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
@@ -23,20 +24,25 @@ def on_meta(cls: Any, config: dict[str, Any]) -> Any:
         return cls.from_config(config).eval().requires_grad_(False)
 
 
-def opened(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
-
-    Raises SfvError with one sentence.
-    """
+def described_by(cls: Any, folder: Path) -> Any:
+    """What a folder's config.json says, on the meta device; SfvError where that is no such network."""
     if not folder.is_dir():
         raise SfvError(f"{folder} is missing; a Wan folder has transformer, vae, scheduler, tokenizer, text_encoder")
     config = read_json(folder / "config.json")
     if config.get("_class_name", cls.__name__) != cls.__name__:
         raise SfvError(f"{folder} holds a {config['_class_name']}, not a {cls.__name__}; fetch it again")
     try:
-        network = on_meta(cls, config)
+        return on_meta(cls, config)
     except (ValueError, RuntimeError, TypeError, ZeroDivisionError, IndexError) as error:
         raise SfvError(f"{folder} cannot be opened ({first_reason(error)}); fetch or export it again") from error
+
+
+def opened(cls: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Read a folder, strictly: no weight missing, unexpected, of another shape or not finite; frozen.
+
+    Raises SfvError with one sentence.
+    """
+    network = described_by(cls, folder)
     state = read_tensors(weight_files(folder), dtype, WHOLE if hasattr(network, "rope") else ())
     _check(network, state, folder)
     network.load_state_dict(state, assign=True)
@@ -60,7 +66,7 @@ def _check(network: Any, state: dict[str, Tensor], folder: Path) -> None:
 
 def store(network: Any, folder: Path, dtype: torch.dtype | None) -> None:
     """Write config.json and weights, in another precision if asked."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = {k: v.to(dtype or v.dtype).contiguous() for k, v in network.state_dict().items()}
     with replacing(folder / f"{STEM}.safetensors") as beside:
         save_file(state, beside, {"format": "pt"})

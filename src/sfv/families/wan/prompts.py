@@ -22,6 +22,7 @@ from sfv.errors import SfvError
 from sfv.families.svd.network import variant_of
 from sfv.families.svd.stock_networks import quiet
 from sfv.media import cache_folder, replacing
+from sfv.system.files import make_folder
 
 LENGTH = 512
 """Tokens that the transformer attends to: words, then zeros (the pipeline's max_sequence_length)."""
@@ -48,7 +49,7 @@ class Prompts:
     def save(self, folder: Path) -> None:
         """Write all that is known, the empty prompt among it, into a model's folder."""
         self("")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with replacing(folder / KEPT) as beside:
             save_file({k: v.contiguous() for k, v in self.known.items()}, beside, {"format": "pt"})
 
@@ -64,7 +65,7 @@ class Prompts:
             raise SfvError(f"{what}: {self.folder} has no {ENCODER} and no embedding of it in {KEPT}; {CURE}")
         words = embedded(cleaned(prompt), self.folder)
         path = self._cache(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with replacing(path) as beside:
             save_file({name: words}, beside)
         return words

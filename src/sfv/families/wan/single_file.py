@@ -15,6 +15,7 @@ from sfv.families.svd.folder import check_target, trained_adapters, write_lora
 from sfv.families.wan.folder import TRANSFORMER, check_layout
 from sfv.families.wan.network import opened
 from sfv.media import replacing
+from sfv.system.files import make_folder
 from sfv.system.stream import write_tensors
 
 TOP = {
@@ -60,7 +61,7 @@ def export_single(folder: Path, out: Path, dtype: torch.dtype, notice: str) -> s
     check_target(out, notice)
     check_layout(folder)
     state = opened(WanTransformer3DModel, folder / TRANSFORMER, dtype).state_dict()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with replacing(out) as beside, open(beside, "wb") as file:
         named = {original(k): v for k, v in state.items()}
         write_tensors(file, named, dtype, {"notice": notice, "format": "pt"})

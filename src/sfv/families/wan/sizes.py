@@ -11,11 +11,10 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from sfv.errors import SfvError
 from sfv.families.counted import Call, half, halved
 from sfv.families.svd.folder import read_defaults
-from sfv.families.svd.network import read_json
 from sfv.families.wan.codec import WanCodec, uneven
 from sfv.families.wan.folder import VAE as VAE_FOLDER
 from sfv.families.wan.folder import check_layout, own_defaults, part
-from sfv.families.wan.network import on_meta
+from sfv.families.wan.network import described_by, on_meta
 from sfv.families.wan.networks import WanDenoiser
 from sfv.families.wan.prompts import LENGTH
 from sfv.types import Cond, Latents
@@ -118,6 +117,10 @@ class WanShapes:
 def shapes(folder: Path, unet: str) -> WanShapes:
     """What a folder's configuration files say, without opening weights; the clip's size is its own default."""
     check_layout(folder)
-    transformer, vae = (read_json(folder / sub / "config.json") for sub in (part(unet), VAE_FOLDER))
+    networks = {part(unet): WanTransformer3DModel, VAE_FOLDER: AutoencoderKLWan}
+    transformer, vae = (
+        {k: v for k, v in described_by(cls, folder / sub).config.items() if not k.startswith("_")}
+        for sub, cls in networks.items()
+    )
     size = read_defaults(folder / part(unet), own_defaults())
     return WanShapes(transformer, size.frames, size.height, size.width, vae)
