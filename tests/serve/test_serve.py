@@ -26,8 +26,8 @@ from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
-from sfv.serve.service import FRESH
-from sfv.serve.settings import ServeSettings
+from sfv.serve.service import FRESH, passing_name
+from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.worker import Duty, Worker
 
 PIPES: list[Connection] = []
@@ -341,6 +341,48 @@ def test_animate_answers_with_the_clip_and_keeps_nothing(app: App) -> None:
     assert answer.status_code == 200 and answer.content[:6] == b"GIF89a"
     assert ask(app, "GET", "/v1/videos").json()["data"] == []
     assert not list((app.service.settings.data / "files").rglob("*"))
+
+
+@pytest.mark.parametrize("when", ["queued", "running", "made"])
+def test_of_a_sender_who_leaves_nothing_is_kept_or_listed(app: App, when: str) -> None:
+    service, files = app.service, app.service.settings.data / "files"
+    job = asyncio.run(service.accept(Order(), png(), "", passing_name(service.machine)))
+    at = worker(app)
+    batch = at._claim() if when != "queued" else []
+    clips = at._make(batch) if when == "made" else []
+    assert ask(app, "GET", "/v1/videos").json()["data"] == [] and len(list(files.iterdir())) == 1
+    asyncio.run(service.drop(job))
+    for made_too_late in clips or at._make(batch):
+        at._deliver(*made_too_late)
+    assert ask(app, "GET", "/v1/videos").json()["data"] == []
+    assert service.jobs.get(job.id) is None and not list(files.iterdir())
+
+
+def test_a_server_that_starts_again_forgets_whom_nobody_waits_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own senders alone: another server's may still be there."""
+    service, files = app.service, app.service.settings.data / "files"
+    names = [passing_name(service.machine), passing_name("0" * 12), ""]
+    kept = [asyncio.run(service.accept(Order(seed=i), png(), "", name)).id for i, name in enumerate(names)][1:]
+    worker(app)._claim()
+    monkeypatch.setattr(service.supervisor, "start", lambda listener: None)
+
+    async def start() -> None:
+        service.start()
+
+    asyncio.run(start())
+    assert sorted(p.name for p in files.iterdir()) == sorted(kept) == sorted(service.jobs.known([names[0], *kept]))
+
+
+def test_what_no_server_forgets_expires_an_hour_later(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = app.service
+    names = ["", passing_name("0" * 12)]
+    left = [asyncio.run(service.accept(Order(), png(), "", name)) for name in names]
+    assert turn(worker(app)) == 2
+    service._expired()
+    assert all(service.jobs.get(job.id) for job in left)
+    monkeypatch.setattr("sfv.serve.jobs.LEFT", 0.0)
+    service._expired()
+    assert [bool(service.jobs.get(job.id)) for job in left] == [True, False]
 
 
 def test_animate_is_for_small_clips(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 )
 async def animate(request: Request, service: Serving, owner: Owner) -> Response:
     """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
-    name = passing_name()
+    name = passing_name(service.machine)
     with service.events.watching(name, end=True) as ended:
         job, _ = await _accepted(request, service, owner, name)
         try:

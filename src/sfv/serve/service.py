@@ -73,6 +73,7 @@ class Service:
         """Give back what an earlier life left running, and start workers and sweeper."""
         shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
         (self.settings.data / "scratch").mkdir(parents=True)
+        self._forget_passing()
         self.jobs.give_back_machine(self.machine)
         self.events.loop = asyncio.get_running_loop()
         self.supervisor.start(self._on_worker_message)
@@ -210,12 +211,16 @@ class Service:
                     yield None
 
     async def drop(self, job: Job) -> Job | None:
-        """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None)."""
+        """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None).
+
+        One whose sender waited for the clip is forgotten either way.
+        """
         if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
             self.supervisor.cancel(job.id)
             self.metrics.ended.labels("cancelled").inc()
             self.events.notify([job.id], over=True)
-            return gone
+            if not job.passing:
+                return gone
         await asyncio.to_thread(self.forget, job)
         return None
 
@@ -224,6 +229,11 @@ class Service:
         self.jobs.remove(job)
         self.store.delete(job.picture_key)
         self.store.delete(job.clip_key)
+
+    def _forget_passing(self) -> None:
+        """What senders waited for when this server's earlier life ended."""
+        for job in self.jobs.passing(self.machine):
+            self.forget(job)
 
     def _sweep(self) -> None:
         """Once a second deadlines; leases, what has expired, and files without a job less often."""
@@ -269,9 +279,9 @@ class Service:
                     self.store.delete(key)
 
 
-def passing_name() -> str:
-    """A fresh id of a job whose sender waits for the clip."""
-    return f"{PASSING}{uuid.uuid4().hex}"
+def passing_name(machine: str) -> str:
+    """A fresh id of a job whose sender waits for the clip at a machine (40 letters at most, as the table holds)."""
+    return f"{PASSING}{machine}{uuid.uuid4().hex}"[:40]
 
 
 def batch_key(wanted: Settings) -> str:

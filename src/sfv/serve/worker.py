@@ -245,9 +245,10 @@ class Worker:
         self.stopping.wait(PAUSE)
 
     def _fail(self, job: Job, code: str, why: str) -> None:
-        self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
+        failed = self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
         self._drop([job])
-        self._send("failed", job.id)
+        if failed:  # else it was cancelled meanwhile, and its picture may be gone
+            self._send("failed", job.id)
 
     def _drop(self, jobs: list[Job]) -> None:
         names = {job.id for job in jobs}
