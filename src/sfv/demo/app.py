@@ -22,8 +22,9 @@ from starlette.types import ASGIApp
 
 import sfv
 from sfv.batch.clip_file import note
-from sfv.demo.race import Stopped, race
-from sfv.demo.session import Ask, Studio
+from sfv.demo.leaving import leaving
+from sfv.demo.race import Stopped, check, race
+from sfv.demo.session import MAX_STEPS, Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import RequestError, SfvError, UploadError
@@ -68,14 +69,16 @@ def create_demo(
     speed: Speed | None = None,
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
     on_ready: Callable[[Studio], None] | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> FastAPI:
     """The page as an ASGI application: the first of `models` animates, all of them race.
 
     Models are named as in `sfv bench` (MODEL[@PROFILE[/BACKEND]][:STEPS]). The first is loaded and warmed when the
     application starts; `on_ready(studio)` is called then, from the computing thread. `hosts` are the Host headers that
-    are answered, ("*",) for any. Raises SfvError for a model that cannot be named so.
+    are answered, ("*",) for any; `max_steps` the network calls that one clip may ask for. Raises SfvError for a model
+    that cannot be named so.
     """
-    studio = Studio(models, device, speed or Speed())
+    studio = Studio(models, device, speed or Speed(), max_steps)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -157,7 +160,8 @@ async def _clip(request: Request) -> Response:
     """Make a clip; 204 if a newer request of the same visit has come."""
     start, shown = time.perf_counter(), await _read(request, Shown)
     studio: Studio = request.app.state.studio
-    clip = await studio.clip(shown.ask)
+    async with leaving(request) as left:
+        clip = await studio.clip(shown.ask, left)
     if clip is None:
         return Response(status_code=204)
     model, row = studio.models[studio.rows[0].name], studio.rows[0]
@@ -173,19 +177,22 @@ async def _file(request: Request) -> Response:
     shown = await _read(request, Shown)
     studio: Studio = request.app.state.studio
     if shown.platform is not None:
-        return await _platform_file(studio, shown, shown.platform)
-    clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}))
+        return await _platform_file(request, shown, shown.platform)
+    async with leaving(request) as left:
+        clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}), left)
     assert clip is not None
     data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
     return Response(data, media_type=MEDIA_TYPES[shown.format])
 
 
-async def _platform_file(studio: Studio, shown: Shown, name: str) -> Response:
+async def _platform_file(request: Request, shown: Shown, name: str) -> Response:
     """A clip as a messenger takes it."""
+    studio: Studio = request.app.state.studio
     model = studio.models[studio.rows[0].name]
     settings = settings_for(without_size(shown.ask.settings), name, model.loops)
     ask = shown.ask.model_copy(update={"turn": 0, "settings": settings, "clear": settings.transparent})
-    clip = await studio.clip(ask)
+    async with leaving(request) as left:
+        clip = await studio.clip(ask, left)
     assert clip is not None
     return Response(await asyncio.to_thread(_fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
 
@@ -210,6 +217,7 @@ def _written(model: VideoModel, clip: Clip, format: str) -> bytes:
 async def _race(request: Request) -> StreamingResponse:
     """Messages of a race as they come."""
     shown, studio = await _read(request, Shown), request.app.state.studio
+    check(studio, shown.ask)
     return StreamingResponse(_watched(studio, shown.ask), media_type="application/octet-stream")
 
 
