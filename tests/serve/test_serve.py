@@ -191,6 +191,24 @@ def test_refusals(tmp_path: Path, name: str, path: str) -> None:
         assert not list((tmp_path / "data" / "files").rglob("*"))
 
 
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/animate"])
+def test_a_clip_of_the_pictures_own_shape_counts_with_its_real_size(tmp_path: Path, path: str) -> None:
+    """Of a picture of 24 pixels a side the clip has the network's 32, not the 512 that larger ones may have."""
+    for app in made(tmp_path, max_work=4 * 40 * 40, sync_work=4 * 40 * 40):
+        asyncio.run(app.service.accept(Order(fit="own"), png(side=24), ""))
+        with pytest.raises(
+            SfvError, match=r"^size: 4 frames of 200x200 are more than the 6,400 .* give a smaller size"
+        ):
+            asyncio.run(app.service.accept(Order(fit="own"), png(side=200), ""))
+        answer = ask(app, "POST", path, files={"picture": png(side=200)}, data={"fit": "own"})
+        said = answer.json()["error"]["message"]
+        assert answer.status_code == 422 and "seconds, play_fps or frames" in said
+        answer = ask(app, "POST", path, files={"picture": b"no picture"}, data={"fit": "own"})
+        assert answer.status_code == 415
+    for app in made(tmp_path / "small", sync_work=4 * 40 * 40):
+        assert app.service.plan(Order(fit="own"), png(side=24))[2] == 4 * 32 * 32
+
+
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
     for app in made(tmp_path, queue=2):
         answers = [create(app, seed=i) for i in range(4)]

@@ -25,7 +25,7 @@ from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import MEDIA_TYPES, file_answer
 from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
-from sfv.serve.service import Service, passing_name, work
+from sfv.serve.service import Service, passing_name
 from sfv.serve.settings import Order, ServeSettings
 from sfv.web.middleware import ASKED, guarded
 
@@ -204,8 +204,8 @@ async def _accepted(request: Request, service: Service, owner: str, name: str = 
     await _admitted(request, service)
     order, picture, note = await _read_form(request, service.model_info.limits.prompted)
     if name:
-        wanted, _ = service.plan(order)
-        if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:
+        wanted, _, work = service.plan(order, picture)
+        if work * int(wanted.steps or 1) > service.settings.sync_work:
             raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
     try:
         return await service.accept(order, picture, owner, name), note

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError
+from sfv.generation.framing import own_size
 from sfv.limits import largest, shown
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
@@ -27,7 +28,7 @@ from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, open_store
 from sfv.serve.supervisor import Supervisor
 from sfv.settings import SEE_THROUGH, Settings
-from sfv.web.uploads import Limits, checked_picture
+from sfv.web.uploads import Limits, checked_picture, claimed_size
 
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0
@@ -112,7 +113,7 @@ class Service:
         connection, may then take the job, too. Refusal, UploadError, QueueFull,
         StoreError or DatabaseError otherwise, and then nothing is kept.
         """
-        wanted, format = self.plan(order)
+        wanted, format, _ = self.plan(order, picture)
         check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
         await asyncio.get_running_loop().run_in_executor(self.decoding, check)
         now = time.time()
@@ -159,8 +160,11 @@ class Service:
         sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
         return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
 
-    def plan(self, order: Order) -> tuple[Settings, str]:
-        """Settings with every field filled, and the file's format; Refusal 422 for what cannot be made here."""
+    def plan(self, order: Order, picture: bytes) -> tuple[Settings, str, int]:
+        """Settings with every field filled, the file's format and the work; Refusal 422 for what cannot be made here.
+
+        Of the picture no more than the header is looked at, and that only where the clip takes its shape from it.
+        """
         if order.model not in (None, self.model_info.name):
             raise Refusal(422, "model", f"model: this server runs {self.model_info.name}; leave the field out")
         try:
@@ -179,9 +183,21 @@ class Service:
             raise Refusal(
                 422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
             )
-        if work(wanted) > self.settings.max_work:
-            raise Refusal(422, "size", f"frames x height x width may be {self.settings.max_work:,} here; ask for less")
-        return wanted, format
+        (height, width), most = self._size(wanted, picture), self.settings.max_work
+        if (work := shown(wanted) * height * width) > most:
+            sentence = (
+                f"size: {shown(wanted)} frames of {height}x{width} are more than the {most:,} allowed here (frames "
+            )
+            cure = "x height x width); give a smaller size, or fewer frames by seconds, play_fps or frames"
+            raise Refusal(422, "size", sentence + cure)
+        return wanted, format, work
+
+    def _size(self, wanted: Settings, picture: bytes) -> tuple[int, int]:
+        """Height and width of a clip of filled settings."""
+        if wanted.fit != "own":
+            return largest(wanted)
+        frame = max(int(wanted.height or 0), int(wanted.width or 0))
+        return own_size(*claimed_size(picture, self.limits), wanted, frame)
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
@@ -287,12 +303,6 @@ def passing_name(machine: str) -> str:
 def batch_key(wanted: Settings) -> str:
     """The same for clips that one batch may hold: settings equal but for the seed."""
     return hashlib.sha256(wanted.model_copy(update={"seed": 0}).model_dump_json().encode()).hexdigest()
-
-
-def work(wanted: Settings) -> int:
-    """Frames x height x width of a clip of filled settings, as it is played."""
-    height, width = largest(wanted)
-    return shown(wanted) * height * width
 
 
 def _opened(database: str) -> Jobs:
