@@ -20,7 +20,7 @@ from sfv.errors import QueueFull, Refusal, SfvError, UploadError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.docs_page import docs_page
 from sfv.serve.errors import answer
-from sfv.serve.form import LONGEST, understood
+from sfv.serve.form import FIELDS, FILES, LONGEST, malformed, understood
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import MEDIA_TYPES, file_answer
@@ -111,10 +111,15 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _problem(refusal.status, refusal.code, str(refusal), headers)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself: an address or a method that there is not."""
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
-    return _problem(error.status_code, "http", str(error.detail), headers)
+    headers, where = dict(error.headers) if error.headers else None, request.url.path[:100]
+    sentence = {
+        404: f"{where} is no address of this service; /docs lists all of them",
+        405: f"{where} does not take {request.method[:20]}; /docs says what it takes",
+    }.get(error.status_code, str(error.detail))
+    return _problem(error.status_code, "http", sentence, headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -173,9 +178,11 @@ async def _read_form(request: Request, prompted: bool) -> tuple[Order, bytes, st
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
     try:
-        async with request.form(max_files=2, max_fields=32, max_part_size=LONGEST) as form:
+        async with request.form(max_files=FILES, max_fields=FIELDS, max_part_size=LONGEST) as form:
             picture, rest, note = understood(form, prompted)
             return _order(rest), await picture.read(), note
+    except HTTPException as error:
+        raise malformed(str(error.detail)) from error
     except OSError as error:
         raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
 
