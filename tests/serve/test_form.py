@@ -43,6 +43,17 @@ def test_a_picture_and_a_prompt_become_a_video(client: Any) -> None:
     assert gone.value.type == "not_found_error"
 
 
+def test_the_head_of_a_clip_may_be_asked_for(client: Any) -> None:
+    """Over a real connection, which is then used for the clip itself."""
+    made = client.videos.create_and_poll(
+        prompt="", input_reference=("cat.png", png(), "image/png"), poll_interval_ms=50
+    )
+    with httpx.Client(base_url=str(client.base_url)) as plain:
+        head, whole = (plain.request(method, f"videos/{made.id}/content") for method in ("HEAD", "GET"))
+    assert head.status_code == 200 and head.content == b"" and head.headers["content-type"] == "video/mp4"
+    assert int(head.headers["content-length"]) == len(whole.content) > 0
+
+
 def test_what_is_left_out_is_said(client: Any) -> None:
     video = client.videos.create(prompt="a dance", input_reference=("cat.png", png(), "image/png"))
     assert "reads no words" in video.note

@@ -143,6 +143,17 @@ def test_ranges(app: App, wanted: str, status: int, span: tuple[int, int | None]
         assert part.headers["content-range"].endswith(f"/{len(whole)}")
 
 
+def test_the_head_of_a_clip_is_that_of_its_answer(app: App) -> None:
+    name = create(app).json()["id"]
+    assert ask(app, "HEAD", f"/v1/videos/{name}/content").status_code == 409
+    turn(worker(app))
+    whole = ask(app, "GET", f"/v1/videos/{name}/content")
+    head = ask(app, "HEAD", f"/v1/videos/{name}/content", headers={"range": "bytes=0-9"})
+    assert (head.status_code, head.content) == (200, b"") and head.headers == whole.headers
+    assert int(head.headers["content-length"]) == len(whole.content)
+    assert ask(app, "HEAD", "/v1/videos/none/content").status_code == 404
+
+
 def test_videos_are_listed_in_pages(app: App) -> None:
     names = [create(app, seed=i).json()["id"] for i in range(5)]
     seen: list[str] = []

@@ -322,6 +322,13 @@ async def content(
     return await asyncio.to_thread(_clip_of, service, job, request.headers.get("range"))
 
 
+@videos.head("/videos/{id}/content", include_in_schema=False)
+async def content_head(id: str, service: Serving, owner: Owner) -> Response:
+    """What GET answers with, without the clip; ranges are for GET alone (RFC 9110, 14.2)."""
+    whole = await asyncio.to_thread(_clip_of, service, await service.get(id, owner))
+    return Response(status_code=whole.status_code, headers=dict(whole.headers))
+
+
 @videos.get(
     "/videos/{id}/events",
     response_class=StreamingResponse,
