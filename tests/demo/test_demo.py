@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 from sfv.cli.main import main
 from sfv.demo.app import create_demo
 from sfv.demo.cache import LruCache
+from sfv.demo.keeping import platform_settings
 from sfv.demo.race import Stopped, race, suited
 from sfv.demo.server import is_loopback, listen
 from sfv.demo.session import Ask, Studio
@@ -30,11 +31,13 @@ from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import RequestError, SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.generate import generate
-from sfv.settings import Settings, Speed
+from sfv.limits import ModelLimits
+from sfv.settings import Defaults, Settings, Speed
 from sfv.speed.optimize import open_model
 from sfv.web.ports import take
 
 Told = tuple[dict[str, Any], bytes]
+STICKER = Defaults(frames=24, height=128, width=128, fps=8, play_fps=24)
 
 
 def png(seed: int = 0, mode: str = "RGB") -> bytes:
@@ -66,6 +69,11 @@ def client(tiny_folder: Path) -> Iterator[TestClient]:
 @pytest.fixture
 def picture(client: TestClient) -> str:
     return str(client.post("/api/picture", content=png()).json()["id"])
+
+
+@pytest.fixture
+def clear(client: TestClient) -> str:
+    return str(client.post("/api/picture", content=png(mode="RGBA")).json()["id"])
 
 
 def shown(picture: str, name: str = "cat.png", **settings: Any) -> dict[str, Any]:
@@ -135,7 +143,7 @@ def test_what_cannot_be_made_is_refused_before_it_waits(
         ("file", {"steps": 1000}, "steps: 1000 are more"),
         ("clip", {"height": 17}, "multiples"),
         ("clip", {"background": "no colour"}, "colour"),
-        ("file", {"transparent": True}, "nowhere transparent"),
+        ("clip", {"transparent": True}, "nowhere transparent"),
         ("race", {"width": 17}, "multiples"),
     ):
         began = time.monotonic()
@@ -372,6 +380,41 @@ def test_recipes_are_safe_to_paste(client: TestClient) -> None:
 def test_a_messenger_that_is_none_is_refused(client: TestClient) -> None:
     answer = client.post("/api/file", json={"ask": {"picture": "p"}, "platform": "myspace"})
     assert answer.status_code == 422 and "platform: no such platform; choose from telegram" in answer.text
+
+
+def test_a_format_without_transparency_is_refused_in_the_pages_words(client: TestClient, clear: str) -> None:
+    answer = client.post("/api/file", json=shown(clear, transparent=True) | {"format": "mp4"})
+    said = answer.json()["error"]
+    assert answer.status_code == 422 and said.startswith("format: mp4 holds no transparency; choose one of webp")
+
+
+def test_what_a_messenger_does_not_take_is_said_in_the_pages_words(
+    client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shown(picture, fps=2, frames=12) | {"platform": "telegram"}
+    answer = client.post("/api/file", json=order)
+    said = (
+        "length: telegram takes 3 s at most, and this clip would last 6 s; choose a shorter length, or more frames a "
+    )
+    assert answer.status_code == 422 and answer.json()["error"].startswith(said)
+    loops = ModelLimits("loops", STICKER, 8, loops=True)
+    with pytest.raises(SfvError, match=r"length: telegram takes 3 s at most, and this clip would last 9 s"):
+        platform_settings(Settings(seconds=9), "telegram", loops)
+    assert platform_settings(Settings(seconds=2.9), "telegram", loops).size == "512"
+    with pytest.raises(SfvError, match="would last 5"):
+        platform_settings(Settings(seconds=2.9, boomerang=True), "telegram", loops)
+
+
+def test_no_place_of_the_server_and_no_flag_is_shown(
+    client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(frames: Any, path: Path, *_: Any) -> None:
+        raise SfvError(f"{path}: there is no room; give a shorter clip by --play-fps")
+
+    monkeypatch.setattr("sfv.demo.keeping.write_clip", full)
+    answer = client.post("/api/file", json=shown(picture))
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "the clip: there is no room; give a shorter clip by play fps"
 
 
 def test_shelves_forget_what_is_least_used() -> None:

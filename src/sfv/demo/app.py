@@ -1,10 +1,8 @@
 """The page: drop a picture, see it move. `sfv demo` serves it to this machine's browser."""
 
 import asyncio
-import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import sfv
-from sfv.batch.clip_file import note
+from sfv.demo.keeping import check_format, fitting, for_page, platform_settings, written
 from sfv.demo.leaving import leaving
 from sfv.demo.race import Stopped, check, race
 from sfv.demo.session import MAX_STEPS, Ask, Studio
@@ -29,11 +27,7 @@ from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
-from sfv.generation.clip import Clip
-from sfv.media import write_clip
-from sfv.platforms.request import settings_for, without_size
 from sfv.platforms.table import PLATFORMS, platform
-from sfv.platforms.write import write_for
 from sfv.settings import Format, Speed
 from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY
@@ -121,7 +115,7 @@ def _place(inside: str) -> Path:
 async def _sentence(_: Request, error: Exception) -> JSONResponse:
     """An SfvError as the page shows it."""
     known = isinstance(error, UploadError | RequestError)
-    return JSONResponse({"error": str(error)}, error.status if known else 422)  # type: ignore[attr-defined]
+    return JSONResponse({"error": for_page(str(error))}, error.status if known else 422)  # type: ignore[attr-defined]
 
 
 async def _index(_: Request) -> FileResponse:
@@ -178,40 +172,23 @@ async def _file(request: Request) -> Response:
     studio: Studio = request.app.state.studio
     if shown.platform is not None:
         return await _platform_file(request, shown, shown.platform)
+    check_format(shown.ask.settings, shown.format)
     async with leaving(request) as left:
         clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}), left)
     assert clip is not None
-    data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
+    data = await asyncio.to_thread(written, studio.models[studio.rows[0].name], clip, shown.format)
     return Response(data, media_type=MEDIA_TYPES[shown.format])
 
 
 async def _platform_file(request: Request, shown: Shown, name: str) -> Response:
     """A clip as a messenger takes it."""
     studio: Studio = request.app.state.studio
-    model = studio.models[studio.rows[0].name]
-    settings = settings_for(without_size(shown.ask.settings), name, model.loops)
+    settings = platform_settings(shown.ask.settings, name, (await studio.model()).limits)
     ask = shown.ask.model_copy(update={"turn": 0, "settings": settings, "clear": settings.transparent})
     async with leaving(request) as left:
         clip = await studio.clip(ask, left)
     assert clip is not None
-    return Response(await asyncio.to_thread(_fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
-
-
-def _fitting(clip: Clip, name: str) -> bytes:
-    """The bytes of the best file under a platform's limits."""
-    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
-        path = Path(folder) / f"clip.{platform(name).format}"
-        write_for(clip, name, path, json.dumps({"sfv": sfv.__version__, "for": name}))
-        return path.read_bytes()
-
-
-def _written(model: VideoModel, clip: Clip, format: str) -> bytes:
-    """The bytes of a file, with the parameters inside that `sfv replay` reads."""
-    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
-        path = Path(folder) / f"clip.{format}"
-        frames = clip.frames if clip.alpha is None else clip.stickers()
-        write_clip(frames, path, clip.fps, note(model, clip))
-        return path.read_bytes()
+    return Response(await asyncio.to_thread(fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
 
 
 async def _race(request: Request) -> StreamingResponse:
@@ -234,7 +211,7 @@ async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
         try:
             race(studio, ask, send)
         except (Stopped, SfvError) as error:
-            said = str(error)
+            said = for_page(str(error))
         except Exception as error:  # whatever it was, whoever watches must hear of it
             LOG.exception("a race failed")
             said = f"the race failed ({type(error).__name__}: {error}); the server's log has more"

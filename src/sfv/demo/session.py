@@ -118,6 +118,11 @@ class Studio:
             self.models[row.name] = model
         return self.models[row.name]
 
+    async def model(self) -> VideoModel:
+        """The first model, once it is loaded."""
+        known = self.models.get(self.rows[0].name)
+        return known if known is not None else await self.compute(lambda: self.warm(self.rows[0]))
+
     def take(self, data: bytes) -> tuple[str, Sent]:
         """Check and keep an upload; its id is a hash of its bytes."""
         rgb = checked_picture(data)
