@@ -244,6 +244,29 @@ def test_refusals_are_sentences(client: TestClient, path: str, order: Any, statu
     assert answer.status_code == status and sentence in answer.json()["error"]
 
 
+@pytest.mark.parametrize("body", ["", "{", "[]", "3"])
+def test_a_body_that_is_no_object_is_told_without_an_empty_field(client: TestClient, body: str) -> None:
+    answer = client.post("/api/clip", content=body, headers={"content-type": "application/json"})
+    said = answer.json()["error"]
+    assert answer.status_code == 422 and said.startswith("the body is no JSON object (")
+    assert said.endswith("); send the request as one")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/nothing", 404, "/nothing is no address of this page; open / for the page itself"),
+        ("GET", "/page/nothing.js", 404, "/page/nothing.js is no address of this page; open / for the page itself"),
+        ("GET", "/api/clip", 405, "/api/clip does not take GET; the page asks by GET or POST"),
+    ],
+)
+def test_what_there_is_not_is_told_as_other_errors_are(
+    client: TestClient, method: str, path: str, status: int, sentence: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status and answer.json() == {"error": sentence}
+
+
 def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str) -> None:
     for settings, sentence in (
         ({"transparent": True}, "nowhere transparent"),

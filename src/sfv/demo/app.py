@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -85,6 +86,7 @@ def create_demo(
     app.add_middleware(Guarded)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_exception_handler(SfvError, _sentence)
+    app.add_exception_handler(HTTPException, _nowhere)
     for path, answer, method in ROUTES:
         app.add_api_route(path, answer, methods=[method], response_model=None)
     app.mount("/examples", StaticFiles(directory=_place("examples")))
@@ -116,6 +118,17 @@ async def _sentence(_: Request, error: Exception) -> JSONResponse:
     """An SfvError as the page shows it."""
     known = isinstance(error, UploadError | RequestError)
     return JSONResponse({"error": for_page(str(error))}, error.status if known else 422)  # type: ignore[attr-defined]
+
+
+async def _nowhere(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself, as the page's other errors: an address or a method that there is not."""
+    assert isinstance(error, HTTPException)
+    where = request.url.path[:100]
+    sentence = {
+        404: f"{where} is no address of this page; open / for the page itself",
+        405: f"{where} does not take {request.method[:20]}; the page asks by GET or POST",
+    }.get(error.status_code, str(error.detail))
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
 
 async def _index(_: Request) -> FileResponse:
@@ -235,13 +248,15 @@ async def _read(request: Request, schema: type[B]) -> B:
     """The JSON body as a schema; RequestError with one sentence for any other."""
     _same_site(request)
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise RequestError(415, "the request is not application/json")
+        raise RequestError(415, "the request is not application/json; send it as JSON, with that content-type")
     try:
         return schema.model_validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(name) for name in first["loc"])
-        raise RequestError(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        sentence = f"{where}: {said}" if where else f"the body is no JSON object ({said}); send the request as one"
+        raise RequestError(422, sentence) from error
 
 
 def _same_site(request: Request) -> None:
