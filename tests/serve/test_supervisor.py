@@ -7,18 +7,21 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
-from sfv.errors import ServiceError
+from sfv.errors import ServiceError, SfvError
 from sfv.media import read_clip, read_note
 from sfv.serve.client import Client
-from sfv.serve.jobs import Jobs
+from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.routes import create_app
 from sfv.serve.settings import Order, ServeSettings
+from sfv.serve.worker import Duty, work
 
 EXAMPLE = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples" / "cat.png"
 
@@ -57,6 +60,31 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert [worker] != server.workers()
         metrics = httpx.get(f"{server.url}/metrics").text
         assert "sfv_worker_deaths_total 4.0" in metrics
+
+
+@pytest.mark.parametrize("when", ["before", "opening", "broken"])
+def test_a_worker_whose_server_dies_while_it_starts_ends_in_silence(
+    tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = Pipe()
+    opened: list[str] = []
+
+    def opener(settings: ServeSettings, device: str) -> Any:
+        ours.close()
+        opened.append(device)
+        if when == "broken":
+            raise SfvError("no such model")
+        return open_quick(settings, device)
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("sfv.serve.worker.keep_memory", lambda: None)
+    monkeypatch.setattr("sfv.serve.worker.Worker.run", lambda worker: pytest.fail("it works for nobody"))
+    if when == "before":
+        ours.close()
+    settings = ServeSettings(data=tmp_path)
+    work(Duty(settings, sqlite_url(tmp_path), "cpu", "m:0:w", opener), theirs)
+    assert opened == ([] if when == "before" else ["cpu"])
+    theirs.close()
 
 
 def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
