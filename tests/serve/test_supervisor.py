@@ -255,7 +255,10 @@ def test_two_servers_share_the_work_of_one_database(tmp_path: Path) -> None:
 
 def test_the_address_is_said_once_it_is_listened_on(tmp_path: Path) -> None:
     with live(tmp_path / "data") as server:
-        assert f"sfv: {server.url} (description at /docs)" in server.log.read_text()
+        end, said = time.monotonic() + 30, f"sfv: {server.url} (description at /docs)"
+        while said not in server.log.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
         second = Live(tmp_path / "other")
         second.port = server.port
         with pytest.raises(AssertionError, match="cannot be listened on") as error:

@@ -56,6 +56,8 @@ class Service:
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.sweeping = threading.Event()
         self.draining = False
+        self.outlived = False
+        """Whether whoever serves it says why no worker can start; else the log does."""
         self.waiting, self.counted = 0, -FRESH
 
     @property
@@ -103,7 +105,8 @@ class Service:
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
         elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
-            log.warning("%s", payload)
+            if event == "trouble" or not self.outlived:
+                log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
 
     async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
