@@ -1,11 +1,13 @@
 """The page's server in one process, with a tiny model: messages, refusals, the newest wish, recipes, ports."""
 
+import asyncio
 import contextlib
 import io
 import json
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -21,18 +23,21 @@ from starlette.testclient import TestClient
 from sfv.cli.main import main
 from sfv.demo.app import create_demo
 from sfv.demo.cache import LruCache
+from sfv.demo.keeping import platform_settings
 from sfv.demo.race import Stopped, race, suited
 from sfv.demo.server import is_loopback, listen
 from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
-from sfv.errors import SfvError
+from sfv.errors import RequestError, SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.generate import generate
-from sfv.settings import Settings, Speed
+from sfv.limits import ModelLimits
+from sfv.settings import Defaults, Settings, Speed
 from sfv.speed.optimize import open_model
 from sfv.web.ports import take
 
 Told = tuple[dict[str, Any], bytes]
+STICKER = Defaults(frames=24, height=128, width=128, fps=8, play_fps=24)
 
 
 def png(seed: int = 0, mode: str = "RGB") -> bytes:
@@ -64,6 +69,11 @@ def client(tiny_folder: Path) -> Iterator[TestClient]:
 @pytest.fixture
 def picture(client: TestClient) -> str:
     return str(client.post("/api/picture", content=png()).json()["id"])
+
+
+@pytest.fixture
+def clear(client: TestClient) -> str:
+    return str(client.post("/api/picture", content=png(mode="RGBA")).json()["id"])
 
 
 def shown(picture: str, name: str = "cat.png", **settings: Any) -> dict[str, Any]:
@@ -115,6 +125,103 @@ def test_the_newest_wish_wins(client: TestClient, picture: str) -> None:
     assert [wish(5), wish(4), wish(6), wish(4, "another")] == [200, 204, 200, 200]
 
 
+@pytest.fixture
+def busy(client: TestClient) -> Iterator[threading.Event]:
+    """The computing thread works at something else until the event is set, half a minute at most."""
+    app: Any = client.app
+    done = threading.Event()
+    app.state.studio.thread.submit(done.wait, 30)
+    yield done
+    done.set()
+
+
+def test_what_cannot_be_made_is_refused_before_it_waits(
+    client: TestClient, picture: str, busy: threading.Event
+) -> None:
+    for path, settings, sentence in (
+        ("clip", {"steps": 51}, "steps: 51 are more than the 50 allowed here"),
+        ("file", {"steps": 1000}, "steps: 1000 are more"),
+        ("clip", {"height": 17}, "multiples"),
+        ("clip", {"background": "no colour"}, "colour"),
+        ("clip", {"transparent": True}, "nowhere transparent"),
+        ("race", {"width": 17}, "multiples"),
+    ):
+        began = time.monotonic()
+        answer = client.post(f"/api/{path}", json=shown(picture, **settings))
+        assert answer.status_code == 422 and sentence in answer.json()["error"]
+        assert time.monotonic() - began < 20
+    gone = client.post("/api/race", json={"ask": {"picture": "gone"}})
+    assert gone.status_code == 422 and "choose it again" in gone.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["clip", "file"])
+def test_of_a_client_who_leaves_before_its_turn_nothing_is_made(
+    client: TestClient, picture: str, busy: threading.Event, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app: Any = client.app
+    made: list[int] = []
+    monkeypatch.setattr("sfv.demo.session.begin", lambda *_: made.append(1))
+    body, said = json.dumps(shown(picture, seed=987)).encode(), []
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": f"/api/{path}", "headers": headers, "query_string": b""}
+    parts = iter([{"type": "http.request", "body": body}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(parts)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def leave() -> None:
+        asking = asyncio.create_task(app(scope | {"http_version": "1.1"}, receive, send))
+        await asyncio.sleep(0.5)
+        assert not asking.done()
+        busy.set()
+        await asking
+
+    asyncio.run(leave())
+    assert said[0]["status"] == 409 and made == []
+    monkeypatch.undo()
+    assert client.post("/api/clip", json=shown(picture, seed=987)).status_code == 200
+
+
+def test_what_runs_stops_at_its_next_step_when_its_client_leaves(client: TestClient, picture: str) -> None:
+    app: Any = client.app
+    studio: Studio = app.state.studio
+
+    class Leaving(threading.Event):
+        """Set from the second look on."""
+
+        def is_set(self) -> bool:
+            before = super().is_set()
+            self.set()
+            return before
+
+    ask = Ask(picture=picture, settings=Settings(seed=654))
+    with pytest.raises(RequestError, match="left"):
+        studio._make(ask, Leaving())
+    assert studio.clips.get(ask.key()) is None
+
+
+def test_a_page_may_allow_more_steps(tiny_folder: Path) -> None:
+    studio = Studio((str(tiny_folder),), "cpu", Speed(), 60)
+    key, _ = studio.take(png())
+    studio.check(Ask(picture=key, settings=Settings(steps=60)))
+    with pytest.raises(SfvError, match="more than the 60"):
+        studio.check(Ask(picture=key, settings=Settings(steps=61)))
+
+
+def test_the_flag_of_steps_reaches_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    real: list[Any] = []
+
+    def begin(server: Any, sockets: list[socket.socket]) -> None:
+        real.append(server.config.app.state.studio.max_steps)
+        sockets[0].close()
+
+    monkeypatch.setattr("uvicorn.Server.run", begin)
+    assert main(["demo", "--no-open", "--port", "0", "--max-steps", "7"]) == 0 and real == [7]
+
+
 def test_files_carry_their_parameters(client: TestClient, picture: str, tmp_path: Path) -> None:
     answer = client.post("/api/file", json=shown(picture, seed=2, boomerang=True) | {"format": "webp"})
     assert answer.headers["content-type"] == "image/webp"
@@ -137,6 +244,29 @@ def test_refusals_are_sentences(client: TestClient, path: str, order: Any, statu
     assert answer.status_code == status and sentence in answer.json()["error"]
 
 
+@pytest.mark.parametrize("body", ["", "{", "[]", "3"])
+def test_a_body_that_is_no_object_is_told_without_an_empty_field(client: TestClient, body: str) -> None:
+    answer = client.post("/api/clip", content=body, headers={"content-type": "application/json"})
+    said = answer.json()["error"]
+    assert answer.status_code == 422 and said.startswith("the body is no JSON object (")
+    assert said.endswith("); send the request as one")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "sentence"),
+    [
+        ("GET", "/nothing", 404, "/nothing is no address of this page; open / for the page itself"),
+        ("GET", "/page/nothing.js", 404, "/page/nothing.js is no address of this page; open / for the page itself"),
+        ("GET", "/api/clip", 405, "/api/clip does not take GET; the page asks by GET or POST"),
+    ],
+)
+def test_what_there_is_not_is_told_as_other_errors_are(
+    client: TestClient, method: str, path: str, status: int, sentence: str
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status and answer.json() == {"error": sentence}
+
+
 def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str) -> None:
     for settings, sentence in (
         ({"transparent": True}, "nowhere transparent"),
@@ -144,8 +274,8 @@ def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str)
     ):
         answer = client.post("/api/clip", json=shown(picture, **settings))
         assert answer.status_code == 422 and sentence in answer.json()["error"]
-    (told,) = (m for m, _ in messages(client.post("/api/race", json=shown(picture, height=17)).content) if "error" in m)
-    assert "multiples" in told["error"]
+    answer = client.post("/api/race", json=shown(picture, height=17))
+    assert answer.status_code == 422 and "multiples" in answer.json()["error"]
 
 
 def test_bad_uploads_are_refused(client: TestClient) -> None:
@@ -273,6 +403,41 @@ def test_recipes_are_safe_to_paste(client: TestClient) -> None:
 def test_a_messenger_that_is_none_is_refused(client: TestClient) -> None:
     answer = client.post("/api/file", json={"ask": {"picture": "p"}, "platform": "myspace"})
     assert answer.status_code == 422 and "platform: no such platform; choose from telegram" in answer.text
+
+
+def test_a_format_without_transparency_is_refused_in_the_pages_words(client: TestClient, clear: str) -> None:
+    answer = client.post("/api/file", json=shown(clear, transparent=True) | {"format": "mp4"})
+    said = answer.json()["error"]
+    assert answer.status_code == 422 and said.startswith("format: mp4 holds no transparency; choose one of webp")
+
+
+def test_what_a_messenger_does_not_take_is_said_in_the_pages_words(
+    client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = shown(picture, fps=2, frames=12) | {"platform": "telegram"}
+    answer = client.post("/api/file", json=order)
+    said = (
+        "length: telegram takes 3 s at most, and this clip would last 6 s; choose a shorter length, or more frames a "
+    )
+    assert answer.status_code == 422 and answer.json()["error"].startswith(said)
+    loops = ModelLimits("loops", STICKER, 8, loops=True)
+    with pytest.raises(SfvError, match=r"length: telegram takes 3 s at most, and this clip would last 9 s"):
+        platform_settings(Settings(seconds=9), "telegram", loops)
+    assert platform_settings(Settings(seconds=2.9), "telegram", loops).size == "512"
+    with pytest.raises(SfvError, match="would last 5"):
+        platform_settings(Settings(seconds=2.9, boomerang=True), "telegram", loops)
+
+
+def test_no_place_of_the_server_and_no_flag_is_shown(
+    client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(frames: Any, path: Path, *_: Any) -> None:
+        raise SfvError(f"{path}: there is no room; give a shorter clip by --play-fps")
+
+    monkeypatch.setattr("sfv.demo.keeping.write_clip", full)
+    answer = client.post("/api/file", json=shown(picture))
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "the clip: there is no room; give a shorter clip by play fps"
 
 
 def test_shelves_forget_what_is_least_used() -> None:

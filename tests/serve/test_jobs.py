@@ -269,7 +269,7 @@ def test_passing_jobs_are_committed_without_waiting_for_the_disk(tmp_path: Path)
     used: list[str] = []
     for name in ("engine", "hasty"):
         event.listen(getattr(jobs, name), "commit", lambda _, name=name: used.append(name))
-    lasting, passing = job(), replace(job(), id=passing_name())
+    lasting, passing = job(), replace(job(), id=passing_name("a1b2c3d4e5f6"))
     jobs.add(lasting, 9)
     jobs.add(passing, 9)
     jobs.remove(passing)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from serving import free_port, open_quick
 
 from sfv.cli.main import main
 from sfv.errors import UNGUARDED
+from sfv.serve.routes import create_app
 from sfv.serve.settings import ServeSettings
 from sfv.web.ports import take
 
@@ -31,6 +33,25 @@ def test_any_free_port_is_said_by_its_real_number(tmp_path: Path) -> None:
         finally:
             server.send_signal(signal.SIGTERM)
             server.stderr.read()
+
+
+def test_a_model_that_cannot_be_opened_is_one_sentence_and_no_address(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sfv", "serve", "--model", "nowhere", "--data", "data", "--port", str(free_port())]
+    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("sfv: ") and "nowhere" in done.stderr
+
+
+@pytest.mark.parametrize("outlived", [False, True])
+def test_why_no_worker_can_start_is_logged_where_nobody_else_says_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, outlived: bool
+) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data"), open_quick).service
+    service.outlived = outlived
+    service._on_worker_message("broken", "no such model")
+    service._on_worker_message("trouble", "no room")
+    service.stop()
+    assert [r.message for r in caplog.records] == (["no room"] if outlived else ["no such model", "no room"])
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_no_address(

@@ -26,8 +26,8 @@ from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
-from sfv.serve.service import FRESH
-from sfv.serve.settings import ServeSettings
+from sfv.serve.service import FRESH, passing_name
+from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.worker import Duty, Worker
 
 PIPES: list[Connection] = []
@@ -143,6 +143,17 @@ def test_ranges(app: App, wanted: str, status: int, span: tuple[int, int | None]
         assert part.headers["content-range"].endswith(f"/{len(whole)}")
 
 
+def test_the_head_of_a_clip_is_that_of_its_answer(app: App) -> None:
+    name = create(app).json()["id"]
+    assert ask(app, "HEAD", f"/v1/videos/{name}/content").status_code == 409
+    turn(worker(app))
+    whole = ask(app, "GET", f"/v1/videos/{name}/content")
+    head = ask(app, "HEAD", f"/v1/videos/{name}/content", headers={"range": "bytes=0-9"})
+    assert (head.status_code, head.content) == (200, b"") and head.headers == whole.headers
+    assert int(head.headers["content-length"]) == len(whole.content)
+    assert ask(app, "HEAD", "/v1/videos/none/content").status_code == 404
+
+
 def test_videos_are_listed_in_pages(app: App) -> None:
     names = [create(app, seed=i).json()["id"] for i in range(5)]
     seen: list[str] = []
@@ -189,6 +200,24 @@ def test_refusals(tmp_path: Path, name: str, path: str) -> None:
         said = answer.json()["error"]["message"]
         assert answer.status_code == status and word in said and "\n" not in said
         assert not list((tmp_path / "data" / "files").rglob("*"))
+
+
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/animate"])
+def test_a_clip_of_the_pictures_own_shape_counts_with_its_real_size(tmp_path: Path, path: str) -> None:
+    """Of a picture of 24 pixels a side the clip has the network's 32, not the 512 that larger ones may have."""
+    for app in made(tmp_path, max_work=4 * 40 * 40, sync_work=4 * 40 * 40):
+        asyncio.run(app.service.accept(Order(fit="own"), png(side=24), ""))
+        with pytest.raises(
+            SfvError, match=r"^size: 4 frames of 200x200 are more than the 6,400 .* give a smaller size"
+        ):
+            asyncio.run(app.service.accept(Order(fit="own"), png(side=200), ""))
+        answer = ask(app, "POST", path, files={"picture": png(side=200)}, data={"fit": "own"})
+        said = answer.json()["error"]["message"]
+        assert answer.status_code == 422 and "seconds, play_fps or frames" in said
+        answer = ask(app, "POST", path, files={"picture": b"no picture"}, data={"fit": "own"})
+        assert answer.status_code == 415
+    for app in made(tmp_path / "small", sync_work=4 * 40 * 40):
+        assert app.service.plan(Order(fit="own"), png(side=24))[2] == 4 * 32 * 32
 
 
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
@@ -341,6 +370,48 @@ def test_animate_answers_with_the_clip_and_keeps_nothing(app: App) -> None:
     assert answer.status_code == 200 and answer.content[:6] == b"GIF89a"
     assert ask(app, "GET", "/v1/videos").json()["data"] == []
     assert not list((app.service.settings.data / "files").rglob("*"))
+
+
+@pytest.mark.parametrize("when", ["queued", "running", "made"])
+def test_of_a_sender_who_leaves_nothing_is_kept_or_listed(app: App, when: str) -> None:
+    service, files = app.service, app.service.settings.data / "files"
+    job = asyncio.run(service.accept(Order(), png(), "", passing_name(service.machine)))
+    at = worker(app)
+    batch = at._claim() if when != "queued" else []
+    clips = at._make(batch) if when == "made" else []
+    assert ask(app, "GET", "/v1/videos").json()["data"] == [] and len(list(files.iterdir())) == 1
+    asyncio.run(service.drop(job))
+    for made_too_late in clips or at._make(batch):
+        at._deliver(*made_too_late)
+    assert ask(app, "GET", "/v1/videos").json()["data"] == []
+    assert service.jobs.get(job.id) is None and not list(files.iterdir())
+
+
+def test_a_server_that_starts_again_forgets_whom_nobody_waits_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own senders alone: another server's may still be there."""
+    service, files = app.service, app.service.settings.data / "files"
+    names = [passing_name(service.machine), passing_name("0" * 12), ""]
+    kept = [asyncio.run(service.accept(Order(seed=i), png(), "", name)).id for i, name in enumerate(names)][1:]
+    worker(app)._claim()
+    monkeypatch.setattr(service.supervisor, "start", lambda listener: None)
+
+    async def start() -> None:
+        service.start()
+
+    asyncio.run(start())
+    assert sorted(p.name for p in files.iterdir()) == sorted(kept) == sorted(service.jobs.known([names[0], *kept]))
+
+
+def test_what_no_server_forgets_expires_an_hour_later(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = app.service
+    names = ["", passing_name("0" * 12)]
+    left = [asyncio.run(service.accept(Order(), png(), "", name)) for name in names]
+    assert turn(worker(app)) == 2
+    service._expired()
+    assert all(service.jobs.get(job.id) for job in left)
+    monkeypatch.setattr("sfv.serve.jobs.LEFT", 0.0)
+    service._expired()
+    assert [bool(service.jobs.get(job.id)) for job in left] == [True, False]
 
 
 def test_animate_is_for_small_clips(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ class Demo(Flags, Speed):
     """Port, or the next free one; 0 is any."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    max_steps: int = Field(default=50, ge=1, le=1000)
+    """Network calls that one clip may ask for."""
     open: bool = True
     """Open a browser once the model is loaded."""
 
@@ -33,7 +35,7 @@ class Demo(Flags, Speed):
         except ModuleNotFoundError as error:
             raise SfvError(f'the page needs {error.name}; install it with: pip install "sfv[serve]"') from error
         speed = self.fill(Speed)
-        run_demo(self.models, self.host, self.port, self.device, speed, self.open)
+        run_demo(self.models, self.host, self.port, self.device, speed, self.open, self.max_steps)
         return 0
 
 

@@ -1,10 +1,8 @@
 """The page: drop a picture, see it move. `sfv demo` serves it to this machine's browser."""
 
 import asyncio
-import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,23 +14,21 @@ from typing import Any, Literal, TypeVar
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import sfv
-from sfv.batch.clip_file import note
-from sfv.demo.race import Stopped, race
-from sfv.demo.session import Ask, Studio
+from sfv.demo.keeping import check_format, fitting, for_page, platform_settings, written
+from sfv.demo.leaving import leaving
+from sfv.demo.race import Stopped, check, race
+from sfv.demo.session import MAX_STEPS, Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
-from sfv.generation.clip import Clip
-from sfv.media import write_clip
-from sfv.platforms.request import settings_for, without_size
 from sfv.platforms.table import PLATFORMS, platform
-from sfv.platforms.write import write_for
 from sfv.settings import Format, Speed
 from sfv.web.middleware import guarded
 from sfv.web.uploads import BODY
@@ -68,14 +64,16 @@ def create_demo(
     speed: Speed | None = None,
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
     on_ready: Callable[[Studio], None] | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> FastAPI:
     """The page as an ASGI application: the first of `models` animates, all of them race.
 
     Models are named as in `sfv bench` (MODEL[@PROFILE[/BACKEND]][:STEPS]). The first is loaded and warmed when the
     application starts; `on_ready(studio)` is called then, from the computing thread. `hosts` are the Host headers that
-    are answered, ("*",) for any. Raises SfvError for a model that cannot be named so.
+    are answered, ("*",) for any; `max_steps` the network calls that one clip may ask for. Raises SfvError for a model
+    that cannot be named so.
     """
-    studio = Studio(models, device, speed or Speed())
+    studio = Studio(models, device, speed or Speed(), max_steps)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -88,6 +86,7 @@ def create_demo(
     app.add_middleware(Guarded)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_exception_handler(SfvError, _sentence)
+    app.add_exception_handler(HTTPException, _nowhere)
     for path, answer, method in ROUTES:
         app.add_api_route(path, answer, methods=[method], response_model=None)
     app.mount("/examples", StaticFiles(directory=_place("examples")))
@@ -118,7 +117,18 @@ def _place(inside: str) -> Path:
 async def _sentence(_: Request, error: Exception) -> JSONResponse:
     """An SfvError as the page shows it."""
     known = isinstance(error, UploadError | RequestError)
-    return JSONResponse({"error": str(error)}, error.status if known else 422)  # type: ignore[attr-defined]
+    return JSONResponse({"error": for_page(str(error))}, error.status if known else 422)  # type: ignore[attr-defined]
+
+
+async def _nowhere(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself, as the page's other errors: an address or a method that there is not."""
+    assert isinstance(error, HTTPException)
+    where = request.url.path[:100]
+    sentence = {
+        404: f"{where} is no address of this page; open / for the page itself",
+        405: f"{where} does not take {request.method[:20]}; the page asks by GET or POST",
+    }.get(error.status_code, str(error.detail))
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
 
 async def _index(_: Request) -> FileResponse:
@@ -157,7 +167,8 @@ async def _clip(request: Request) -> Response:
     """Make a clip; 204 if a newer request of the same visit has come."""
     start, shown = time.perf_counter(), await _read(request, Shown)
     studio: Studio = request.app.state.studio
-    clip = await studio.clip(shown.ask)
+    async with leaving(request) as left:
+        clip = await studio.clip(shown.ask, left)
     if clip is None:
         return Response(status_code=204)
     model, row = studio.models[studio.rows[0].name], studio.rows[0]
@@ -173,43 +184,30 @@ async def _file(request: Request) -> Response:
     shown = await _read(request, Shown)
     studio: Studio = request.app.state.studio
     if shown.platform is not None:
-        return await _platform_file(studio, shown, shown.platform)
-    clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}))
+        return await _platform_file(request, shown, shown.platform)
+    check_format(shown.ask.settings, shown.format)
+    async with leaving(request) as left:
+        clip = await studio.clip(shown.ask.model_copy(update={"turn": 0}), left)
     assert clip is not None
-    data = await asyncio.to_thread(_written, studio.models[studio.rows[0].name], clip, shown.format)
+    data = await asyncio.to_thread(written, studio.models[studio.rows[0].name], clip, shown.format)
     return Response(data, media_type=MEDIA_TYPES[shown.format])
 
 
-async def _platform_file(studio: Studio, shown: Shown, name: str) -> Response:
+async def _platform_file(request: Request, shown: Shown, name: str) -> Response:
     """A clip as a messenger takes it."""
-    model = studio.models[studio.rows[0].name]
-    settings = settings_for(without_size(shown.ask.settings), name, model.loops)
+    studio: Studio = request.app.state.studio
+    settings = platform_settings(shown.ask.settings, name, (await studio.model()).limits)
     ask = shown.ask.model_copy(update={"turn": 0, "settings": settings, "clear": settings.transparent})
-    clip = await studio.clip(ask)
+    async with leaving(request) as left:
+        clip = await studio.clip(ask, left)
     assert clip is not None
-    return Response(await asyncio.to_thread(_fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
-
-
-def _fitting(clip: Clip, name: str) -> bytes:
-    """The bytes of the best file under a platform's limits."""
-    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
-        path = Path(folder) / f"clip.{platform(name).format}"
-        write_for(clip, name, path, json.dumps({"sfv": sfv.__version__, "for": name}))
-        return path.read_bytes()
-
-
-def _written(model: VideoModel, clip: Clip, format: str) -> bytes:
-    """The bytes of a file, with the parameters inside that `sfv replay` reads."""
-    with tempfile.TemporaryDirectory(prefix="sfv-") as folder:
-        path = Path(folder) / f"clip.{format}"
-        frames = clip.frames if clip.alpha is None else clip.stickers()
-        write_clip(frames, path, clip.fps, note(model, clip))
-        return path.read_bytes()
+    return Response(await asyncio.to_thread(fitting, clip, name), media_type=MEDIA_TYPES[platform(name).format])
 
 
 async def _race(request: Request) -> StreamingResponse:
     """Messages of a race as they come."""
     shown, studio = await _read(request, Shown), request.app.state.studio
+    check(studio, shown.ask)
     return StreamingResponse(_watched(studio, shown.ask), media_type="application/octet-stream")
 
 
@@ -226,7 +224,7 @@ async def _watched(studio: Studio, ask: Ask) -> AsyncIterator[bytes]:
         try:
             race(studio, ask, send)
         except (Stopped, SfvError) as error:
-            said = str(error)
+            said = for_page(str(error))
         except Exception as error:  # whatever it was, whoever watches must hear of it
             LOG.exception("a race failed")
             said = f"the race failed ({type(error).__name__}: {error}); the server's log has more"
@@ -250,13 +248,15 @@ async def _read(request: Request, schema: type[B]) -> B:
     """The JSON body as a schema; RequestError with one sentence for any other."""
     _same_site(request)
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise RequestError(415, "the request is not application/json")
+        raise RequestError(415, "the request is not application/json; send it as JSON, with that content-type")
     try:
         return schema.model_validate_json(await request.body())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(name) for name in first["loc"])
-        raise RequestError(422, f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        sentence = f"{where}: {said}" if where else f"the body is no JSON object ({said}); send the request as one"
+        raise RequestError(422, sentence) from error
 
 
 def _same_site(request: Request) -> None:

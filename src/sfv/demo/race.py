@@ -83,10 +83,21 @@ def _small_box(still: Still) -> Box | None:
     return top, left, height, width
 
 
+def _fair(ask: Ask) -> Ask:
+    """What every model is asked for: opaque, there alone, in its own number of steps."""
+    opaque = ask.settings.model_copy(update={"transparent": False, "steps": None, "boomerang": False})
+    return ask.model_copy(update={"settings": opaque})
+
+
+def check(studio: Studio, ask: Ask) -> None:
+    """SfvError for a race that cannot be run, as far as that shows before its turn."""
+    ask, model = _fair(ask), studio.models.get(studio.rows[0].name)
+    studio.check(ask if model is None else suited(model, ask, model.defaults.motion))
+
+
 def race(studio: Studio, ask: Ask, send: Send) -> None:
     """Run every model of the page; only for the computing thread. `send` may raise Stopped."""
-    opaque = ask.settings.model_copy(update={"transparent": False, "steps": None, "boomerang": False})
-    ask = ask.model_copy(update={"settings": opaque})
+    ask = _fair(ask)
     totals: list[float] = []
     send(packed({"event": "lanes", "lanes": [row.name for row in studio.rows]}))
     for number, row in enumerate(studio.rows):

@@ -8,7 +8,7 @@ import webbrowser
 import uvicorn
 
 from sfv.demo.app import MODELS, create_demo
-from sfv.demo.session import Studio, row_of
+from sfv.demo.session import MAX_STEPS, Studio, row_of
 from sfv.errors import SfvError, reason
 from sfv.settings import Speed
 from sfv.web.ports import take, url
@@ -24,6 +24,7 @@ def run_demo(
     device: str = "auto",
     speed: Speed | None = None,
     browser: bool = True,
+    max_steps: int = MAX_STEPS,
 ) -> None:
     """Serve the page until Ctrl-C, and open it in a browser once the model is warm. SfvError if no port is free."""
     rows = [row_of(m, speed or Speed()) for m in models]  # a wrong name is refused before a port is taken
@@ -36,7 +37,7 @@ def run_demo(
         if browser and not studio.trouble:
             webbrowser.open(where)
 
-    app = create_demo(models, device, speed, hosts, ready)
+    app = create_demo(models, device, speed, hosts, ready, max_steps)
     if not is_loopback(host):
         print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
     print(f"{where}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)

@@ -14,10 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sfv.demo.cache import LruCache, T
-from sfv.errors import SfvError, UploadError
+from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.generate import begin, encoded, finish, generate
+from sfv.limits import resolve
+from sfv.media.formats import colour
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.settings import Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
@@ -26,6 +28,8 @@ from sfv.web.uploads import checked_picture
 
 PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
 """Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""
+MAX_STEPS = 50
+"""Network calls that one clip of the page may ask for, unless its server allows others."""
 LOG = logging.getLogger(__name__)
 VISITS = 1000
 """Visits whose newest turn is remembered."""
@@ -79,10 +83,10 @@ def row_of(text: str, speed: Speed) -> Row:
 class Studio:
     """Opens models, keeps pictures and clips, and makes one clip at a time."""
 
-    def __init__(self, models: tuple[str, ...], device: str, speed: Speed) -> None:
+    def __init__(self, models: tuple[str, ...], device: str, speed: Speed, max_steps: int = MAX_STEPS) -> None:
         if not models:
             raise SfvError("--models names no model; name at least one, such as sticker")
-        self.rows, self.device = [row_of(m, speed) for m in models], device
+        self.rows, self.device, self.max_steps = [row_of(m, speed) for m in models], device, max_steps
         self.pictures: LruCache[Sent] = LruCache(PICTURE_ROOM, _picture_bytes)
         self.clips: LruCache[Clip] = LruCache(CLIP_ROOM, _clip_bytes)
         self.conds: LruCache[Cond] = LruCache(COND_ROOM, lambda cond: sum(v.nbytes for v in cond.values()))
@@ -114,6 +118,11 @@ class Studio:
             self.models[row.name] = model
         return self.models[row.name]
 
+    async def model(self) -> VideoModel:
+        """The first model, once it is loaded."""
+        known = self.models.get(self.rows[0].name)
+        return known if known is not None else await self.compute(lambda: self.warm(self.rows[0]))
+
     def take(self, data: bytes) -> tuple[str, Sent]:
         """Check and keep an upload; its id is a hash of its bytes."""
         rgb = checked_picture(data)
@@ -131,10 +140,27 @@ class Studio:
             raise SfvError("the picture is not kept any more; choose it again")
         return sent
 
-    async def clip(self, ask: Ask) -> Clip | None:
-        """The clip of a request; None if a newer request of the same visit came while this one waited."""
+    def check(self, ask: Ask) -> None:
+        """SfvError for what cannot be made, as far as that shows before its turn: pictures, steps, settings."""
+        sent, settings = self.picture(ask.picture), ask.settings
+        if ask.mask is not None:
+            self.picture(ask.mask)
+        _check_clear(ask, sent)
+        if (settings.steps or 0) > self.max_steps:
+            raise SfvError(f"steps: {settings.steps} are more than the {self.max_steps} allowed here; ask for fewer")
+        colour(settings.background)
+        if (model := self.models.get(self.rows[0].name)) is not None:
+            resolve(settings.model_copy(update={"steps": self.rows[0].steps or settings.steps}), model.limits)
+
+    async def clip(self, ask: Ask, left: threading.Event | None = None) -> Clip | None:
+        """The clip of a request; None if a newer request of the same visit came while this one waited.
+
+        What cannot be made is refused before it waits. `left` is set when the client has left: then the request is
+        dropped at its turn, or after the network call under way (RequestError, which nobody reads).
+        """
+        self.check(ask)
         self._note_turn(ask)
-        return await self.compute(lambda: self._make(ask))
+        return await self.compute(lambda: self._make(ask, left))
 
     async def compute(self, work: Callable[[], T]) -> T:
         """What the work gives, on the computing thread, after what came before."""
@@ -148,14 +174,19 @@ class Studio:
     def _stale(self, ask: Ask) -> bool:
         return ask.turn > 0 and ask.turn < self.newest.get(ask.visit, 0)
 
-    def _make(self, ask: Ask) -> Clip | None:
+    def _make(self, ask: Ask, left: threading.Event | None = None) -> Clip | None:
+        def watch(*_: int) -> None:
+            if left is not None and left.is_set():
+                raise RequestError(409, "the client left before its clip was made; ask again")
+
         if self._stale(ask):
             return None
+        watch()
         if (known := self.clips.get(ask.key())) is not None:
             return known
         model, start = self.begin(self.rows[0], ask)
         seconds: dict[str, float] = {}
-        clip = finish(model, start, self._cond(model, start, seconds), seconds)
+        clip = finish(model, start, self._cond(model, start, seconds), seconds, watch)
         self.clips.put(ask.key(), clip)
         return clip
 
@@ -165,9 +196,8 @@ class Studio:
         mask = None if ask.mask is None else self.picture(ask.mask).rgb
         clear = ask.settings.transparent
         rgba = sent.rgba
+        _check_clear(ask, sent)
         if clear and rgba is None:
-            if not ask.clear:
-                raise SfvError("the picture is nowhere transparent; choose an opaque format")
             rgba = _opaque(sent.rgb)
         steps = {"steps": row.steps or ask.settings.steps}
         picture = rgba if clear and rgba is not None else sent.rgb
@@ -181,6 +211,11 @@ class Studio:
         cond = encoded(model, start, seconds, self.conds.get(key))
         self.conds.put(key, cond)
         return cond
+
+
+def _check_clear(ask: Ask, sent: Sent) -> None:
+    if ask.settings.transparent and sent.rgba is None and not ask.clear:
+        raise SfvError("the picture is nowhere transparent; choose an opaque format")
 
 
 def _blank(model: VideoModel, clear: bool) -> Any:

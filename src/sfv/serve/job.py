@@ -6,7 +6,7 @@ from sfv.settings import Settings
 
 OPEN = ("queued", "in_progress")
 PASSING = "passing_"
-"""First letters of the ids of jobs whose sender waits for the clip; no client gets them."""
+"""First letters of the ids of jobs whose sender waits for the clip, before the machine's; no client gets them."""
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sfv.errors import QueueFull, SfvError
 from sfv.serve.errors import database_error
-from sfv.serve.job import OPEN, Job
+from sfv.serve.job import OPEN, PASSING, Job
 
 CRASHES = 3
 """Workers that a job may take with it before it fails."""
+LEFT = 3600.0
+"""Seconds after which a job whose sender waits for the clip has none any more, however that came about."""
 KILLED = f"the worker died {CRASHES} times while it made this clip; another picture or smaller settings may work"
 TABLE = Table(
     "sfv_jobs",
@@ -141,8 +143,8 @@ class Jobs:
         return found[0] if found else None
 
     def page(self, owner: str, limit: int, after: Job | None, newest_first: bool) -> list[Job]:
-        """Up to `limit` of the owner's jobs by age, those that come after a given one."""
-        query = select(TABLE).where(C.owner == owner)
+        """Up to `limit` of the owner's jobs by age, those that come after a given one; none whose sender waits."""
+        query = select(TABLE).where(C.owner == owner, ~_passing())
         if after:
             past, same = (C.created < after.created, C.id < after.id)
             if not newest_first:
@@ -259,9 +261,15 @@ class Jobs:
         values = _failed("deadline", "", keep) | {"error": why}
         return self._rows(late.values(**values).returning(TABLE))
 
+    def passing(self, machine: str) -> list[Job]:
+        """A server starts: jobs whose senders waited for its earlier life, which nobody does any more."""
+        return self._rows(select(TABLE).where(_passing(machine)))
+
     def expired(self) -> list[Job]:
         """Finished jobs that need not be kept any longer."""
-        return self._rows(select(TABLE).where(C.expires < time.time(), C.status.not_in(OPEN)).limit(1000))
+        now = time.time()
+        over = or_(C.expires < now, and_(_passing(), C.created < now - LEFT))
+        return self._rows(select(TABLE).where(over, C.status.not_in(OPEN)).limit(1000))
 
     def known(self, names: Sequence[str]) -> set[str]:
         """Which of these jobs there are."""
@@ -271,6 +279,11 @@ class Jobs:
 def sqlite_url(folder: Path) -> str:
     """The usual database of a server's data folder."""
     return f"sqlite:///{folder.resolve() / 'jobs.sqlite3'}"
+
+
+def _passing(machine: str = "") -> Any:
+    """Whether a row's sender waits for its clip (at a machine)."""
+    return C.id.startswith(f"{PASSING}{machine}", autoescape=True)
 
 
 def _failed(code: str, why: str, keep: float) -> dict[str, Any]:

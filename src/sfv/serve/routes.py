@@ -20,12 +20,12 @@ from sfv.errors import QueueFull, Refusal, SfvError, UploadError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.docs_page import docs_page
 from sfv.serve.errors import answer
-from sfv.serve.form import LONGEST, understood
+from sfv.serve.form import FIELDS, FILES, LONGEST, malformed, understood
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import MEDIA_TYPES, file_answer
 from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
-from sfv.serve.service import Service, passing_name, work
+from sfv.serve.service import Service, passing_name
 from sfv.serve.settings import Order, ServeSettings
 from sfv.web.middleware import ASKED, guarded
 
@@ -111,10 +111,15 @@ async def _refused(_: Request, error: Exception) -> Response:
     return _problem(refusal.status, refusal.code, str(refusal), headers)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
+    """What the framework refuses by itself: an address or a method that there is not."""
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers) if error.headers else None
-    return _problem(error.status_code, "http", str(error.detail), headers)
+    headers, where = dict(error.headers) if error.headers else None, request.url.path[:100]
+    sentence = {
+        404: f"{where} is no address of this service; /docs lists all of them",
+        405: f"{where} does not take {request.method[:20]}; /docs says what it takes",
+    }.get(error.status_code, str(error.detail))
+    return _problem(error.status_code, "http", sentence, headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -173,9 +178,11 @@ async def _read_form(request: Request, prompted: bool) -> tuple[Order, bytes, st
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
     try:
-        async with request.form(max_files=2, max_fields=32, max_part_size=LONGEST) as form:
+        async with request.form(max_files=FILES, max_fields=FIELDS, max_part_size=LONGEST) as form:
             picture, rest, note = understood(form, prompted)
             return _order(rest), await picture.read(), note
+    except HTTPException as error:
+        raise malformed(str(error.detail)) from error
     except OSError as error:
         raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
 
@@ -204,8 +211,8 @@ async def _accepted(request: Request, service: Service, owner: str, name: str = 
     await _admitted(request, service)
     order, picture, note = await _read_form(request, service.model_info.limits.prompted)
     if name:
-        wanted, _ = service.plan(order)
-        if work(wanted) * int(wanted.steps or 1) > service.settings.sync_work:
+        wanted, _, work = service.plan(order, picture)
+        if work * int(wanted.steps or 1) > service.settings.sync_work:
             raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
     try:
         return await service.accept(order, picture, owner, name), note
@@ -235,7 +242,7 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 )
 async def animate(request: Request, service: Serving, owner: Owner) -> Response:
     """Make one small clip and answer with it. Nothing is kept; who leaves cancels it."""
-    name = passing_name()
+    name = passing_name(service.machine)
     with service.events.watching(name, end=True) as ended:
         job, _ = await _accepted(request, service, owner, name)
         try:
@@ -313,6 +320,13 @@ async def content(
     """The clip's file, or a range of it; thumbnails and sprite sheets are not made."""
     job = await service.get(id, owner)
     return await asyncio.to_thread(_clip_of, service, job, request.headers.get("range"))
+
+
+@videos.head("/videos/{id}/content", include_in_schema=False)
+async def content_head(id: str, service: Serving, owner: Owner) -> Response:
+    """What GET answers with, without the clip; ranges are for GET alone (RFC 9110, 14.2)."""
+    whole = await asyncio.to_thread(_clip_of, service, await service.get(id, owner))
+    return Response(status_code=whole.status_code, headers=dict(whole.headers))
 
 
 @videos.get(

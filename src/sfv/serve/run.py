@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import sys
 from types import FrameType
 from typing import Any
@@ -27,6 +26,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.app, self.where = app, where
         self.task: asyncio.Task[None] | None = None
+        self.said = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.app.service.draining or not self.started:
@@ -48,14 +48,12 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0.5)  # for the answers that the last clips set free
         self.should_exit = True
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say the address once it is answered."""
-        await super().startup(sockets)
-        if self.started:
+    async def on_tick(self, counter: int) -> bool:
+        """Say the address once a worker has the model open; end once none can."""
+        if self.app.service.supervisor.ready and not self.said:
+            self.said = True
             said = f"sfv: {self.where} (description at /docs); Ctrl-C finishes what runs and stops"
             print(said, file=sys.stderr, flush=True)
-
-    async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or bool(self.app.service.supervisor.broken)
 
 
@@ -68,6 +66,7 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     with surely(host, port) as listener:
         app = create_app(settings, opener)
+        app.service.outlived = True
         limits: dict[str, Any] = {"timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
         limits |= {"limit_concurrency": CONNECTIONS, "log_level": "warning"}
         config = uvicorn.Config(app, access_log=False, server_header=False, **limits)

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError
+from sfv.generation.framing import own_size
 from sfv.limits import largest, shown
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
@@ -27,7 +28,7 @@ from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, open_store
 from sfv.serve.supervisor import Supervisor
 from sfv.settings import SEE_THROUGH, Settings
-from sfv.web.uploads import Limits, checked_picture
+from sfv.web.uploads import Limits, checked_picture, claimed_size
 
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0
@@ -55,6 +56,8 @@ class Service:
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.sweeping = threading.Event()
         self.draining = False
+        self.outlived = False
+        """Whether whoever serves it says why no worker can start; else the log does."""
         self.waiting, self.counted = 0, -FRESH
 
     @property
@@ -73,6 +76,7 @@ class Service:
         """Give back what an earlier life left running, and start workers and sweeper."""
         shutil.rmtree(self.settings.data / "scratch", ignore_errors=True)
         (self.settings.data / "scratch").mkdir(parents=True)
+        self._forget_passing()
         self.jobs.give_back_machine(self.machine)
         self.events.loop = asyncio.get_running_loop()
         self.supervisor.start(self._on_worker_message)
@@ -101,7 +105,8 @@ class Service:
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
         elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
-            log.warning("%s", payload)
+            if event == "trouble" or not self.outlived:
+                log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
 
     async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
@@ -111,7 +116,7 @@ class Service:
         connection, may then take the job, too. Refusal, UploadError, QueueFull,
         StoreError or DatabaseError otherwise, and then nothing is kept.
         """
-        wanted, format = self.plan(order)
+        wanted, format, _ = self.plan(order, picture)
         check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
         await asyncio.get_running_loop().run_in_executor(self.decoding, check)
         now = time.time()
@@ -158,8 +163,11 @@ class Service:
         sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
         return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
 
-    def plan(self, order: Order) -> tuple[Settings, str]:
-        """Settings with every field filled, and the file's format; Refusal 422 for what cannot be made here."""
+    def plan(self, order: Order, picture: bytes) -> tuple[Settings, str, int]:
+        """Settings with every field filled, the file's format and the work; Refusal 422 for what cannot be made here.
+
+        Of the picture no more than the header is looked at, and that only where the clip takes its shape from it.
+        """
         if order.model not in (None, self.model_info.name):
             raise Refusal(422, "model", f"model: this server runs {self.model_info.name}; leave the field out")
         try:
@@ -178,9 +186,21 @@ class Service:
             raise Refusal(
                 422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
             )
-        if work(wanted) > self.settings.max_work:
-            raise Refusal(422, "size", f"frames x height x width may be {self.settings.max_work:,} here; ask for less")
-        return wanted, format
+        (height, width), most = self._size(wanted, picture), self.settings.max_work
+        if (work := shown(wanted) * height * width) > most:
+            sentence = (
+                f"size: {shown(wanted)} frames of {height}x{width} are more than the {most:,} allowed here (frames "
+            )
+            cure = "x height x width); give a smaller size, or fewer frames by seconds, play_fps or frames"
+            raise Refusal(422, "size", sentence + cure)
+        return wanted, format, work
+
+    def _size(self, wanted: Settings, picture: bytes) -> tuple[int, int]:
+        """Height and width of a clip of filled settings."""
+        if wanted.fit != "own":
+            return largest(wanted)
+        frame = max(int(wanted.height or 0), int(wanted.width or 0))
+        return own_size(*claimed_size(picture, self.limits), wanted, frame)
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
@@ -210,12 +230,16 @@ class Service:
                     yield None
 
     async def drop(self, job: Job) -> Job | None:
-        """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None)."""
+        """Cancel a job that waits or runs (it is returned as it then is), or forget one that has ended (None).
+
+        One whose sender waited for the clip is forgotten either way.
+        """
         if job.open and (gone := await asyncio.to_thread(self.jobs.cancel, job.id, job.owner, self.settings.keep)):
             self.supervisor.cancel(job.id)
             self.metrics.ended.labels("cancelled").inc()
             self.events.notify([job.id], over=True)
-            return gone
+            if not job.passing:
+                return gone
         await asyncio.to_thread(self.forget, job)
         return None
 
@@ -224,6 +248,11 @@ class Service:
         self.jobs.remove(job)
         self.store.delete(job.picture_key)
         self.store.delete(job.clip_key)
+
+    def _forget_passing(self) -> None:
+        """What senders waited for when this server's earlier life ended."""
+        for job in self.jobs.passing(self.machine):
+            self.forget(job)
 
     def _sweep(self) -> None:
         """Once a second deadlines; leases, what has expired, and files without a job less often."""
@@ -269,20 +298,14 @@ class Service:
                     self.store.delete(key)
 
 
-def passing_name() -> str:
-    """A fresh id of a job whose sender waits for the clip."""
-    return f"{PASSING}{uuid.uuid4().hex}"
+def passing_name(machine: str) -> str:
+    """A fresh id of a job whose sender waits for the clip at a machine (40 letters at most, as the table holds)."""
+    return f"{PASSING}{machine}{uuid.uuid4().hex}"[:40]
 
 
 def batch_key(wanted: Settings) -> str:
     """The same for clips that one batch may hold: settings equal but for the seed."""
     return hashlib.sha256(wanted.model_copy(update={"seed": 0}).model_dump_json().encode()).hexdigest()
-
-
-def work(wanted: Settings) -> int:
-    """Frames x height x width of a clip of filled settings, as it is played."""
-    height, width = largest(wanted)
-    return shown(wanted) * height * width
 
 
 def _opened(database: str) -> Jobs:

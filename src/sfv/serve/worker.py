@@ -59,16 +59,26 @@ def work(duty: Duty, pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server alone decides
         signal.signal(number, signal.SIG_IGN)
     keep_memory()
-    pipe.send(("begun", None))
+    if not _told(pipe, "begun", None):
+        return
     try:
         animator = duty.opener(duty.settings, duty.device)
         store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
     except SfvError as error:
-        pipe.send(("broken", str(error)))
+        _told(pipe, "broken", str(error))
         return
     worker = Worker(duty, pipe, animator, store, jobs)
-    pipe.send(("ready", animator.model_info))
-    worker.run()
+    if _told(pipe, "ready", animator.model_info):
+        worker.run()
+
+
+def _told(pipe: Connection, event: str, payload: Any) -> bool:
+    """Whether the server has heard; if not, it is dead, and so is the worker's reason to live."""
+    try:
+        pipe.send((event, payload))
+    except OSError:
+        return False
+    return True
 
 
 class Worker:
@@ -245,9 +255,10 @@ class Worker:
         self.stopping.wait(PAUSE)
 
     def _fail(self, job: Job, code: str, why: str) -> None:
-        self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
+        failed = self._surely(lambda: self.jobs.fail(job.id, self.duty.name, code, why, self.settings.keep))
         self._drop([job])
-        self._send("failed", job.id)
+        if failed:  # else it was cancelled meanwhile, and its picture may be gone
+            self._send("failed", job.id)
 
     def _drop(self, jobs: list[Job]) -> None:
         names = {job.id for job in jobs}

@@ -56,21 +56,34 @@ def checked_picture(
     UploadError: 400 nothing sent, 413 too many bytes or pixels, 415 no known picture, 422 it cannot be decoded, is too
     small, or is nowhere transparent although that is needed.
     """
+    claimed_size(data, limits)
+    try:
+        return _decoded(io.BytesIO(data), transparent, background)
+    except UploadError:
+        raise
+    except SfvError as error:
+        raise UploadError(422, str(error)) from error
+
+
+def claimed_size(data: bytes, limits: Limits | None = None) -> tuple[int, int]:
+    """(height, width) by the header, before a pixel is decoded; UploadError as `checked_picture` for what shows there.
+
+    A picture that is to be turned has them the other way round.
+    """
     limits = limits or Limits()
     if not data:
         raise UploadError(400, "the picture is empty; send the bytes of one picture file")
     if len(data) > limits.body:
         raise UploadError(413, f"the picture has {len(data):,} bytes, more than {limits.body:,}; send a smaller file")
-    kind, source = sniff(data), io.BytesIO(data)
+    kind = sniff(data)
     if kind == "HEIF" and not admit_heif():
         raise UploadError(415, "the picture is HEIC, which this server does not read; convert it to JPEG")
     try:
-        _check_size(*picture_size(source, (kind,)), limits)
-        return _decoded(source, transparent, background)
-    except UploadError:
-        raise
+        height, width = picture_size(io.BytesIO(data), (kind,))
     except SfvError as error:
         raise UploadError(422, str(error)) from error
+    _check_size(height, width, limits)
+    return height, width
 
 
 def _check_size(height: int, width: int, limits: Limits) -> None:
