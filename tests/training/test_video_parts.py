@@ -35,6 +35,8 @@ from sfv.training.objectives.decoder import ShardDecoderTask
 from sfv.training.seeds import Seeds
 from sfv.training.video_parts import codec_mark
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
 
 @pytest.fixture(scope="module")
 def shards(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,6 +60,20 @@ def test_videos_become_a_model_that_diffusers_opens(shards: Path, tiny_folder: P
     assert torch.equal(pipe.unet.conv_in.weight, made.denoiser.unet.conv_in.weight)
     rows = (tmp_path / "out" / "runs" / part / "config.json").read_text()
     assert part in rows
+
+
+def test_adapters_are_not_added_twice(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A finished run that began with its own folder is not begun again; one that began elsewhere changes nothing."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other):
+        shutil.copytree(tiny_folder, folder)
+    for folder, init in ((own, own), (other, tiny_folder)):
+        train_part("student", shards, folder, "debug", ("lora=2",), init=init)
+    before = (own / "unet" / WEIGHTS).read_bytes(), (other / "unet" / WEIGHTS).read_bytes()
+    with pytest.raises(SfvError, match="own holds its run's adapters already; begin with another folder by --init"):
+        train_part("student", shards, own, "debug", ("lora=2",), init=own)
+    train_part("student", shards, other, "debug", ("lora=2",), init=tiny_folder)
+    assert ((own / "unet" / WEIGHTS).read_bytes(), (other / "unet" / WEIGHTS).read_bytes()) == before
 
 
 def test_a_small_decoder_is_distilled_from_shards(shards: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def resume(folder: Path, blueprint: Blueprint, part: str) -> VideoModel:
     if part == PARTS[0]:
         return new_model(blueprint, seed=0)
     before = PARTS[PARTS.index(part) - 1]
-    if not (folder / "runs" / before / "done").exists():
+    if not is_finished(folder, before):
         raise SfvError(f"{folder} has no trained {before} yet; run `sfv train {before}` first")
     return load(folder, "teacher" if part == "student" else "unet", torch.float32, str(folder))
 
@@ -41,3 +41,8 @@ def settle(model: VideoModel, folder: Path) -> None:
 def finish(folder: Path, part: str) -> None:
     """Mark a part as done."""
     (folder / "runs" / part / "done").write_text("")
+
+
+def is_finished(folder: Path, part: str) -> bool:
+    """Whether a part has been trained to its end."""
+    return (folder / "runs" / part / "done").exists()

@@ -20,7 +20,7 @@ from sfv.training.objectives.decoder import train_decoders
 from sfv.training.objectives.denoising import train_teacher
 from sfv.training.objectives.distil import called_once, train_chain
 from sfv.training.parallel import World
-from sfv.training.run_folder import settle
+from sfv.training.run_folder import finish, is_finished, settle
 
 
 def is_videos(folder: Path) -> bool:
@@ -54,6 +54,7 @@ def train_on_videos(
         raise SfvError(f"{shards} holds videos; name the model to train with --init")
     model = _opened(str(init), pick_device(device))
     batches = VideoBatches(ClipShards(shards, codec_mark(shards, model.codec)), model.codec, model.conditioner)
+    _check_unmerged(part, folder, plan, init)
     networks = (model.codec,) if part == "decoder" else networks_of(model)
     with begun(folder / "runs" / part, beginning(networks, shards, init, folder), world):
         if world.main:
@@ -81,3 +82,13 @@ def _train(part: str, model: VideoModel, batches: VideoBatches, plan: Stages, fo
         length = {"frames": batches.shards.frames, "fps": batches.shards.fps}  # the data's
         defaults = Defaults(**defaults.model_dump() | length)
         save_denoiser(replace(model, denoiser=trained, defaults=defaults), folder, "unet")
+        finish(folder, part)
+
+
+def _check_unmerged(part: str, folder: Path, plan: Stages, init: Path) -> None:
+    """SfvError if adapters would be added to weights that hold them: a finished run that began with its own folder."""
+    own = init.expanduser().resolve() == folder.expanduser().resolve()
+    if own and part == "student" and any(getattr(stage, "lora", 0) for stage in plan) and is_finished(folder, part):
+        raise SfvError(
+            f"{folder} holds its run's adapters already; begin with another folder by --init, or leave it as it is"
+        )
