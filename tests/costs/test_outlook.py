@@ -1,5 +1,6 @@
 """What a dry run says: of which model it speaks, and among how many cards its networks are divided."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,21 @@ def test_small_models_of_svds_kind_are_not_counted_as_svd(preset: str) -> None:
 def test_presets_are_counted_as_the_model_that_they_are_named_after(preset: str) -> None:
     assert outlook.sizes_of(preset) == Shapes()
     assert outlook.sizes_of("wan-5b-24gb") == described("wan-5b")
+
+
+def test_clips_of_shards_are_counted_as_large_and_long_as_they_are(tmp_path: Path) -> None:
+    sizes = Shapes()
+    assert outlook.of_shards(sizes, tmp_path / "not there yet") is sizes
+    plan = {"sizes": ["320x576", "576x320", "256x448"]}
+    (tmp_path / "plan.json").write_text("{}")
+    assert outlook.of_shards(sizes, tmp_path) is sizes  # not finished
+    clip = {"shard": "shard-0", "start": 0, "count": 8, "id": "a", "family": "a", "version": 0}
+    (tmp_path / "shard-0.safetensors").touch()
+    (tmp_path / "index.json").write_text(
+        json.dumps({"kind": "videos", "codec": "0", "fps": 7, "frames": 8, "plan": plan, "clips": [clip]})
+    )
+    of = outlook.of_shards(sizes, tmp_path)
+    assert (of.height, of.width, of.frames) == (320, 576, 8)
 
 
 @pytest.mark.parametrize(

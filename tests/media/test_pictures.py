@@ -161,6 +161,12 @@ def test_deep_grey_with_a_transparent_level(tmp_path: Path) -> None:
         read_sticker(tmp_path / "b.png")
 
 
+def test_a_sticker_without_anything_in_it_is_said(tmp_path: Path) -> None:
+    Image.new("RGBA", (32, 32)).save(tmp_path / "clear.png")
+    with pytest.raises(SfvError, match="clear.png is transparent everywhere: there is nothing to move"):
+        read_sticker(tmp_path / "clear.png", opaque=True)
+
+
 def test_heic_is_read_or_its_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
     path = tmp_path / "photo.heic"

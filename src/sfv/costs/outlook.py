@@ -1,18 +1,24 @@
 """`sfv train --dry-run`: what a run is configured to do and what it will need."""
 
+import math
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sfv.costs.account import RANKS
 from sfv.costs.training import accounts, is_counted, matmul_rate, needs
+from sfv.data.shards import read_index
 from sfv.families.counted import Shapes
 from sfv.families.family import SIZES
 from sfv.families.load import described
 from sfv.families.svd.sizes import STICKER, TINY
 from sfv.families.svd.sizes import shapes as blueprint_shapes
+from sfv.settings import split_size
 from sfv.system.device import pick_device
 from sfv.training.config import TrainRequest
 from sfv.training.presets import stages
+from sfv.training.video_parts import is_videos
 
 SMALL = "svd-small-"
 """Presets of this beginning train a small model of SVD's kind from nothing."""
@@ -25,12 +31,22 @@ def outlook(request: TrainRequest) -> dict[str, Any]:
     found: dict[str, Any] = {"part": part, "preset": preset, "stages": [s.model_dump() for s in plan]}
     counted = [s for s in plan if is_counted(s)]
     if part in ("teacher", "student") and len(counted) == len(plan):
-        sizes = described(request.init) if request.init else sizes_of(preset)
+        sizes = of_shards(described(request.init) if request.init else sizes_of(preset), request.store)
         rate, shards = matmul_rate(pick_device(request.device)), shards_of(request)
         each = accounts(sizes, counted, shards)
         found["shards"] = shards
         found["needs"] = [needs(one, s.steps, rate) for one, s in zip(each, counted, strict=True)]
     return found
+
+
+def of_shards(sizes: Shapes, store: Path) -> Shapes:
+    """A model's sizes with the largest frames and the length of the clips in video shards; as they are without."""
+    if not is_videos(store) or not (store / "index.json").exists():
+        return sizes
+    meta, _ = read_index(store)
+    height, width = max((split_size(size) for size in meta["plan"]["sizes"]), key=math.prod)
+    sized: Shapes = replace(sizes, height=height, width=width, frames=meta["frames"])  # type: ignore[type-var]
+    return sized
 
 
 def shards_of(request: TrainRequest) -> int:

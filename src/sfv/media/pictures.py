@@ -53,8 +53,11 @@ def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> 
 
 
 def read_sticker(source: Path | str | io.BytesIO, opaque: bool = False) -> Uint8Sticker:
-    """Decode the first frame upright, with its transparency; SfvError if it has none, unless `opaque` ones will do."""
+    """Decode the first frame upright, with its transparency; SfvError if it has none, unless `opaque` ones will do, or
+    nothing else."""
     sticker = _read(source, _rgba)
+    if int(sticker[..., 3].max()) == 0:
+        raise SfvError(f"{_name(source)} is transparent everywhere: there is nothing to move; save it with its picture")
     if not opaque and int(sticker[..., 3].min()) == 255:
         raise SfvError(f"{_name(source)} is not transparent anywhere; leave --transparent out, or cut it out first")
     return sticker
