@@ -12,7 +12,7 @@ from tiny_stiffness import tiny_stiffness
 
 from sfv.batch.clip_file import animate_file
 from sfv.batch.replay import replay
-from sfv.demo.app import _written
+from sfv.demo.keeping import written
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import load
@@ -64,7 +64,7 @@ def test_an_arrow_is_replayed_whatever_the_fit(model: VideoModel, tmp_path: Path
 def test_an_arrow_of_the_pages_file_is_replayed(model: VideoModel, tmp_path: Path) -> None:
     picture = read_picture(wide(tmp_path / "wide.png"))
     clip = generate(model, picture, drag="0.6,0.5:0.8,0.3", stiff="off", fit="crop")
-    (tmp_path / "a.png").write_bytes(_written(model, clip, "png"))
+    (tmp_path / "a.png").write_bytes(written(model, clip, "png"))
     replay(tmp_path / "a.png", tmp_path / "b.png")
     assert torch.equal(read_clip(tmp_path / "a.png"), read_clip(tmp_path / "b.png"))
 
