@@ -5,7 +5,8 @@
 STILLS as in runs/quality/stills_sheet.py, with their transparency: once as they are, once cut to what is in them, as
 people trim logos. Of a clip counts by how much the opaque share of its outermost pixels grows, at its most; from a
 hundredth on (five pixels of 128 x 128) an edge cuts it. The validation clips of STORE, a clip store, tell how often
-that happens in drawn animations. Flags are left out. MOVES are words for motion, each of which every still follows.
+that happens in drawn animations. OUT also says how many stills are taken for cut off at a side, before anything moves.
+Flags of countries are left out. MOVES are words for motion, each of which every still follows.
 """
 
 import io
@@ -21,6 +22,9 @@ from tqdm import tqdm
 
 import sfv
 from sfv.data.stickers import ClipStore
+from sfv.generation.directing import cut_sides
+from sfv.generation.fitting import first_pixels
+from sfv.generation.generate import begin
 from sfv.media import PICTURE_ENDINGS, read_sticker
 from sfv.media.pictures import Uint8Sticker
 
@@ -62,10 +66,13 @@ def main() -> None:
     parser.add_argument("--moves", nargs="+", default=["auto"])
     asked = parser.parse_args()
     found, model = stickers(asked.stills), sfv.optimize(sfv.load(asked.model), "fast", "eager")
+    taken = {"as they are": 0, "trimmed": 0}
     shares: dict[str, dict[str, list[float]]] = {m: {"as they are": [], "trimmed": []} for m in asked.moves}
     for name in tqdm(drawn(found, asked.count, asked.seed)):
         whole = read_sticker(io.BytesIO(found[name]))
         for way, sticker in (("as they are", whole), ("trimmed", trimmed(whole))):
+            start = begin(model, sticker, {"transparent": True, "size": "128"})
+            taken[way] += bool(cut_sides(first_pixels(model, start.still), start.still).any())
             for move in asked.moves:
                 clip = sfv.generate(
                     model, sticker, transparent=True, size="128", play_fps=model.defaults.fps, move=move
@@ -74,7 +81,7 @@ def main() -> None:
                 shares[move][way].append(grown(clip.alpha[..., 0]))
     store = ClipStore(asked.store)
     real = [grown(torch.from_numpy(store.frames[c.start : c.start + c.count, ..., 3])) for c in store.split("val")]
-    report = {"model": asked.model, "hash": model.hash, "drawn animations": figures(real)}
+    report = {"model": asked.model, "hash": model.hash, "taken for cut off": taken, "drawn animations": figures(real)}
     for move, ways in shares.items():
         each = {way: figures(some) for way, some in ways.items()}
         report |= each if move == "auto" else {move: each}

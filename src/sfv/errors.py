@@ -95,11 +95,11 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def told(error: Exception, file: object) -> str:
-    """The sentence of an error that ends the work on one file alone: ours, or the system's."""
-    if isinstance(error, OSError):
-        return f"{error.filename or file}: {reason(error)}; see whether there is room, and the right to read and write"
-    return str(error)
+def failure(error: SfvError | OSError, file: object) -> str:
+    """The sentence of an error that ends the work on one file alone: ours, or one for the system's."""
+    if isinstance(error, SfvError):
+        return str(error)
+    return f"{error.filename or file}: {reason(error)}; see whether there is room, and the right to read and write"
 
 
 UNGUARDED = (

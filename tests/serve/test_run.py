@@ -42,16 +42,16 @@ def test_a_model_that_cannot_be_opened_is_one_sentence_and_no_address(tmp_path: 
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("sfv: ") and "nowhere" in done.stderr
 
 
-@pytest.mark.parametrize("outlived", [False, True])
+@pytest.mark.parametrize("reported", [False, True])
 def test_why_no_worker_can_start_is_logged_where_nobody_else_says_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, outlived: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, reported: bool
 ) -> None:
     service = create_app(ServeSettings(data=tmp_path / "data"), open_quick).service
-    service.outlived = outlived
+    service.reported = reported
     service._on_worker_message("broken", "no such model")
     service._on_worker_message("trouble", "no room")
     service.stop()
-    assert [r.message for r in caplog.records] == (["no room"] if outlived else ["no such model", "no room"])
+    assert [r.message for r in caplog.records] == (["no room"] if reported else ["no such model", "no room"])
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_no_address(

@@ -14,7 +14,7 @@ from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.manifest import Manifest
 from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import STEM, Pairs, folder_of, named, plan
-from sfv.errors import SfvError, told
+from sfv.errors import SfvError, failure
 from sfv.families.base import VideoModel
 from sfv.families.load import weights_hash
 from sfv.media.pictures import Uint8Picture
@@ -101,4 +101,4 @@ def _tried(picture: Path, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except (SfvError, OSError) as error:
-        return {"image": str(picture), "error": told(error, picture)}
+        return {"image": str(picture), "error": failure(error, picture)}

@@ -107,7 +107,7 @@ def left_out(images: Sequence[Path]) -> list[str]:
     passed over."""
     lines = []
     for folder in [p for p in images if os.path.isdir(p)]:
-        files = [p for p in _in_folder(folder) if not (p.name.startswith(".") or p.is_dir() or _is_picture(p))]
+        files = [p for p in _in_folder(folder) if not (p.name.startswith(".") or os.path.isdir(p) or _is_picture(p))]
         said = [f"{p.name} ({_why_not(p)})" for p in files[:NAMED]]
         said += [f"{len(files) - NAMED} more"] * (len(files) > NAMED)
         if said:
@@ -117,7 +117,7 @@ def left_out(images: Sequence[Path]) -> list[str]:
 
 def _why_not(path: Path) -> str:
     ending = path.suffix.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "no file" if os.path.exists(path) else "a link to nothing"
     if ending.lstrip(".") in FORMATS and media.is_ours(path):
         return "a clip or sheet of sfv"
@@ -126,7 +126,7 @@ def _why_not(path: Path) -> str:
 
 def _is_picture(path: Path) -> bool:
     """A file of a folder that may be a picture: none that is hidden (as macOS' `._cat.png`), none that sfv wrote."""
-    seems = path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".") and path.is_file()
+    seems = path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".") and os.path.isfile(path)
     return seems and not (path.suffix.lower().lstrip(".") in FORMATS and media.is_ours(path))
 
 

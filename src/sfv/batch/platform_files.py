@@ -10,7 +10,7 @@ from sfv.batch.clip_file import Report
 from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.platform_names import plan_for
-from sfv.errors import SfvError, told
+from sfv.errors import SfvError, failure
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip
 from sfv.generation.generate import generate
@@ -59,7 +59,7 @@ def animate_for(
                     report = _one(loaded, picture, settings, platform, targets[i], seconds, mask, clips, overwrite)
                     done[platform].append(targets[i])
                 except (SfvError, OSError) as error:
-                    report = {"image": str(picture), "for": platform, "error": told(error, picture)}
+                    report = {"image": str(picture), "for": platform, "error": failure(error, picture)}
                 seconds = {}
                 shown.update()
                 yield report

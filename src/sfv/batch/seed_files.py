@@ -14,7 +14,7 @@ from sfv.batch.clip_file import Report, make, write_finished
 from sfv.batch.mask_file import MaskFile
 from sfv.batch.naming import keep_others, source
 from sfv.batch.seed_names import Row, of_seed, plan_seeds
-from sfv.errors import SfvError, told
+from sfv.errors import SfvError, failure
 from sfv.media import contact_sheet, write_picture
 from sfv.settings import Settings, Speed
 from sfv.speed.optimize import open_model
@@ -62,7 +62,7 @@ def animate_seeds(
                 yield _sheet(row, shown, overwrite)
             except (SfvError, OSError) as error:
                 files = 1 + len(seeds) - len(shown)  # the sheet too
-                yield {"image": str(picture), "error": told(error, picture), "files": files}
+                yield {"image": str(picture), "error": failure(error, picture), "files": files}
 
 
 def thumbnails(frames: Frames) -> UInt8[Tensor, "_ _ _ 3"]:

@@ -172,10 +172,10 @@ class ClipShards:
         self.sizes: dict[tuple[int, ...], list[int]] = {}
         for shard in sorted({e.shard for e in self.entries}):
             with self._open(shard) as file:
-                clips, *shape = file.get_slice("latents").get_shape()
+                clips, frames, *rest = file.get_slice("latents").get_shape()
             inside = [i for i, e in enumerate(self.entries) if e.shard == shard]
-            _check_lies(folder, [self.entries[i] for i in inside], clips * shape[0], shape[0])
-            self.sizes.setdefault(tuple(shape), []).extend(inside)
+            _check_lies(folder, [self.entries[i] for i in inside], clips * frames, frames)
+            self.sizes.setdefault((frames, *rest), []).extend(inside)
 
     @contextmanager
     def _open(self, shard: str) -> Iterator[Any]:
@@ -183,7 +183,7 @@ class ClipShards:
         try:
             with safe_open(path, "pt") as file:
                 yield file
-        except (SafetensorError, OSError, IndexError) as error:
+        except (SafetensorError, OSError, IndexError, ValueError) as error:
             raise SfvError(f"{path} is damaged ({error}); delete it and its job's note, then encode again") from error
 
     def clip(self, index: int) -> tuple[Tensor, Tensor, Tensor]:

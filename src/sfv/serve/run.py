@@ -66,7 +66,7 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     with surely(host, port) as listener:
         app = create_app(settings, opener)
-        app.service.outlived = True
+        app.service.reported = True
         limits: dict[str, Any] = {"timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
         limits |= {"limit_concurrency": CONNECTIONS, "log_level": "warning"}
         config = uvicorn.Config(app, access_log=False, server_header=False, **limits)

@@ -56,8 +56,8 @@ class Service:
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.sweeping = threading.Event()
         self.draining = False
-        self.outlived = False
-        """Whether whoever serves it says why no worker can start; else the log does."""
+        self.reported = False
+        """Whether the caller says why no worker can start; if not, the log does."""
         self.waiting, self.counted = 0, -FRESH
 
     @property
@@ -105,7 +105,7 @@ class Service:
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
         elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
-            if event == "trouble" or not self.outlived:
+            if event == "trouble" or not self.reported:
                 log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
 
@@ -188,11 +188,9 @@ class Service:
             )
         (height, width), most = self._size(wanted, picture), self.settings.max_work
         if (work := shown(wanted) * height * width) > most:
-            sentence = (
-                f"size: {shown(wanted)} frames of {height}x{width} are more than the {most:,} allowed here (frames "
-            )
-            cure = "x height x width); give a smaller size, or fewer frames by seconds, play_fps or frames"
-            raise Refusal(422, "size", sentence + cure)
+            large = f"size: {shown(wanted)} frames of {height}x{width} are more than the {most:,} allowed here"
+            cure = "give a smaller size, or fewer frames by seconds, play_fps or frames"
+            raise Refusal(422, "size", f"{large} (frames x height x width); {cure}")
         return wanted, format, work
 
     def _size(self, wanted: Settings, picture: bytes) -> tuple[int, int]:

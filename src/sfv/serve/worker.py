@@ -59,21 +59,21 @@ def work(duty: Duty, pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the server alone decides
         signal.signal(number, signal.SIG_IGN)
     keep_memory()
-    if not _told(pipe, "begun", None):
+    if not _sent(pipe, "begun", None):
         return
     try:
         animator = duty.opener(duty.settings, duty.device)
         store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
     except SfvError as error:
-        _told(pipe, "broken", str(error))
+        _sent(pipe, "broken", str(error))
         return
     worker = Worker(duty, pipe, animator, store, jobs)
-    if _told(pipe, "ready", animator.model_info):
+    if _sent(pipe, "ready", animator.model_info):
         worker.run()
 
 
-def _told(pipe: Connection, event: str, payload: Any) -> bool:
-    """Whether the server has heard; if not, it is dead, and so is the worker's reason to live."""
+def _sent(pipe: Connection, event: str, payload: Any) -> bool:
+    """Send to the server; False if it has ended, with which the worker ends, too."""
     try:
         pipe.send((event, payload))
     except OSError:

@@ -42,10 +42,14 @@ class Beginning:
     """Whether the part begins with its own model folder, which training changes: then marks may differ."""
 
 
+def is_own(init: Path | None, folder: Path) -> bool:
+    """Whether a part begins with its own model folder."""
+    return init is None or init.expanduser().resolve() == folder.expanduser().resolve()
+
+
 def beginning(networks: Sequence[nn.Module], store: Path, init: Path | None, folder: Path) -> Beginning:
     """Of a part of the model folder `folder`, begun with `networks` as they are now; `init` as the command has it."""
-    own = init is None or init.expanduser().resolve() == folder.expanduser().resolve()
-    return Beginning(str(init or ""), sketch(networks), str(store), data_mark(store), own)
+    return Beginning(str(init or ""), sketch(networks), str(store), data_mark(store), is_own(init, folder))
 
 
 def networks_of(model: VideoModel) -> tuple[nn.Module, ...]:

@@ -34,6 +34,8 @@ def settle(model: VideoModel, folder: Path) -> None:
         return
     try:
         save(model, folder)
+    except SfvError:
+        raise
     except (OSError, SafetensorError) as error:
         raise SfvError(f"{folder} cannot be written ({error}); free some space and repeat the command") from error
 

@@ -14,7 +14,7 @@ from sfv.families.load import load, save_denoiser
 from sfv.settings import Defaults
 from sfv.system.device import pick_device
 from sfv.training.batches import VideoBatches
-from sfv.training.begun import beginning, begun, networks_of
+from sfv.training.begun import beginning, begun, is_own, networks_of
 from sfv.training.config import Stages, TeacherTraining
 from sfv.training.objectives.decoder import train_decoders
 from sfv.training.objectives.denoising import train_teacher
@@ -87,8 +87,8 @@ def _train(part: str, model: VideoModel, batches: VideoBatches, plan: Stages, fo
 
 def _check_unmerged(part: str, folder: Path, plan: Stages, init: Path) -> None:
     """SfvError if adapters would be added to weights that hold them: a finished run that began with its own folder."""
-    own = init.expanduser().resolve() == folder.expanduser().resolve()
-    if own and part == "student" and any(getattr(stage, "lora", 0) for stage in plan) and is_finished(folder, part):
+    adapters = part == "student" and any(getattr(stage, "lora", 0) for stage in plan)
+    if adapters and is_own(init, folder) and is_finished(folder, part):
         raise SfvError(
             f"{folder} holds its run's adapters already; begin with another folder by --init, or leave it as it is"
         )
