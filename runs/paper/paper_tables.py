@@ -1,17 +1,18 @@
 """The paper's tables at sticker scale: same teacher, clips and decoder for every row, as many clips drawn by each.
 
     python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640 | --calls N]
-        [--protocol loops-report] [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
+        [--protocol loops-selection] [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
 
 TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, drifting, the teacher at 25 to 1 steps), 2
 (heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), warm (the embedded student's adversary with other
 heads, other P_mean, adapters on what D looks through, or without its parts; rows begin as STUDENT, a model folder),
 upgrades (each change to SF-V by itself) or rates (every recipe of table 1 at two learning rates). --rows leaves others
 out. MODEL is a folder with the teacher that every student starts from: of whole loops, or of clips (then the protocol
-is sticker-report). Each row is trained SEEDS times, AT_ONCE at a time on one thread each, until it has drawn CLIPS
-clips (0: the preset's number) or made CALLS network calls, and measured beside the still and the best sway and
-squash; OUT/table-N.json, .md and .svg hold the mean over seeds with the smallest and the largest, each row's budget,
-and the first seed's ratios to every other row, paired over clips. Interrupt and repeat at will.
+is sticker-selection). `--protocol loops-report` is for what is published. Each row is trained SEEDS times, AT_ONCE at a
+time on one thread each, until it has drawn CLIPS clips (0: the preset's number) or made CALLS network calls, and
+measured beside the still and the best sway and squash; OUT/table-N.json, .md and .svg hold the mean over seeds with the
+smallest and the largest, each row's budget, and the first seed's ratios to every other row, paired over clips.
+Interrupt and repeat at will.
 """
 
 import argparse
@@ -259,7 +260,7 @@ def main() -> None:
     for name, usual in (("seeds", 3), ("clips", 640), ("at-once", 2)):
         parser.add_argument(f"--{name}", type=int, default=usual)
     parser.add_argument("--calls", type=int, default=0, help="network calls of every row, instead of clips")
-    parser.add_argument("--protocol", default="loops-report")
+    parser.add_argument("--protocol", default="loops-selection")
     parser.add_argument("--limit", type=int, default=0, help="clips to measure, to try it quickly")
     parser.add_argument("--motion", type=float)
     parser.add_argument("--rows", nargs="*", default=[])

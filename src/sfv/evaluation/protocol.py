@@ -58,7 +58,7 @@ class Protocol(BaseModel):
     """Of a clip store; folders of videos have none."""
     part: Literal["all", "selection", "report"] = "all"
     """Families of the split, halved for good: settings, checkpoints and seeds are chosen on one half; the other is
-    published and nothing is ever chosen on it."""
+    published."""
     clips: int = Field(default=0, ge=0)
     """How many; 0 takes all that `per_family` leaves. Fewer at hand is an error."""
     per_family: int = Field(default=2, gt=0)
