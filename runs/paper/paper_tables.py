@@ -1,7 +1,8 @@
 """The paper's tables at sticker scale: same teacher, clips and decoder for every row, as many clips drawn by each.
 
     python runs/paper/paper_tables.py TABLE STORE MODEL WEIGHTS OUT [--seeds 3] [--clips 640 | --calls N]
-        [--protocol loops-selection] [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT] [--set FIELD=VALUE ...]
+        [--protocol loops-selection] [--motion M] [--at-once 2] [--rows ROW ...] [--start STUDENT]
+        [--set FIELD=VALUE ...]
 
 TABLE is 1 (SF-V to the letter, SF-V+, LADD, UFOGen, consistency, pairs, drifting, the teacher at 25 to 1 steps), 2
 (heads: both, spatial, temporal), 3 (P_mean, P_std of what D sees), warm (the embedded student's adversary with other
