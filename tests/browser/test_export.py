@@ -2,8 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,20 +18,8 @@ DEMO = Path(export.__file__).parent.parent / "demo" / "page"
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, with one short file each instead of networks and runtime."""
-
-    def networks(_: Path, out: Path, stored: str, kept: Any) -> list[Path]:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in ("unet.onnx", "onnx.json"):
-            (out / name).write_text(stored)
-        return [out / "unet.onnx"]
-
-    monkeypatch.setattr(export, "export_onnx", networks)
-    monkeypatch.setattr(export, "draws", lambda model: False)
-    monkeypatch.setattr(export, "runtime_files", lambda _: {"ort.js": b"runtime"})
-    export_page(model_folder("sticker"), tmp_path / "page")
-    return tmp_path / "page"
+def page(tmp_path: Path, exported: Callable[[Path], Path]) -> Path:
+    return exported(tmp_path / "page")
 
 
 def test_every_file_is_listed_with_its_size_and_hash(page: Path) -> None:
@@ -42,7 +30,10 @@ def test_every_file_is_listed_with_its_size_and_hash(page: Path) -> None:
     assert {"licences/sfv-LICENSE.txt", "licences/onnxruntime-web-LICENSE.txt", "licences/model-NOTICE.txt"} <= found
     assert "Apache License" in (page / "licences" / "sfv-LICENSE.txt").read_text()
     worker = (page / "service_worker.js").read_text()
-    assert listed["version"] in worker and '"index.html"' in worker and "@" not in worker
+    own = json.loads(re.findall(r"OWN = new Set\((.*)\)", worker)[0])
+    shell = json.loads(re.findall(r"SHELL = (.*);", worker)[0])
+    assert listed["version"] in worker and "@" not in worker and set(own) == {*listed["files"], "files.json"}
+    assert "index.html" in shell and "model/onnx.json" in shell and not {"model/unet.onnx", "runtime/ort.js"} & {*shell}
 
 
 def test_the_page_asks_no_server(page: Path) -> None:
@@ -63,12 +54,45 @@ def test_the_demos_page_keeps_all_of_its_own() -> None:
     assert 'id="tab-race"' in markup and "Content-Security-Policy" in without_server(markup)
 
 
-def test_a_folder_of_somebody_elses_is_left_alone(page: Path) -> None:
-    (page / "files.json").write_text("{}")
-    before = (page / "index.html").read_bytes()
-    with pytest.raises(SfvError, match="files.json is there and was not written by sfv"):
-        export_page(model_folder("sticker"), page)
-    assert (page / "index.html").read_bytes() == before
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["cat.mp4", "files.json", "sub/notes.txt"])
+def test_a_page_is_not_mixed_into_other_files(tmp_path: Path, exported: Callable[[Path], Path], name: str) -> None:
+    (tmp_path / "out" / name).parent.mkdir(parents=True)
+    (tmp_path / "out" / name).write_text("{}")
+    with pytest.raises(
+        SfvError, match="out is not empty and has no page of sfv's: .* name a folder of its own, such as"
+    ):
+        exported(tmp_path / "out")
+    assert contents(tmp_path / "out") == {name: b"{}"}
+
+
+def test_a_page_is_replaced_where_it_is_and_nothing_else(page: Path, exported: Callable[[Path], Path]) -> None:
+    """A second export makes the same; a name that a newer version needs may be somebody else's by now."""
+    before = contents(page)
+    (page / "notes.txt").write_text("mine")
+    (page / "index.html").write_text("an older one")
+    assert contents(exported(page)) == before | {"notes.txt": b"mine"}
+    listed = json.loads((page / "files.json").read_text())
+    del listed["files"]["gif.js"]
+    (page / "files.json").write_text(json.dumps(listed))
+    (page / "gif.js").write_text("mine")
+    with pytest.raises(SfvError, match="gif.js is there and was not written by sfv; choose another place"):
+        exported(page)
+    assert (page / "gif.js").read_text() == "mine"
+
+
+def test_an_export_that_was_stopped_is_not_in_the_way(
+    tmp_path: Path, exported: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(export, "_hash", lambda path: 1 / 0)  # after everything was written once
+        with pytest.raises(ZeroDivisionError):
+            exported(tmp_path / "page")
+    assert (tmp_path / "page" / "index.html").exists()
+    assert json.loads((exported(tmp_path / "page") / "files.json").read_text())["version"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

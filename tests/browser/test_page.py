@@ -629,7 +629,20 @@ def test_bad_files_get_one_sentence(page: Page) -> None:
     Image.new("RGB", (4, 40)).save(small, "PNG")
     drop(page, small.getvalue(), "small.png")
     until(page, "() => document.querySelector('#notice').textContent.includes('at least 8 pixels')")
+    nothing = io.BytesIO()
+    Image.new("RGBA", (40, 40)).save(nothing, "PNG")
+    drop(page, nothing.getvalue(), "nothing.png")
+    until(page, "() => document.querySelector('#notice').textContent.includes('transparent everywhere: there is noth')")
     assert pixels(page).shape == before and page.is_visible("#clip")
+
+
+def test_a_seed_is_the_commands(page: Page) -> None:
+    """The largest that is exact here, and one that the command takes."""
+    before = turn(page)
+    page.fill("#seed", "99999999999999999999")
+    newer(page, before)
+    settled(page)
+    assert page.input_value("#seed") == "9007199254740991" and "--seed 9007199254740991" in page.inner_text("#command")
 
 
 def test_a_clip_that_is_too_large_is_refused(page: Page) -> None:
@@ -656,13 +669,14 @@ def test_live_mode_answers_sliders(page: Page) -> None:
 
 
 def test_keys_and_a_phones_width(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    for view in ("animate", "live"):
-        page.click(f"#tab-{view}")
-        page.wait_for_timeout(100)
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
-        assert page.evaluate(SPILLS) == [], view
-        shot(page, f"browser-phone-{view}")
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for view in ("animate", "live"):
+            page.click(f"#tab-{view}")
+            page.wait_for_timeout(100)
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), (view, width)
+            assert page.evaluate(SPILLS) == [], (view, width)
+            shot(page, f"browser-phone-{view}-{width}")
     page.click("#tab-animate")
     before = turn(page)
     page.focus("#camera")

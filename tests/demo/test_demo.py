@@ -1,5 +1,6 @@
 """The page's server in one process, with a tiny model: messages, refusals, the newest wish, recipes, ports."""
 
+import ast
 import asyncio
 import contextlib
 import io
@@ -398,6 +399,28 @@ def test_recipes_are_safe_to_paste(client: TestClient) -> None:
         words = shlex.split(command_line(ask, row, model, name, "webp", "slack"))
         assert words[3:5] == ["--for", "slack"] and "--size" not in words
         compile(python_lines(ask, row, model, name, "webp", "slack"), "recipe", "exec")
+
+
+@pytest.mark.parametrize(
+    "name", ["\U0001f431 cat.png", "\U0001f468\u200d\U0001f467.png", "9.41\u202fAM.png", "\u00e9 'a\".png"]
+)
+def test_python_lines_name_the_file_as_it_is(client: TestClient, name: str) -> None:
+    """Emoji, what joins them, the narrow space of macOS's screenshots, quotes."""
+    app: Any = client.app
+    studio: Studio = app.state.studio
+    row, model = studio.rows[0], studio.models[studio.rows[0].name]
+    for platform, made in ((None, f"{Path(name).stem}-clip.webp"), ("slack", f"{Path(name).stem}-clip-slack.gif")):
+        lines = python_lines(Ask(picture="p"), row, model, name, "webp", platform)
+        calls = [c for c in ast.walk(ast.parse(lines)) if isinstance(c, ast.Call) and ast.unparse(c.func) == "Path"]
+        assert sorted(ast.literal_eval(c.args[0]) for c in calls) == sorted([name, made])
+    assert shlex.split(command_line(Ask(picture="p"), row, model, name, "webp"))[2] == name
+
+
+def test_a_name_that_is_too_long_is_a_sentence(client: TestClient, picture: str) -> None:
+    answer = client.post("/api/clip", json=shown(picture, "x" * 301))
+    said = "name: it has 301 characters, more than 300; send a shorter name of the picture"
+    assert answer.status_code == 422 and answer.json()["error"] == said
+    assert client.post("/api/clip", json=shown(picture, "x" * 300)).status_code == 200
 
 
 def test_a_messenger_that_is_none_is_refused(client: TestClient) -> None:

@@ -589,13 +589,14 @@ def test_the_camera_takes_a_picture(page: Page) -> None:
 
 
 def test_a_phone_needs_no_sideways_scroll(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    for view in ("animate", "live", "race"):
-        page.click(f"#tab-{view}")
-        page.wait_for_timeout(100)
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), view
-        assert page.evaluate(SPILLS) == [], view
-        shot(page, f"phone-{view}")
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for view in ("animate", "live", "race"):
+            page.click(f"#tab-{view}")
+            page.wait_for_timeout(100)
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), (view, width)
+            assert page.evaluate(SPILLS) == [], (view, width)
+            shot(page, f"phone-{view}-{width}")
     page.click("#tab-animate")
     page.evaluate("() => scrollTo(0, 0)")
     keep = page.locator("#download").bounding_box()
@@ -633,12 +634,76 @@ def test_dark_by_system_and_by_hand(page: Page) -> None:
     assert lightness() > 600
 
 
+def playing(page: Page, canvas: str) -> bool:
+    """Whether a canvas changes within some seconds."""
+    first = page.evaluate("c => document.querySelector(c).toDataURL()", canvas)
+    for _ in range(40):
+        page.wait_for_timeout(100)
+        if page.evaluate("c => document.querySelector(c).toDataURL()", canvas) != first:
+            return True
+    return False
+
+
 def test_reduced_motion_waits_for_play(browser: Any, url: str) -> None:
+    """All clips do: the stage's, the gallery's, and those of eight seeds that come later."""
     context = browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto(url)
-    page.wait_for_selector("#clip[data-turn]", timeout=PATIENCE * 1000)
+    page.wait_for_selector("#clip[data-turn]")
     assert len({still.tobytes() for still in moments(page, count=3)}) == 1
     page.click("#play")
-    assert len({still.tobytes() for still in moments(page)}) > 1
+    page.click("#eight")
+    page.wait_for_selector("#seed-thumbs button:nth-child(2)")
+    for canvas in ("#clip", "#thumbs canvas", "#seed-thumbs canvas"):
+        assert playing(page, canvas), canvas
     context.close()
+
+
+def test_pause_pauses_every_clip(page: Page) -> None:
+    page.click("#eight")
+    page.wait_for_selector("#seed-thumbs button:nth-child(1)")
+    assert playing(page, "#thumbs canvas")
+    page.click("#play")
+    canvases = ("#clip", "#thumbs canvas", "#seed-thumbs canvas")
+    assert [canvas for canvas in canvases if len({m.tobytes() for m in moments(page, canvas, 5)}) > 1] == []
+    page.wait_for_selector("#seed-thumbs button:nth-child(2)")
+    page.click("#tab-live")
+    page.wait_for_selector("#live-clip[data-turn]")
+    assert len({m.tobytes() for m in moments(page, "#live-clip", 5)}) == 1
+    page.click("#view-live .play")
+    assert playing(page, "#live-clip") and page.get_attribute("#play", "aria-label") == "Pause"
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [("99999999999999999999", "9007199254740991"), ("-5", "0"), ("2.7", "2"), ("9007199254740993", "9007199254740991")],
+)
+def test_the_seed_is_the_one_that_the_field_shows(page: Page, typed: str, taken: str) -> None:
+    page.fill("#seed", typed)
+    until(page, "(taken) => document.querySelector('#seed').value === taken", taken)
+    asked = page.evaluate("async () => (await import('./page/settings.js')).currentRequest().ask.settings.seed")
+    assert asked == int(taken) < 2**53
+    page.fill("#seed", "")
+    page.dispatch_event("#seed", "change")
+    assert page.input_value("#seed") == "0"
+
+
+def test_a_picture_of_a_long_name_has_a_short_one(page: Page) -> None:
+    before = turn(page)
+    drop(page, (EXAMPLES / "owl.png").read_bytes(), "\U0001f431" * 400 + ".png")
+    newer(page, before)
+    name = "\U0001f431" * 76 + ".png"
+    assert shlex.split(page.inner_text("#command"))[2] == name and f'"{name}"' in page.inner_text("#python")
+    assert page.get_attribute("#save-picture", "download") == name and not page.is_visible("#notice")
+
+
+def test_live_requests_do_not_drop_the_stages_clip(page: Page) -> None:
+    """What was asked for before the view was changed is shown when the visitor comes back."""
+    before, waiting = turn(page), held(page, "**/api/clip")
+    page.fill("#seed", "77")
+    is_waiting(page, waiting)
+    page.click("#tab-live")
+    page.wait_for_selector("#live-clip[data-turn]")
+    let_go(page, waiting)
+    assert turn(page) > before and "--seed 77" in page.inner_text("#command")

@@ -7,6 +7,7 @@ from importlib.metadata import distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,11 @@ from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import check_apart, load
 from sfv.speed.onnx import export_onnx
-from sfv.system.files import make_folder, not_in_the_way, replacing
+from sfv.system.files import inside, make_folder, replacing
 
 MARK = "files.json"
-"""Who wrote the folder, and every file's size and SHA-256: by them the page tells a download that was cut short."""
+"""Who wrote the folder, and every file's size and SHA-256: by them the page tells a download that was cut short, and
+the next export what it may replace."""
 ROOTS = ("main.js", "engine.js", "theme.js")
 """Scripts that the page and its worker begin with; what they import follows."""
 WORKER = "service_worker.js"
@@ -34,7 +36,7 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
     """Write the page for a model of whole loops; returns its files' bytes.
 
     `runtime` is onnxruntime-web's package; without it, it is fetched once and kept in the cache folder. Raises SfvError
-    for other models, where a package or the network is missing, and for a folder with files that sfv did not write.
+    for other models, where a package or the network is missing, and for a folder of other files.
     """
     check_apart(folder, out)
     model = load(folder, dtype=torch.float32)
@@ -43,9 +45,9 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
     if model.defaults.steps > 1 or model.defaults.guidance > 1:
         raise SfvError(f"{folder} makes clips in more than one call: the page is for models such as sticker; name one")
     parts = _page() | {f"runtime/{name}": data for name, data in runtime_files(runtime).items()}
-    not_in_the_way(out / MARK, {"sfv", "files"}, [out / name for name in (*parts, "model", WORKER)])
+    known = _ours_in(out, list(parts))
     make_folder(out)
-    _write(out / MARK, json.dumps({"sfv": sfv.__version__, "files": {}}).encode())
+    _write(out / MARK, json.dumps({"sfv": sfv.__version__, "files": known | dict.fromkeys(parts, {})}).encode())
     parts_used = ("rest", "trust", "flow") if draws(model) else ("flow",)
     graphs = export_onnx(folder, out / "model", "float16", {"decoder.onnx": parts_used})
     for name, data in parts.items():
@@ -56,8 +58,27 @@ def export_page(folder: Path, out: Path, runtime: Path | None = None) -> int:
     examples = [name.removeprefix("examples/") for name in listed if name.startswith("examples/")]
     facts = {"sfv": sfv.__version__, "version": version, "examples": examples, "files": listed}
     _write(out / MARK, (json.dumps(facts, indent=1) + "\n").encode())
-    _write(out / WORKER, _service_worker(version, [n for n in listed if not n.startswith(("model/", "runtime/"))]))
+    _write(out / WORKER, _service_worker(version, list(listed)))
     return sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+
+
+def _ours_in(out: Path, names: list[str]) -> dict[str, Any]:
+    """What an earlier export lists; SfvError for a folder of other files, and for a file of others called as ours."""
+    if not inside(out):
+        return {}
+    try:
+        found = json.loads((out / MARK).read_text())
+        known = dict(found["files"]) if "sfv" in found else None
+    except (OSError, ValueError, KeyError, TypeError):
+        known = None
+    if known is None:
+        raise SfvError(
+            f"{out} is not empty and has no page of sfv's: its files would lie among others; "
+            f"name a folder of its own, such as {out / 'page'}"
+        )
+    if other := next((name for name in names if name not in known and (out / name).exists()), None):
+        raise SfvError(f"{out / other} is there and was not written by sfv; choose another place for the result")
+    return known
 
 
 @torch.inference_mode()
@@ -109,9 +130,12 @@ def without_server(markup: str) -> str:
     return BROWSER_PART.sub(r"\1", SERVER_PART.sub("", markup)).replace('"page/', '"')
 
 
-def _service_worker(version: str, shell: list[str]) -> bytes:
+def _service_worker(version: str, listed: list[str]) -> bytes:
+    """What answers for the page's files; models and runtimes are kept when they are first wanted."""
+    shell = [MARK, "model/onnx.json", *(n for n in listed if not n.startswith(("model/", "runtime/")))]
     text = _source(WORKER).decode().replace("@VERSION@", version)
-    return text.replace("[]; // @SHELL@", f"{json.dumps(['files.json', 'model/onnx.json', *shell])}; //").encode()
+    text = text.replace("[]); // @OWN@", f"{json.dumps([MARK, *listed])}); //")
+    return text.replace("[]; // @SHELL@", f"{json.dumps(shell)}; //").encode()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -182,7 +182,7 @@ class Export(Flags):
             from sfv.browser.export import export_page
 
             size = export_page(folder, self.out, self.runtime)
-            print(f"{self.out}: {size / 1e6:.1f} MB. Look at it: python -m http.server --directory {self.out} 8000")
+            print(f"{self.out}: {size / 1e6:.1f} MB. Look at it: python -m http.server --directory {self.out} 8123")
             return 0
         else:
             from sfv.speed.onnx import export_onnx

@@ -35,6 +35,8 @@ from sfv.web.uploads import BODY
 
 MODELS = ("sticker", "sticker-teacher")
 MEDIA_TYPES = {"mp4": "video/mp4", "gif": "image/gif", "webp": "image/webp", "png": "image/apng", "webm": "video/webm"}
+LONGEST_NAME = 300
+"""Characters of a picture's name; the page sends 80 at most."""
 LOG = logging.getLogger(__name__)
 B = TypeVar("B", bound=BaseModel)
 
@@ -45,10 +47,19 @@ class Shown(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ask: Ask
-    name: str = Field(default="picture.png", max_length=300)
+    name: str = "picture.png"
     format: Format = "mp4"
     platform: str | None = Field(default=None, max_length=32)
     """A messenger (platforms/table.py), which chooses size, format and transparency itself."""
+
+    @field_validator("name")
+    @classmethod
+    def _short(cls, name: str) -> str:
+        if len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"it has {len(name)} characters, more than {LONGEST_NAME}; send a shorter name of the picture"
+            )
+        return name
 
     @field_validator("platform")
     @classmethod

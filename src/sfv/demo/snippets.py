@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import unicodedata
 from pathlib import PurePath
 from typing import Any
 
@@ -12,6 +13,7 @@ from sfv.platforms.table import PLATFORMS
 from sfv.settings import Settings, Speed
 
 MASK = "mask.png"
+JOINERS = "\u200c\u200d"
 
 
 def choices(ask: Ask, model: VideoModel) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: st
     if platform is not None:
         ask = ask.model_copy(update={"settings": without_size(ask.settings)})
     speed = _speed(row, model)
-    profile = json.dumps(speed["profile"][0]) + ("" if speed["backend"][0] == "auto" else f', "{speed["backend"][0]}"')
+    profile = _literal(speed["profile"][0]) + ("" if speed["backend"][0] == "auto" else f', "{speed["backend"][0]}"')
     given = choices(ask, model) | ({} if row.steps is None else {"steps": row.steps})
     words = [f"{k}={_plain(v) if isinstance(v, float) else repr(v)}" for k, v in given.items()]
     words += [f'keep_still=sfv.read_picture(Path("{MASK}"), "black")'] if ask.mask else []
@@ -57,10 +59,10 @@ def python_lines(ask: Ask, row: Row, model: VideoModel, picture: str, ending: st
             "from pathlib import Path",
             "import sfv",
             "",
-            f"model = sfv.optimize(sfv.load({json.dumps(row.model)}), {profile})",
-            f"picture = sfv.{read}(Path({json.dumps(_file(picture))}))",
+            f"model = sfv.optimize(sfv.load({_literal(row.model)}), {profile})",
+            f"picture = sfv.{read}(Path({_literal(_file(picture))}))",
             f"clip = sfv.generate({', '.join(['model', 'picture', *words])})",
-            f"sfv.write_clip({frames}, Path({json.dumps(f'{_stem(picture)}.{ending}')}), clip.fps)",
+            f"sfv.write_clip({frames}, Path({_literal(f'{_stem(picture)}.{ending}')}), clip.fps)",
         ]
     )
 
@@ -75,11 +77,11 @@ def _platform_lines(row: Row, profile: str, picture: str, words: list[str], name
             "from pathlib import Path",
             "import sfv",
             "",
-            f"model = sfv.optimize(sfv.load({json.dumps(row.model)}), {profile})",
+            f"model = sfv.optimize(sfv.load({_literal(row.model)}), {profile})",
             f'want = sfv.settings_for(sfv.Settings({settings}), "{name}", model.loops)',
-            f"path = Path({json.dumps(picture)})",
+            f"path = Path({_literal(picture)})",
             "picture = sfv.read_sticker(path, opaque=True) if want.transparent else sfv.read_picture(path)",
-            f'sfv.write_for(sfv.generate(model, picture, want{mask}), "{name}", Path({json.dumps(file)}))',
+            f'sfv.write_for(sfv.generate(model, picture, want{mask}), "{name}", Path({_literal(file)}))',
         ]
     )
 
@@ -96,10 +98,20 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _literal(text: str) -> str:
+    """A string as Python reads it: JSON's escapes of emoji, two for each, are no emoji there."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)
+
+
 def _file(name: str) -> str:
     """A file name without folders or control characters, that no shell or parser takes for a flag."""
-    kept = "".join(c for c in PurePath(name.replace("\\", "/")).name if c.isprintable())[-80:].lstrip("-. ")
+    kept = "".join(c for c in PurePath(name.replace("\\", "/")).name if _stays(c))[-80:].lstrip("-. ")
     return kept or "picture.png"
+
+
+def _stays(c: str) -> bool:
+    """What can be read, spaces of all widths (macOS's screenshots have some), and what joins emoji and letters."""
+    return c.isprintable() or unicodedata.category(c) == "Zs" or c in JOINERS
 
 
 def _stem(name: str) -> str:

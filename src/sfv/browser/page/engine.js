@@ -3,7 +3,7 @@
 import { clip, proof } from "./clip.js";
 import { explained, UserError } from "./errors.js";
 import { animation } from "./files.js";
-import { isTransparent } from "./fitting.js";
+import { isEmpty, isTransparent } from "./fitting.js";
 import { Networks } from "./networks.js";
 
 const LARGEST = 25e6; // pixels of a picture
@@ -19,6 +19,7 @@ const work = {
   },
   async check({ blob }) {
     const pixels = await decoded(blob);
+    if (isEmpty(pixels)) throw new UserError("The picture is transparent everywhere: there is nothing to move; save it with its picture.");
     return { width: pixels.width, height: pixels.height, transparent: isTransparent(pixels) };
   },
   async clip({ id, blob, settings }) {

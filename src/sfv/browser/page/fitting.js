@@ -102,3 +102,9 @@ export function isTransparent({ data }) {
   for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
   return false;
 }
+
+/** Whether no pixel can be seen. */
+export function isEmpty({ data }) {
+  for (let i = 3; i < data.length; i += 4) if (data[i] > 0) return false;
+  return true;
+}

@@ -1,5 +1,7 @@
 // The command and the Python lines that make a clip of the page again (src/sfv/demo/snippets.py).
 
+import { plainName } from "./names.js";
+
 const EMBEDDED = "sticker"; // the model that a command takes for itself
 const USUAL = { seed: 0, boomerang: false, transparent: false, enlarge: 1, move: "auto", stiff: "auto", size: null, fit: null };
 
@@ -7,12 +9,6 @@ const USUAL = { seed: 0, boomerang: false, transparent: false, enlarge: 1, move:
 function choices(settings, defaults) {
   const chosen = Object.entries(settings).filter(([name, value]) => value !== (USUAL[name] ?? null) && value !== defaults[name]);
   return chosen.filter(([name, value]) => !(name === "fit" && value === "own"));
-}
-
-/** A file name without folders or control characters, that no shell or parser takes for a flag. */
-function plainName(name) {
-  const kept = name.split(/[\\/]/).pop().replace(/[\p{C}]/gu, "").slice(-80).replace(/^[-. ]+/, "");
-  return kept || "picture.png";
 }
 
 const stemOf = (name) => plainName(name).replace(/\.[^.]*$/, "");

@@ -1,13 +1,13 @@
 // The start of the page that needs no server: fetches the model, opens it, animates the first picture.
 
-import { animate, cancel, initAnimate, player, showClip } from "./animate.js";
+import { animate, cancel, initAnimate, showClip } from "./animate.js";
 import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { openReference, tryGraphics } from "./backends.js";
 import { $ } from "./dom.js";
 import { initCamera, initDrawing } from "./drawing.js";
 import { explained } from "./errors.js";
 import { initGallery } from "./gallery.js";
-import { changeLive, initLive, loadPad, player as livePlayer, sweep } from "./live_view.js";
+import { changeLive, initLive, loadPad, sweep } from "./live_view.js";
 import { notice } from "./notice.js";
 import { stayOffline } from "./offline.js";
 import { initPicture, showExamples, showPicture, useExample, usePicture } from "./picture.js";
@@ -16,7 +16,7 @@ import { records } from "./recorded.js";
 import { UserError } from "./requests.js";
 import { fitSettings, initSettings, restoreSettings, setDefaults } from "./settings.js";
 import { state } from "./state.js";
-import { initPlayButton, initThemeButton, initViews, openView } from "./views.js";
+import { initPlayButtons, initThemeButton, initViews, openView } from "./views.js";
 
 const LIVE = 2.5; // seconds of a clip up to which there is a live view
 const LIVE_WANTED = new URLSearchParams(location.search).get("live") === "on";
@@ -70,7 +70,7 @@ async function start() {
   initLive(keepLive);
   initViews(viewChanged);
   initThemeButton();
-  initPlayButton([player, livePlayer]);
+  initPlayButtons();
   await keepFormats();
   if (!(await stayOffline())) return;
   const facts = await openModel();

@@ -12,7 +12,7 @@ let turn = 0;
 let engine = null; // the worker that makes clips
 let last = null; // {key, clip}: what the newest clip was asked for with
 let running = Promise.resolve(); // all that the networks were asked to make, one after the other
-let waiting = null; // the clip request that begins next
+const waiting = {}; // view -> its clip request that begins next
 
 /** A worker with the networks; `call(what, given, progress)` asks it. */
 export class Engine {
@@ -59,6 +59,7 @@ export function use(other) {
 
 /** Check a picture; resolves to {id, width, height, transparent}. */
 export async function upload(blob) {
+  if (!engine) throw new UserError("The page is still starting; choose the picture again in a moment.");
   const checked = await engine.call("check", { blob });
   const id = `picture-${blobs.size}`;
   blobs.set(id, blob);
@@ -72,11 +73,12 @@ export function inTurn(work) {
   return made;
 }
 
-/** A clip, or null if a newer request overtook it: one is made, one waits, and a newer one takes its place. */
-export async function clip(request) {
+/** A clip, or null if a newer request for the same view ("stage" or "live") overtook it: one is made, one of each view
+ * waits, and a newer one takes its place. */
+export async function clip(request, view = "stage") {
   const mine = ++turn;
-  waiting = mine;
-  return inTurn(async () => (waiting === mine ? { ...(await made(request)), turn: mine } : null));
+  waiting[view] = mine;
+  return inTurn(async () => (waiting[view] === mine ? { ...(await made(request)), turn: mine } : null));
 }
 
 async function made(request) {

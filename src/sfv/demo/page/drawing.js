@@ -17,14 +17,21 @@ export function initDrawing() {
 
 export function initCamera() {
   const video = $("viewfinder");
-  const stop = () => video.srcObject?.getTracks().forEach((track) => track.stop());
+  const stop = () => {
+    video.srcObject?.getTracks().forEach((track) => track.stop());
+    video.srcObject = null;
+  };
   $("camera").addEventListener("click", async () => {
+    $("camera").disabled = true; // while it is asked for: a second camera would never be let go
     try {
       video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 640 } });
       await video.play();
       $("camera-dialog").showModal();
     } catch {
+      stop();
       notice(new UserError("No camera can be used; allow it for this page, or choose a picture."));
+    } finally {
+      $("camera").disabled = false;
     }
   });
   $("camera-dialog").addEventListener("close", stop);

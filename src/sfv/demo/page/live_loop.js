@@ -24,7 +24,7 @@ export class LiveLoop {
     this.underWay++;
     try {
       const request = await this.makeRequest();
-      const clip = request && (await requests.clip(request));
+      const clip = request && (await requests.clip(request, "live"));
       if (clip && clip.turn > this.newestTurn) this.#arrived(clip);
     } catch (error) {
       this.fail(error);

@@ -44,6 +44,7 @@ export function loadPad() {
   taken = ++drawings;
   state.drawingId = null;
   if (state.picture?.bitmap) pad.load(state.picture.bitmap);
+  else pad.resize(pad.canvas.width, pad.canvas.height); // one that the browser cannot show; not the one before
 }
 
 /** Move the motion slider up and down by itself, or stop. */

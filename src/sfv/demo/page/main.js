@@ -1,11 +1,11 @@
 // The start of the page: connects the modules, waits for the model, animates the first picture.
 
-import { animate, cancel, initAnimate, player, showClip } from "./animate.js";
+import { animate, cancel, initAnimate, showClip } from "./animate.js";
 import { $ } from "./dom.js";
 import { clearArrow, initArrow, showArrowState } from "./arrow.js";
 import { initCamera, initDrawing } from "./drawing.js";
 import { initGallery } from "./gallery.js";
-import { changeLive, initLive, loadPad, player as livePlayer, sweep } from "./live_view.js";
+import { changeLive, initLive, loadPad, sweep } from "./live_view.js";
 import { clearMask, initMask, setMask } from "./mask.js";
 import { notice } from "./notice.js";
 import { initPicture, showExamples, showPicture, useExample, usePicture } from "./picture.js";
@@ -15,7 +15,7 @@ import { UserError, asSentence, serverState } from "./requests.js";
 import { closeSeeds, initSeeds } from "./seeds.js";
 import { fitSettings, initSettings, restoreSettings, setDefaults, setPlatforms } from "./settings.js";
 import { state } from "./state.js";
-import { initPlayButton, initThemeButton, initViews, openView } from "./views.js";
+import { initPlayButtons, initThemeButton, initViews, openView } from "./views.js";
 
 function pictureChanged() {
   clearMask();
@@ -36,8 +36,11 @@ function viewChanged(name) {
 /** Show a clip of the gallery again, with its picture, mask and settings. */
 function restore({ clip, request, picture, mask, format }) {
   cancel();
+  const other = picture.id !== state.picture.id;
   state.drag = request.ask.settings.drag ?? null;
   showPicture(picture);
+  if (other) closeSeeds();
+  if (other) resetRace();
   setMask(mask);
   restoreSettings(request.ask.settings, format);
   showArrowState();
@@ -69,7 +72,7 @@ async function start() {
   initRace();
   initViews(viewChanged);
   initThemeButton();
-  initPlayButton([player, livePlayer]);
+  initPlayButtons();
   if (!(await modelReady())) return;
   $("veil-text").textContent = "Making the first clip";
   const { model, cores, examples } = state.server;

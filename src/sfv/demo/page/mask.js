@@ -22,10 +22,12 @@ export function initMask() {
       notice(error);
     }
   });
-  $("unmask").addEventListener("click", () => {
-    clearMask();
-    animate(0);
-  });
+  $("unmask").addEventListener("click", noMask);
+}
+
+function noMask() {
+  clearMask();
+  animate(0);
 }
 
 function open() {
@@ -43,7 +45,10 @@ function open() {
 
 /** The page's mask from now on: white is what keeps still, which is what was brushed or all the rest. */
 async function keepStrokes() {
-  if (!pad.touched) return;
+  if (!pad.touched) {
+    if (state.mask && pad.history.length) noMask(); // all strokes were cleared
+    return;
+  }
   const mine = ++newest;
   const { width, height } = pad.canvas;
   const canvas = element("canvas", { width, height });

@@ -1,6 +1,7 @@
 // Where pictures come from: a file, the clipboard, a drop, an example.
 
 import { $, element } from "./dom.js";
+import { plainName } from "./names.js";
 import { notice } from "./notice.js";
 import { UserError, upload } from "./requests.js";
 import { state } from "./state.js";
@@ -45,7 +46,7 @@ export async function usePicture(blob, name, number = ++choices) {
     const checked = await upload(blob);
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (number < taken) return;
-    showPicture({ ...checked, name, blob, bitmap, url: URL.createObjectURL(blob) }, number);
+    showPicture({ ...checked, name: plainName(name), blob, bitmap, url: URL.createObjectURL(blob) }, number);
     pictureChanged();
   } catch (error) {
     if (number >= taken) notice(error);
@@ -77,7 +78,8 @@ export function showExamples(names) {
 /** Make an example the page's picture; number 0 is the page's own first one, before all that a visitor chooses. */
 export async function useExample(name, number = ++choices) {
   try {
-    const response = await fetch(`examples/${encodeURIComponent(name)}`);
+    const response = await fetch(`examples/${encodeURIComponent(name)}`).catch(() => null);
+    if (!response?.ok) throw new UserError(`The example ${name} cannot be fetched: its host does not answer; try again, or choose a picture.`);
     await usePicture(await response.blob(), name, number);
   } catch (error) {
     notice(error);

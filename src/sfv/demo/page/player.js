@@ -2,6 +2,15 @@
 
 const players = new Set();
 export const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
+let playing = !reducedMotion.matches; // all clips of the page, or none
+
+/** Whether clips play. */
+export const isPlaying = () => playing;
+
+/** Play or pause all clips, those to come too. */
+export function setPlaying(on) {
+  playing = on;
+}
 
 export class Player {
   /** `bounce` shows the frames there and back. */
@@ -11,7 +20,6 @@ export class Player {
     this.context = canvas.getContext("2d");
     this.clip = null;
     this.shown = -1;
-    this.playing = !reducedMotion.matches;
     players.add(this);
   }
 
@@ -28,7 +36,7 @@ export class Player {
   paint(now) {
     if (!this.clip?.data) return;
     const { frames, width, height, fps, data } = this.clip;
-    const index = this.playing ? this.frameAt(Math.floor((now / 1000) * (fps ?? 12)), frames) : Math.max(0, this.shown);
+    const index = playing ? this.frameAt(Math.floor((now / 1000) * (fps ?? 12)), frames) : Math.max(0, this.shown);
     if (index === this.shown) return;
     this.shown = index;
     const size = width * height * 4;

@@ -7,7 +7,7 @@ let lanes = [];
 
 /** Lanes for the models that will run, with the still picture on them. */
 export function prepare(host, names, bitmap) {
-  for (const lane of lanes) lane.player.close();
+  for (const lane of lanes) lane.close();
   lanes = names.map((name) => new Lane(name, bitmap));
   host.replaceChildren(...lanes.map((lane) => lane.card));
 }
@@ -78,6 +78,12 @@ class Lane {
     this.clock.textContent = `${clock.toFixed(2)} s`;
     this.note.textContent = calls === 1 ? "1 network call" : `${calls} network calls`;
     this.player.show({ ...shape, data });
+  }
+
+  /** Stop; of a race that was cut off, too. */
+  close() {
+    this.running = false;
+    this.player.close();
   }
 
   /** Between messages the clock runs on by the page's own time, never past one step as the last one took. */

@@ -7,7 +7,7 @@ import { atMost, currentRequest } from "./settings.js";
 import { state } from "./state.js";
 
 export function initRace() {
-  $("start").addEventListener("click", () => (state.race ? state.race.abort() : state.picture && run()));
+  $("start").addEventListener("click", () => (state.race ? state.race.abort() : state.picture && state.server?.ready && run()));
 }
 
 /** Lanes with the page's picture on them, unless a race runs. */

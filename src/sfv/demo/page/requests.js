@@ -17,9 +17,9 @@ export async function upload(blob) {
   return response.json();
 }
 
-/** A clip, or null if a newer request of this visit overtook it. */
-export async function clip(request) {
-  const response = await post("api/clip", { ...request, ask: { ...request.ask, visit, turn: ++turn } });
+/** A clip, or null if a newer request for the same view ("stage" or "live") overtook it. */
+export async function clip(request, view = "stage") {
+  const response = await post("api/clip", { ...request, ask: { ...request.ask, visit: `${visit} ${view}`, turn: ++turn } });
   if (response.status === 204) return null;
   return parse(await response.arrayBuffer());
 }

@@ -30,20 +30,24 @@ async function open() {
   closeSeeds();
   const mine = run;
   const { ask, ...rest } = currentRequest();
+  const before = Math.min(ask.settings.seed, Number($("seed").max) - COUNT);
   $("seeds").hidden = false;
   $("eight").setAttribute("aria-expanded", "true");
   $("seeds").scrollIntoView({ block: "nearest" });
   try {
     for (let i = 1; i <= COUNT && mine === run; i++) {
       $("seeds-about").textContent = `${i} of ${COUNT} is made`;
-      const settings = { ...atMost(ask.settings, 1), seed: ask.settings.seed + i };
+      const settings = { ...atMost(ask.settings, 1), seed: before + i };
       settings.transparent &&= state.picture.transparent;
       const clip = await requests.clipInTurn({ ...rest, ask: { ...ask, settings } });
       if (mine === run) add(clip, settings.seed);
     }
     if (mine === run) $("seeds-about").textContent = "choose one to keep";
   } catch (error) {
+    if (mine !== run) return; // of a grid that is gone
     notice(error);
+    $("seeds-about").textContent = players.length ? "the others could not be made" : "";
+    if (!players.length) closeSeeds();
   }
 }
 

@@ -7,12 +7,20 @@ const checked = (name) => document.querySelector(`input[name=${name}]:checked`).
 const check = (name, value) => (document.querySelector(`input[name=${name}][value="${value}"]`).checked = true);
 const sizes = () => document.querySelectorAll("input[name=enlarge]");
 
+/** The whole number in the field, within its limits, beyond which numbers here are not exact; the field shows it. */
+function seedNow() {
+  const field = $("seed");
+  const seed = Math.min(Math.max(Math.trunc(Number(field.value)) || 0, Number(field.min)), Number(field.max));
+  if (field.value !== "" && Number(field.value) !== seed) field.value = seed;
+  return seed;
+}
+
 /** The request that the form describes, for the picture and the mask of the page. */
 export function currentRequest() {
   const chosen = $("format").selectedOptions[0]?.dataset.platform ?? null;
   const [format, clear] = chosen ? ["mp4"] : $("format").value.split("-");
   const settings = {
-    seed: Math.max(0, Math.trunc(Number($("seed").value)) || 0),
+    seed: seedNow(),
     motion: Number($("motion").value),
     fps: Number($("fps").value),
     frames: Number($("frames").value),
@@ -43,6 +51,7 @@ export function initSettings(changed) {
     if (event.target.name === "loop") $("loops").dataset.touched = "yes";
     changed(event.target.type === "range" || event.target.type === "number" ? 120 : 0);
   });
+  $("seed").addEventListener("change", () => ($("seed").value = seedNow())); // where nothing or no number was left
   $("controls").addEventListener("submit", (event) => event.preventDefault());
   $("shuffle").addEventListener("click", () => {
     $("seed").value = Math.floor(Math.random() * 1e6);

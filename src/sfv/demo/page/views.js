@@ -1,7 +1,7 @@
 // The three views and their tabs; play and pause; light and dark.
 
 import { $ } from "./dom.js";
-import { reducedMotion } from "./player.js";
+import { isPlaying, setPlaying } from "./player.js";
 
 let viewChanged = () => {};
 
@@ -32,21 +32,23 @@ export function openView(name) {
   viewChanged(name);
 }
 
-/** One button plays and pauses all of `players`. */
-export function initPlayButton(players) {
-  let playing = !reducedMotion.matches;
+/** Every such button plays and pauses all clips of the page: on the stage, in the gallery, live, in the race. */
+export function initPlayButtons() {
+  const buttons = document.querySelectorAll(".play");
   const show = () => {
-    for (const player of players) player.playing = playing;
-    $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
-    $("play").setAttribute("aria-pressed", String(playing));
-    $("play").innerHTML = playing
-      ? `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M9 6v12M15 6v12"/></svg>`
-      : `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M8 5.500v13l10.500-6.500L8 5.500Z" class="fill"/></svg>`;
+    for (const button of buttons) {
+      button.setAttribute("aria-label", isPlaying() ? "Pause" : "Play");
+      button.innerHTML = isPlaying()
+        ? `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M9 6v12M15 6v12"/></svg>`
+        : `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M8 5.500v13l10.500-6.500L8 5.500Z" class="fill"/></svg>`;
+    }
   };
-  $("play").addEventListener("click", () => {
-    playing = !playing;
-    show();
-  });
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      setPlaying(!isPlaying());
+      show();
+    });
+  }
   show();
 }
 
