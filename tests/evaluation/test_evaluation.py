@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import TAKE, Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
 from sfv.evaluation.reference import open_reference
+from sfv.evaluation.report import against
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
 from sfv.families.base import Codec, VideoModel
@@ -188,6 +189,29 @@ def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettin
         evaluate(store, how.model_copy(update={"against": table}))
 
 
+def test_a_row_says_which_model_made_it_and_how(store: Path, how: EvaluateSettings, tiny_folder: Path) -> None:
+    evaluate(store, how.model_copy(update={"models": how.models[1:], "limit": 4}))
+    found = json.loads((how.out / "table.json").read_text())
+    rows, ours = {r["name"]: r["origin"] for r in found["rows"]}, load(tiny_folder)
+    one = rows["tiny:1"]
+    assert (one["model"], one["hash"], one["steps"]) == ("tiny", ours.hash, 1)
+    assert (one["motion"], one["guidance"]) == (ours.defaults.motion, ours.defaults.guidance)
+    assert one["speed"]["profile"] == "fast" and one["speed"]["precision"] in ("float32", "bfloat16")
+    assert rows["codec alone"]["hash"] == ours.hash and rows["real clips"] is None
+    run = found["protocol"]["run"]
+    assert {"command", "sfv", "torch", "python", "device", "threads"} <= run.keys() and "/" not in run["command"]
+
+
+def test_another_model_of_the_same_name_is_said() -> None:
+    row = replace(read_row(), name="mine:1", origin={"hash": "bb"})
+    now = Result({"clips": 51}, [row])
+    earlier = {"rows": [asdict(replace(row, origin={"hash": "aa"}))]}
+    assert "another model of this name: its hash was aa, here bb" in against(now, earlier)
+    old = {k: v for k, v in asdict(row).items() if k != "origin"}  # as tables were before
+    assert "mine:1" in against(now, {"rows": [old]}) and "another model" not in against(now, {"rows": [old]})
+    assert "another model" not in against(now, {"rows": [asdict(row)]})
+
+
 def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:
     protocol = read_protocol(how.protocol)
     real, folder = open_set(store, protocol), tmp_path / "theirs"
@@ -197,6 +221,7 @@ def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSetting
     theirs = how.model_copy(update={"models": (str(folder),), "out": tmp_path / "out2"})
     row = evaluate(store, theirs).rows[-1]
     assert row.name == "theirs" and row.seconds is None and row.first_frame_psnr > 30
+    assert row.origin and row.origin["files"] == "theirs"
     first = real.clips[:1]
     for frames, fps, why in ((5, 12.0, "has 5 frames"), (4, 6.0, "plays at 6 frames")):
         write_clip(real.clips[0].read()[[0, 1, 2, 3, 3][:frames]], folder / f"{first[0].id}.mp4", fps)

@@ -16,6 +16,7 @@ from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
 from sfv.evaluation.latents import LatentDistance, latent_distances
+from sfv.evaluation.origins import of_run
 from sfv.evaluation.protocol import same_protocol
 from sfv.evaluation.reference import Reference, open_reference, write_pictures
 from sfv.evaluation.report import publish
@@ -169,6 +170,7 @@ def _row(
         motion_to_teacher=ratio(mine, every[first].seen),
         diversity=one.diversity,
         diversity_lpips=one.diversity_lpips,
+        origin=one.origin,
         **summary(mine),  # type: ignore[arg-type]
     )
 
@@ -216,5 +218,6 @@ def _notes(reference: Reference, settings: EvaluateSettings) -> dict[str, Any]:
         "real_half_to_half": reference.half_to_half(),
         "left_out": reference.real.left_out,
         "ids": [c.id for c in reference.real.clips],
+        "run": of_run(pick_device(settings.device)),
         "note": f"distances from {len(reference.real.clips)} clips are biased upward; compare at this number only",
     }

@@ -71,8 +71,14 @@ def against(result: Result, earlier: dict[str, Any]) -> str:
         now, was = row.frechet["mean"], before[row.name]["frechet"]["mean"]
         apart = now["high"] < was["low"] or was["high"] < now["low"]
         sure = "the intervals do not meet" if apart else "the intervals meet: no difference shown"
-        lines.append(f"- {row.name}: {was['value']:.1f} -> {now['value']:.1f} ({sure})")
+        lines.append(f"- {row.name}: {was['value']:.1f} -> {now['value']:.1f} ({sure}){_other(row, before[row.name])}")
     return "\n".join(["Against the earlier result:", *lines])
+
+
+def _other(row: Measured, before: dict[str, Any]) -> str:
+    """What is to be said of a row whose name another model had, as far as the earlier result knows."""
+    then, now = ((origin or {}).get("hash") for origin in (before.get("origin"), row.origin))
+    return f"; another model of this name: its hash was {then}, here {now}" if then and now and then != now else ""
 
 
 def page(

@@ -46,6 +46,8 @@ class Measured:
     """Median over clips of the step from the last frame to the first, in usual steps."""
     seam_top: float | None = None
     """Its 95th percentile."""
+    origin: dict[str, Any] | None = None
+    """Which model made the clips, with its hash, and how it was asked (evaluation/origins.py); older tables lack it."""
 
 
 @dataclass(frozen=True)
