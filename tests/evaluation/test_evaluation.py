@@ -1,5 +1,6 @@
 """The ruler from end to end on a tiny store and a tiny folder of videos, and every way to hold it wrongly."""
 
+import ast
 import copy
 import hashlib
 import json
@@ -16,8 +17,9 @@ from safetensors.torch import load_file
 
 from sfv.cli.main import main
 from sfv.errors import SfvError
+from sfv.evaluation import candidates, extract
 from sfv.evaluation.baselines import squash, sway, through, wave
-from sfv.evaluation.candidates import Subject, baselines, moved, settings_of, still, subject
+from sfv.evaluation.candidates import Subject, baselines, kept_key, moved, settings_of, still, subject
 from sfv.evaluation.corruption_study import DEGREES, seen_by, study
 from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
@@ -39,6 +41,7 @@ from sfv.media import write_clip
 from sfv.settings import Speed
 from sfv.speed.optimize import open_model
 
+SRC = Path(__file__).parent.parent.parent / "src" / "sfv"
 OLD_HASH = "2022278a2db64dcd"
 """The hash of protocol "sticker" before it had parts, whole rounds and baselines."""
 
@@ -172,6 +175,47 @@ def test_rows_of_real_clips_are_kept_and_a_damaged_file_is_made_anew(
     assert [p.stat().st_mtime_ns for p in kept] == times
     kept[0].write_bytes(b"cut off")
     assert torch.equal(open_reference(store, how).true["recogniser"], rows)
+
+
+def test_clips_and_rows_made_by_other_code_are_not_taken_for_todays(
+    store: Path, how: EvaluateSettings, tiny: VideoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol, cache = read_protocol(how.protocol), tmp_path / "cache" / "features"
+    asked = settings_of(tiny, protocol, 1, None)
+    before = kept_key(tiny, asked, protocol)
+    open_reference(store, how)
+    rows = len(list(cache.iterdir()))
+    assert kept_key(tiny, asked, protocol) == before
+    monkeypatch.setattr(candidates, "sources", lambda *places: "other code")
+    monkeypatch.setattr(extract, "sources", lambda *places: "other code")
+    assert kept_key(tiny, asked, protocol) != before
+    open_reference(store, how)
+    assert len(list(cache.iterdir())) == 2 * rows
+
+
+def test_the_code_that_makes_clips_and_rows_is_known() -> None:
+    """What it imports is part of it, but for what cannot change a number."""
+    harmless = {"sfv", "sfv.errors", "sfv.types", "sfv.settings", "sfv.families.diffusers_needed"}
+    harmless |= {f"sfv.evaluation.{name}" for name in ("protocol", "real_clips", "baselines", "origins")}
+    harmless |= {f"sfv.evaluation.features.{name}" for name in ("lpips", "weights")} | {"sfv.data.sources"}
+    harmless |= {"sfv.system.files", "sfv.system.sources", "sfv.data.stickers"}  # the real clips are in the key
+    for places in (candidates.MAKERS, extract.SEERS):
+        mine = {p for place in places for p in ([SRC / place] if "." in place else (SRC / place).rglob("*.py"))}
+        known = {p: ".".join(["sfv", *p.relative_to(SRC).with_suffix("").parts]) for p in mine}
+        outside = needs(mine) - {name.removesuffix(".__init__") for name in known.values()} - harmless
+        assert all(p.exists() for p in mine) and outside == set()
+
+
+def needs(paths: set[Path]) -> set[str]:
+    """Modules of ours that files import."""
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sfv":
+                inner = [f"{node.module}.{a.name}" for a in node.names]
+                files = {n for n in inner if (SRC.parent / n.replace(".", "/")).with_suffix(".py").exists()}
+                found |= files or {node.module}
+    return found
 
 
 def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from sfv.media import replacing
 from sfv.media.pixels import as_layers, shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
+from sfv.system.sources import sources
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"
@@ -37,8 +38,12 @@ BASELINES = (REAL, CODED, BACKWARDS, REACHABLE, STILL, *MOVED)
 """Names of the rows that no model makes."""
 SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
-KEPT_REVISION = 3
-"""Raised when files of made clips hold something new, or other frames for the same request."""
+MAKERS = (
+    *("decoding", "edm", "families", "generation", "kernels", "media", "speed", "system"),
+    *("limits.py", "settings.py", "types.py"),
+    *(f"evaluation/{name}.py" for name in ("candidates", "protocol", "real_clips")),
+)
+"""Our modules on which the frames of a made clip, and what its file holds, can depend."""
 MadeLatents = Float16[Tensor, "f c y x"]
 """What a network made, at the times of the frames that are measured."""
 
@@ -89,18 +94,22 @@ def subject(
     name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
     model = open_model(name, device, speed)
     settings = settings_of(model, protocol, steps, decoder)
-    asked = (
-        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
-        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}" + protocol.seeds * (protocol.seeds != "one")
-    )
-    digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
-    folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
+    folder = kept / f"{Path(name).name}-{settings.steps}-{kept_key(model, settings, protocol)}"
     title = f"{Path(title).name}:{settings.steps}"
     parts = [_take(title, model, settings, real, protocol, folder, take) for take in range(protocol.takes)]
     apart = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
     levels, by_lpips = diversity(apart, judge)
     origin = of_model(model, settings)
     return replace(parts[0], diversity=levels, diversity_lpips=by_lpips, origin=origin, others=tuple(parts[1:]))
+
+
+def kept_key(model: VideoModel, settings: Settings, protocol: Protocol) -> str:
+    """What clips must share to be taken for made: weights, request, the code that makes them, torch and the device."""
+    asked = (
+        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
+        f"{protocol.height}x{protocol.width}{model.speed}{sources(*MAKERS)}{torch.__version__}{model.device.type}"
+    )
+    return hashlib.sha256((asked + protocol.seeds * (protocol.seeds != "one")).encode()).hexdigest()[:12]
 
 
 def _made_elsewhere(folder: Path, real: ClipSet, protocol: Protocol) -> Subject:
