@@ -14,9 +14,9 @@ from sfv.decoding.folder import load_side_part, save_side_part
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks, quick_layout
-from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
+from sfv.families.motion.networks import MotionCodec, MotionConditioner, MotionSizes, PictureTower, TowerConfig
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
-from sfv.families.svd.folder import hash_of, read_defaults
+from sfv.families.svd.folder import hash_of, read_defaults, unusual, unusual_heads, with_unusual
 from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.unet import UNet
@@ -37,12 +37,7 @@ class Index(BaseModel):
 
 def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
-    try:
-        index = Index(**read_json(folder / "model_index.json"))
-    except ValidationError as error:
-        reason = str(error).splitlines()[1]
-        raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
-    digest = weights_hash(folder, unet)
+    index, digest = _index(folder), weights_hash(folder, unet)
     denoiser = SVDDenoiser(UNet.open(folder / unet, dtype))
     networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
@@ -72,12 +67,25 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     )
 
 
+def _index(folder: Path) -> Index:
+    """What model_index.json says; SfvError if it names no noise levels."""
+    try:
+        return Index(**read_json(folder / "model_index.json"))
+    except ValidationError as error:
+        reason = str(error).splitlines()[1]
+        raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
+
+
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, and of how its codec generates and its pictures are judged, without opening them;
-    SfvError if files are missing."""
+    """The hash of a folder's weights, of how its codec generates and its pictures are judged, and of noise levels and
+    heads where they are unusual, without opening weights; SfvError if files are missing."""
     parts = [unet, CODEC, TOWER] + [STIFFNESS] * (folder / STIFFNESS).is_dir()
     how = [folder / part / "config.json" for part in (CODEC, STIFFNESS)]
-    return hash_of([*(f for part in parts for f in weight_files(folder / part)), *(f for f in how if f.exists())])
+    files = [*(f for part in parts for f in weight_files(folder / part)), *(f for f in how if f.exists())]
+    sizes = MotionSizes()
+    usual = {"sigma_min": sizes.sigma_min, "sigma_max": sizes.sigma_max}
+    other = unusual(_index(folder).model_dump(), usual) | unusual_heads(folder / unet, sizes.head)
+    return with_unusual(hash_of(files), other)
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

@@ -6,7 +6,10 @@ UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are e
 """
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -27,7 +30,7 @@ from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, w
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
-from sfv.families.svd.unet import UNet
+from sfv.families.svd.unet import UNet, UNetConfig
 from sfv.media import replacing
 from sfv.settings import Defaults
 from sfv.system.files import make_folder
@@ -69,9 +72,44 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
 
 
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, without opening them; SfvError if files are missing."""
+    """The hash of a folder's weights, and of noise levels, scale of latents and heads where they are unusual, without
+    opening weights; SfvError if files are missing."""
     beside = [name for name in (SMALL, MATTE) if (folder / name).is_dir()]
-    return hash_of([f for part in (unet, "vae", "image_encoder", *beside) for f in weight_files(folder / part)])
+    files = [f for part in (unet, "vae", "image_encoder", *beside) for f in weight_files(folder / part)]
+    own = _widths(folder / unet) == SVD_WIDTHS
+    usual = {"sigma_min": 0.002, "sigma_max": 700.0 if own else 200.0, "scaling_factor": 0.18215 if own else 1.0}
+    found = read_json(folder / "scheduler" / "scheduler_config.json") | read_json(folder / "vae" / "config.json")
+    return with_unusual(hash_of(files), unusual(found, usual) | unusual_heads(folder / unet, 64 if own else 32))
+
+
+def unusual(found: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder says that is other than usual; what it does not say is usual."""
+    return {k: found[k] for k in usual if k in found and found[k] != usual[k]}
+
+
+def unusual_heads(unet: Path, channels: int) -> dict[str, Any]:
+    """Attention heads of a UNet's blocks, which no weight shows, if they have another number of channels.
+
+    A configuration that is wrong says so when it is opened.
+    """
+    widths = _widths(unet)
+    heads = read_json(unet / "config.json").get("num_attention_heads", UNetConfig().num_attention_heads)
+    given = list(heads) if isinstance(heads, list | tuple) else [heads] * len(widths)
+    return {} if given == [w // channels for w in widths] else {"heads": given}
+
+
+def _widths(unet: Path) -> tuple[int, ...]:
+    """Channels of its blocks; none where the configuration does not say so in whole numbers."""
+    given = read_json(unet / "config.json").get("block_out_channels", SVD_WIDTHS)
+    whole = isinstance(given, list | tuple) and all(isinstance(w, int) for w in given)
+    return tuple(given) if whole else ()
+
+
+def with_unusual(digest: str, other: Mapping[str, Any]) -> str:
+    """The hash of weights and of settings beside them; where those are as usual, of the weights alone, as it was before
+    settings counted."""
+    text = f"{digest}{json.dumps(other, sort_keys=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if other else digest
 
 
 def _geometry(codec: SVDCodec) -> tuple[int, int]:
