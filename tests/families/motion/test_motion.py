@@ -351,6 +351,13 @@ def test_noise_levels_and_heads_are_part_of_the_hash_where_they_are_unusual(fold
     assert motion_folder.weights_hash(tmp_path / "other", "unet") not in seen
 
 
+def test_a_folder_that_does_not_say_how_it_is_asked_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "other")
+    (tmp_path / "other" / "unet" / "sfv.json").unlink()
+    with pytest.raises(SfvError, match="sfv.json is missing, which says how this network is asked"):
+        sfv.load(tmp_path / "other")
+
+
 def test_damaged_folders_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     broken = replace(sfv.load(folder), sigma_max=1.0)
     motion_folder.save(broken, tmp_path)

@@ -208,6 +208,21 @@ def test_length_and_size_come_from_the_configuration(tiny_folder: Path, tmp_path
     assert (own.height, own.width, own.fps, own.motion, own.noise_aug) == (576, 1024, 7, 127, 0.02)
 
 
+def test_a_model_of_ours_that_does_not_say_how_it_is_asked_is_told_once(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SVD's own folder, which has diffusers' scheduler, says nothing and is as it was."""
+    folders = tmp_path / "ours", tmp_path / "theirs"
+    for folder in folders:
+        shutil.copytree(tiny_folder, folder)
+        (folder / "unet" / "sfv.json").unlink()
+    path = folders[1] / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_diffusers_version": "0.24.0.dev0"}))
+    assert all(load(folder).defaults.steps == 25 for folder in (*folders, folders[0]))
+    said = capsys.readouterr().err
+    assert said.count("sfv.json is missing, so this model is asked") == 1 and f"{folders[0]}" in said
+
+
 @pytest.mark.parametrize(
     ("part", "field", "value", "said"),
     [

@@ -16,11 +16,10 @@ from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks, quick_layout
 from sfv.families.motion.networks import MotionCodec, MotionConditioner, MotionSizes, PictureTower, TowerConfig
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
-from sfv.families.svd.folder import hash_of, read_defaults, unusual, unusual_heads, with_unusual
+from sfv.families.svd.folder import hash_of, kept_defaults, unusual, unusual_heads, with_unusual
 from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.unet import UNet
-from sfv.settings import Defaults
 
 PIPELINE = "SfvMotionPipeline"
 CODEC, TOWER, STIFFNESS = "codec", "picture_tower", "stiffness"
@@ -49,8 +48,12 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     wanted = networks.config.latent_channels + sizes.channels, sizes.token
     if (config.in_channels, config.context) != wanted:
         raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
-    side = 16 * int(config.sample_size or 8)
-    defaults = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
+    asked = folder / unet / "sfv.json"
+    if not asked.is_file():
+        raise SfvError(
+            f"{asked} is missing, which says how this network is asked (calls, guidance, motion): a student would be "
+            "asked as a teacher; copy it from where the model came from, or export the model again"
+        )
     return VideoModel(
         name=name,
         family="motion",
@@ -60,7 +63,7 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         sigma_min=index.sigma_min,
         sigma_max=index.sigma_max,
         rho=7.0,
-        defaults=read_defaults(folder / unet, defaults),
+        defaults=kept_defaults(asked),
         hash=digest,
         loops=True,
         stiffness=stiffness,

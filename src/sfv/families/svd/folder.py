@@ -5,6 +5,7 @@ Beside them a small decoder, a matte and any further UNet folder (such as a teac
 UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are ever opened.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from sfv.families.svd.unet import UNet, UNetConfig
 from sfv.media import replacing
 from sfv.settings import Defaults
 from sfv.system.files import make_folder
+from sfv.system.progress import say
 from sfv.system.stream import write_tensors
 
 SVD_WIDTHS = (320, 640, 1280, 1280)
@@ -240,14 +242,40 @@ def write_defaults(defaults: Defaults, folder: Path, unet: str) -> None:
 
 
 def read_defaults(folder: Path, defaults: Defaults) -> Defaults:
-    """sfv.json of a UNet's folder where there is one, otherwise `defaults`."""
+    """sfv.json of a UNet's folder where there is one, otherwise `defaults`, which is said of a model that sfv wrote."""
     path = folder / "sfv.json"
     if not path.exists():
+        if written_by_sfv(folder.parent):
+            _say_missing(path, defaults)
         return defaults
+    return kept_defaults(path)
+
+
+def kept_defaults(path: Path) -> Defaults:
+    """What sfv.json says; SfvError for what is none."""
     try:
         return Defaults(**read_json(path))
     except (ValidationError, TypeError) as error:
         raise SfvError(f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again") from error
+
+
+def written_by_sfv(folder: Path) -> bool:
+    """Whether a model's folder holds what sfv alone writes; SVD's own, as diffusers has it, holds none of it."""
+    if any(folder.glob("*/sfv.json")) or any((folder / part).is_dir() for part in (SMALL, MATTE, "runs")):
+        return True
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    return scheduler.is_file() and "_diffusers_version" not in read_json(scheduler)
+
+
+@functools.cache
+def _say_missing(path: Path, defaults: Defaults) -> None:
+    """Once for every file: a student without it is asked as a teacher."""
+    how = f"{defaults.steps} network calls, guidance {defaults.guidance:g}, motion {defaults.motion:g}"
+    say(
+        f"sfv: {path} is missing, so this model is asked as if nobody had distilled it ({how}); copy the file from "
+        "where the model came from, or say how to ask it (--steps, --guidance, --motion)",
+        wrong=True,
+    )
 
 
 def _own(denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:
