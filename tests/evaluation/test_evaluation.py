@@ -282,6 +282,14 @@ def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSetting
         evaluate(store, theirs)
 
 
+@pytest.mark.parametrize("row", ["squash", "still picture", "sway@fast:1", "made/sway", "real clips:25"])
+def test_a_row_is_not_called_as_one_that_no_model_makes(row: str, how: EvaluateSettings, tmp_path: Path) -> None:
+    """Said before anything is read."""
+    name = Path(row).name.partition("@")[0].partition(":")[0]
+    with pytest.raises(SfvError, match=f"'{name}' is what a row is called that no model makes .*; rename the folder"):
+        evaluate(tmp_path / "no store", how.model_copy(update={"models": (row,)}))
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -10,7 +10,7 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.evaluation.blind_test import write_blind
-from sfv.evaluation.candidates import REAL, Subject, baselines, subject
+from sfv.evaluation.candidates import BASELINES, REAL, Subject, baselines, subject
 from sfv.evaluation.clip_metrics import Facts, facts, ratio, summary
 from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.features import LPIPS
@@ -52,8 +52,7 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     Clips made are kept under `out`/clips, so a run that was cut off goes on. Raises SfvError for too few clips, a
     network's file with a wrong hash, or an `against` of another protocol.
     """
-    for row in settings.models:
-        split_row(row)
+    _check_names(settings)
     not_in_the_way(settings.out / RESULT, {"protocol", "rows"}, [settings.out / name for name in WRITTEN])
     earlier = read_result(settings.against) if settings.against else None
     reference = open_reference(data, settings)
@@ -83,6 +82,17 @@ def read_result(path: Path) -> dict[str, Any]:
         reason = str(error) or "no protocol hash"
         raise SfvError(f"{path} is not a result of `sfv evaluate` ({reason}); name its table.json") from error
     return dict(found)
+
+
+def _check_names(settings: EvaluateSettings) -> None:
+    """SfvError for a row that cannot be read, or would be called as one that no model makes."""
+    for row in settings.models:
+        name = Path(split_row(row)[0]).name.partition("@")[0]
+        if name in BASELINES:
+            raise SfvError(
+                f"--models {row}: {name!r} is what a row is called that no model makes ({', '.join(BASELINES)}); "
+                "rename the folder"
+            )
 
 
 def _models(reference: Reference, settings: EvaluateSettings) -> list[Subject]:
