@@ -26,7 +26,7 @@ from sfv.evaluation.evaluate import evaluate, paired, read_result
 from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import TAKE, Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
-from sfv.evaluation.reference import open_reference
+from sfv.evaluation.reference import between_halves, open_reference
 from sfv.evaluation.report import against
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
@@ -35,7 +35,7 @@ from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate
-from sfv.measures.distances import Resampled
+from sfv.measures.distances import Resampled, frechet_distance
 from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip
 from sfv.settings import Speed
@@ -125,6 +125,7 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     for row in result.rows[1:]:
         assert row.frechet["mean"]["low"] <= row.frechet["mean"]["value"] <= row.frechet["mean"]["high"]
     page = (how.out / "index.html").read_text()
+    assert "too few clips" in page and "95 % each" in page
     assert page.count("data:image/webp") >= 5 * 5 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert read_result(how.out / "table.json")["protocol"]["clips"] == 5
     assert (how.out / "table.tex").read_text().count(r"\\") == 8
@@ -223,7 +224,7 @@ def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettin
     evaluate(store, how)
     table, out = how.out / "table.json", tmp_path / "other"
     same = evaluate(store, how.model_copy(update={"against": table, "out": out}))
-    assert "no difference shown" in (out / "table.md").read_text() and same.rows
+    assert "(too few clips)" in (out / "table.md").read_text() and same.rows
     with pytest.raises(SfvError, match="other protocol .* must not be compared"):
         evaluate(store, how.model_copy(update={"against": table, "limit": 4}))
     with pytest.raises(SfvError, match="not a result of `sfv evaluate`"):
@@ -384,6 +385,16 @@ def test_study_tells_who_sees_what(store: Path, how: EvaluateSettings, tmp_path:
     assert len(noise) == 1 + len(DEGREES) and noise[0] == 0 and noise == sorted(noise)
     assert "recogniser" in found["seen_by"]["noise"] and "| noise | " in text
     assert (tmp_path / "study" / "study.svg").read_text().count("<polyline") == 8
+
+
+def test_halves_are_random_and_the_same_every_time() -> None:
+    """Sorted rows, as clips are by their names: the first half against the second is no measure of chance."""
+    g = torch.Generator().manual_seed(1)
+    rows = torch.cat([torch.randn(20, 3, generator=g), 5 + torch.randn(20, 3, generator=g)])
+    found, mixed = between_halves(rows), torch.randn(40, 3, generator=g)
+    assert found == between_halves(rows) < 0.2 * frechet_distance(rows[:20], rows[20:])
+    shuffled = [between_halves(mixed[torch.randperm(40, generator=g)]) for _ in range(2)]
+    assert shuffled == pytest.approx([between_halves(mixed)] * 2, rel=0.3)
 
 
 def test_seen_means_rising_at_every_degree() -> None:
@@ -711,7 +722,7 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
         "b": Resampled(3.0, 2 * clips),
         "c": Resampled(1.5, clips),
     }
-    found = {(p.row, p.other): p for p in paired(draws, ["a", "b"])}
+    found = {(p.row, p.other): p for p in paired(draws, ["a", "b"], 200)}
     assert set(found) == {("a", "b"), ("a", "c"), ("b", "a"), ("b", "c")}
     assert found["a", "b"].high == pytest.approx(0.5) == found["a", "b"].low  # of one clip each: no spread of its own
     verdicts = {k: p.verdict for k, p in found.items()}
@@ -719,10 +730,31 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
         verdicts["a", "b"] == "better" and verdicts["b", "a"] == "worse" and verdicts["a", "c"] == "no difference shown"
     )
     assert Pair("a", "b", 0.9, 0.8, 1.0).verdict == "no difference shown"
-    assert paired({k: Resampled(v.value, v.each[:1]) for k, v in draws.items()}, ["a"]) == []
+    assert paired({k: Resampled(v.value, v.each[:1]) for k, v in draws.items()}, ["a"], 200) == []
     rows = [Pair(m, o, 0.5, 0.4, 0.6) for m in ("first", "middle", "last") for o in ("still picture", "sway")]
     text = Result({}, [read_row()], rows).text()
     assert "middle" not in text and "| last | sway | 0.50 [0.40, 0.60] | better |" in text and RATIOS in text
+
+
+def test_few_clips_give_no_verdict() -> None:
+    """Neither in the table nor in its JSON; what older tables hold, which did not count them, is read as it was."""
+    for clips, said in ((19, "too few clips"), (20, "better"), (None, "better")):
+        result = Result({"clips": clips}, [read_row()], [Pair("mine:1", "sway", 0.5, 0.4, 0.6, clips)])
+        assert f"| mine:1 | sway | 0.50 [0.40, 0.60] | {said} |" in result.text()
+        assert result.as_dict()["pairs"][0]["verdict"] == said
+    row = replace(read_row(), name="mine:1")
+    apart = replace(row, frechet={k: {a: b + 1e6 for a, b in v.items()} for k, v in row.frechet.items()})
+    for clips, said in ((19, "(too few clips)"), (20, "(the intervals do not meet)")):
+        assert said in against(Result({"clips": clips}, [row]), {"rows": [asdict(apart)]})
+
+
+def test_tables_say_what_their_intervals_are_and_who_pays_for_coding() -> None:
+    plain, coded = read_row(), replace(read_row(), name="theirs", origin={"files": "theirs", "hash": "aa"})
+    assert (
+        "95 % each, and are not corrected" in Result({}, [plain]).text() and "coding" not in Result({}, [plain]).text()
+    )
+    assert "Clips of theirs were read from video files" in Result({}, [plain, coded]).text()
+    assert r"95 \% each" in latex([plain])
 
 
 def read_row() -> Measured:
