@@ -57,7 +57,7 @@ def bench(
         rows = summaries([(m.name, m.hash) for m in loaded], taken)
         for row, (one, cold) in zip(rows, opened, strict=True):
             row |= {"cold": cold, **memory(one, image, settings, Path(folder))}
-            row["flops"] = flops(one, image, settings, Path(folder))
+            row |= {"flops": flops(one, image, settings, Path(folder)), **one.asked(settings)}
     result = {"machine": machine(loaded[0].device), "asked": asked, "rounds": rounds, "models": rows}
     if out:
         write(result, out)
