@@ -23,12 +23,12 @@ import inference_bench
 import torch
 import training_bench
 
-from sfv.bench.run import machine
 from sfv.costs.roofline import Ceilings, ceilings
 from sfv.costs.training import account
 from sfv.errors import SfvError
 from sfv.kernels import refusal
 from sfv.media import replacing
+from sfv.system.machine import machine
 
 CLIPS = {"full": (14, 576, 1024), "tiny": (2, 64, 64)}
 TRAINED = {"full": (14, 448, 768), "tiny": (2, 64, 64)}

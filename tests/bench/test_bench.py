@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import wiggle
 from PIL import Image
 
+from sfv.bench import systems
 from sfv.bench.report import read_bench
 from sfv.bench.run import bench, flops, summaries
 from sfv.bench.systems import STAGES, contestant
@@ -13,6 +16,7 @@ from sfv.errors import SfvError
 from sfv.families.load import load_stock
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
+from sfv.measures.video import psnr
 from sfv.settings import Settings
 
 
@@ -92,6 +96,44 @@ def test_the_peer_of_whole_loops_has_every_stage(tmp_path: Path) -> None:
     assert set(STAGES) - {"other"} <= taken.keys() and taken["calls"] == 2
 
 
+@pytest.mark.parametrize("kind", ["loops", "frames"])
+def test_a_peer_in_bfloat16_makes_nearly_the_same_clip(kind: str, tiny_folder: Path, tmp_path: Path) -> None:
+    """And the usual one stays in float32; guidance is left out by halving the calls."""
+    folder = {"loops": tmp_path / "loops", "frames": tiny_folder}[kind]
+    if kind == "loops":
+        motion_folder.save(wiggle(new_motion_model(TINY_MOTION, 0)), folder)
+    stock, ours = load_stock(folder)
+    narrow, _ = load_stock(folder, dtype=torch.bfloat16)
+    assert stock.unet.dtype == torch.float32 and narrow.unet.dtype == torch.bfloat16
+    side = ours.defaults.height
+    picture = torch.randint(0, 256, (side, side, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    asked = ours.defaults.model_copy(update={"steps": 2, "guidance": 1.5})
+    (exact, calls, _), (near, _, _) = (s.animate(picture, asked, 0) for s in (stock, narrow))
+    assert psnr(near, exact) > 25 and not torch.equal(near, exact) and calls == 4
+    assert stock.animate(picture, asked.model_copy(update={"guidance": 1.0}), 0)[1] == 2
+
+
+def test_rows_say_how_they_computed(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision and guidance, in table and JSON; the plain row of the peer is what it was."""
+    monkeypatch.setattr(systems, "computes_bf16", lambda device: True)
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    ends = (":1", "@float32/unguided:1", "@bfloat16:1", "@bfloat16/unguided:1")
+    names, file = (f"{tiny_folder}@exact/eager:1", *(f"diffusers={tiny_folder}{e}" for e in ends)), tmp_path / "b.json"
+    text = bench(tmp_path / "red.png", names, Settings(guidance=2.0), 1, file, "cpu")
+    found = [(m["precision"], m["guidance"], m["calls"]) for m in json.loads(file.read_text())["models"]]
+    own = [("float32", 2.0, 2)] * 2
+    assert found == [*own, ("float32", 1.0, 1), ("bfloat16", 2.0, 2), ("bfloat16", 1.0, 1)]
+    assert f"| {names[-1]} | bfloat16 | 1 | 1 |" in text
+
+
+def test_a_peer_in_bfloat16_is_refused_where_it_is_only_imitated(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systems, "computes_bf16", lambda device: False)
+    with pytest.raises(SfvError, match="only imitates bfloat16"):
+        contestant(f"diffusers={tiny_folder}@bfloat16:1", "cpu")
+
+
 def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -> None:
     peer = contestant(f"diffusers={tiny_folder}:1", "cpu")
     with pytest.raises(SfvError, match="makes no transparent clips"):
@@ -101,6 +143,9 @@ def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -
 def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="MODEL:STEPS"):
         contestant("diffusers=sticker:none", "cpu")
+    for how in ("fast", "bfloat16/eager", "bfloat16/"):
+        with pytest.raises(SfvError, match=r"must be diffusers=MODEL\[@float32.bfloat16\[/unguided"):
+            contestant(f"diffusers=sticker@{how}", "cpu")
     with pytest.raises(SfvError, match="neither a folder"):
         contestant("diffusers=nothing/here/at-all", "cpu")
 

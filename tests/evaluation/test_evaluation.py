@@ -1,10 +1,11 @@
 """The ruler from end to end on a tiny store and a tiny folder of videos, and every way to hold it wrongly."""
 
+import ast
 import copy
 import hashlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from safetensors.torch import load_file
 
 from sfv.cli.main import main
 from sfv.errors import SfvError
+from sfv.evaluation import candidates, extract
 from sfv.evaluation.baselines import squash, sway, through, wave
-from sfv.evaluation.candidates import Subject, baselines, moved, settings_of, still, subject
+from sfv.evaluation.candidates import Subject, baselines, kept_key, moved, settings_of, still, subject
 from sfv.evaluation.corruption_study import DEGREES, seen_by, study
 from sfv.evaluation.corruption_study import markdown as study_table
 from sfv.evaluation.evaluate import evaluate, paired, read_result
 from sfv.evaluation.latents import extractor, latent_distances
 from sfv.evaluation.protocol import TAKE, Baselines, Protocol, read_protocol, shipped
 from sfv.evaluation.real_clips import evenly_around, open_set, read_made
-from sfv.evaluation.reference import open_reference
+from sfv.evaluation.reference import between_halves, open_reference
+from sfv.evaluation.report import against
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.evaluation.table import RATIOS, Measured, Pair, Result, both_tables, latex, markdown
 from sfv.families.base import Codec, VideoModel
@@ -32,12 +35,13 @@ from sfv.families.load import load
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.generate import generate
-from sfv.measures.distances import Resampled
+from sfv.measures.distances import Resampled, frechet_distance
 from sfv.measures.recogniser import RECOGNISER, Recogniser, save_recogniser
 from sfv.media import write_clip
 from sfv.settings import Speed
 from sfv.speed.optimize import open_model
 
+SRC = Path(__file__).parent.parent.parent / "src" / "sfv"
 OLD_HASH = "2022278a2db64dcd"
 """The hash of protocol "sticker" before it had parts, whole rounds and baselines."""
 
@@ -121,6 +125,7 @@ def test_a_report_from_end_to_end(store: Path, how: EvaluateSettings, tmp_path: 
     for row in result.rows[1:]:
         assert row.frechet["mean"]["low"] <= row.frechet["mean"]["value"] <= row.frechet["mean"]["high"]
     page = (how.out / "index.html").read_text()
+    assert "too few clips" in page and "95 % each" in page
     assert page.count("data:image/webp") >= 5 * 5 and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert read_result(how.out / "table.json")["protocol"]["clips"] == 5
     assert (how.out / "table.tex").read_text().count(r"\\") == 8
@@ -173,12 +178,53 @@ def test_rows_of_real_clips_are_kept_and_a_damaged_file_is_made_anew(
     assert torch.equal(open_reference(store, how).true["recogniser"], rows)
 
 
+def test_clips_and_rows_made_by_other_code_are_not_taken_for_todays(
+    store: Path, how: EvaluateSettings, tiny: VideoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol, cache = read_protocol(how.protocol), tmp_path / "cache" / "features"
+    asked = settings_of(tiny, protocol, 1, None)
+    before = kept_key(tiny, asked, protocol)
+    open_reference(store, how)
+    rows = len(list(cache.iterdir()))
+    assert kept_key(tiny, asked, protocol) == before
+    monkeypatch.setattr(candidates, "sources", lambda *places: "other code")
+    monkeypatch.setattr(extract, "sources", lambda *places: "other code")
+    assert kept_key(tiny, asked, protocol) != before
+    open_reference(store, how)
+    assert len(list(cache.iterdir())) == 2 * rows
+
+
+def test_the_code_that_makes_clips_and_rows_is_known() -> None:
+    """What it imports is part of it, but for what cannot change a number."""
+    harmless = {"sfv", "sfv.errors", "sfv.types", "sfv.settings", "sfv.families.diffusers_needed"}
+    harmless |= {f"sfv.evaluation.{name}" for name in ("protocol", "real_clips", "baselines", "origins")}
+    harmless |= {f"sfv.evaluation.features.{name}" for name in ("lpips", "weights")} | {"sfv.data.sources"}
+    harmless |= {"sfv.system.files", "sfv.system.sources", "sfv.data.stickers"}  # the real clips are in the key
+    for places in (candidates.MAKERS, extract.SEERS):
+        mine = {p for place in places for p in ([SRC / place] if "." in place else (SRC / place).rglob("*.py"))}
+        known = {p: ".".join(["sfv", *p.relative_to(SRC).with_suffix("").parts]) for p in mine}
+        outside = needs(mine) - {name.removesuffix(".__init__") for name in known.values()} - harmless
+        assert all(p.exists() for p in mine) and outside == set()
+
+
+def needs(paths: set[Path]) -> set[str]:
+    """Modules of ours that files import."""
+    found = set()
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sfv":
+                inner = [f"{node.module}.{a.name}" for a in node.names]
+                files = {n for n in inner if (SRC.parent / n.replace(".", "/")).with_suffix(".py").exists()}
+                found |= files or {node.module}
+    return found
+
+
 def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:
     how = how.model_copy(update={"models": how.models[1:]})
     evaluate(store, how)
     table, out = how.out / "table.json", tmp_path / "other"
     same = evaluate(store, how.model_copy(update={"against": table, "out": out}))
-    assert "no difference shown" in (out / "table.md").read_text() and same.rows
+    assert "(too few clips)" in (out / "table.md").read_text() and same.rows
     with pytest.raises(SfvError, match="other protocol .* must not be compared"):
         evaluate(store, how.model_copy(update={"against": table, "limit": 4}))
     with pytest.raises(SfvError, match="not a result of `sfv evaluate`"):
@@ -186,6 +232,29 @@ def test_results_of_other_protocols_are_refused(store: Path, how: EvaluateSettin
     save_recogniser(Recogniser(), Path(str(how.weights)) / RECOGNISER)
     with pytest.raises(SfvError, match="other feature networks"):
         evaluate(store, how.model_copy(update={"against": table}))
+
+
+def test_a_row_says_which_model_made_it_and_how(store: Path, how: EvaluateSettings, tiny_folder: Path) -> None:
+    evaluate(store, how.model_copy(update={"models": how.models[1:], "limit": 4}))
+    found = json.loads((how.out / "table.json").read_text())
+    rows, ours = {r["name"]: r["origin"] for r in found["rows"]}, load(tiny_folder)
+    one = rows["tiny:1"]
+    assert (one["model"], one["hash"], one["steps"]) == ("tiny", ours.hash, 1)
+    assert (one["motion"], one["guidance"]) == (ours.defaults.motion, ours.defaults.guidance)
+    assert one["speed"]["profile"] == "fast" and one["speed"]["precision"] in ("float32", "bfloat16")
+    assert rows["codec alone"]["hash"] == ours.hash and rows["real clips"] is None
+    run = found["protocol"]["run"]
+    assert {"command", "sfv", "torch", "python", "device", "threads"} <= run.keys() and "/" not in run["command"]
+
+
+def test_another_model_of_the_same_name_is_said() -> None:
+    row = replace(read_row(), name="mine:1", origin={"hash": "bb"})
+    now = Result({"clips": 51}, [row])
+    earlier = {"rows": [asdict(replace(row, origin={"hash": "aa"}))]}
+    assert "another model of this name: its hash was aa, here bb" in against(now, earlier)
+    old = {k: v for k, v in asdict(row).items() if k != "origin"}  # as tables were before
+    assert "mine:1" in against(now, {"rows": [old]}) and "another model" not in against(now, {"rows": [old]})
+    assert "another model" not in against(now, {"rows": [asdict(row)]})
 
 
 def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSettings, tmp_path: Path) -> None:
@@ -197,6 +266,7 @@ def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSetting
     theirs = how.model_copy(update={"models": (str(folder),), "out": tmp_path / "out2"})
     row = evaluate(store, theirs).rows[-1]
     assert row.name == "theirs" and row.seconds is None and row.first_frame_psnr > 30
+    assert row.origin and row.origin["files"] == "theirs"
     first = real.clips[:1]
     for frames, fps, why in ((5, 12.0, "has 5 frames"), (4, 6.0, "plays at 6 frames")):
         write_clip(real.clips[0].read()[[0, 1, 2, 3, 3][:frames]], folder / f"{first[0].id}.mp4", fps)
@@ -211,6 +281,14 @@ def test_clips_made_elsewhere_are_measured_too(store: Path, how: EvaluateSetting
     (folder / f"{first[0].id}.mp4").unlink()
     with pytest.raises(SfvError, match="has no clip"):
         evaluate(store, theirs)
+
+
+@pytest.mark.parametrize("row", ["squash", "still picture", "sway@fast:1", "made/sway", "real clips:25"])
+def test_a_row_is_not_called_as_one_that_no_model_makes(row: str, how: EvaluateSettings, tmp_path: Path) -> None:
+    """Said before anything is read."""
+    name = Path(row).name.partition("@")[0].partition(":")[0]
+    with pytest.raises(SfvError, match=f"'{name}' is what a row is called that no model makes .*; rename the folder"):
+        evaluate(tmp_path / "no store", how.model_copy(update={"models": (row,)}))
 
 
 @pytest.mark.parametrize(
@@ -307,6 +385,16 @@ def test_study_tells_who_sees_what(store: Path, how: EvaluateSettings, tmp_path:
     assert len(noise) == 1 + len(DEGREES) and noise[0] == 0 and noise == sorted(noise)
     assert "recogniser" in found["seen_by"]["noise"] and "| noise | " in text
     assert (tmp_path / "study" / "study.svg").read_text().count("<polyline") == 8
+
+
+def test_halves_are_random_and_the_same_every_time() -> None:
+    """Sorted rows, as clips are by their names: the first half against the second is no measure of chance."""
+    g = torch.Generator().manual_seed(1)
+    rows = torch.cat([torch.randn(20, 3, generator=g), 5 + torch.randn(20, 3, generator=g)])
+    found, mixed = between_halves(rows), torch.randn(40, 3, generator=g)
+    assert found == between_halves(rows) < 0.2 * frechet_distance(rows[:20], rows[20:])
+    shuffled = [between_halves(mixed[torch.randperm(40, generator=g)]) for _ in range(2)]
+    assert shuffled == pytest.approx([between_halves(mixed)] * 2, rel=0.3)
 
 
 def test_seen_means_rising_at_every_degree() -> None:
@@ -634,7 +722,7 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
         "b": Resampled(3.0, 2 * clips),
         "c": Resampled(1.5, clips),
     }
-    found = {(p.row, p.other): p for p in paired(draws, ["a", "b"])}
+    found = {(p.row, p.other): p for p in paired(draws, ["a", "b"], 200)}
     assert set(found) == {("a", "b"), ("a", "c"), ("b", "a"), ("b", "c")}
     assert found["a", "b"].high == pytest.approx(0.5) == found["a", "b"].low  # of one clip each: no spread of its own
     verdicts = {k: p.verdict for k, p in found.items()}
@@ -642,10 +730,31 @@ def test_ratios_are_paired_and_say_better_only_if_the_interval_does() -> None:
         verdicts["a", "b"] == "better" and verdicts["b", "a"] == "worse" and verdicts["a", "c"] == "no difference shown"
     )
     assert Pair("a", "b", 0.9, 0.8, 1.0).verdict == "no difference shown"
-    assert paired({k: Resampled(v.value, v.each[:1]) for k, v in draws.items()}, ["a"]) == []
+    assert paired({k: Resampled(v.value, v.each[:1]) for k, v in draws.items()}, ["a"], 200) == []
     rows = [Pair(m, o, 0.5, 0.4, 0.6) for m in ("first", "middle", "last") for o in ("still picture", "sway")]
     text = Result({}, [read_row()], rows).text()
     assert "middle" not in text and "| last | sway | 0.50 [0.40, 0.60] | better |" in text and RATIOS in text
+
+
+def test_few_clips_give_no_verdict() -> None:
+    """Neither in the table nor in its JSON; what older tables hold, which did not count them, is read as it was."""
+    for clips, said in ((19, "too few clips"), (20, "better"), (None, "better")):
+        result = Result({"clips": clips}, [read_row()], [Pair("mine:1", "sway", 0.5, 0.4, 0.6, clips)])
+        assert f"| mine:1 | sway | 0.50 [0.40, 0.60] | {said} |" in result.text()
+        assert result.as_dict()["pairs"][0]["verdict"] == said
+    row = replace(read_row(), name="mine:1")
+    apart = replace(row, frechet={k: {a: b + 1e6 for a, b in v.items()} for k, v in row.frechet.items()})
+    for clips, said in ((19, "(too few clips)"), (20, "(the intervals do not meet)")):
+        assert said in against(Result({"clips": clips}, [row]), {"rows": [asdict(apart)]})
+
+
+def test_tables_say_what_their_intervals_are_and_who_pays_for_coding() -> None:
+    plain, coded = read_row(), replace(read_row(), name="theirs", origin={"files": "theirs", "hash": "aa"})
+    assert (
+        "95 % each, and are not corrected" in Result({}, [plain]).text() and "coding" not in Result({}, [plain]).text()
+    )
+    assert "Clips of theirs were read from video files" in Result({}, [plain, coded]).text()
+    assert r"95 \% each" in latex([plain])
 
 
 def read_row() -> Measured:

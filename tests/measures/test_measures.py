@@ -118,6 +118,19 @@ def test_kernel_distance_by_hand_and_unbiased() -> None:
     assert min(draws) < 0 and abs(sum(draws) / 800) < 0.05
 
 
+def test_kernel_distance_of_pairs_is_unbiased_and_nothing_against_itself() -> None:
+    """Rows that share what their picture gives look alike by pairs, which is not nearness of their laws."""
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(8, 4, generator=g)
+    assert kernel_distance(rows, rows, pairs=True) == pytest.approx(0, abs=1e-9) and kernel_distance(rows, rows) < -1
+    draws = []
+    for _ in range(800):
+        shared, a, b = torch.randn(3, 8, 4, generator=g)
+        draws.append([kernel_distance(shared + 0.3 * a, shared + 0.3 * b, pairs=p) for p in (True, False)])
+    with_pairs_out, all_in = (sum(v) / 800 for v in zip(*draws, strict=True))
+    assert abs(with_pairs_out) < 0.1 and all_in < -0.5
+
+
 def test_bootstrap_holds_the_value_and_shrinks_with_more_clips() -> None:
     g = torch.Generator().manual_seed(0)
     a = torch.randn(400, 4, generator=g)

@@ -41,15 +41,24 @@ def compared(result: dict[str, Any], earlier: dict[str, Any]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """One line per model: median seconds of every stage, and how many times the subject's."""
-    head = ["model", "calls", *STAGES, "p95", "cold", "MB", "GFLOP", "UNet x", "total x"]
+    """One line per model: how it computes, median seconds of every stage, and how many times the subject's."""
+    head = ["model", "precision", "guidance", "calls", *STAGES, "p95", "cold", "MB", "GFLOP", "UNet x", "total x"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for m in result["models"]:
         seconds = [f"{m['median'][k]:.3f}" for k in STAGES]
         ratios = [f"{m['times'][k]:.1f}" for k in ("unet", "total")]
         once = f"{m['cold']['load'] + m['cold']['first']:.2f}"
         held = str(m["peak_cuda_mb"] or m["peak_rss_mb"] or "-")
-        cells = [m["model"], str(m["calls"]), *seconds, f"{m['p95']['total']:.3f}", once, held]
+        cells = [
+            m["model"],
+            m["precision"],
+            f"{m['guidance']:g}",
+            str(m["calls"]),
+            *seconds,
+            f"{m['p95']['total']:.3f}",
+            once,
+            held,
+        ]
         lines.append("| " + " | ".join([*cells, f"{m['flops'] / 1e9:.0f}", *ratios]) + " |")
     return "\n".join(lines)
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -21,6 +19,7 @@ from sfv.errors import SfvError
 from sfv.media import read_picture, replacing
 from sfv.settings import Settings, Speed
 from sfv.system.files import make_folder, not_in_the_way
+from sfv.system.machine import machine
 from sfv.system.memory import peak_resident, reset_peak
 
 
@@ -58,7 +57,7 @@ def bench(
         rows = summaries([(m.name, m.hash) for m in loaded], taken)
         for row, (one, cold) in zip(rows, opened, strict=True):
             row |= {"cold": cold, **memory(one, image, settings, Path(folder))}
-            row["flops"] = flops(one, image, settings, Path(folder))
+            row |= {"flops": flops(one, image, settings, Path(folder)), **one.asked(settings)}
     result = {"machine": machine(loaded[0].device), "asked": asked, "rounds": rounds, "models": rows}
     if out:
         write(result, out)
@@ -130,23 +129,3 @@ def summaries(models: Sequence[tuple[str, str]], taken: list[dict[str, float]]) 
 def _p95(values: list[float]) -> float:
     """The smallest value that 95 % do not exceed."""
     return sorted(values)[max(0, -(-95 * len(values) // 100) - 1)]
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the seconds depend on."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return {
-        "device": gpu or _processor(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    """The processor's name where Linux has it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

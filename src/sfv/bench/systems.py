@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from sfv.families.load import load_stock
 from sfv.media import fit, read_picture, write_clip
 from sfv.settings import Defaults, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
-from sfv.system.device import pick_device
+from sfv.system.device import computes_bf16, pick_device
 from sfv.system.timing import clocked
 
 STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "total")
@@ -20,6 +21,9 @@ STAGES = ("read", "encode", "picture", "unet", "decode", "write", "other", "tota
 a transparent clip's matte)."""
 PEER = "diffusers="
 """Before a model's name: diffusers' own pipeline over it."""
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""In which it may be asked for."""
+UNGUIDED = "unguided"
 
 
 class Contestant(ABC):
@@ -32,6 +36,10 @@ class Contestant(ABC):
     @abstractmethod
     def once(self, image: Path, settings: Settings, folder: Path) -> dict[str, float]:
         """STAGES but "other", and "calls"."""
+
+    @abstractmethod
+    def asked(self, settings: Settings) -> dict[str, Any]:
+        """The denoiser's "precision", and "guidance" (1 is off), under which those seconds are."""
 
 
 class Ours(Contestant):
@@ -53,13 +61,22 @@ class Ours(Contestant):
         seconds = report["seconds"] | {"encode": report["seconds"]["encode"] - spent["picture"]}
         return {**seconds, **spent, "total": total, "calls": report["calls"]}
 
+    def asked(self, settings: Settings) -> dict[str, Any]:
+        """Of the profile, and of settings over the model's own."""
+        return {"precision": self.model.speed["precision"], "guidance": settings.over(self.model.defaults).guidance}
+
 
 class Peer(Contestant):
     """diffusers' own pipeline, read and written by the same readers and writers."""
 
     def __init__(self, row: str, device: str, _: Speed) -> None:
         name, self.steps = split_row(row.removeprefix(PEER))
-        self.stock, model = load_stock(name, pick_device(device))
+        name, precision, self.guided = split_peer(name)
+        on = pick_device(device)
+        if precision == "bfloat16" and not computes_bf16(on):
+            raise SfvError(f"{row}: this CPU only imitates bfloat16, many times slower than float32; leave the row out")
+        self.stock, model = load_stock(name, on, PRECISIONS.get(precision))
+        self.precision = str(self.stock.unet.dtype).removeprefix("torch.")
         self.defaults, self.device, self.hash = model.defaults, model.device, model.hash
         self.name = row
 
@@ -67,7 +84,7 @@ class Peer(Contestant):
         """One clip, by the model's defaults and the settings over them."""
         if settings.transparent:
             raise SfvError(f"{self.name} makes no transparent clips; leave transparent out")
-        want = settings.model_copy(update={"steps": self.steps or settings.steps}).over(self.defaults)
+        want = self._want(settings)
         defaults = Defaults(**want.model_dump(include=set(Defaults.model_fields)))
         start = time.perf_counter()
         if want.size is not None or want.fit == "own":
@@ -81,7 +98,27 @@ class Peer(Contestant):
         end = time.perf_counter()
         return {**seconds, "read": read - start, "write": end - generated, "total": end - start, "calls": calls}
 
+    def asked(self, settings: Settings) -> dict[str, Any]:
+        """What the pipeline was opened in, and what it is called with."""
+        return {"precision": self.precision, "guidance": self._want(settings).guidance}
+
+    def _want(self, settings: Settings) -> Settings:
+        own = {"steps": self.steps or settings.steps} | ({} if self.guided else {"guidance": 1.0})
+        return settings.model_copy(update=own).over(self.defaults)
+
+
+def split_peer(name: str) -> tuple[str, str, bool]:
+    """MODEL, MODEL@PRECISION, MODEL@PRECISION/unguided -> model, precision (empty: the usual), whether guided."""
+    model, at, how = name.rpartition("@")
+    if not at:
+        return name, "", True
+    precision, _, rest = how.partition("/")
+    if not model or precision not in PRECISIONS or rest not in ("", UNGUIDED) or how.endswith("/"):
+        known = f"{PEER}MODEL[@{'|'.join(PRECISIONS)}[/{UNGUIDED}]][:STEPS]"
+        raise SfvError(f"model '{PEER}{name}' must be {known}")
+    return model, precision, rest != UNGUIDED
+
 
 def contestant(row: str, device: str, speed: Speed | None = None) -> Contestant:
-    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[:STEPS] after "diffusers="."""
+    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[@PRECISION[/unguided]][:STEPS] after "diffusers="."""
     return (Peer if row.startswith(PEER) else Ours)(row, device, speed or Speed())

@@ -4,7 +4,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from sfv.errors import SfvError
 from sfv.evaluation.baselines import MOVED
 from sfv.evaluation.features.lpips import lpips
 from sfv.evaluation.features.weights import Weights
+from sfv.evaluation.origins import Origin, of_files, of_model, of_weights
 from sfv.evaluation.protocol import Protocol
-from sfv.evaluation.real_clips import ClipSet, RealClip, read_made, resized
+from sfv.evaluation.real_clips import ClipSet, RealClip, made_path, read_made, resized
 from sfv.families.base import Codec, MovingCodec, VideoModel
 from sfv.generation.generate import generate
 from sfv.generation.stiff import softness
@@ -28,6 +29,7 @@ from sfv.media import replacing
 from sfv.media.pixels import as_layers, shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
+from sfv.system.sources import sources
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"
@@ -36,8 +38,12 @@ BASELINES = (REAL, CODED, BACKWARDS, REACHABLE, STILL, *MOVED)
 """Names of the rows that no model makes."""
 SLOWEST, FASTEST = 2, 60
 """Frames per second at which a loop can be played."""
-KEPT_REVISION = 3
-"""Raised when files of made clips hold something new, or other frames for the same request."""
+MAKERS = (
+    *("decoding", "edm", "families", "generation", "kernels", "media", "speed", "system"),
+    *("limits.py", "settings.py", "types.py"),
+    *(f"evaluation/{name}.py" for name in ("candidates", "protocol", "real_clips")),
+)
+"""Our modules on which the frames of a made clip, and what its file holds, can depend."""
 MadeLatents = Float16[Tensor, "f c y x"]
 """What a network made, at the times of the frames that are measured."""
 
@@ -59,6 +65,8 @@ class Subject:
     """Of a model's clip, as its network made them."""
     codec: Codec | None = None
     """Whose latents they are; none where clips are not made at the size they are measured."""
+    origin: Origin | None = field(default=None, hash=False)
+    """Which model made the clips, and how it was asked."""
     others: tuple["Subject", ...] = ()
     """The same from other noise, of protocols with several takes."""
 
@@ -81,25 +89,35 @@ def subject(
     """MODEL[@PROFILE][:STEPS], run eagerly, or a folder of clips that are named by their pictures."""
     folder = Path(row)
     if folder.is_dir() and not (folder / "model_index.json").exists():
-        first = list(read_made(folder, real.clips[:1], protocol))
-        return Subject(
-            folder.name, lambda i: first[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol))
-        )
+        return _made_elsewhere(folder, real, protocol)
     title, steps = split_row(row)
     name, speed = split_speed(title, Speed(profile=profile, backend="eager"))
     model = open_model(name, device, speed)
     settings = settings_of(model, protocol, steps, decoder)
-    asked = (
-        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
-        f"{protocol.height}x{protocol.width}{model.speed}{KEPT_REVISION}" + protocol.seeds * (protocol.seeds != "one")
-    )
-    digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
-    folder = kept / f"{Path(name).name}-{settings.steps}-{digest}"
+    folder = kept / f"{Path(name).name}-{settings.steps}-{kept_key(model, settings, protocol)}"
     title = f"{Path(title).name}:{settings.steps}"
     parts = [_take(title, model, settings, real, protocol, folder, take) for take in range(protocol.takes)]
     apart = seeds_apart(model, settings, real.clips[: protocol.diversity], protocol, folder)
     levels, by_lpips = diversity(apart, judge)
-    return replace(parts[0], diversity=levels, diversity_lpips=by_lpips, others=tuple(parts[1:]))
+    origin = of_model(model, settings)
+    return replace(parts[0], diversity=levels, diversity_lpips=by_lpips, origin=origin, others=tuple(parts[1:]))
+
+
+def kept_key(model: VideoModel, settings: Settings, protocol: Protocol) -> str:
+    """What clips must share to be taken for made: weights, request, the code that makes them, torch and the device."""
+    asked = (
+        f"{model.hash}{settings.model_dump(exclude_defaults=True)}{model.defaults}{protocol.frames}x"
+        f"{protocol.height}x{protocol.width}{model.speed}{sources(*MAKERS)}{torch.__version__}{model.device.type}"
+    )
+    return hashlib.sha256((asked + protocol.seeds * (protocol.seeds != "one")).encode()).hexdigest()[:12]
+
+
+def _made_elsewhere(folder: Path, real: ClipSet, protocol: Protocol) -> Subject:
+    """A folder of clips; the first is checked now, and that every other is there."""
+    origin = of_files(folder.name, [made_path(folder, clip) for clip in real.clips])
+    first = list(read_made(folder, real.clips[:1], protocol))
+    read = lambda i: first[0] if i == 0 else next(read_made(folder, [real.clips[i]], protocol))  # noqa: E731
+    return Subject(folder.name, read, origin=origin)
 
 
 def _take(
@@ -268,11 +286,13 @@ def baselines(real: ClipSet, protocol: Protocol, model: VideoModel | None, decod
     rows = [Subject(REAL, lambda i: real.clips[i].read())]
     if model is not None:
         name = model.decoder(decoder)
-        rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name)))
+        whose = of_weights(model, decoder)
+        rows.append(Subject(CODED, lambda i: through_codec(model, real.clips[i].read(), name), origin=whose))
     if protocol.whole:
         rows.append(Subject(BACKWARDS, lambda i: backwards(real.clips[i].read())))
     if protocol.whole and model is not None:
-        rows.append(Subject(REACHABLE, lambda i: through_codec(model, backwards(real.clips[i].read()), name)))
+        perfect = lambda i: through_codec(model, backwards(real.clips[i].read()), name)  # noqa: E731
+        rows.append(Subject(REACHABLE, perfect, origin=whose))
     rows.append(Subject(STILL, lambda i: still(real.clips[i].read())))
     return rows + [Subject(k, partial(moved, k, real, protocol)) for k in MOVED]
 

@@ -1,7 +1,7 @@
 """`sfv study`: which network sees which fault. Real clips are spoilt by degrees and measured against themselves whole.
 
-A network sees a fault if its distance rises with every degree; how strongly, is given in multiples of the distance
-between two halves of the real clips, which is what chance alone gives.
+A network sees a fault if its distance rises with every degree; how strongly, is given in multiples of the mean distance
+between two random halves of the real clips, which is what chance alone gives.
 """
 
 import html
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from sfv.evaluation.extract import one_thread, rows_of
-from sfv.evaluation.reference import Reference, open_reference
+from sfv.evaluation.reference import HALVINGS, Reference, open_reference
 from sfv.evaluation.settings import EvaluateSettings, StudySettings
 from sfv.measures.corruptions import FAULTS
 from sfv.measures.distances import frechet_distance
@@ -43,6 +43,7 @@ def study(data: Path, settings: StudySettings) -> str:
         "protocol": reference.identity(),
         "degrees": [0.0, *DEGREES],
         "real_half_to_half": floors,
+        "halvings": HALVINGS,
         "distance": table,
         "seen_by": seen_by(table),
     }

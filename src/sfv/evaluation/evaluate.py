@@ -10,14 +10,15 @@ import torch
 
 from sfv.errors import SfvError
 from sfv.evaluation.blind_test import write_blind
-from sfv.evaluation.candidates import REAL, Subject, baselines, subject
+from sfv.evaluation.candidates import BASELINES, REAL, Subject, baselines, subject
 from sfv.evaluation.clip_metrics import Facts, facts, ratio, summary
 from sfv.evaluation.extract import one_thread, rows_of
 from sfv.evaluation.features import LPIPS
 from sfv.evaluation.features.weights import file_hash
 from sfv.evaluation.latents import LatentDistance, latent_distances
+from sfv.evaluation.origins import of_run
 from sfv.evaluation.protocol import same_protocol
-from sfv.evaluation.reference import Reference, open_reference, write_pictures
+from sfv.evaluation.reference import HALVINGS, Reference, open_reference, write_pictures
 from sfv.evaluation.report import publish
 from sfv.evaluation.settings import EvaluateSettings
 from sfv.evaluation.table import Measured, Pair, Result
@@ -51,8 +52,7 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     Clips made are kept under `out`/clips, so a run that was cut off goes on. Raises SfvError for too few clips, a
     network's file with a wrong hash, or an `against` of another protocol.
     """
-    for row in settings.models:
-        split_row(row)
+    _check_names(settings)
     not_in_the_way(settings.out / RESULT, {"protocol", "rows"}, [settings.out / name for name in WRITTEN])
     earlier = read_result(settings.against) if settings.against else None
     reference = open_reference(data, settings)
@@ -63,9 +63,9 @@ def evaluate(data: Path, settings: EvaluateSettings) -> Result:
     found = {one.name: _look(one, reference) for one in everyone}
     latents = latent_distances(everyone, reference)
     table = [_row(s, found[s.name], latents.get(s.name), found, subjects[0].name, reference) for s in everyone]
-    pairs = paired({k: v.draws["mean"] for k, v in found.items()}, [s.name for s in subjects])
-    result = Result(reference.identity() | _notes(reference, settings), table, pairs)
     count = len(reference.real.clips)
+    pairs = paired({k: v.draws["mean"] for k, v in found.items()}, [s.name for s in subjects], count)
+    result = Result(reference.identity() | _notes(reference, settings), table, pairs)
     publish(result, everyone, reference, {k: v.seen[:count] for k, v in found.items()}, settings.out, earlier)
     write_pictures(reference, settings.out / "pictures")
     if len(subjects) > 1:
@@ -82,6 +82,17 @@ def read_result(path: Path) -> dict[str, Any]:
         reason = str(error) or "no protocol hash"
         raise SfvError(f"{path} is not a result of `sfv evaluate` ({reason}); name its table.json") from error
     return dict(found)
+
+
+def _check_names(settings: EvaluateSettings) -> None:
+    """SfvError for a row that cannot be read, or would be called as one that no model makes."""
+    for row in settings.models:
+        name = Path(split_row(row)[0]).name.partition("@")[0]
+        if name in BASELINES:
+            raise SfvError(
+                f"--models {row}: {name!r} is what a row is called that no model makes ({', '.join(BASELINES)}); "
+                "rename the folder"
+            )
 
 
 def _models(reference: Reference, settings: EvaluateSettings) -> list[Subject]:
@@ -169,6 +180,7 @@ def _row(
         motion_to_teacher=ratio(mine, every[first].seen),
         diversity=one.diversity,
         diversity_lpips=one.diversity_lpips,
+        origin=one.origin,
         **summary(mine),  # type: ignore[arg-type]
     )
 
@@ -191,19 +203,20 @@ def resampled(rows: dict[str, Rows], reference: Reference) -> dict[str, Resample
         return {"mean": of(names)} | ({k: of([k]) for k in names} if len(names) > 1 else {})
 
 
-def paired(draws: dict[str, Resampled], models: list[str]) -> list[Pair]:
-    """Every model's row against every other row, by their mean distances; none without draws, nor with a row that is
-    the real clips."""
+def paired(draws: dict[str, Resampled], models: list[str], clips: int) -> list[Pair]:
+    """Every model's row against every other row, by their mean distances over so many clips; none without draws, nor
+    with a row that is the real clips."""
     names = [k for k, v in draws.items() if v.value > NOTHING and len(v.each) > 1]
     pairs = [(a, b) for a in models for b in names if a in names and a != b]
     ratios = [paired_ratio(draws[a], draws[b]) for a, b in pairs]
-    return [Pair(a, b, r.value, r.low, r.high) for (a, b), r in zip(pairs, ratios, strict=True)]
+    return [Pair(a, b, r.value, r.low, r.high, clips) for (a, b), r in zip(pairs, ratios, strict=True)]
 
 
 def kernel(kind: str, rows: Rows, reference: Reference) -> float:
-    """Kernel distance; z-scored axes are of unit length together, and are stretched to unit length each, as in KID."""
+    """Kernel distance of rows that are pairs with the real ones; z-scored axes are of unit length together, and are
+    stretched to unit length each, as in KID."""
     stretch = rows.shape[1] ** 0.5 if reference.nets[kind].dims else 1.0
-    return reference.scale(kind) * kernel_distance(stretch * rows, stretch * reference.true[kind])
+    return reference.scale(kind) * kernel_distance(stretch * rows, stretch * reference.true[kind], pairs=True)
 
 
 def _notes(reference: Reference, settings: EvaluateSettings) -> dict[str, Any]:
@@ -214,7 +227,10 @@ def _notes(reference: Reference, settings: EvaluateSettings) -> dict[str, Any]:
         if reference.lpips is None or settings.weights is None
         else file_hash(settings.weights / LPIPS)[:16],
         "real_half_to_half": reference.half_to_half(),
+        "halvings": HALVINGS,
+        "kernel_pairs": "left out",
         "left_out": reference.real.left_out,
         "ids": [c.id for c in reference.real.clips],
+        "run": of_run(pick_device(settings.device)),
         "note": f"distances from {len(reference.real.clips)} clips are biased upward; compare at this number only",
     }

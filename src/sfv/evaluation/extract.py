@@ -1,6 +1,6 @@
 """Work over many clips by several threads, one clip and one torch thread each: the same digits however many there are.
 
-Rows of real clips are kept on disk under the hash of their pixels and of the network.
+Rows of real clips are kept on disk under the hash of their pixels, of the network and of the code that makes them.
 """
 
 import hashlib
@@ -20,12 +20,13 @@ from sfv.evaluation.features import Extractor
 from sfv.evaluation.real_clips import RealClip
 from sfv.measures.distances import Basis, Rows
 from sfv.media import cache_folder, replacing
+from sfv.system.sources import sources
 from sfv.types import Frames
 
 S = TypeVar("S")
 T = TypeVar("T")
-ROWS_REVISION = 1
-"""Raised when a network's rows change for the same weights."""
+SEERS = ("evaluation/extract.py", "evaluation/features", "measures", "media")
+"""Our modules on which a row can depend, for the same pixels and weights."""
 
 
 def each(work: Callable[[S], T], items: Sequence[S], workers: int, what: str) -> list[T]:
@@ -88,7 +89,9 @@ def one_thread() -> Iterator[None]:
 def rows_of_real(clips: Sequence[RealClip], net: Extractor, digest: str, workers: int, what: str) -> Rows:
     """Feature rows of real clips, from the cache if they were measured before."""
     ids = ",".join(c.id for c in clips)
-    key = hashlib.sha256(f"{ROWS_REVISION}/{net.kind}/{net.hash}/{digest}/{ids}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(
+        f"{sources(*SEERS)}/{torch.__version__}/{net.kind}/{net.hash}/{digest}/{ids}".encode()
+    ).hexdigest()[:24]
     path = cache_folder() / "features" / f"{key}.safetensors"
     try:
         return load_file(path)["rows"]

@@ -183,10 +183,15 @@ def resized(picture: Uint8Picture, height: int, width: int, mode: str) -> Fitted
 def read_made(folder: Path, clips: list[RealClip], protocol: Protocol) -> Iterator[Frames]:
     """Clips that somebody made, FOLDER/ID.mp4 (or another video ending) for every real clip; checked one by one."""
     for clip in clips:
-        paths = [p for p in sorted(folder.glob(f"{clip.id}.*")) if p.suffix.lower() in VIDEO_ENDINGS]
-        if not paths:
-            raise SfvError(f"{folder} has no clip {clip.id}.mp4; name every clip by its picture (see pictures/)")
-        yield _made(paths[0], protocol)
+        yield _made(made_path(folder, clip), protocol)
+
+
+def made_path(folder: Path, clip: RealClip) -> Path:
+    """The file of a clip that somebody made; SfvError if there is none."""
+    paths = [p for p in sorted(folder.glob(f"{clip.id}.*")) if p.suffix.lower() in VIDEO_ENDINGS]
+    if not paths:
+        raise SfvError(f"{folder} has no clip {clip.id}.mp4; name every clip by its picture (see pictures/)")
+    return paths[0]
 
 
 def _made(path: Path, protocol: Protocol) -> Frames:

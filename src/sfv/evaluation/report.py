@@ -15,7 +15,18 @@ from sfv.evaluation.bars import bars
 from sfv.evaluation.candidates import BASELINES, Subject
 from sfv.evaluation.clip_metrics import Facts
 from sfv.evaluation.reference import Reference
-from sfv.evaluation.table import RATIOS, Measured, Result, columns, latex, ratio_columns, second_columns
+from sfv.evaluation.table import (
+    FEWEST,
+    RATIOS,
+    TOO_FEW,
+    Measured,
+    Result,
+    columns,
+    latex,
+    ratio_columns,
+    remarks,
+    second_columns,
+)
 from sfv.media import contact_sheet, replacing, webp_bytes, write_picture
 from sfv.types import Frames
 
@@ -64,6 +75,7 @@ def _write(path: Path, text: str) -> None:
 def against(result: Result, earlier: dict[str, Any]) -> str:
     """A sentence for every row that both results have; they are of one protocol."""
     before = {r["name"]: r for r in earlier["rows"]}
+    few = int(result.protocol["clips"]) < FEWEST
     lines = []
     for row in result.rows:
         if row.name not in before or row.name in ("real clips", "still picture"):
@@ -71,8 +83,15 @@ def against(result: Result, earlier: dict[str, Any]) -> str:
         now, was = row.frechet["mean"], before[row.name]["frechet"]["mean"]
         apart = now["high"] < was["low"] or was["high"] < now["low"]
         sure = "the intervals do not meet" if apart else "the intervals meet: no difference shown"
-        lines.append(f"- {row.name}: {was['value']:.1f} -> {now['value']:.1f} ({sure})")
+        sure = TOO_FEW if few else sure
+        lines.append(f"- {row.name}: {was['value']:.1f} -> {now['value']:.1f} ({sure}){_other(row, before[row.name])}")
     return "\n".join(["Against the earlier result:", *lines])
+
+
+def _other(row: Measured, before: dict[str, Any]) -> str:
+    """What is to be said of a row whose name another model had, as far as the earlier result knows."""
+    then, now = ((origin or {}).get("hash") for origin in (before.get("origin"), row.origin))
+    return f"; another model of this name: its hash was {then}, here {now}" if then and now and then != now else ""
 
 
 def page(
@@ -89,6 +108,7 @@ def page(
     body = [f"<h1>Evaluation</h1><p>{html.escape(line)} <span class=note>{html.escape(p['note'])}.</span></p>"]
     body += [bars(result.rows, int(p["clips"])), _table(*columns(result.rows)), _table(*second_columns(result.rows))]
     body += [f"<p>{html.escape(RATIOS)}</p>", _table(*ratio_columns(result.pairs))] if result.pairs else []
+    body += [f"<p class=note>{html.escape(remark)}</p>" for remark in remarks(result.rows)]
     body += [f"<pre>{html.escape(extra)}</pre>"] if extra else []
     body += ["<h2>Quality against seconds</h2>", scatter(result.rows), "<h2>Clips</h2>"]
     for title, places in _chosen(subjects, seen, shown):

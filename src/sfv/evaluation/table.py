@@ -7,6 +7,10 @@ from typing import Any
 Spread = dict[str, float]
 """value, low, high, bias."""
 RATIOS = "Ratios of distances (row / other, paired over clips)"
+FEWEST = 20
+"""Clips from which on anything is said of better or worse: an interval over fewer is itself too much chance."""
+TOO_FEW = "too few clips"
+INTERVALS = "Intervals are 95 % each, and are not corrected for how many of them there are."
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Measured:
     """Median over clips of the step from the last frame to the first, in usual steps."""
     seam_top: float | None = None
     """Its 95th percentile."""
+    origin: dict[str, Any] | None = None
+    """Which model made the clips, with its hash, and how it was asked (evaluation/origins.py); older tables lack it."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,14 @@ class Pair:
     ratio: float
     low: float
     high: float
+    clips: int | None = None
+    """How many were measured; None in older tables."""
 
     @property
     def verdict(self) -> str:
-        """In words: better only if the whole interval is below 1."""
+        """In words: better only if the whole interval is below 1; nothing of either from fewer than FEWEST clips."""
+        if self.clips is not None and self.clips < FEWEST:
+            return TOO_FEW
         return "better" if self.high < 1 else "worse" if self.low > 1 else "no difference shown"
 
 
@@ -75,13 +85,21 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         """As table.json holds it."""
-        rows, pairs = ([asdict(v) for v in some] for some in (self.rows, self.pairs))
-        return {"protocol": self.protocol, "rows": rows, "pairs": pairs}
+        pairs = [asdict(p) | {"verdict": p.verdict} for p in self.pairs]
+        return {"protocol": self.protocol, "rows": [asdict(r) for r in self.rows], "pairs": pairs}
 
     def text(self) -> str:
         """Quality and cost, motion and consistency, then ratios."""
         ratios = f"\n\n{RATIOS}\n\n{_markdown(*ratio_columns(self.pairs))}" if self.pairs else ""
-        return both_tables(self.rows) + ratios
+        return "\n\n".join([both_tables(self.rows) + ratios, *remarks(self.rows)])
+
+
+def remarks(rows: Sequence[Measured]) -> list[str]:
+    """Sentences that a reader of the tables should have beside them."""
+    read = [r.name for r in rows if r.origin and "files" in r.origin]
+    paid = "were read from video files and pay for their lossy coding, which clips made here do not."
+    coded = f"Clips of {', '.join(read)} {paid}"
+    return [INTERVALS, *([coded] if read else [])]
 
 
 def columns(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
@@ -158,7 +176,8 @@ def latex(rows: Sequence[Measured]) -> str:
     lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule"]
     lines += [" & ".join(map(_tex, line)) + r" \\" for line in [head, *cells]]
     lines.insert(3, r"\midrule")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    notes = [rf"\par{{\footnotesize {_tex(remark)}}}" for remark in remarks(rows)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes])
 
 
 def _tex(text: str) -> str:

@@ -117,8 +117,11 @@ class Family(Protocol):
         """The networks that ONNX files are made of, with random inputs of the model's own size."""
         ...
 
-    def open_stock(self, folder: Path, unet: str, device: torch.device) -> "StockPipeline":
-        """The peer over the same weights: diffusers' own code, as its users call it."""
+    def open_stock(
+        self, folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None
+    ) -> "StockPipeline":
+        """The peer over the same weights: diffusers' own code, as its users call it; `dtype` None is float32 on a CPU,
+        float16 elsewhere."""
         ...
 
 

@@ -156,11 +156,14 @@ def staged_pictures(model: VideoModel, wrap: Callable[[str, nn.Module], Any]) ->
     return family(model.family).staged_pictures(model, wrap)
 
 
-def load_stock(model: str | Path, device: str | torch.device = "cpu") -> tuple["StockPipeline", VideoModel]:
-    """diffusers' own pipeline over a model's folder, and our view of the same weights."""
+def load_stock(
+    model: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> tuple["StockPipeline", VideoModel]:
+    """diffusers' own pipeline over a model's folder, in a precision of its own where one is given, and our view of the
+    same weights."""
     ours = load(model, device)
     folder, unet = _place(str(model))
-    return family(ours.family).open_stock(folder, unet, torch.device(device)), ours
+    return family(ours.family).open_stock(folder, unet, torch.device(device), dtype), ours
 
 
 def random_pair(

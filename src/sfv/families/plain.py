@@ -57,6 +57,6 @@ def graphs(model: VideoModel) -> Graphs:
     raise SfvError(f"{model.name} has no ONNX graphs; export it as a folder")
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> Any:
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> Any:
     """SfvError: no other program runs it."""
     raise SfvError(f"{folder} has no pipeline of diffusers to be measured against")

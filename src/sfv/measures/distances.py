@@ -31,16 +31,19 @@ def _factor(rows: Rows) -> Float[Tensor, "_ d"]:
     return torch.linalg.qr(centred, mode="r")[1] if len(rows) > rows.shape[1] else centred
 
 
-def kernel_distance(a: Rows, b: Float[Tensor, "m d"]) -> float:
+def kernel_distance(a: Rows, b: Float[Tensor, "m d"], pairs: bool = False) -> float:
     """Unbiased squared maximum mean discrepancy, kernel (x.y / d + 1)^3, float64 (KID, 1801.01401, Sec. 4).
 
-    Zero on average for equal laws, whatever the number of rows, so single values may be negative.
+    Zero on average for equal laws, whatever the number of rows, so single values may be negative. `pairs`: row i of
+    both is of one picture, so k(a_i, b_i) is no draw of two independent clips and is left out, as k(a_i, a_i) is
+    (Gretton et al. 2012, Lemma 6); rows against themselves are 0 then, exactly.
     """
     a, b = a.double(), b.double()
     n, m, d = len(a), len(b), a.shape[1]
     aa, bb, ab = ((x @ y.T / d + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
     within = (aa.sum() - aa.trace()) / (n * (n - 1)) + (bb.sum() - bb.trace()) / (m * (m - 1))
-    return float(within - 2 * ab.mean())
+    across = (ab.sum() - ab.trace()) / (n * (n - 1)) if pairs else ab.mean()
+    return float(within - 2 * across)
 
 
 @dataclass(frozen=True)

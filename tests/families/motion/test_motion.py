@@ -1,5 +1,6 @@
 """Whole loops: the codec of what changes, its family on disk, its clips, and every part's training at toy size."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -36,6 +37,8 @@ from sfv.families.motion.codec import MotionCodecConfig, MotionDecoder, Pyramid,
 from sfv.families.motion.graphs import Parts
 from sfv.families.motion.networks import TINY_MOTION, MotionCodec, MotionConditioner, PictureTower, new_motion_model
 from sfv.families.motion.stiffness import Stiffness
+from sfv.families.svd.folder import hash_of
+from sfv.families.svd.network import weight_files
 from sfv.generation.finishing import CALM, HURRY, SLOWEST, around, eased, hurried
 from sfv.generation.generate import begin, encoded, finish
 from sfv.media.pixels import as_layers, laid_over, opacity
@@ -330,6 +333,29 @@ def test_a_decoder_is_exported_a_second_time_in_one_process(folder: Path) -> Non
     with torch.no_grad():
         first, second = (torch.export.export(decoder.network.eval(), given).module()(*given) for _ in range(2))
     torch.testing.assert_close(first, second)
+
+
+def test_noise_levels_and_heads_are_part_of_the_hash_where_they_are_unusual(folder: Path, tmp_path: Path) -> None:
+    """As usual they are not, so that hashes from before they counted stay."""
+    shutil.copytree(folder, tmp_path / "other")
+    index, config = tmp_path / "other" / "model_index.json", tmp_path / "other" / "unet" / "config.json"
+    usual, seen = json.loads(index.read_text()), {motion_folder.weights_hash(folder, "unet")}
+    parts = [folder / part for part in ("unet", "codec", "picture_tower")]
+    assert seen == {hash_of([*(f for p in parts for f in weight_files(p)), folder / "codec" / "config.json"])}
+    for changes in ({"sigma_max": 30}, {"sigma_min": 0.5}):
+        index.write_text(json.dumps(usual | changes))
+        seen.add(motion_folder.weights_hash(tmp_path / "other", "unet"))
+    index.write_text(json.dumps(usual | {"sigma_max": 100}))
+    assert len(seen) == 3 and motion_folder.weights_hash(tmp_path / "other", "unet") in seen
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_attention_heads": [2, 1]}))
+    assert motion_folder.weights_hash(tmp_path / "other", "unet") not in seen
+
+
+def test_a_folder_that_does_not_say_how_it_is_asked_is_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "other")
+    (tmp_path / "other" / "unet" / "sfv.json").unlink()
+    with pytest.raises(SfvError, match="sfv.json is missing, which says how this network is asked"):
+        sfv.load(tmp_path / "other")
 
 
 def test_damaged_folders_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:

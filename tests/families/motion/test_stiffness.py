@@ -44,6 +44,8 @@ def test_how_pictures_are_judged_is_part_of_the_hash(tmp_path: Path) -> None:
     for part in ("unet", "codec", "picture_tower", "stiffness"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "diffusion_pytorch_model.safetensors").write_bytes(save({"w": torch.zeros(2)}))
+    (tmp_path / "model_index.json").write_text('{"sigma_min": 0.02, "sigma_max": 100}')
+    (tmp_path / "unet" / "config.json").write_text('{"block_out_channels": [32], "num_attention_heads": [1]}')
     (tmp_path / "stiffness" / "config.json").write_text('{"ground": "given"}')
     before = weights_hash(tmp_path, "unet")
     (tmp_path / "stiffness" / "config.json").write_text('{"ground": "white"}')

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from sfv.cli.main import main
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.load import described, load
-from sfv.families.svd.folder import save
+from sfv.families.load import described, load, weights_hash
+from sfv.families.svd.folder import hash_of, save
+from sfv.families.svd.network import weight_files
+from sfv.families.svd.sizes import TINY, new_model
 from sfv.families.svd.stock_networks import stock_twin
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -61,6 +63,35 @@ def test_the_stock_pipeline_runs_a_half_precision_export_as_it_is(tiny_folder: P
     assert frames.shape[:2] == (1, 2) and bool(torch.isfinite(frames).all())
     half = StableVideoDiffusionPipeline.from_pretrained(tmp_path / "half", dtype=torch.float16)
     assert {half.unet.dtype, half.vae.dtype, half.image_encoder.dtype} == {torch.float16}
+
+
+def test_what_no_weight_shows_is_part_of_the_hash(tiny_folder: Path, tmp_path: Path) -> None:
+    folder, seen = tmp_path / "other", set()
+    shutil.copytree(tiny_folder, folder)
+    changes = {"scheduler/scheduler_config.json": {"sigma_max": 30}, "vae/config.json": {"scaling_factor": 0.5}}
+    for name, change in {**changes, "unet/config.json": {"num_attention_heads": [2, 1]}}.items():
+        before = (folder / name).read_text()
+        (folder / name).write_text(json.dumps(json.loads(before) | change))
+        seen.add(weights_hash(folder))
+        (folder / name).write_text(before)
+    assert len(seen) == 3 and weights_hash(folder) == weights_hash(tiny_folder) and weights_hash(folder) not in seen
+
+
+def test_usual_settings_leave_the_hash_that_the_weights_have(tmp_path: Path) -> None:
+    """Of SVD's own and of our small models, whose clips name it."""
+    save(new_model(TINY, 0), tmp_path)
+    files = [f for part in ("unet", "vae", "image_encoder") for f in weight_files(tmp_path / part)]
+    assert weights_hash(tmp_path) == hash_of(files)
+    own = {"block_out_channels": [320, 640, 1280, 1280], "num_attention_heads": [5, 10, 20, 20]}
+    for name, change in {
+        "scheduler/scheduler_config": {"sigma_max": 700.0},
+        "vae/config": {"scaling_factor": 0.18215},
+    }.items():
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert weights_hash(tmp_path) != hash_of(files)
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(own))
+    assert weights_hash(tmp_path) == hash_of(files)
 
 
 def lfs_pointer(folder: Path) -> None:
@@ -175,6 +206,21 @@ def test_length_and_size_come_from_the_configuration(tiny_folder: Path, tmp_path
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 96}))
     own = load(folder).defaults
     assert (own.height, own.width, own.fps, own.motion, own.noise_aug) == (576, 1024, 7, 127, 0.02)
+
+
+def test_a_model_of_ours_that_does_not_say_how_it_is_asked_is_told_once(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SVD's own folder, which has diffusers' scheduler, says nothing and is as it was."""
+    folders = tmp_path / "ours", tmp_path / "theirs"
+    for folder in folders:
+        shutil.copytree(tiny_folder, folder)
+        (folder / "unet" / "sfv.json").unlink()
+    path = folders[1] / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"_diffusers_version": "0.24.0.dev0"}))
+    assert all(load(folder).defaults.steps == 25 for folder in (*folders, folders[0]))
+    said = capsys.readouterr().err
+    assert said.count("sfv.json is missing, so this model is asked") == 1 and f"{folders[0]}" in said
 
 
 @pytest.mark.parametrize(

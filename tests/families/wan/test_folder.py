@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.load import export, keep_models, load, save, weights_hash
+from sfv.families.svd.folder import hash_of
+from sfv.families.svd.network import weight_files
 from sfv.families.svd.stock_networks import quiet
 from sfv.families.wan.network import WHOLE, opened
 
@@ -37,6 +39,8 @@ def test_what_is_saved_is_what_was_loaded(wan: VideoModel, wan_folder: Path, sav
     again = load(saved)
     assert same(again, wan) and again.defaults == wan.defaults and again.flow_shift == wan.flow_shift == 5
     assert weights_hash(saved) == again.hash == wan.hash
+    parts = [saved / part for part in ("transformer", "vae", "text_encoder") if (saved / part).is_dir()]
+    assert wan.hash == hash_of([f for part in parts for f in weight_files(part)]), "a usual shift leaves it as it was"
     for part in ("transformer", "vae"):
         theirs, ours = (load_file(f / part / "diffusion_pytorch_model.safetensors") for f in (wan_folder, saved))
         assert theirs.keys() == ours.keys() and all(torch.equal(ours[k], v) for k, v in theirs.items())
@@ -181,4 +185,4 @@ def test_the_text_to_video_name_of_the_same_model_is_known(wan: VideoModel, wan_
     scheduler = {"_class_name": "UniPCMultistepScheduler", "flow_shift": 3.0, "prediction_type": "flow_prediction"}
     (tmp_path / "wan" / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     model = load(tmp_path / "wan")
-    assert model.family == "wan" and model.flow_shift == 3
+    assert model.family == "wan" and model.flow_shift == 3 and model.hash != wan.hash

@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> "StockPipeline":
     """The peer over the same weights; its imports, diffusers' pipelines among them, are heavy and seldom needed."""
     with needs_diffusers("diffusers' own pipeline"):
         from sfv.families.motion import stock_pipeline
 
-    return stock_pipeline.open_stock(folder, unet, device)
+    return stock_pipeline.open_stock(folder, unet, device, dtype)

@@ -14,13 +14,12 @@ from sfv.decoding.folder import load_side_part, save_side_part
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
 from sfv.families.motion.codec import MotionCodecConfig, MotionNetworks, quick_layout
-from sfv.families.motion.networks import MotionCodec, MotionConditioner, PictureTower, TowerConfig
+from sfv.families.motion.networks import MotionCodec, MotionConditioner, MotionSizes, PictureTower, TowerConfig
 from sfv.families.motion.stiffness import Stiffness, StiffnessConfig
-from sfv.families.svd.folder import hash_of, read_defaults
+from sfv.families.svd.folder import hash_of, kept_defaults, unusual, unusual_heads, with_unusual
 from sfv.families.svd.network import read_json, weight_files, write_json
 from sfv.families.svd.networks import SVDDenoiser
 from sfv.families.svd.unet import UNet
-from sfv.settings import Defaults
 
 PIPELINE = "SfvMotionPipeline"
 CODEC, TOWER, STIFFNESS = "codec", "picture_tower", "stiffness"
@@ -37,12 +36,7 @@ class Index(BaseModel):
 
 def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     """Open a folder; `unet` names the UNet's sub-folder. All weights must be present, finite and of the layout."""
-    try:
-        index = Index(**read_json(folder / "model_index.json"))
-    except ValidationError as error:
-        reason = str(error).splitlines()[1]
-        raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
-    digest = weights_hash(folder, unet)
+    index, digest = _index(folder), weights_hash(folder, unet)
     denoiser = SVDDenoiser(UNet.open(folder / unet, dtype))
     networks = load_side_part(folder / CODEC, dtype, MotionCodecConfig, MotionNetworks, "codec")
     tower = load_side_part(folder / TOWER, dtype, TowerConfig, PictureTower, "picture tower")
@@ -54,8 +48,12 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
     wanted = networks.config.latent_channels + sizes.channels, sizes.token
     if (config.in_channels, config.context) != wanted:
         raise SfvError(f"{folder / unet} is of another codec or picture tower than {folder} holds; train it again")
-    side = 16 * int(config.sample_size or 8)
-    defaults = Defaults(frames=config.num_frames, height=side, width=side, fps=8, noise_aug=0, guidance=1.5)
+    asked = folder / unet / "sfv.json"
+    if not asked.is_file():
+        raise SfvError(
+            f"{asked} is missing, which says how this network is asked (calls, guidance, motion): a student would be "
+            "asked as a teacher; copy it from where the model came from, or export the model again"
+        )
     return VideoModel(
         name=name,
         family="motion",
@@ -65,19 +63,32 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
         sigma_min=index.sigma_min,
         sigma_max=index.sigma_max,
         rho=7.0,
-        defaults=read_defaults(folder / unet, defaults),
+        defaults=kept_defaults(asked),
         hash=digest,
         loops=True,
         stiffness=stiffness,
     )
 
 
+def _index(folder: Path) -> Index:
+    """What model_index.json says; SfvError if it names no noise levels."""
+    try:
+        return Index(**read_json(folder / "model_index.json"))
+    except ValidationError as error:
+        reason = str(error).splitlines()[1]
+        raise SfvError(f"{folder / 'model_index.json'} names no noise levels ({reason}); export it again") from error
+
+
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, and of how its codec generates and its pictures are judged, without opening them;
-    SfvError if files are missing."""
+    """The hash of a folder's weights, of how its codec generates and its pictures are judged, and of noise levels and
+    heads where they are unusual, without opening weights; SfvError if files are missing."""
     parts = [unet, CODEC, TOWER] + [STIFFNESS] * (folder / STIFFNESS).is_dir()
     how = [folder / part / "config.json" for part in (CODEC, STIFFNESS)]
-    return hash_of([*(f for part in parts for f in weight_files(folder / part)), *(f for f in how if f.exists())])
+    files = [*(f for part in parts for f in weight_files(folder / part)), *(f for f in how if f.exists())]
+    sizes = MotionSizes()
+    usual = {"sigma_min": sizes.sigma_min, "sigma_max": sizes.sigma_max}
+    other = unusual(_index(folder).model_dump(), usual) | unusual_heads(folder / unet, sizes.head)
+    return with_unusual(hash_of(files), other)
 
 
 def save(model: VideoModel, folder: Path, unet: str = "unet", dtype: torch.dtype | None = None) -> None:

@@ -1,7 +1,8 @@
 """What our speed is measured against for models of whole loops: diffusers' UNet class and scheduler in plain PyTorch.
 
 The same weights, in the order that diffusers' StableVideoDiffusionPipeline works: guided pairs in one batch, float32 on
-a CPU. Nothing of ours but the codec's and the tower's networks as they were trained.
+a CPU unless another precision is asked for. Nothing of ours but the codec's and the tower's networks as they were
+trained.
 """
 
 from pathlib import Path
@@ -24,15 +25,20 @@ from sfv.types import Frames
 
 
 class MotionStock(StockPipeline):
-    """The peer of a model of whole loops."""
+    """The peer of a model of whole loops.
 
-    def __init__(self, folder: Path, unet: str, device: torch.device) -> None:
-        dtype = torch.float32 if device.type == "cpu" else torch.float16
+    `computes` is what UNet and decoder compute in beside float32, as ours do under the profile "fast"; None: all in
+    float32 on a CPU, in float16 elsewhere.
+    """
+
+    def __init__(self, folder: Path, unet: str, device: torch.device, computes: torch.dtype | None = None) -> None:
+        dtype = torch.float32 if computes or device.type == "cpu" else torch.float16
         with quiet():
             network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
-        self.unet: Any = network.to(device, dtype).eval()
+        self.unet: Any = network.to(device, computes or dtype).eval()
         model = load(folder, unet, dtype, str(folder)).to(device)
         assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
+        model.codec.networks.decoder.to(computes or dtype)
         self.codec, self.conditioner, self.device, self.dtype = model.codec, model.conditioner, device, dtype
         sigmas = {"sigma_min": model.sigma_min, "sigma_max": model.sigma_max}
         self.scheduler: Any = EulerDiscreteScheduler.from_config(SCHEDULER | sigmas)
@@ -55,14 +61,15 @@ class MotionStock(StockPipeline):
         """The pipeline's loop; a round has no later frames, so guidance is the same for all."""
         self.scheduler.set_timesteps(defaults.steps, device=self.device)
         x = noise * self.scheduler.init_noise_sigma
-        token, map_, ids = (cond[k].to(self.dtype) for k in ("image_embeds", "image_latents", "added_time_ids"))
+        quick = self.unet.dtype
+        token, map_, ids = (cond[k].to(quick) for k in ("image_embeds", "image_latents", "added_time_ids"))
         beside = map_[:, None].expand(-1, defaults.frames, -1, -1, -1)
         if guided:
             token, beside = (torch.cat([torch.zeros_like(v), v]) for v in (token, beside))
             ids = torch.cat([ids, ids])
         for t in self.scheduler.timesteps:
             both = self.scheduler.scale_model_input(torch.cat([x, x]) if guided else x, t)
-            out = self.unet(torch.cat([both, beside], 2), t, token, ids, return_dict=False)[0]
+            out = self.unet(torch.cat([both.to(quick), beside], 2), t, token, ids, return_dict=False)[0].to(x.dtype)
             if guided:
                 without, with_ = out.chunk(2)
                 out = without + defaults.guidance * (with_ - without)
@@ -70,6 +77,6 @@ class MotionStock(StockPipeline):
         return x
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> MotionStock:
-    """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
-    return MotionStock(folder, unet, device)
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> MotionStock:
+    """Float32 on a CPU, float16 elsewhere, as our own models are loaded, unless a `dtype` is given."""
+    return MotionStock(folder, unet, device, dtype)

@@ -53,9 +53,9 @@ def for_gpu(model: VideoModel) -> VideoModel:
     return svd_kernels.for_gpu(model)
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> "StockPipeline":
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> "StockPipeline":
     """The peer over the same weights; its imports, diffusers' pipelines among them, are heavy and seldom needed."""
     with needs_diffusers("diffusers' own pipeline"):
         from sfv.families.svd import stock_pipeline
 
-    return stock_pipeline.open_stock(folder, unet, device)
+    return stock_pipeline.open_stock(folder, unet, device, dtype)

@@ -5,8 +5,12 @@ Beside them a small decoder, a matte and any further UNet folder (such as a teac
 UNet folder keeps the defaults of that denoiser. Only safetensors and JSON are ever opened.
 """
 
+import functools
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -27,10 +31,11 @@ from sfv.families.svd.network import DIFFUSERS, each, read_json, weight_files, w
 from sfv.families.svd.networks import CLIP_MEAN, CLIP_SIZE, CLIP_STD, SVDCodec, SVDConditioner, SVDDenoiser
 from sfv.families.svd.single_file import lora_for_comfyui, lora_for_peft, to_single
 from sfv.families.svd.sizes import SVD_SIZE, SVD_TRAINING, Shapes
-from sfv.families.svd.unet import UNet
+from sfv.families.svd.unet import UNet, UNetConfig
 from sfv.media import replacing
 from sfv.settings import Defaults
 from sfv.system.files import make_folder
+from sfv.system.progress import say
 from sfv.system.stream import write_tensors
 
 SVD_WIDTHS = (320, 640, 1280, 1280)
@@ -69,9 +74,44 @@ def load(folder: Path, unet: str, dtype: torch.dtype, name: str) -> VideoModel:
 
 
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, without opening them; SfvError if files are missing."""
+    """The hash of a folder's weights, and of noise levels, scale of latents and heads where they are unusual, without
+    opening weights; SfvError if files are missing."""
     beside = [name for name in (SMALL, MATTE) if (folder / name).is_dir()]
-    return hash_of([f for part in (unet, "vae", "image_encoder", *beside) for f in weight_files(folder / part)])
+    files = [f for part in (unet, "vae", "image_encoder", *beside) for f in weight_files(folder / part)]
+    own = _widths(folder / unet) == SVD_WIDTHS
+    usual = {"sigma_min": 0.002, "sigma_max": 700.0 if own else 200.0, "scaling_factor": 0.18215 if own else 1.0}
+    found = read_json(folder / "scheduler" / "scheduler_config.json") | read_json(folder / "vae" / "config.json")
+    return with_unusual(hash_of(files), unusual(found, usual) | unusual_heads(folder / unet, 64 if own else 32))
+
+
+def unusual(found: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder says that is other than usual; what it does not say is usual."""
+    return {k: found[k] for k in usual if k in found and found[k] != usual[k]}
+
+
+def unusual_heads(unet: Path, channels: int) -> dict[str, Any]:
+    """Attention heads of a UNet's blocks, which no weight shows, if they have another number of channels.
+
+    A configuration that is wrong says so when it is opened.
+    """
+    widths = _widths(unet)
+    heads = read_json(unet / "config.json").get("num_attention_heads", UNetConfig().num_attention_heads)
+    given = list(heads) if isinstance(heads, list | tuple) else [heads] * len(widths)
+    return {} if given == [w // channels for w in widths] else {"heads": given}
+
+
+def _widths(unet: Path) -> tuple[int, ...]:
+    """Channels of its blocks; none where the configuration does not say so in whole numbers."""
+    given = read_json(unet / "config.json").get("block_out_channels", SVD_WIDTHS)
+    whole = isinstance(given, list | tuple) and all(isinstance(w, int) for w in given)
+    return tuple(given) if whole else ()
+
+
+def with_unusual(digest: str, other: Mapping[str, Any]) -> str:
+    """The hash of weights and of settings beside them; where those are as usual, of the weights alone, as it was before
+    settings counted."""
+    text = f"{digest}{json.dumps(other, sort_keys=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if other else digest
 
 
 def _geometry(codec: SVDCodec) -> tuple[int, int]:
@@ -202,14 +242,40 @@ def write_defaults(defaults: Defaults, folder: Path, unet: str) -> None:
 
 
 def read_defaults(folder: Path, defaults: Defaults) -> Defaults:
-    """sfv.json of a UNet's folder where there is one, otherwise `defaults`."""
+    """sfv.json of a UNet's folder where there is one, otherwise `defaults`, which is said of a model that sfv wrote."""
     path = folder / "sfv.json"
     if not path.exists():
+        if written_by_sfv(folder.parent):
+            _say_missing(path, defaults)
         return defaults
+    return kept_defaults(path)
+
+
+def kept_defaults(path: Path) -> Defaults:
+    """What sfv.json says; SfvError for what is none."""
     try:
         return Defaults(**read_json(path))
     except (ValidationError, TypeError) as error:
         raise SfvError(f"{path} is not valid ({str(error).splitlines()[0]}); delete it or write it again") from error
+
+
+def written_by_sfv(folder: Path) -> bool:
+    """Whether a model's folder holds what sfv alone writes; SVD's own, as diffusers has it, holds none of it."""
+    if any(folder.glob("*/sfv.json")) or any((folder / part).is_dir() for part in (SMALL, MATTE, "runs")):
+        return True
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    return scheduler.is_file() and "_diffusers_version" not in read_json(scheduler)
+
+
+@functools.cache
+def _say_missing(path: Path, defaults: Defaults) -> None:
+    """Once for every file: a student without it is asked as a teacher."""
+    how = f"{defaults.steps} network calls, guidance {defaults.guidance:g}, motion {defaults.motion:g}"
+    say(
+        f"sfv: {path} is missing, so this model is asked as if nobody had distilled it ({how}); copy the file from "
+        "where the model came from, or say how to ask it (--steps, --guidance, --motion)",
+        wrong=True,
+    )
 
 
 def _own(denoiser: SVDDenoiser, codec: SVDCodec) -> Defaults:

@@ -44,9 +44,9 @@ class StockPipeline:
         return frames, defaults.steps * (2 if defaults.guidance > 1 else 1), spent
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> StockPipeline:
-    """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> StockPipeline:
+    """Float32 on a CPU, float16 elsewhere, as our own models are loaded, unless a `dtype` is given for all of it."""
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     with quiet():
         network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
         stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)

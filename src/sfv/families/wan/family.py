@@ -71,12 +71,12 @@ def export(folder: Path, out: Path, dtype: torch.dtype) -> None:
     _folder().export(folder, out, dtype)
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> "WanStockPipeline":
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> "WanStockPipeline":
     """The peer over the same weights; its imports are heavy and seldom needed."""
     with needs_diffusers("diffusers' own pipeline"):
         from sfv.families.wan import stock_pipeline
 
-    return stock_pipeline.open_stock(folder, unet, device)
+    return stock_pipeline.open_stock(folder, unet, device, dtype)
 
 
 def shapes(folder: Path, unet: str) -> "Shapes":

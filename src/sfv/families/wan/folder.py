@@ -13,7 +13,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
 from sfv.errors import SfvError
 from sfv.families.base import VideoModel
-from sfv.families.svd.folder import hash_of, read_defaults, write_defaults
+from sfv.families.svd.folder import hash_of, read_defaults, unusual, with_unusual, write_defaults
 from sfv.families.svd.network import DIFFUSERS, read_json, weight_files, write_json
 from sfv.families.wan.codec import WanCodec
 from sfv.families.wan.conditioner import WanConditioner
@@ -26,7 +26,7 @@ from sfv.system.files import link_or_copy, make_folder
 TRANSFORMER, VAE, SCHEDULER = "transformer", "vae", "scheduler"
 SIGMA_MIN, SIGMA_MAX = 1 / 999, 999.0
 """t = 0.001 and 0.999, of the thousand steps of its training."""
-SIZE, FRAMES, FPS, GUIDANCE = (704, 1280), 121, 24, 5.0
+SIZE, FRAMES, FPS, GUIDANCE, SHIFT = (704, 1280), 121, 24, 5.0, 5.0
 """Wan2.2 TI2V-5B's own (github.com/Wan-Video/Wan2.2, wan/configs). Its 50 steps are 25 here, as everywhere in sfv."""
 
 
@@ -89,9 +89,11 @@ def flow_shift(folder: Path) -> float:
 
 
 def weights_hash(folder: Path, unet: str) -> str:
-    """The hash of a folder's weights, without opening them; SfvError if files are missing."""
+    """The hash of a folder's weights, and of its scheduler's shift where it is unusual, without opening weights;
+    SfvError if files are missing."""
     beside = [ENCODER] if (folder / ENCODER).is_dir() else []
-    return hash_of([f for sub in (part(unet), VAE, *beside) for f in weight_files(folder / sub)])
+    digest = hash_of([f for sub in (part(unet), VAE, *beside) for f in weight_files(folder / sub)])
+    return with_unusual(digest, unusual({"shift": flow_shift(folder)}, {"shift": SHIFT}))
 
 
 def text_encoder_hash(folder: Path) -> str:

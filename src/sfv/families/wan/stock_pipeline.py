@@ -46,14 +46,15 @@ class WanStockPipeline:
         return frames, defaults.steps * (2 if defaults.guidance > 1 else 1), spent
 
 
-def open_stock(folder: Path, unet: str, device: torch.device) -> WanStockPipeline:
-    """Float32 on a CPU, float16 elsewhere, as our own models are loaded."""
+def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype | None = None) -> WanStockPipeline:
+    """Float32 on a CPU, float16 elsewhere, as our own models are loaded, unless a `dtype` is given: the transformer's
+    then, beside a codec in float32, as its makers call it."""
     check_layout(folder)
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    usual = torch.float32 if device.type == "cpu" else torch.float16
     with quiet():
         networks = {
-            "transformer": opened(WanTransformer3DModel, folder / part(unet), dtype),
-            "vae": opened(AutoencoderKLWan, folder / VAE, dtype),
+            "transformer": opened(WanTransformer3DModel, folder / part(unet), dtype or usual),
+            "vae": opened(AutoencoderKLWan, folder / VAE, torch.float32 if dtype else usual),
         }
         stock = WanImageToVideoPipeline.from_pretrained(folder, **networks, text_encoder=None, tokenizer=None)
     return WanStockPipeline(stock.to(device), Prompts(folder, text_encoder_hash(folder))(""), device)
