@@ -117,13 +117,13 @@ def test_rows_say_how_they_computed(tiny_folder: Path, tmp_path: Path, monkeypat
     """Precision and guidance, in table and JSON; the plain row of the peer is what it was."""
     monkeypatch.setattr(systems, "computes_bf16", lambda device: True)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
-    ends = (":1", "@float32/unguided:1", "@bfloat16:1", "@bfloat16/unguided:1")
+    ends = (":1", "@float32/1:1", "@bfloat16:1", "@bfloat16/1.5:1")
     names, file = (f"{tiny_folder}@exact/eager:1", *(f"diffusers={tiny_folder}{e}" for e in ends)), tmp_path / "b.json"
     text = bench(tmp_path / "red.png", names, Settings(guidance=2.0), 1, file, "cpu")
     found = [(m["precision"], m["guidance"], m["calls"]) for m in json.loads(file.read_text())["models"]]
     own = [("float32", 2.0, 2)] * 2
-    assert found == [*own, ("float32", 1.0, 1), ("bfloat16", 2.0, 2), ("bfloat16", 1.0, 1)]
-    assert f"| {names[-1]} | bfloat16 | 1 | 1 |" in text
+    assert found == [*own, ("float32", 1.0, 1), ("bfloat16", 2.0, 2), ("bfloat16", 1.5, 2)]
+    assert f"| {names[-1]} | bfloat16 | 1.5 | 2 |" in text
 
 
 def test_a_peer_in_bfloat16_is_refused_where_it_is_only_imitated(
@@ -143,8 +143,8 @@ def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -
 def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="MODEL:STEPS"):
         contestant("diffusers=sticker:none", "cpu")
-    for how in ("fast", "bfloat16/eager", "bfloat16/"):
-        with pytest.raises(SfvError, match=r"must be diffusers=MODEL\[@float32.bfloat16\[/unguided"):
+    for how in ("fast", "bfloat16/eager", "bfloat16/", "bfloat16/0.5", "float32/nan"):
+        with pytest.raises(SfvError, match=r"must be diffusers=MODEL\[@float32.bfloat16\[/GUIDANCE"):
             contestant(f"diffusers=sticker@{how}", "cpu")
     with pytest.raises(SfvError, match="neither a folder"):
         contestant("diffusers=nothing/here/at-all", "cpu")

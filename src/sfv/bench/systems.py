@@ -1,5 +1,6 @@
 """What is timed: our models as `sfv generate` uses them, and diffusers' own pipeline over the same weights."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -23,7 +24,7 @@ PEER = "diffusers="
 """Before a model's name: diffusers' own pipeline over it."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """In which it may be asked for."""
-UNGUIDED = "unguided"
+MOST_GUIDANCE = 20
 
 
 class Contestant(ABC):
@@ -71,7 +72,7 @@ class Peer(Contestant):
 
     def __init__(self, row: str, device: str, _: Speed) -> None:
         name, self.steps = split_row(row.removeprefix(PEER))
-        name, precision, self.guided = split_peer(name)
+        name, precision, self.guidance = split_peer(name)
         on = pick_device(device)
         if precision == "bfloat16" and not computes_bf16(on):
             raise SfvError(f"{row}: this CPU only imitates bfloat16, many times slower than float32; leave the row out")
@@ -103,22 +104,27 @@ class Peer(Contestant):
         return {"precision": self.precision, "guidance": self._want(settings).guidance}
 
     def _want(self, settings: Settings) -> Settings:
-        own = {"steps": self.steps or settings.steps} | ({} if self.guided else {"guidance": 1.0})
+        own = {"steps": self.steps or settings.steps} | ({} if self.guidance is None else {"guidance": self.guidance})
         return settings.model_copy(update=own).over(self.defaults)
 
 
-def split_peer(name: str) -> tuple[str, str, bool]:
-    """MODEL, MODEL@PRECISION, MODEL@PRECISION/unguided -> model, precision (empty: the usual), whether guided."""
+def split_peer(name: str) -> tuple[str, str, float | None]:
+    """MODEL, MODEL@PRECISION, MODEL@PRECISION/GUIDANCE -> model, precision (empty: the usual), guidance (None: the
+    model's own)."""
     model, at, how = name.rpartition("@")
     if not at:
-        return name, "", True
-    precision, _, rest = how.partition("/")
-    if not model or precision not in PRECISIONS or rest not in ("", UNGUIDED) or how.endswith("/"):
-        known = f"{PEER}MODEL[@{'|'.join(PRECISIONS)}[/{UNGUIDED}]][:STEPS]"
+        return name, "", None
+    precision, slash, rest = how.partition("/")
+    try:
+        guidance = float(rest) if slash else None
+    except ValueError:
+        guidance = math.nan
+    if not model or precision not in PRECISIONS or not (guidance is None or 1 <= guidance <= MOST_GUIDANCE):
+        known = f"{PEER}MODEL[@{'|'.join(PRECISIONS)}[/GUIDANCE]][:STEPS], guidance from 1 (none) to {MOST_GUIDANCE}"
         raise SfvError(f"model '{PEER}{name}' must be {known}")
-    return model, precision, rest != UNGUIDED
+    return model, precision, guidance
 
 
 def contestant(row: str, device: str, speed: Speed | None = None) -> Contestant:
-    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[@PRECISION[/unguided]][:STEPS] after "diffusers="."""
+    """MODEL[@PROFILE[/BACKEND]][:STEPS], or MODEL[@PRECISION[/GUIDANCE]][:STEPS] after "diffusers="."""
     return (Peer if row.startswith(PEER) else Ours)(row, device, speed or Speed())
