@@ -28,7 +28,7 @@ MaskPicture = UInt8[Tensor, "mh mw 3"]
 """A picture of what keeps still (white) and what moves (black)."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: VideoModel,
     picture: Uint8Picture | Uint8Sticker,
@@ -47,12 +47,14 @@ def generate(
         raise SfvError(f"the model is a {type(model).__name__}; open one with sfv.load")
     if not isinstance(settings, Settings | None):
         raise SfvError(f"settings is a {type(settings).__name__}; give Settings, or its fields by name, as in seed=3")
+    if watch is not None and not callable(watch):
+        raise SfvError(f"watch is a {type(watch).__name__}; give a function of (done, steps)")
     start = begin(model, picture, (settings or Settings()).model_dump() | changes, keep_still)
     seconds: dict[str, float] = {}
     return finish(model, start, encoded(model, start, seconds), seconds, watch)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def again(
     model: VideoModel,
     picture: Uint8Picture | Uint8Sticker,
@@ -117,7 +119,7 @@ def check_mask(mask: Tensor | None) -> None:
         raise SfvError(f"keep_still is {found}; give uint8 of (height, width, 3), as read_picture does")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: Cond | None = None) -> Cond:
     """The network's condition; `known`, of the same picture, seed and noise_aug, saves encoding."""
     want = start.want
@@ -127,7 +129,7 @@ def encoded(model: VideoModel, start: Start, seconds: dict[str, float], known: C
         return model.conditioner.with_knobs(known, **knobs(want, [start.motion]))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def finish(
     model: VideoModel,
     start: Start,
@@ -142,7 +144,7 @@ def finish(
     return edited(made_of(model, latents, start, calls, seconds), model.enlarges(start.want.decoder))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate_many(
     model: VideoModel,
     pictures: Sequence[AnyPicture],
