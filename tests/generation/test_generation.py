@@ -207,6 +207,11 @@ WRONG = {
     "sfv.write_clip(f[:0], 'x.mp4', 8)": "frames is uint8 of shape (0, 64, 64, 3); give uint8",
     "sfv.write_clip(f.numpy(), 'x.mp4', 8)": "frames is a ndarray; give a torch tensor",
     "sfv.write_clip(f, 'x.png', 8, level=1000)": "level 1000: must be 0 to 256",
+    "sfv.read_picture(bytes(50_000))": "the picture is given as bytes; give a path, or io.BytesIO of these bytes",
+    "sfv.read_sticker(p.numpy())": "the picture is a ndarray; give a file's path",
+    "sfv.read_picture(__import__('PIL.Image').Image.new('RGB', (9, 9)))": "the picture is a Image; give a file's path",
+    "sfv.read_picture(p)": "the picture is a Tensor; give a file's path",
+    "sfv.read_picture(None)": "the picture is a NoneType; give a file's path",
     "sfv.write_clip(f, 'x.mp4', '24')": "fps is a str; give a number",
     "sfv.write_clip(f, 'x.png', 8, level='9')": "level is a str; give a number",
     "sfv.write_clip(f, 'x.png', 8, plays=-1)": "plays -1: must be 0",
@@ -231,5 +236,5 @@ def test_what_is_of_another_kind_is_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, json.dumps(list(WRONG))]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     for (call, says), said in zip(WRONG.items(), json.loads(ended.stdout), strict=True):
-        assert says in said, call
+        assert says in said and len(said) < 200, call
     assert not list(tmp_path.iterdir())

@@ -94,7 +94,7 @@ PLATFORMS: dict[str, Platform] = {
         most_seconds=60,
         most_fps=50,
         frames=(2, 50),
-        source="https://slack.com/help/articles/206870177-Add-customized-emoji-and-aliases-to-your-workspace",
+        source="https://api.slack.com/methods/admin.emoji.add; frames: https://gifcap.io/for/slack-emoji",
     ),
     "signal": Platform(
         format="png",

@@ -187,11 +187,11 @@ class Service:
                 422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
             )
         size, most = self._size(wanted, picture), self.settings.max_work
-        if (asked := work(wanted, size)) > most:
+        if (total := work(wanted, size)) > most:
             large = f"size: {frames_of(wanted, size)} are more than the {most:,} allowed here"
             cure = "give a smaller size, or fewer frames by seconds, play_fps or frames"
             raise Refusal(422, "size", f"{large} (frames x height x width); {cure}")
-        return wanted, format, asked
+        return wanted, format, total
 
     def _size(self, wanted: Settings, picture: bytes) -> tuple[int, int]:
         """Height and width of a clip of filled settings."""
