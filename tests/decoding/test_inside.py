@@ -153,7 +153,7 @@ def test_a_card_from_edge_to_edge_turns_inside_its_frame() -> None:
 
 @pytest.mark.parametrize(("high", "least"), [(8, 0.0), (32, LEAST)])
 def test_a_banner_that_tilts_keeps_its_length(high: int, least: float) -> None:
-    """It fills its picture from edge to edge, and was made a fifth shorter at every tilt; other things keep a quarter of
+    """It fills its picture from edge to edge, and got a fifth shorter with every tilt; other things keep a quarter of
     their motion."""
     turn = torch.tensor(torch.pi / 5) * PHASE.sin()
     at = (torch.arange(SIZE) + 0.5 - SIZE / 2).expand(SIZE, SIZE)

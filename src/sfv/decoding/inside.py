@@ -20,7 +20,7 @@ SHRINK = 0.08
 LEAST = 0.25
 """Share of its motion that a thing keeps at least, where that is not enough."""
 BANNER = 3.0
-"""Times as long as high, or as high as long, from which a thing may keep less: tilted, it needs most of its size anew."""
+"""Times as long as high, or as high as long, from which a thing may keep less: a tilt takes most of its size."""
 CUT = 0.2
 """Share of a side that a thing covers which the picture cuts off there, as it does busts."""
 ROUNDED = 1e-6
