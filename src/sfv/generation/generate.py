@@ -148,7 +148,8 @@ def _ordinary(clip: Clip) -> Clip:
     """With tensors that may be edited: those of inference mode may not, without which clips take 5 % longer."""
     held = {field.name: getattr(clip, field.name) for field in fields(clip)}
     with torch.inference_mode(False):
-        return replace(clip, **{k: v.clone() for k, v in held.items() if isinstance(v, Tensor) and v.is_inference()})
+        free: dict[str, Any] = {k: v.clone() for k, v in held.items() if isinstance(v, Tensor) and v.is_inference()}
+        return replace(clip, **free)
 
 
 @torch.inference_mode()
