@@ -68,6 +68,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names too, though they are not imported yet: what a prompt offers."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used, so that `import sfv` and `sfv --help` stay instant."""
     if name not in _HOMES:

@@ -10,7 +10,7 @@ SIDE = 2048
 FAR = 1.5
 """Times the network's own height or width from which motion is much weaker."""
 MAX_WORK = 200 * 1024 * 2048
-"""Frames x height x width that one clip may have."""
+"""Frames x height x width that one clip may have, as `work` counts them."""
 MAX_FRAMES = 1000
 """Frames that one clip may be played in."""
 
@@ -96,8 +96,8 @@ def _check_work(full: Settings) -> None:
             f"{count} frames played are too many for one clip, which has {MAX_FRAMES} at most; ask for fewer frames, "
             "for less play_fps or seconds, or for no boomerang"
         )
-    if count * height * width > MAX_WORK:
-        raise SfvError(f"{count} frames of {height}x{width} are too much for one clip; ask for less")
+    if work(full, (height, width)) > MAX_WORK:
+        raise SfvError(f"{frames_of(full, (height, width))} are too much for one clip; ask for less")
 
 
 def _check_condition(full: Settings, model: ModelLimits) -> None:
@@ -154,6 +154,26 @@ def largest(full: Settings) -> tuple[int, int]:
         side = max(LONGEST, int(full.height or 0), int(full.width or 0))
         return side, side
     return int(full.height or 0) * full.enlarge, int(full.width or 0) * full.enlarge
+
+
+def whole_frame(size: tuple[int, int], network: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the frames that a clip of this size is cut from: they have the network's shape."""
+    scale = max(side / own for side, own in zip(size, network, strict=True))
+    return max(size[0], round(network[0] * scale)), max(size[1], round(network[1] * scale))
+
+
+def work(full: Settings, size: tuple[int, int]) -> int:
+    """Frames x height x width of a clip of filled settings and of this size. One that is cut from much larger frames
+    counts as half of these: as before for clips of half the shape or more, such as 16:9 of a square."""
+    height, width = whole_frame(size, (int(full.height or 0), int(full.width or 0)))
+    return shown(full) * max(size[0] * size[1], height * width // 2)
+
+
+def frames_of(full: Settings, size: tuple[int, int]) -> str:
+    """The work in words, such as: 72 frames of 2x2048, cut from 2048x2048,."""
+    made = whole_frame(size, (int(full.height or 0), int(full.width or 0)))
+    cut = "" if made == size else f", cut from {made[0]}x{made[1]},"
+    return f"{shown(full)} frames of {size[0]}x{size[1]}{cut}"
 
 
 def shown(full: Settings) -> int:

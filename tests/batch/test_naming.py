@@ -155,6 +155,15 @@ def test_drawings_alone_need_their_reader_before_any_work(tmp_path: Path, monkey
     assert [p.name for p in expand([tmp_path])] == ["a.png", "logo.svg"], "one bad file ends no batch"
 
 
+def test_of_several_files_those_that_sfv_wrote_are_left_out(tmp_path: Path) -> None:
+    """`sfv generate *.png` after `--seeds`, whose sheet is a png."""
+    cat, sheet = png(tmp_path / "cat.png"), ours(tmp_path / "cat-seeds.png")
+    assert expand([cat, sheet]) == [cat] and expand([sheet]) == [sheet]
+    assert left_out([cat, sheet]) == [f"left out {sheet} (clips or sheets of sfv)"] and left_out([sheet]) == []
+    with pytest.raises(SfvError, match="cat-seeds.png and what follows it are clips or sheets of sfv; name one alone"):
+        expand([sheet, ours(tmp_path / "b.webp")])
+
+
 def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
     png(tmp_path / "a.png")
     ours(tmp_path / "a.webp")

@@ -5,7 +5,7 @@ import torch
 
 from sfv.decoding.decoder import Decoded
 from sfv.decoding.directed import Body, body_of
-from sfv.decoding.inside import LEAST, SHRINK, cut_off, kept_inside
+from sfv.decoding.inside import LEAST, SHRINK, cut_off, fitting, kept_inside
 from sfv.decoding.warping import moved
 
 SIZE, FRAMES = 64, 8
@@ -149,6 +149,23 @@ def test_a_card_from_edge_to_edge_turns_inside_its_frame() -> None:
     assert float((low > 0).float().mean()) < 0.1
     across = made.flow[0, 2, 1, 32, -8] - made.flow[0, 2, 1, 32, 8]
     assert float(across) < -0.5 * 48 * float(turn.max()), "and turns"
+
+
+@pytest.mark.parametrize(("high", "least"), [(8, 0.0), (32, LEAST)])
+def test_a_banner_that_tilts_keeps_its_length(high: int, least: float) -> None:
+    """It fills its picture from edge to edge, and got a fifth shorter with every tilt; other things keep a quarter of
+    their motion."""
+    turn = torch.tensor(torch.pi / 5) * PHASE.sin()
+    at = (torch.arange(SIZE) + 0.5 - SIZE / 2).expand(SIZE, SIZE)
+    c, s = (turn.cos() - 1)[:, None, None], turn.sin()[:, None, None]
+    flow = torch.stack([c * at + s * at.T, c * at.T - s * at], 1)
+    picture = block(32 - high // 2, 32 + high // 2, 0, SIZE)
+    fit = fitting(flow, body(picture, (-0.5, -high / 2 / SIZE, 0.5, high / 2 / SIZE)), UNCUT)
+    assert fit is not None
+    if least:
+        assert fit.less == least
+    else:
+        assert 0 < fit.less < LEAST and float(fit.size.min()) > 1 - SHRINK - 1e-3
 
 
 def block(top: int, bottom: int, left: int, right: int) -> torch.Tensor:

@@ -29,7 +29,7 @@ from sfv.demo.race import Stopped, race, suited
 from sfv.demo.server import is_loopback, listen
 from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
-from sfv.errors import RequestError, SfvError
+from sfv.errors import RequestError, SfvError, UploadError
 from sfv.families.base import VideoModel
 from sfv.generation.generate import generate
 from sfv.limits import ModelLimits
@@ -210,6 +210,15 @@ def test_a_page_may_allow_more_steps(tiny_folder: Path) -> None:
     studio.check(Ask(picture=key, settings=Settings(steps=60)))
     with pytest.raises(SfvError, match="more than the 60"):
         studio.check(Ask(picture=key, settings=Settings(steps=61)))
+
+
+def test_an_upload_without_anything_in_it_is_refused(tiny_folder: Path) -> None:
+    """It was taken for an opaque one: a white clip."""
+    out = io.BytesIO()
+    Image.new("RGBA", (32, 32)).save(out, "PNG")
+    with pytest.raises(UploadError, match="the picture is transparent everywhere: there is nothing to move") as raised:
+        Studio((str(tiny_folder),), "cpu", Speed(), 60).take(out.getvalue())
+    assert raised.value.status == 422
 
 
 def test_the_flag_of_steps_reaches_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 
 from sfv.errors import SfvError
 from sfv.media import read_picture, read_sticker
+from sfv.media.pictures import read_mask
 
 P3 = ((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
 """Display P3's red, green and blue under D50, as CIE XYZ."""
@@ -165,6 +166,28 @@ def test_a_sticker_without_anything_in_it_is_said(tmp_path: Path) -> None:
     Image.new("RGBA", (32, 32)).save(tmp_path / "clear.png")
     with pytest.raises(SfvError, match="clear.png is transparent everywhere: there is nothing to move"):
         read_sticker(tmp_path / "clear.png", opaque=True)
+
+
+def test_a_picture_without_anything_in_it_is_said(tmp_path: Path) -> None:
+    """It made a white clip."""
+    for ending in ("png", "webp"):
+        path = tmp_path / f"clear.{ending}"
+        Image.new("RGBA", (32, 32)).save(path)
+        with pytest.raises(SfvError, match=f"clear.{ending} is transparent everywhere: there is nothing to move"):
+            read_picture(path)
+    assert read_mask(path).max() == 0, "a mask on which nothing is painted"
+
+
+@pytest.mark.parametrize(
+    ("most", "middle"), [(1.0, 128), (1.5, 191), (200.0, 100), (255.0, 128), (65535.0, 128), (1e6, 128)]
+)
+def test_float_pictures_of_every_usual_scale(most: float, middle: int, tmp_path: Path) -> None:
+    """TIFFs of 0-255 were white. Of 0-1, highlights may be brighter than white."""
+    values = np.linspace(0, most, 65, dtype=np.float32)[None].repeat(16, 0)
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    shown = read_picture(tmp_path / "a.tiff")[0, :, 0]
+    assert abs(int(shown[32]) - middle) <= 1 and shown[0] == 0
+    assert shown[-1] == min(255, round(most)) if 16 < most <= 255 else shown[-1] == 255
 
 
 def test_heic_is_read_or_its_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

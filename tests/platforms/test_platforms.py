@@ -1,13 +1,16 @@
 """Files of every platform pass its own rules, whoever reads them; what cannot be is one sentence."""
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
+from av.video.reformatter import Colorspace
 from PIL import Image
 
 from sfv.batch.platform_files import animate_for
@@ -17,7 +20,7 @@ from sfv.errors import SfvError
 from sfv.families.motion import folder as motion_folder
 from sfv.families.motion.networks import TINY_MOTION, new_motion_model
 from sfv.generation.clip import Clip
-from sfv.media import file_facts, own_note, write_clip
+from sfv.media import file_facts, own_note, read_clip, write_clip
 from sfv.media.webm import read_clear
 from sfv.platforms import write
 from sfv.platforms.check import check_sticker
@@ -56,12 +59,44 @@ def clip(name: str, noise: int = 0, seconds: float = 3.0, frames: int = 24) -> C
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_every_platforms_file_passes_its_rules(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"clip.{PLATFORMS[name].format}"
-    written = write_for(clip(name), name, path, '{"sfv": "x"}')
+    written = write_for(clip(name), name, str(path), '{"sfv": "x"}')
     wrong = [r for r in check_sticker(path, name) if not r.ok]
     assert not wrong and written.bytes == path.stat().st_size and own_note(path) == {"sfv": "x"}
     facts = file_facts(path)
     assert facts.clear is PLATFORMS[name].clear or facts.format == "gif"
     assert abs(facts.seconds - 3) < 0.06 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(1, 4), (1.5, 2), (2, 2), (3, 1), (4, 1)])
+def test_lines_stickers_say_how_often_they_are_shown(seconds: float, times: int, tmp_path: Path) -> None:
+    """Up to four times, together no longer than four seconds; others go on for ever."""
+    made = clip("line", seconds=seconds, frames=8)
+    write_for(made, "line", tmp_path / "a.png")
+    assert b"acTL" + struct.pack(">II", 8, times) in (tmp_path / "a.png").read_bytes()
+    found = {r.rule: r for r in check_sticker(tmp_path / "a.png", "line")}["shown 1 to 4 times, 4 s in all"]
+    assert found.ok and found.found == f"{times} times, {times * seconds:.3f} s"
+
+
+@pytest.mark.parametrize(("plays", "said"), [(0, "for ever"), (2, "2 times, 6.000 s"), (5, "5 times, 15.000 s")])
+def test_a_line_sticker_that_is_shown_too_long_fails(plays: int, said: str, tmp_path: Path) -> None:
+    write_clip(disc(270, 270, 6), tmp_path / "a.png", 2, plays=plays)
+    (wrong,) = [r for r in check_sticker(tmp_path / "a.png", "line") if not r.ok]
+    assert wrong.found == said
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+@pytest.mark.parametrize("plays", [0, 1, 3])
+def test_how_often_an_animation_is_shown_is_read_back(ending: str, plays: int, tmp_path: Path) -> None:
+    write_clip(disc(16, 16, 3), tmp_path / f"a.{ending}", 10, plays=plays)
+    assert file_facts(tmp_path / f"a.{ending}").plays == plays
+
+
+def test_slack_gets_fifty_frames_at_most(tmp_path: Path) -> None:
+    """It refuses more."""
+    written = write_for(clip("slack", frames=72), "slack", tmp_path / "a.gif")
+    assert written.frames == file_facts(tmp_path / "a.gif").frames == 50
+    write_clip(disc(128, 128, 51), tmp_path / "b.gif", 20)
+    assert [r.rule for r in check_sticker(tmp_path / "b.gif", "slack") if not r.ok] == ["2 to 50 frames"]
 
 
 @pytest.mark.parametrize("name", ["slack", "discord", "whatsapp"])
@@ -162,6 +197,22 @@ def test_a_transparent_webm_keeps_its_alpha(tmp_path: Path) -> None:
     assert np.abs(again[..., 3].astype(int) - frames[..., 3].numpy()).mean() < 3
     write_clip(frames[..., :3], tmp_path / "b.webm", 12)
     assert (file_facts(tmp_path / "a.webm").clear, file_facts(tmp_path / "b.webm").clear) == (True, False)
+
+
+@pytest.mark.parametrize("side", [64, 640])
+@pytest.mark.parametrize("clear", [False, True])
+def test_a_webm_has_its_colours_back(side: int, clear: bool, tmp_path: Path) -> None:
+    """Players take what is not tagged for BT.601 when it is small, and for BT.709 when it is large."""
+    colours = torch.tensor([[220, 40, 60], [50, 200, 70], [60, 70, 210], [230, 190, 40]], dtype=torch.uint8)
+    frames = colours.repeat_interleave(side // 4, 0)[None, :, None].expand(2, side, side, 3)
+    given = torch.cat([frames, torch.full_like(frames[..., :1], 255)], -1) if clear else frames
+    write_clip(given, tmp_path / "a.webm", 10, level=4)
+    with av.open(str(tmp_path / "a.webm")) as container:
+        assert container.streams.video[0].codec_context.colorspace == Colorspace.ITU709
+    shown = [read_clip(tmp_path / "a.webm").numpy()] + [read_clear(tmp_path / "a.webm")[..., :3]] * clear
+    middles = side // 8 + side // 4 * np.arange(4)
+    for got in shown:
+        assert np.abs(got[:, middles, side // 2].astype(int) - colours.numpy()).max() <= 5
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from sfv.media import read_picture
-from sfv.media.pictures import Uint8Picture
+from sfv.media.pictures import Uint8Picture, read_mask
 
 
 class MaskFile(NamedTuple):
@@ -16,7 +15,7 @@ class MaskFile(NamedTuple):
 
     def read(self) -> Uint8Picture:
         """White where nothing may move, (h, w, 3). SfvError for a file that is no picture."""
-        painted = read_picture(self.path, "black")
+        painted = read_mask(self.path)
         return 255 - painted if self.moves else painted
 
     def bytes(self) -> bytes:

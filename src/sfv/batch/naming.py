@@ -75,9 +75,13 @@ def folder_of(pairs: Pairs) -> Path:
 
 
 def expand(images: Sequence[Path]) -> list[Path]:
-    """Files as given; folders become their pictures in name order."""
+    """Files as given; folders become their pictures in name order. Of several files, those that sfv wrote are left out,
+    as they are of a folder; one alone is taken."""
     found: list[Path] = []
-    for path in images:
+    theirs = [path for path in images if len(images) == 1 or not _is_made(path)]
+    if images and not theirs:
+        raise SfvError(f"{images[0]} and what follows it are clips or sheets of sfv; name one alone to animate it")
+    for path in theirs:
         if os.path.isdir(path):
             inside = [p for p in _in_folder(path) if _is_picture(p)]
             if not inside:
@@ -103,9 +107,11 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def left_out(images: Sequence[Path]) -> list[str]:
-    """One line for each folder of which files were not taken: which, and why; hidden files and folders inside are
-    passed over."""
-    lines = []
+    """One line for each folder of which files were not taken, and for several files given: which, and why; hidden files
+    and folders inside are passed over."""
+    made = [str(p) for p in images if len(images) > 1 and _is_made(p)]
+    said = made[:NAMED] + [f"{len(made) - NAMED} more"] * (len(made) > NAMED)
+    lines = [f"left out {', '.join(said)} (clips or sheets of sfv)"] if made else []
     for folder in [p for p in images if os.path.isdir(p)]:
         files = [p for p in _in_folder(folder) if not (p.name.startswith(".") or os.path.isdir(p) or _is_picture(p))]
         said = [f"{p.name} ({_why_not(p)})" for p in files[:NAMED]]
@@ -119,7 +125,7 @@ def _why_not(path: Path) -> str:
     ending = path.suffix.lower()
     if not os.path.isfile(path):
         return "no file" if os.path.exists(path) else "a link to nothing"
-    if ending.lstrip(".") in FORMATS and media.is_ours(path):
+    if _is_made(path):
         return "a clip or sheet of sfv"
     return "a video" if ending in VIDEO_ENDINGS else "no picture"
 
@@ -127,7 +133,12 @@ def _why_not(path: Path) -> str:
 def _is_picture(path: Path) -> bool:
     """A file of a folder that may be a picture: none that is hidden (as macOS' `._cat.png`), none that sfv wrote."""
     seems = path.suffix.lower() in PICTURE_ENDINGS and not path.name.startswith(".") and os.path.isfile(path)
-    return seems and not (path.suffix.lower().lstrip(".") in FORMATS and media.is_ours(path))
+    return seems and not _is_made(path)
+
+
+def _is_made(path: Path) -> bool:
+    """A file that sfv wrote."""
+    return path.suffix.lower().lstrip(".") in FORMATS and os.path.isfile(path) and media.is_ours(path)
 
 
 def name_outputs(

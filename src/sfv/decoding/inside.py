@@ -19,6 +19,8 @@ SHRINK = 0.08
 """Share of its size by which a thing gets smaller, for the frames in which it is larger than its room."""
 LEAST = 0.25
 """Share of its motion that a thing keeps at least, where that is not enough."""
+BANNER = 3.0
+"""Times as long as high, or as high as long, from which a thing may keep less: a tilt takes most of its size."""
 CUT = 0.2
 """Share of a side that a thing covers which the picture cuts off there, as it does busts."""
 ROUNDED = 1e-6
@@ -79,7 +81,9 @@ def fitting(flow: Flow, body: Body, cut: Sides, anchored: bool = True) -> Fit | 
     before, after = first - ((points + ways).amin(1) - half), (points + ways).amax(1) + half - last
     room = torch.where(cut.any(0), torch.inf, high - low)
     grown = (before + after).amax(0)  # beyond where it rests
-    less = float(((room / (1 - SHRINK) - (last - first)) / grown.clamp(min=ROUNDED)).amin().clamp(LEAST, 1))
+    spans = (last - first) * sides
+    least = LEAST if spans.max() < BANNER * spans.min() else 0.0
+    less = float(((room / (1 - SHRINK) - (last - first)) / grown.clamp(min=ROUNDED)).amin().clamp(least, 1))
     starts, ends = first - less * before, last + less * after
     size = (room / (ends - starts - ROUNDED)).amin(1).clamp(max=1)
     middle, reach = (starts + ends) / 2, size[:, None] * (ends - starts) / 2

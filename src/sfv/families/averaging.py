@@ -24,6 +24,8 @@ def average(models: Sequence[str | Path], out: str | Path, settings: AverageSett
     embedded names. The sum is in float32: two of them are held at once. SfvError if a denoiser is of another
     architecture, shares are not as many as models, or `out` is there already.
     """
+    if isinstance(models, str | Path):
+        raise SfvError(f"models is one name, {models}; give a list of two or more")
     want, place = settings or AverageSettings(), Path(out).expanduser()
     shares = _shares(models, want)
     folders = [model_folder(m) for m in models]

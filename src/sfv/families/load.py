@@ -17,6 +17,7 @@ from sfv.families.diffusers_needed import needs_diffusers
 from sfv.families.family import PIPELINES, SIZES, Graphs, LoraNames, family
 from sfv.system.device import has_bf16
 from sfv.system.files import inside, new_folder
+from sfv.system.threads import one_thread_after_fork
 
 if TYPE_CHECKING:
     from sfv.families.counted import Shapes
@@ -36,8 +37,10 @@ def load(
 
     `dtype` is what the networks compute in: float32 on a CPU, float16 elsewhere unless given. `decode_dtype` is
     the same for the decoder alone: `dtype`, but bfloat16 on a CPU that computes in it (about 0.01 dB, half the time).
+    Processes forked afterwards (multiprocessing's "fork") compute on one thread each, else they would hang.
     Raises SfvError with one sentence if the model cannot be opened.
     """
+    one_thread_after_fork()
     name = str(model)
     folder, unet = _place(name)
     on = torch.device(device)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sfv.limits import whole_frame
 from sfv.media import fit, fit_sticker, scaled
 from sfv.media.grounds import beyond
 from sfv.media.pictures import AnyPicture
@@ -30,14 +31,12 @@ class Framed:
 
 def framed(picture: AnyPicture, want: Settings, frame: tuple[int, int]) -> Framed:
     """(h, w, 3 or 4) uint8 -> the frame in which the network sees it; `frame` is that of the network."""
-    height, width = frame
     if want.fit == "own":
         inside = scaled(picture, own_size(picture.shape[0], picture.shape[1], want, max(frame)))
     else:
         inside = _fitted(picture, asked_size(want, frame), want)
     h, w = inside.shape[:2]
-    scale = max(h / height, w / width)
-    full = max(h, round(height * scale)), max(w, round(width * scale))
+    full = whole_frame((h, w), frame)
     if full == (h, w):
         return Framed(inside, None)
     top, left = (full[0] - h) // 2, (full[1] - w) // 2

@@ -3,6 +3,7 @@
 import io
 import json
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import sfv
 from sfv.errors import SfvError, reason
 from sfv.media.formats import check_see_through
 from sfv.media.notes import BROKEN, LENIENT, is_ours, read_note
+from sfv.media.palettes import with_palette
 from sfv.media.video_colours import as_bt709, levels, tag_bt709
 from sfv.media.webm import even, write_webm
 from sfv.settings import FORMATS
@@ -28,7 +30,7 @@ HOLE = 255
 
 FASTEST = {"gif": 50, "webp": 90, "png": 90}
 """Frames a second at most: browsers show a picture of 10 ms or less for 100 ms, and gifs count in steps of 10."""
-LEAST_FPS, MOST_FPS, MOST_LEVEL = 0.01, 1000, 256
+LEAST_FPS, MOST_FPS, MOST_LEVEL, MOST_PLAYS = 0.01, 1000, 256, 65535
 """What can be asked of any format."""
 SMALL = 256 * 256
 """Pixels of a frame up to which one thread encodes sooner than several (14 frames of 128 x 128: 3.4 against 6.3 ms)."""
@@ -38,9 +40,15 @@ wrote, so that the same frames give other bytes now and then (noise of 32 x 32: 
 
 
 def write_clip(
-    frames: Frames | Stickers, path: Path | str, fps: float, note: str = "", level: int | None = None
+    frames: Frames | Stickers,
+    path: Path | str,
+    fps: float,
+    note: str = "",
+    level: int | None = None,
+    plays: int = 0,
 ) -> None:
-    """Write by the path's ending. mp4: H.264, yuv420p, faststart. webm: VP9. gif, webp, png: animated, looping.
+    """Write by the path's ending. mp4: H.264, yuv420p, faststart. webm: VP9. gif, webp, png: animated, shown `plays`
+    times, or for ever.
 
     All but mp4 take RGB or RGBA.
 
@@ -52,7 +60,7 @@ def write_clip(
     format = path.suffix.lower().lstrip(".")
     if format not in FORMATS:
         raise SfvError(f"{path} has no ending that can be written; use one of {', '.join(FORMATS)}")
-    _check(frames, fps, level)
+    _check(frames, fps, level, plays)
     if frames.shape[-1] == 4:
         check_see_through(path)
     note = note or json.dumps({"sfv": sfv.__version__})
@@ -63,22 +71,27 @@ def write_clip(
             elif format == "webm":
                 write_webm(frames, beside, fps, note, level)
             else:
-                _write_pillow(frames, beside, fps, note, format, level)
+                _write_pillow(frames, beside, fps, note, format, level, plays)
     except (OSError, av.error.FFmpegError) as error:
         raise SfvError(f"{path} cannot be written ({reason(error)}); choose another folder with -o") from error
 
 
-def _check(frames: Frames | Stickers, fps: float, level: int | None) -> None:
+def _check(frames: Frames | Stickers, fps: float, level: int | None, plays: int) -> None:
     """SfvError for what is no clip."""
     if not isinstance(frames, torch.Tensor):
         raise SfvError(f"frames is a {type(frames).__name__}; give a torch tensor, as a clip's frames are")
     if frames.ndim != 4 or frames.shape[-1] not in (3, 4) or frames.dtype != torch.uint8 or not frames.numel():
         found = f"{str(frames.dtype).removeprefix('torch.')} of shape {tuple(frames.shape)}"
         raise SfvError(f"frames is {found}; give uint8 of (frames, height, width, 3 or 4), one frame at least")
+    for called, number in (("fps", fps), ("level", 0 if level is None else level), ("plays", plays)):
+        if not isinstance(number, Real):
+            raise SfvError(f"{called} is a {type(number).__name__}; give a number")
     if not LEAST_FPS <= fps <= MOST_FPS:
         raise SfvError(f"fps {fps:g}: must be {LEAST_FPS:g} to {MOST_FPS:g} frames a second")
     if level is not None and not 0 <= level <= MOST_LEVEL:
         raise SfvError(f"level {level}: must be 0 to {MOST_LEVEL}, and within what the format knows")
+    if not 0 <= plays <= MOST_PLAYS:
+        raise SfvError(f"plays {plays}: must be 0 (for ever) to {MOST_PLAYS}")
 
 
 def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | None) -> None:
@@ -96,10 +109,12 @@ def _write_mp4(frames: Frames, path: Path, fps: float, note: str, level: int | N
         container.mux(stream.encode())
 
 
-def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, format: str, level: int | None) -> None:
+def _write_pillow(
+    frames: Frames | Stickers, path: Path, fps: float, note: str, format: str, level: int | None, plays: int
+) -> None:
     kept, times = frame_times(len(frames), fps, format)
     frames = frames[kept]
-    options: dict[str, Any] = {"save_all": True, "loop": 0, "duration": times}
+    options: dict[str, Any] = {"save_all": True, "duration": times} | _loop(format, plays)
     pictures = [Image.fromarray(f) for f in frames.numpy()]
     if format == "gif":
         clear = frames.shape[-1] == 4
@@ -120,6 +135,13 @@ def _write_pillow(frames: Frames | Stickers, path: Path, fps: float, note: str, 
         if level is not None:
             pictures = _shared_clear_palette(pictures, level)
     pictures[0].save(path, append_images=pictures[1:], **options)
+
+
+def _loop(format: str, plays: int) -> dict[str, int]:
+    """What Pillow calls how often an animation is shown; GIFs count how often again."""
+    if format != "gif" or not plays:
+        return {"loop": plays}
+    return {} if plays == 1 else {"loop": plays - 1}
 
 
 def frame_times(count: int, fps: float, format: str) -> tuple[list[int], list[int]]:
@@ -161,12 +183,12 @@ def _shared_palette(pictures: list[Image.Image], colours: int) -> list[Image.Ima
 
 
 def _shared_clear_palette(pictures: list[Image.Image], colours: int) -> list[Image.Image]:
-    """The same with alpha in the palette; colours of what is clear count as black."""
-    arrays = [np.asarray(p.convert("RGBA")) for p in pictures]
-    strip = np.concatenate([np.where(a[..., 3:] > 0, a, 0) for a in arrays])
-    whole = Image.fromarray(strip).quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    tall = pictures[0].height
-    return [whole.crop((0, i * tall, whole.width, (i + 1) * tall)) for i in range(len(pictures))]
+    """The same with alpha in the palette."""
+    indices, palette = with_palette(np.stack([np.asarray(p.convert("RGBA")) for p in pictures]), colours)
+    made = [Image.fromarray(frame) for frame in indices]
+    for picture in made:
+        picture.putpalette(palette.tobytes(), "RGBA")
+    return made
 
 
 def read_video_bytes(data: bytes) -> Frames:
@@ -174,12 +196,13 @@ def read_video_bytes(data: bytes) -> Frames:
     return _decode(io.BytesIO(data), "the video")
 
 
-def read_clip(path: Path) -> Frames:
+def read_clip(path: Path | str) -> Frames:
     """Decode every frame of a clip file (mp4, gif, webp, animated png) to RGB.
 
     Pictures that are equal and follow each other are stored as one that is shown for longer; it is given as often as it
     fills the file's rate: what its note says, or that of the shortest picture.
     """
+    path = Path(path)
     if path.suffix.lower() in (".webp", ".png", ".gif"):
         try:
             frames, times = _pictures(path)

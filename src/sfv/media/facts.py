@@ -27,6 +27,8 @@ class FileFacts:
     clear: bool
     """Whether it can be transparent."""
     sound: bool
+    plays: int
+    """How often it says that it is shown; 0: for ever."""
 
     @property
     def fps(self) -> float:
@@ -71,7 +73,16 @@ def _picture(path: Path) -> FileFacts:
             path.stat().st_size,
             clear,
             False,
+            _plays(picture),
         )
+
+
+def _plays(picture: Image.Image) -> int:
+    """GIFs count how often they are shown again."""
+    said = picture.info.get("loop")
+    if picture.format != "GIF":
+        return int(said or 0)
+    return 1 if said is None else int(said) + bool(said)
 
 
 def _video(path: Path) -> FileFacts:
@@ -93,4 +104,5 @@ def _video(path: Path) -> FileFacts:
             path.stat().st_size,
             stream.metadata.get("alpha_mode") == "1" or "a" in stream.codec_context.format.name.removeprefix("yuv"),
             bool(container.streams.audio),
+            1,
         )

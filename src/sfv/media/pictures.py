@@ -29,7 +29,8 @@ FittedSticker = UInt8[Tensor, "height width 4"]
 ICON = 64
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
-
+GLARE = 16.0
+"""Times white that the highlights of a float picture are at most; one of 0-255 that is no brighter would be black."""
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ORIENTATION = 0x112
@@ -48,8 +49,23 @@ DAMAGED = (SyntaxError, ValueError, TypeError, AttributeError, KeyError, IndexEr
 
 
 def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> Uint8Picture:
-    """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour)."""
-    return _read(source, lambda picture: _rgb(picture, background))
+    """Decode the first frame, turn it upright by EXIF, and lay transparency over `background` (a CSS colour).
+
+    (h, w, 3) uint8 RGB. SfvError for what cannot be read, is too small or too large, or is transparent everywhere.
+    """
+
+    def take(picture: Image.Image) -> Tensor:
+        picture = _eight_bit(picture)
+        if _has_alpha(picture) and picture.convert("RGBA").getchannel("A").getextrema()[1] == 0:
+            raise SfvError(_nothing(source))
+        return _rgb(picture, background)
+
+    return _read(source, take)
+
+
+def read_mask(source: Path | str | io.BytesIO) -> Uint8Picture:
+    """As `read_picture` over black; nothing need be painted."""
+    return _read(source, lambda picture: _rgb(picture, "black"))
 
 
 def read_sticker(source: Path | str | io.BytesIO, opaque: bool = False) -> Uint8Sticker:
@@ -57,19 +73,36 @@ def read_sticker(source: Path | str | io.BytesIO, opaque: bool = False) -> Uint8
     nothing else."""
     sticker = _read(source, _rgba)
     if int(sticker[..., 3].max()) == 0:
-        raise SfvError(f"{_name(source)} is transparent everywhere: there is nothing to move; save it with its picture")
+        raise SfvError(_nothing(source))
     if not opaque and int(sticker[..., 3].min()) == 255:
         raise SfvError(f"{_name(source)} is not transparent anywhere; leave --transparent out, or cut it out first")
     return sticker
 
 
+def _nothing(source: Path | str | io.BytesIO) -> str:
+    return f"{_name(source)} is transparent everywhere: there is nothing to move; save it with its picture"
+
+
 def _name(source: Path | str | io.BytesIO) -> str:
-    return "the picture" if isinstance(source, io.BytesIO) else str(source)
+    return str(source) if isinstance(source, Path | str) else "the picture"
+
+
+def _check_source(source: object) -> None:
+    """SfvError for what is neither a file's path nor something to read its bytes from."""
+    if isinstance(source, Path | str) or hasattr(source, "read"):
+        return
+    given = type(source).__name__
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise SfvError(f"the picture is given as {given}; give a path, or io.BytesIO of these bytes")
+    raise SfvError(
+        f"the picture is a {given}; give a file's path, or hand its pixels to generate as a uint8 torch tensor of "
+        "(height, width, 3 or 4)"
+    )
 
 
 def _read(source: Path | str | io.BytesIO, take: Callable[[Image.Image], Tensor], least: int = MIN_SIDE) -> Tensor:
-    name = _name(source)
-    heif = admit_heif()
+    _check_source(source)
+    name, heif = _name(source), admit_heif()
     if isinstance(source, Path | str) and os.path.exists(source) and not os.path.isfile(source):
         kind = "a folder" if os.path.isdir(source) else "a device or a pipe"
         raise SfvError(f"{name} is {kind}, not a picture; name a picture's file")
@@ -134,11 +167,15 @@ def _check_size(picture: Image.Image, name: str, least: int) -> None:
 
 def _rgb(picture: Image.Image, background: str) -> Uint8Picture:
     picture = _eight_bit(picture)
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if _has_alpha(picture):
         top = picture.convert("RGBA")
         base = Image.new("RGBA", top.size, colour(background))
         picture = Image.alpha_composite(base, top)
     return torch.from_numpy(np.array(picture.convert("RGB")))
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
 def _rgba(picture: Image.Image) -> Uint8Sticker:
@@ -157,10 +194,16 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _sixteen_bit(picture: Image.Image) -> Image.Image:
-    """16-bit (0-65535) or float (0-1) grey -> 8-bit grey, where Pillow's own conversion would clip."""
-    values = np.asarray(picture).astype(np.float64)
-    top = 1.0 if picture.mode == "F" else 65535.0
+    """16-bit (0-65535) or float grey -> 8-bit grey, where Pillow's own conversion would clip."""
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0, neginf=0)
+    top = _white(float(values.max())) if picture.mode == "F" else 65535.0
     return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _white(most: float) -> float:
+    """Which of the usual scales of float pictures goes up to `most`: 0-1, of which highlights may be brighter, 0-255,
+    0-65535, or its own."""
+    return 1.0 if most <= GLARE else 255.0 if most <= 255 else max(65535.0, most)
 
 
 def fit(picture: Uint8Picture, height: int, width: int, mode: str = "pad", background: str = "white") -> Fitted:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8, UInt16
 from sfv.errors import SfvError
 
 Levels = UInt8[np.ndarray, "h w 3"]
+Clear = UInt8[np.ndarray, "h w 4"]
 Light = Float32[np.ndarray, "h w 3"]
 
 PAPER = 203.0
@@ -55,17 +56,18 @@ def levels(frame: av.VideoFrame, called: str, width: int | None = None, height: 
     return _narrowed(rgb, ColorTrc(frame.color_trc), frame.color_primaries) if deep else rgb
 
 
-def as_bt709(frames: Iterable[Levels]) -> Iterator[av.VideoFrame]:
-    """Frames to encode: yuv420p by BT.709's matrix, which is what their tags must say (`tag_bt709`).
+def as_bt709(frames: Iterable[Levels | Clear]) -> Iterator[av.VideoFrame]:
+    """Frames to encode: yuv420p by BT.709's matrix, which is what their tags must say (`tag_bt709`); yuva420p of RGBA.
 
     One converter on one thread for all: a frame's own is set up again for each, with its threads, which takes longer
     than a small frame.
     """
     converter = VideoReformatter()
-    for rgb in frames:
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    for pixels in frames:
+        given, made = ("rgba", "yuva420p") if pixels.shape[-1] == 4 else ("rgb24", "yuv420p")
+        frame = av.VideoFrame.from_ndarray(pixels, format=given)
         yield converter.reformat(
-            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+            frame, format=made, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
         )
 
 

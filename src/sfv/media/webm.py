@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfv.errors import SfvError
+from sfv.media.video_colours import as_bt709, tag_bt709
 from sfv.types import Frames, Stickers
 
 USUAL = 24
@@ -38,9 +39,9 @@ def write_webm(frames: Frames | Stickers, path: Path, fps: float, note: str, lev
             "row-mt": "1",
         }
         stream.thread_count = 2
-        for pixels in shown:
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if clear else "rgb24")
-            container.mux(stream.encode(frame.reformat(format=stream.pix_fmt, threads=1)))
+        tag_bt709(stream.codec_context)
+        for frame in as_bt709(shown):
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 

@@ -43,6 +43,8 @@ def rules(file: FileFacts, wanted: Platform) -> list[Rule]:
         ),
         Rule(rule="no sound", found="sound" if file.sound else "none", ok=not file.sound),
     ]
+    if wanted.most_plays:
+        found.append(_plays(file, wanted))
     if wanted.shortest_ms:
         shown = Rule(
             rule=f"every frame at least {wanted.shortest_ms} ms",
@@ -51,6 +53,15 @@ def rules(file: FileFacts, wanted: Platform) -> list[Rule]:
         )
         found.append(shown)
     return found
+
+
+def _plays(file: FileFacts, wanted: Platform) -> Rule:
+    lasts = file.plays * file.seconds
+    return Rule(
+        rule=f"shown 1 to {wanted.most_plays} times, {wanted.most_seconds:g} s in all",
+        found=f"{file.plays} times, {lasts:.3f} s" if file.plays else "for ever",
+        ok=1 <= file.plays <= wanted.most_plays and lasts <= wanted.most_seconds + SLACK,
+    )
 
 
 def _called(format: str) -> str:

@@ -26,6 +26,9 @@ class Platform(BaseModel):
     most_fps: float = 60
     frames: tuple[int, int] = (2, 1000)
     """Fewest and most."""
+    most_plays: int = 0
+    """How often a file says that it is shown: once to so many times, together no longer than `most_seconds`; 0: for
+    ever."""
     shortest_ms: int = 0
     """How long a frame must be shown at least."""
     clear: bool = True
@@ -90,7 +93,8 @@ PLATFORMS: dict[str, Platform] = {
         most_bytes=128 * KB,
         most_seconds=60,
         most_fps=50,
-        source="https://api.slack.com/methods/admin.emoji.add",
+        frames=(2, 50),
+        source="https://api.slack.com/methods/admin.emoji.add; frames: https://gifcap.io/for/slack-emoji",
     ),
     "signal": Platform(
         format="png",
@@ -115,6 +119,7 @@ PLATFORMS: dict[str, Platform] = {
         most_bytes=300 * KB,
         most_seconds=4,
         frames=(5, 20),
+        most_plays=4,
         source="https://creator.line.me/en/guideline/animationsticker/",
     ),
     "gif": Platform(

@@ -31,12 +31,15 @@ class Written:
         return f"{self.bytes / KB:.0f} KB, {self.frames} frames at {self.fps:.3g} a second"
 
 
-def write_for(clip: Clip, name: str, path: Path, note: str = "") -> Written:
+def write_for(clip: Clip, name: str, path: Path | str, note: str = "") -> Written:
     """Write a finished clip as a platform takes it, the best of the table's attempts that fits.
 
-    The clip is one of `settings_for`. SfvError if it lasts too long, or no attempt is small enough.
+    The clip is one of `settings_for`. SfvError if it lasts too long, no attempt is small enough, or the path ends in
+    another format's ending.
     """
-    wanted = platform(name)
+    wanted, path = platform(name), Path(path)
+    if path.suffix.lower() != f".{wanted.format}":
+        raise SfvError(f"{path}: {name} takes {wanted.format}; let the name end in .{wanted.format}")
     frames = clip.frames if clip.alpha is None else clip.stickers()
     seconds = _lasts(clip)
     if seconds > wanted.most_seconds + 1e-6:
@@ -56,6 +59,11 @@ def write_for(clip: Clip, name: str, path: Path, note: str = "") -> Written:
         with replacing(path) as beside:
             beside.write_bytes(found.read_bytes())
     return Written(path, path.stat().st_size, made[0], _count(seconds, made[0]), made[1])
+
+
+def plays(wanted: Platform, seconds: float) -> int:
+    """How often a file of so many seconds says that it is shown; 0: for ever."""
+    return min(wanted.most_plays, max(1, math.floor(wanted.most_seconds / seconds + 1e-6)))
 
 
 def _lasts(clip: Clip) -> float:
@@ -95,7 +103,7 @@ def _smallest_change(
             fps, level = tries[i]
             count = _count(seconds, fps)
             kept = torch.arange(count) * len(frames) // count
-            write_clip(frames[kept], target, fps, note, level)
+            write_clip(frames[kept], target, fps, note, level, plays(wanted, seconds))
         return target
 
     low, high = 0, len(tries)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError
 from sfv.generation.framing import own_size
-from sfv.limits import largest, shown
+from sfv.limits import frames_of, largest, work
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.events import JobEvents
@@ -186,12 +186,12 @@ class Service:
             raise Refusal(
                 422, "steps", f"steps: {wanted.steps} are more than the {self.settings.max_steps} allowed here"
             )
-        (height, width), most = self._size(wanted, picture), self.settings.max_work
-        if (work := shown(wanted) * height * width) > most:
-            large = f"size: {shown(wanted)} frames of {height}x{width} are more than the {most:,} allowed here"
+        size, most = self._size(wanted, picture), self.settings.max_work
+        if (total := work(wanted, size)) > most:
+            large = f"size: {frames_of(wanted, size)} are more than the {most:,} allowed here"
             cure = "give a smaller size, or fewer frames by seconds, play_fps or frames"
             raise Refusal(422, "size", f"{large} (frames x height x width); {cure}")
-        return wanted, format, work
+        return wanted, format, total
 
     def _size(self, wanted: Settings, picture: bytes) -> tuple[int, int]:
         """Height and width of a clip of filled settings."""

@@ -3,7 +3,7 @@
 
 import { extent, flowOf } from "./stiff.js";
 
-const SHRINK = 0.08, LEAST = 0.25, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8, NEAR = 1e-3;
+const SHRINK = 0.08, LEAST = 0.25, BANNER = 3, CUT = 0.2, ROUNDED = 1e-6, TURNS = 8, NEAR = 1e-3;
 const AXES = [0, 1];
 
 /** The same clip; the way over an edge is shortened, and what gets larger than its room is smaller for that moment. A thing
@@ -59,7 +59,9 @@ function fitting({ frames, width, height, flow }, { points, window }, cut, ancho
     return AXES.map((c) => [first[c] - (start[c] - half[c]), end[c] + half[c] - last[c]]); // beyond where it rests
   });
   const grown = AXES.map((c) => Math.max(ROUNDED, ...ways.map((way) => way[c][0] + way[c][1])));
-  const less = Math.min(1, Math.max(LEAST, Math.min(...AXES.map((c) => (room[c] / (1 - SHRINK) - (last[c] - first[c])) / grown[c]))));
+  const lengths = [width, height].map((side, c) => (last[c] - first[c]) * side);
+  const least = Math.max(...lengths) < BANNER * Math.min(...lengths) ? LEAST : 0;
+  const less = Math.min(1, Math.max(least, Math.min(...AXES.map((c) => (room[c] / (1 - SHRINK) - (last[c] - first[c])) / grown[c]))));
   const fits = ways.map((way) => {
     const spans = AXES.map((c) => [first[c] - less * way[c][0], last[c] + less * way[c][1]]);
     const size = Math.min(1, ...AXES.map((c) => room[c] / (spans[c][1] - spans[c][0] - ROUNDED)));
