@@ -334,11 +334,22 @@ def test_results_expire(tmp_path: Path) -> None:
 
 def test_files_without_a_job_are_swept_and_others_stay(app: App) -> None:
     name, files = create(app).json()["id"], app.service.settings.data / "files"
-    app.service.store.put("video_gone/picture", b"x")
-    for file in (files / name / "picture", files / "video_gone" / "picture"):
+    gone = [f"video_{'0' * 32}/picture", f"video_{'0' * 32}/.sfv-12-0123456789ab.mp4", f"{passing_name('a' * 12)}/clip.gif"]
+    for key in gone:
+        app.service.store.put(key, b"x")
+    for file in files.rglob("*/*"):
         os.utime(file, (1, 1))
     app.service._orphans()
     assert [p.name for p in files.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("key", ["holiday/sea.jpg", "video_1/picture", "holiday/picture", f"video_{'0' * 32}/sea.jpg"])
+def test_a_store_among_somebodys_own_files_leaves_them_alone(tmp_path: Path, key: str) -> None:
+    for app in made(tmp_path, store=str(tmp_path / "pictures")):
+        app.service.store.put(key, b"x")
+        os.utime(tmp_path / "pictures" / key, (1, 1))
+        app.service._orphans()
+        assert app.service.store.read(key) == b"x"
 
 
 def test_events_follow_a_job_to_its_end(app: App) -> None:

@@ -20,7 +20,7 @@ from sfv.limits import largest, shown
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.events import JobEvents
-from sfv.serve.job import PASSING, Job
+from sfv.serve.job import OWN_KEY, PASSING, Job
 from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.keys import Keys
 from sfv.serve.metrics import Metrics
@@ -288,12 +288,16 @@ class Service:
             self.forget(job)
 
     def _orphans(self) -> None:
-        keys = list(self.store.keys(time.time() - ORPHAN))
+        """Of the store's files those alone that a job of some earlier time has left."""
+        keys, swept = [key for key in self.store.keys(time.time() - ORPHAN) if OWN_KEY.fullmatch(key)], 0
         for some in (keys[i : i + 500] for i in range(0, len(keys), 500)):
             known = self.jobs.known([key.partition("/")[0] for key in some])
             for key in some:
                 if key.partition("/")[0] not in known:
                     self.store.delete(key)
+                    swept += 1
+        if swept:
+            log.info("%s stored files that belonged to no job are swept", swept)
 
 
 def passing_name(machine: str) -> str:
