@@ -172,6 +172,12 @@ def test_a_machine_that_starts_again_blames_nobody(jobs: Jobs) -> None:
     assert back and (back.status, back.crashes) == ("queued", 0)
 
 
+def test_a_machine_without_a_name_has_no_passing_jobs(jobs: Jobs) -> None:
+    row = replace(job(), id=passing_name("a1b2c3d4e5f6"))
+    jobs.add(row, 10)
+    assert jobs.passing("") == [] and jobs.passing("a1b2c3d4e5f6") == [row]
+
+
 def test_a_pause_is_kept_and_a_reason_told(jobs: Jobs) -> None:
     row = job(wait=0.3)
     jobs.add(row, 10)

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -411,6 +412,23 @@ def test_a_server_that_starts_again_forgets_whom_nobody_waits_for(app: App, monk
 
     asyncio.run(start())
     assert sorted(p.name for p in files.iterdir()) == sorted(kept) == sorted(service.jobs.known([names[0], *kept]))
+
+
+@pytest.mark.parametrize("text", [None, "", "\0" * 12, "abc", "0123456789abcdef"])
+def test_a_data_folder_whose_machine_file_holds_no_name_is_given_a_new_one(tmp_path: Path, text: str | None) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if text is not None:
+        (data / "machine").write_text(text)
+    names = [app.service.machine for _ in range(2) for app in made(tmp_path)]
+    assert re.fullmatch("[0-9a-f]{12}", names[0]) and names[0] == names[1] == (data / "machine").read_text()
+
+
+def test_a_machine_file_is_not_there_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfv.serve.service.os.fsync", full)
+    with pytest.raises(SfvError, match="machine cannot be written .*free some space"):
+        create_app(ServeSettings(data=tmp_path), open_quick)
+    assert not (tmp_path / "machine").exists()
 
 
 def test_what_no_server_forgets_expires_an_hour_later(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

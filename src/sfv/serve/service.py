@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import logging
+import os
+import re
 import shutil
 import threading
 import time
@@ -28,6 +30,7 @@ from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, open_store
 from sfv.serve.supervisor import Supervisor
 from sfv.settings import SEE_THROUGH, Settings
+from sfv.system.files import replacing
 from sfv.web.uploads import Limits, checked_picture, claimed_size
 
 log = logging.getLogger("sfv.serve")
@@ -332,8 +335,17 @@ def _only_one(settings: ServeSettings) -> FileLock:
 
 
 def _machine(settings: ServeSettings) -> str:
-    """This data folder's name among the machines of one database."""
+    """This data folder's name among the machines of one database; a new one where its file holds none."""
     file = settings.data / "machine"
-    if not file.exists():
-        file.write_text(uuid.uuid4().hex[:12])
-    return file.read_text().strip()
+    try:
+        name = file.read_text(errors="replace").strip() if file.exists() else ""
+    except OSError as error:
+        raise SfvError(f"{file} cannot be read ({error.strerror}); give this user the right to read it") from error
+    if re.fullmatch("[0-9a-f]{12}", name):
+        return name
+    name = uuid.uuid4().hex[:12]
+    with replacing(file) as beside, beside.open("w") as out:
+        out.write(name)
+        out.flush()
+        os.fsync(out.fileno())
+    return name
