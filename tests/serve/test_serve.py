@@ -344,6 +344,41 @@ def test_files_without_a_job_are_swept_and_others_stay(app: App) -> None:
     assert [p.name for p in files.iterdir()] == [name]
 
 
+def test_a_file_that_cannot_be_deleted_keeps_no_other_from_expiring(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs, unlink = [asyncio.run(app.service.accept(Order(seed=i), png(), "")) for i in range(3)], Path.unlink
+
+    def stubborn(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == jobs[0].id:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", stubborn)
+    monkeypatch.setattr(app.service.jobs, "expired", lambda: jobs)
+    app.service._expired()
+    assert [p.name for p in (app.service.settings.data / "files").iterdir()] == [jobs[0].id]
+    assert [r.message.partition("; ")[0] for r in caplog.records] == [
+        f"{jobs[0].picture_key} cannot be deleted (Permission denied)"
+    ]
+
+
+def test_the_sweeper_outlives_every_error(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that nobody has thought of."""
+    calls: list[str] = []
+
+    def faulty() -> None:
+        calls.append("once more")
+        if len(calls) > 2:
+            app.service.sweeping.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sfv.serve.service.LOOKS", 0.001)
+    monkeypatch.setattr(app.service, "_deadlines", faulty)
+    app.service._sweep()
+    assert len(calls) == 3
+
+
 @pytest.mark.parametrize("key", ["holiday/sea.jpg", "video_1/picture", "holiday/picture", f"video_{'0' * 32}/sea.jpg"])
 def test_a_store_among_somebodys_own_files_leaves_them_alone(tmp_path: Path, key: str) -> None:
     for app in made(tmp_path, store=str(tmp_path / "pictures")):

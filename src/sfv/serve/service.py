@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -36,6 +36,8 @@ from sfv.web.uploads import Limits, checked_picture, claimed_size
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0
 """Seconds after which a stored file that belongs to no job is taken away."""
+LOOKS = 1.0
+"""Seconds between two looks for jobs past their deadline."""
 SYNC_WAIT = 120.0
 """Seconds for which a job's sender waits for the clip; a queued one then fails."""
 FRESH = 0.1
@@ -252,19 +254,18 @@ class Service:
 
     def _forget_passing(self) -> None:
         """What senders waited for when this server's earlier life ended."""
-        for job in self.jobs.passing(self.machine):
-            self.forget(job)
+        _each(self.forget, self.jobs.passing(self.machine))
 
     def _sweep(self) -> None:
-        """Once a second deadlines; leases, what has expired, and files without a job less often."""
+        """Every `LOOKS` seconds deadlines; leases, what has expired, and files without a job less often."""
         tasks: list[tuple[float, Callable[[], None]]] = [
-            (1.0, self._deadlines),
+            (LOOKS, self._deadlines),
             (self.settings.lease / 3, self._leases),
             (min(30.0, self.settings.keep / 2), self._expired),
             (ORPHAN, self._orphans),
         ]
         due = [time.monotonic() + every for every, _ in tasks]
-        while not self.sweeping.wait(min(0.5, self.settings.keep / 2)):
+        while not self.sweeping.wait(min(LOOKS / 2, self.settings.keep / 2)):
             for i, (every, task) in enumerate(tasks):
                 if time.monotonic() < due[i]:
                     continue
@@ -272,7 +273,9 @@ class Service:
                 try:
                     task()
                 except SfvError as error:
-                    log.warning("%s", error.detail if isinstance(error, DatabaseError) else error)
+                    log.warning("%s", _said(error))
+                except Exception:  # the next task, and the next time, may fare better; the thread lives
+                    log.exception("sweeping failed; it is tried again")
 
     def _deadlines(self) -> None:
         self._failed(self.jobs.fail_overdue(self.settings.keep))
@@ -287,20 +290,36 @@ class Service:
         self.events.notify([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
-        for job in self.jobs.expired():
-            self.forget(job)
+        _each(self.forget, self.jobs.expired())
 
     def _orphans(self) -> None:
         """Of the store's files those alone that a job of some earlier time has left."""
         keys, swept = [key for key in self.store.keys(time.time() - ORPHAN) if OWN_KEY.fullmatch(key)], 0
         for some in (keys[i : i + 500] for i in range(0, len(keys), 500)):
             known = self.jobs.known([key.partition("/")[0] for key in some])
-            for key in some:
-                if key.partition("/")[0] not in known:
-                    self.store.delete(key)
-                    swept += 1
+            gone = [key for key in some if key.partition("/")[0] not in known]
+            swept += _each(self.store.delete, gone)
         if swept:
             log.info("%s stored files that belonged to no job are swept", swept)
+
+
+def _each(action: Callable[[Any], None], things: Sequence[Any]) -> int:
+    """Do it with every thing, whatever becomes of the others; with how many it went well. The log hears of the rest."""
+    failed = []
+    for thing in things:
+        try:
+            action(thing)
+        except SfvError as error:
+            failed.append(_said(error))
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        log.warning("%s%s", failed[0], more)
+    return len(things) - len(failed)
+
+
+def _said(error: SfvError) -> str:
+    """What the log is told of an error."""
+    return error.detail if isinstance(error, DatabaseError) else str(error)
 
 
 def passing_name(machine: str) -> str:
