@@ -1,12 +1,14 @@
 """The service's routes, in one process, without workers: what is accepted, what is refused, and how."""
 
 import asyncio
+import contextlib
 import errno
 import io
 import logging
 import os
 import random
 import re
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,8 +25,9 @@ from serving import CARD, QuickAnimator, open_quick, png
 from sqlalchemy import event
 
 from sfv.cli.main import main
-from sfv.errors import SfvError
+from sfv.errors import DatabaseError, SfvError
 from sfv.media import read_clip
+from sfv.serve.job import Job
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
 from sfv.serve.service import FRESH, passing_name
@@ -335,7 +338,11 @@ def test_results_expire(tmp_path: Path) -> None:
 
 def test_files_without_a_job_are_swept_and_others_stay(app: App) -> None:
     name, files = create(app).json()["id"], app.service.settings.data / "files"
-    gone = [f"video_{'0' * 32}/picture", f"video_{'0' * 32}/.sfv-12-0123456789ab.mp4", f"{passing_name('a' * 12)}/clip.gif"]
+    gone = [
+        f"video_{'0' * 32}/picture",
+        f"video_{'0' * 32}/.sfv-12-0123456789ab.mp4",
+        f"{passing_name('a' * 12)}/clip.gif",
+    ]
     for key in gone:
         app.service.store.put(key, b"x")
     for file in files.rglob("*/*"):
@@ -510,24 +517,81 @@ def test_a_clip_that_cannot_be_kept_waits_and_is_made_again(app: App, monkeypatc
     assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "completed"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    import subprocess
-
-    place = tmp_path / "small"
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk of so many bytes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    place, size = tmp_path / "small", f"size={request.param}"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], capture_output=True).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
-        for app in made(tmp_path, store=str(place)):
-            answers = [create(app, png(side=100), seed=i) for i in range(12)]
-            codes = [a.status_code for a in answers]
-            assert set(codes) == {202, 507} and codes == sorted(codes)
-            kept = [p for p in place.rglob("*") if p.is_file()]
-            assert len(kept) == codes.count(202) and all(p.read_bytes() == png(side=100) for p in kept)
-            assert len(ask(app, "GET", "/v1/videos").json()["data"]) == codes.count(202)
+        yield place
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
+def test_a_disk_that_is_really_full(small_disk: Path, tmp_path: Path) -> None:
+    for app in made(tmp_path, store=str(small_disk)):
+        answers = [create(app, png(side=100), seed=i) for i in range(12)]
+        codes = [a.status_code for a in answers]
+        assert set(codes) == {202, 507} and codes == sorted(codes)
+        kept = [p for p in small_disk.rglob("*") if p.is_file()]
+        assert len(kept) == codes.count(202) and all(p.read_bytes() == png(side=100) for p in kept)
+        assert len(ask(app, "GET", "/v1/videos").json()["data"]) == codes.count(202)
+
+
+@pytest.mark.parametrize("small_disk", ["3m"], indirect=True)
+def test_a_full_disk_is_freed_of_what_has_expired_and_then_takes_jobs_again(small_disk: Path) -> None:
+    """Database and store lie on it, and not a byte is left."""
+    for app in made(small_disk, keep=0.001):
+        app.service.supervisor.slots[0].ready = True
+        big = png(side=300)
+        for i in range(5):
+            name = create(app, big, seed=i).json()["id"]
+            ask(app, "DELETE", f"/v1/videos/{name}")
+        filled(small_disk / "filler")
+        assert create(app, big).status_code == 507
+        assert ask(app, "GET", "/readyz").json()["error"]["code"] == "storage"
+        app.service._expired()
+        assert create(app, big).status_code == 202
+        assert ask(app, "GET", "/readyz").status_code == 200
+        assert len(list(small_disk.rglob("picture"))) == 1
+        app.service.supervisor.slots[0].ready = False
+
+
+def filled(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as out:
+        while True:
+            out.write(b"x" * 512)
+
+
+def test_a_row_that_a_full_disk_keeps_goes_once_its_files_have(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, remove = asyncio.run(app.service.accept(Order(), png(), "")), app.service.jobs.remove
+
+    def cramped(gone: Job) -> None:
+        if list((app.service.settings.data / "files").iterdir()):
+            raise DatabaseError("database or disk is full")
+        remove(gone)
+
+    monkeypatch.setattr(app.service.jobs, "remove", cramped)
+    app.service.forget(job)
+    assert app.service.jobs.get(job.id) is None
+
+
+def test_a_server_is_not_ready_from_a_full_disk_until_there_is_room(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.service.supervisor.slots[0].ready = True
+    states = [ask(app, "GET", "/readyz").status_code]
+    with monkeypatch.context() as broken:
+        broken.setattr("sfv.serve.store.shutil.copyfileobj", full)
+        create(app)
+        states += [ask(app, "GET", "/readyz").status_code for _ in range(2)]
+    states.append(ask(app, "GET", "/readyz").status_code)
+    app.service.supervisor.slots[0].ready = False
+    assert states == [200, 503, 503, 200] and not app.service.doubtful
+    assert not list((app.service.settings.data / "files").iterdir()) and not app.service.jobs.expired()
 
 
 def test_a_database_that_is_full_is_507_and_keeps_no_picture(app: App) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sfv.errors import DatabaseError, Refusal, SfvError
+from sfv.errors import DatabaseError, Refusal, SfvError, StoreError
 from sfv.generation.framing import own_size
 from sfv.limits import largest, shown
 from sfv.media.formats import colour
@@ -40,6 +40,8 @@ LOOKS = 1.0
 """Seconds between two looks for jobs past their deadline."""
 SYNC_WAIT = 120.0
 """Seconds for which a job's sender waits for the clip; a queued one then fails."""
+ROOM = 1 << 20
+"""Bytes for which there must be room again after something could not be kept."""
 FRESH = 0.1
 """Seconds for which the length of the queue is taken as known."""
 
@@ -63,6 +65,8 @@ class Service:
         self.draining = False
         self.reported = False
         """Whether the caller says why no worker can start; if not, the log does."""
+        self.doubtful = False
+        """Whether something could not be kept since there was last room for it."""
         self.waiting, self.counted = 0, -FRESH
 
     @property
@@ -110,6 +114,7 @@ class Service:
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
         elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
+            self.doubtful = True
             if event == "trouble" or not self.reported:
                 log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
@@ -142,11 +147,15 @@ class Service:
         return job
 
     def _keep(self, job: Job, picture: bytes) -> None:
-        self.store.put(job.picture_key, picture, not job.passing)
         try:
-            self.jobs.add(job, self.settings.queue)
-        except SfvError:
-            self.store.delete(job.picture_key)
+            self.store.put(job.picture_key, picture, not job.passing)
+            try:
+                self.jobs.add(job, self.settings.queue)
+            except SfvError:
+                self.store.delete(job.picture_key)
+                raise
+        except (StoreError, DatabaseError) as error:
+            self.doubtful = self.doubtful or error.full
             raise
 
     async def admit(self) -> None:
@@ -247,10 +256,38 @@ class Service:
         return None
 
     def forget(self, job: Job) -> None:
-        """Row first, then files: what a kill leaves between them, the sweeper finds."""
-        self.jobs.remove(job)
+        """Row first, then files: what a kill leaves between them, the sweeper finds.
+
+        On a full disk even a row that goes needs room, and the files make it.
+        """
+        try:
+            self.jobs.remove(job)
+        except DatabaseError as error:
+            if not error.full:
+                raise
+            self._delete_files(job)
+            self.jobs.remove(job)
+        else:
+            self._delete_files(job)
+
+    def _delete_files(self, job: Job) -> None:
         self.store.delete(job.picture_key)
         self.store.delete(job.clip_key)
+
+    def check(self) -> None:
+        """Whether a job could be kept now; Refusal 503 if not. It is tried, by a job that nobody asked for, only since
+        something could not be kept; the rest of the time the database need but answer."""
+        self.jobs.waiting(self.model_info.name)
+        if not self.doubtful:
+            return
+        now, name = time.time(), f"video_{uuid.uuid4().hex}"
+        try:
+            job = Job(name, "-", "-", "-", "{}", "mp4", now, 0, now, status="cancelled", expires=now)
+            self._keep(job, bytes(ROOM))
+            self.forget(job)
+        except (StoreError, DatabaseError) as error:
+            raise Refusal(503, "storage", str(error), 30) from error
+        self.doubtful = False
 
     def _forget_passing(self) -> None:
         """What senders waited for when this server's earlier life ended."""

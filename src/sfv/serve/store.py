@@ -68,6 +68,8 @@ class Folder:
                 _flush(folder)
             return path.stat().st_size
         except OSError as error:
+            with suppress(OSError):  # another file of the job may be there
+                path.parent.rmdir()
             full = error.errno in FULL
             cure = "free space there" if full else "check the folder"
             raise StoreError(f"the store cannot be written ({error.strerror}); {cure} and try again", full) from error
