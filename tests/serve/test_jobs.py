@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from sfv.errors import DatabaseError, QueueFull, SfvError, StoreError
 from sfv.serve.job import Job
-from sfv.serve.jobs import CRASHES, Jobs
+from sfv.serve.jobs import CRASHES, Jobs, _engine
 from sfv.serve.service import passing_name
 from sfv.serve.store import Folder, Store, open_store
 from sfv.settings import Settings
@@ -182,11 +183,28 @@ def test_a_pause_is_kept_and_a_reason_told(jobs: Jobs) -> None:
     row = job(wait=0.3)
     jobs.add(row, 10)
     jobs.claim("w", "m", 1, 10)
-    assert jobs.give_back("w", [row.id], 100, "the disk is full") == 1
+    assert jobs.give_back("w", [row.id], 50, "the disk is full") == 1
     assert jobs.claim("w", "m", 1, 10) == []
     time.sleep(0.35)
     [late] = jobs.fail_overdue(10)
     assert (late.status, late.code, late.error) == ("failed", "deadline", "the disk is full")
+
+
+def test_a_clock_that_is_set_back_holds_up_no_job(jobs: Jobs) -> None:
+    row = replace(job(), ready=time.time() + 3600)
+    jobs.add(row, 10)
+    assert [j.id for j in jobs.claim("w", "m", 1, 10)] == [row.id]
+    jobs.give_back("w")
+    again = jobs.get(row.id)
+    assert again and again.ready == 0
+
+
+def test_a_clock_that_is_set_forward_takes_no_job_from_a_living_worker(jobs: Jobs) -> None:
+    rows = [job(2), job(1)]
+    for row, worker in zip(rows, ("alive", "dead"), strict=True):
+        jobs.add(row, 10)
+        jobs.claim(worker, "m", 1, -3600)
+    assert [j.id for j in jobs.give_back_lost(10, ["alive"])] == [rows[1].id]
 
 
 def test_cancelled_and_expired(jobs: Jobs) -> None:
@@ -211,6 +229,20 @@ def test_a_database_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(DatabaseError) as caught:
         Jobs("postgresql+psycopg://secret:word@127.0.0.1:1/none?connect_timeout=1")
     assert "\n" not in str(caught.value) and "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3", "3")])
+def test_how_long_postgresql_may_not_answer_is_said_to_its_client(query: str, seconds: object) -> None:
+    engine, said = _engine(f"postgresql+psycopg://u@127.0.0.1:1/none{query}", True), {}
+
+    def connecting(_: Any, __: Any, ___: Any, how: dict[str, Any]) -> None:
+        said.update(how)
+        raise InterruptedError
+
+    event.listen(engine, "do_connect", connecting)
+    with pytest.raises(InterruptedError):
+        engine.connect()
+    assert said["connect_timeout"] == seconds and said["tcp_user_timeout"] == 20_000
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -529,7 +529,7 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     try:
         yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
@@ -684,6 +684,8 @@ def test_two_servers_do_not_share_a_folder(app: App) -> None:
     [
         (["--queue", "0"], "--queue"),
         (["--database", "mysql://x"], "postgresql"),
+        (["--database", "sqlite:///"], "sqlite:///FILE"),
+        (["--database", "sqlite:///:memory:"], "sqlite:///FILE"),
         (["--database", "postgresql+psycopg://a:b@127.0.0.1:1/none"], "--database"),
         (["--new-key", "a"], "--keys"),
         (["--data", "/proc/nowhere"], "--data"),

@@ -109,6 +109,8 @@ class Service:
             self.events.notify([payload], over=True)
         elif event in ("started", "progress"):
             self.events.notify(payload)
+        elif event == "returned":
+            self._failed(payload)
         elif event == "died":
             self.metrics.deaths.inc()
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
@@ -138,7 +140,7 @@ class Service:
             settings=wanted.model_dump_json(),
             format=format,
             created=now,
-            ready=now,
+            ready=0.0,
             deadline=now + (SYNC_WAIT if name else self.settings.deadline),
         )
         await asyncio.to_thread(self._keep, job, picture)
@@ -318,12 +320,13 @@ class Service:
         self._failed(self.jobs.fail_overdue(self.settings.keep))
 
     def _leases(self) -> None:
-        self._failed(self.jobs.give_back_lost(self.settings.keep))
+        self._failed(self.jobs.give_back_lost(self.settings.keep, self.supervisor.living))
 
     def _failed(self, jobs: list[Job]) -> None:
         for job in jobs:
             if job.status == "failed":
                 self.metrics.ended.labels("failed").inc()
+                log.warning("%s is given up: %s", job.id, job.error)
         self.events.notify([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
