@@ -1,6 +1,7 @@
 """One server's state and what it does with requests; knows no route."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -25,6 +26,7 @@ from sfv.serve.events import JobEvents
 from sfv.serve.job import OWN_KEY, PASSING, Job
 from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.keys import Keys
+from sfv.serve.lookups import Lookups
 from sfv.serve.metrics import Metrics
 from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, open_store
@@ -56,6 +58,7 @@ class Service:
         self.store: Store = open_store(settings.store, settings.data)
         self.database = settings.database or sqlite_url(settings.data)
         self.jobs = _opened(self.database)
+        self.lookups = Lookups(self.jobs.some)
         self.keys = Keys(settings.keys) if settings.keys else None
         self.metrics, self.events = Metrics(), JobEvents()
         self.supervisor = Supervisor(settings, self.database, self.machine, opener, self.jobs)
@@ -218,29 +221,27 @@ class Service:
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
-        job = await asyncio.to_thread(self.jobs.get, name, owner)
-        if job is None:
+        job = await self.lookups.get(name)
+        if job is None or job.owner != owner:
             raise Refusal(404, "not_found", "there is no such video; it may have expired")
         return job
 
     async def follow(self, name: str, owner: str, beat: float = 15) -> AsyncIterator[Job | None]:
         """A job now and at every change until it has ended; None every `beat` seconds without one."""
-        silent = 0.0
+        clock = asyncio.get_running_loop().time
         with self.events.watching(name) as changed:
-            job = await self.get(name, owner)
+            job, said_at = await self.get(name, owner), clock()
             yield job
             while job.open:
+                with contextlib.suppress(TimeoutError):  # all who follow look at the same moments, by one query
+                    await asyncio.wait_for(changed.wait(), self.pause - clock() % self.pause)
                 changed.clear()
-                try:
-                    await asyncio.wait_for(changed.wait(), self.pause)
-                except TimeoutError:
-                    silent += self.pause
                 before, job = job, await self.get(name, owner)
                 if (job.status, job.progress) != (before.status, before.progress):
-                    silent = 0.0
+                    said_at = clock()
                     yield job
-                elif silent >= beat:
-                    silent = 0.0
+                elif clock() - said_at >= beat:
+                    said_at = clock()
                     yield None
 
     async def drop(self, job: Job) -> Job | None:
