@@ -104,6 +104,15 @@ def test_the_oldest_is_taken_first_with_those_of_its_kind(jobs: Jobs) -> None:
     assert jobs.claim("w", "m", 2, 10) == [] and jobs.claim("w", "other", 2, 10) == []
 
 
+def test_what_a_claim_would_take_is_told_without_one(jobs: Jobs) -> None:
+    rows = [job(9, "a"), job(8, "b"), job(7, "a"), job(6, "a")]
+    deadly = replace(job(10, "a"), crashes=1)
+    for row in [deadly, *rows]:
+        jobs.add(row, 10)
+    assert jobs.coming("m", 2) == [rows[0], rows[2]] and jobs.coming("m", 1) == [rows[0]]
+    assert jobs.coming("other", 2) == [] and jobs.counts("m") == {"queued": 5}
+
+
 def test_no_job_is_given_to_two_workers(jobs: Jobs) -> None:
     names = [job(100 - i, str(i % 3)) for i in range(60)]
     for row in names:

@@ -188,8 +188,7 @@ class Jobs:
         taking are passed over (FOR UPDATE SKIP LOCKED); SQLite has one writer at a time.
         """
         now = time.time()
-        ready = or_(C.ready <= now, C.ready > now + LONGEST_PAUSE)  # the clock may have been set back since
-        free = and_(C.status == "queued", C.model == model, ready, C.deadline > now)
+        free = _free(model, now)
         free = and_(free, C.batch_key == batch_key, C.crashes == 0) if batch_key else free
         line = select(TABLE).where(free).order_by(C.created, C.id)
         head = self._rows(line.limit(1).with_for_update(skip_locked=True))
@@ -203,6 +202,13 @@ class Jobs:
         mine = update(TABLE).where(C.id.in_(select(picked.c.id)), C.status == "queued")
         taken = mine.values(status="in_progress", worker=worker, lease=now + lease, started=now, progress=0)
         return sorted(self._rows(taken.returning(TABLE)), key=lambda job: (job.created, job.id))
+
+    def coming(self, model: str, most: int) -> list[Job]:
+        """What a claim would take now, but for jobs that have cost a worker its life; nothing is claimed."""
+        free = and_(_free(model, time.time()), C.crashes == 0)
+        line = select(TABLE).where(free).order_by(C.created, C.id)
+        head = self._rows(line.limit(1))
+        return self._rows(line.where(C.batch_key == head[0].batch_key).limit(most)) if head and most > 1 else head
 
     def beat(self, worker: str, lease: float) -> set[str]:
         """Renew the leases of what a worker holds; the ids that it still holds (others were cancelled)."""
@@ -300,6 +306,12 @@ class Jobs:
 def sqlite_url(folder: Path) -> str:
     """The usual database of a server's data folder."""
     return f"sqlite:///{folder.resolve() / 'jobs.sqlite3'}"
+
+
+def _free(model: str, now: float) -> Any:
+    """Whether a row may be claimed."""
+    ready = or_(C.ready <= now, C.ready > now + LONGEST_PAUSE)  # the clock may have been set back since
+    return and_(C.status == "queued", C.model == model, ready, C.deadline > now)
 
 
 def _passing(machine: str = "") -> Any:

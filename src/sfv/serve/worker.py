@@ -22,7 +22,8 @@ import torch
 from sfv.errors import DatabaseError, SfvError, StoreError
 from sfv.generation.clip import Clip
 from sfv.media import read_picture, read_sticker, write_clip
-from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture
+from sfv.serve.ahead import Ahead
 from sfv.serve.animator import Animator, Opener
 from sfv.serve.job import Job
 from sfv.serve.jobs import Jobs
@@ -117,6 +118,7 @@ class Worker:
         self.speaking = threading.Lock()
         self.held: set[str] = set()
         self.cancelled: set[str] = set()
+        self.ahead = Ahead(lambda: jobs.coming(animator.model_info.name, self.most), self._read)
         self.reported_at = self.said_idle_at = 0.0
 
     def run(self) -> None:
@@ -130,6 +132,8 @@ class Worker:
                 batch = self._surely(self._claim)
                 if any(job.crashes for job in batch):  # it may end this process, too: what is made is written first
                     futures.wait(writing)
+                if batch:
+                    self.ahead.begin(batch)
                 clips = self._make(batch) if batch else []
                 if batch:
                     self._send("turned", None)
@@ -137,7 +141,9 @@ class Worker:
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in clips]
                 if not batch:
                     self._say_idle()
+                    self.ahead.forget()
                     self.awake.wait(IDLE)
+        self.ahead.close()
         self.jobs.close()
 
     def _await(self, writing: list[Future[None]]) -> None:
@@ -251,11 +257,14 @@ class Worker:
             return
         self._send("progress", names)
 
-    def _picture(self, job: Job) -> Uint8Picture | Uint8Sticker | None:
+    def _read(self, job: Job) -> AnyPicture:
         wanted: Settings = job.wanted
+        data = io.BytesIO(self.store.read(job.picture_key))
+        return read_sticker(data) if wanted.transparent else read_picture(data, wanted.background)
+
+    def _picture(self, job: Job) -> AnyPicture | None:
         try:
-            data = io.BytesIO(self.store.read(job.picture_key))
-            return read_sticker(data) if wanted.transparent else read_picture(data, wanted.background)
+            return self.ahead.take(job)
         except SfvError as error:
             self._fail(job, "picture", str(error))
             return None
