@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from sfv.errors import DatabaseError, QueueFull, SfvError, StoreError
 from sfv.serve.job import Job
-from sfv.serve.jobs import CRASHES, Jobs
+from sfv.serve.jobs import CRASHES, Jobs, _engine
 from sfv.serve.service import passing_name
 from sfv.serve.store import Folder, Store, open_store
 from sfv.settings import Settings
@@ -103,6 +104,15 @@ def test_the_oldest_is_taken_first_with_those_of_its_kind(jobs: Jobs) -> None:
     assert jobs.claim("w", "m", 2, 10) == [] and jobs.claim("w", "other", 2, 10) == []
 
 
+def test_what_a_claim_would_take_is_told_without_one(jobs: Jobs) -> None:
+    rows = [job(9, "a"), job(8, "b"), job(7, "a"), job(6, "a")]
+    deadly = replace(job(10, "a"), crashes=1)
+    for row in [deadly, *rows]:
+        jobs.add(row, 10)
+    assert jobs.coming("m", 2) == [rows[0], rows[2]] and jobs.coming("m", 1) == [rows[0]]
+    assert jobs.coming("other", 2) == [] and jobs.counts("m") == {"queued": 5}
+
+
 def test_no_job_is_given_to_two_workers(jobs: Jobs) -> None:
     names = [job(100 - i, str(i % 3)) for i in range(60)]
     for row in names:
@@ -172,15 +182,38 @@ def test_a_machine_that_starts_again_blames_nobody(jobs: Jobs) -> None:
     assert back and (back.status, back.crashes) == ("queued", 0)
 
 
+def test_a_machine_without_a_name_has_no_passing_jobs(jobs: Jobs) -> None:
+    row = replace(job(), id=passing_name("a1b2c3d4e5f6"))
+    jobs.add(row, 10)
+    assert jobs.passing("") == [] and jobs.passing("a1b2c3d4e5f6") == [row]
+
+
 def test_a_pause_is_kept_and_a_reason_told(jobs: Jobs) -> None:
     row = job(wait=0.3)
     jobs.add(row, 10)
     jobs.claim("w", "m", 1, 10)
-    assert jobs.give_back("w", [row.id], 100, "the disk is full") == 1
+    assert jobs.give_back("w", [row.id], 50, "the disk is full") == 1
     assert jobs.claim("w", "m", 1, 10) == []
     time.sleep(0.35)
     [late] = jobs.fail_overdue(10)
     assert (late.status, late.code, late.error) == ("failed", "deadline", "the disk is full")
+
+
+def test_a_clock_that_is_set_back_holds_up_no_job(jobs: Jobs) -> None:
+    row = replace(job(), ready=time.time() + 3600)
+    jobs.add(row, 10)
+    assert [j.id for j in jobs.claim("w", "m", 1, 10)] == [row.id]
+    jobs.give_back("w")
+    again = jobs.get(row.id)
+    assert again and again.ready == 0
+
+
+def test_a_clock_that_is_set_forward_takes_no_job_from_a_living_worker(jobs: Jobs) -> None:
+    rows = [job(2), job(1)]
+    for row, worker in zip(rows, ("alive", "dead"), strict=True):
+        jobs.add(row, 10)
+        jobs.claim(worker, "m", 1, -3600)
+    assert [j.id for j in jobs.give_back_lost(10, ["alive"])] == [rows[1].id]
 
 
 def test_cancelled_and_expired(jobs: Jobs) -> None:
@@ -205,6 +238,20 @@ def test_a_database_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(DatabaseError) as caught:
         Jobs("postgresql+psycopg://secret:word@127.0.0.1:1/none?connect_timeout=1")
     assert "\n" not in str(caught.value) and "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3", "3")])
+def test_how_long_postgresql_may_not_answer_is_said_to_its_client(query: str, seconds: object) -> None:
+    engine, said = _engine(f"postgresql+psycopg://u@127.0.0.1:1/none{query}", True), {}
+
+    def connecting(_: Any, __: Any, ___: Any, how: dict[str, Any]) -> None:
+        said.update(how)
+        raise InterruptedError
+
+    event.listen(engine, "do_connect", connecting)
+    with pytest.raises(InterruptedError):
+        engine.connect()
+    assert said["connect_timeout"] == seconds and said["tcp_user_timeout"] == 20_000
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -55,8 +55,10 @@ def test_why_no_worker_can_start_is_logged_where_nobody_else_says_it(
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_no_address(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sfv.serve.run.allow_open_files", lambda: asked.append("for files"))
     with take("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         assert main(["serve", "--port", str(port), "--data", str(tmp_path / "data")]) == 1
@@ -64,7 +66,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_no_address(
     assert re.fullmatch(
         rf"sfv: 127\.0\.0\.1:{port} cannot be listened on \(.+\); name another --port or --host\n", said.err
     )
-    assert said.out == "" and not (tmp_path / "data").exists()
+    assert said.out == "" and not (tmp_path / "data").exists() and asked == ["for files"]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "2001:db8::1"])

@@ -1,11 +1,14 @@
 """The service's routes, in one process, without workers: what is accepted, what is refused, and how."""
 
 import asyncio
+import contextlib
 import errno
 import io
 import logging
 import os
 import random
+import re
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,8 +25,9 @@ from serving import CARD, QuickAnimator, open_quick, png
 from sqlalchemy import event
 
 from sfv.cli.main import main
-from sfv.errors import SfvError
+from sfv.errors import DatabaseError, SfvError
 from sfv.media import read_clip
+from sfv.serve.job import Job
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
 from sfv.serve.service import FRESH, passing_name
@@ -334,11 +338,61 @@ def test_results_expire(tmp_path: Path) -> None:
 
 def test_files_without_a_job_are_swept_and_others_stay(app: App) -> None:
     name, files = create(app).json()["id"], app.service.settings.data / "files"
-    app.service.store.put("video_gone/picture", b"x")
-    for file in (files / name / "picture", files / "video_gone" / "picture"):
+    gone = [
+        f"video_{'0' * 32}/picture",
+        f"video_{'0' * 32}/.sfv-12-0123456789ab.mp4",
+        f"{passing_name('a' * 12)}/clip.gif",
+    ]
+    for key in gone:
+        app.service.store.put(key, b"x")
+    for file in files.rglob("*/*"):
         os.utime(file, (1, 1))
     app.service._orphans()
     assert [p.name for p in files.iterdir()] == [name]
+
+
+def test_a_file_that_cannot_be_deleted_keeps_no_other_from_expiring(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs, unlink = [asyncio.run(app.service.accept(Order(seed=i), png(), "")) for i in range(3)], Path.unlink
+
+    def stubborn(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == jobs[0].id:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", stubborn)
+    monkeypatch.setattr(app.service.jobs, "expired", lambda: jobs)
+    app.service._expired()
+    assert [p.name for p in (app.service.settings.data / "files").iterdir()] == [jobs[0].id]
+    assert [r.message.partition("; ")[0] for r in caplog.records] == [
+        f"{jobs[0].picture_key} cannot be deleted (Permission denied)"
+    ]
+
+
+def test_the_sweeper_outlives_every_error(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even one that nobody has thought of."""
+    calls: list[str] = []
+
+    def faulty() -> None:
+        calls.append("once more")
+        if len(calls) > 2:
+            app.service.sweeping.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sfv.serve.service.LOOKS", 0.001)
+    monkeypatch.setattr(app.service, "_deadlines", faulty)
+    app.service._sweep()
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("key", ["holiday/sea.jpg", "video_1/picture", "holiday/picture", f"video_{'0' * 32}/sea.jpg"])
+def test_a_store_among_somebodys_own_files_leaves_them_alone(tmp_path: Path, key: str) -> None:
+    for app in made(tmp_path, store=str(tmp_path / "pictures")):
+        app.service.store.put(key, b"x")
+        os.utime(tmp_path / "pictures" / key, (1, 1))
+        app.service._orphans()
+        assert app.service.store.read(key) == b"x"
 
 
 def test_events_follow_a_job_to_its_end(app: App) -> None:
@@ -402,6 +456,23 @@ def test_a_server_that_starts_again_forgets_whom_nobody_waits_for(app: App, monk
     assert sorted(p.name for p in files.iterdir()) == sorted(kept) == sorted(service.jobs.known([names[0], *kept]))
 
 
+@pytest.mark.parametrize("text", [None, "", "\0" * 12, "abc", "0123456789abcdef"])
+def test_a_data_folder_whose_machine_file_holds_no_name_is_given_a_new_one(tmp_path: Path, text: str | None) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if text is not None:
+        (data / "machine").write_text(text)
+    names = [app.service.machine for _ in range(2) for app in made(tmp_path)]
+    assert re.fullmatch("[0-9a-f]{12}", names[0]) and names[0] == names[1] == (data / "machine").read_text()
+
+
+def test_a_machine_file_is_not_there_before_its_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfv.serve.service.os.fsync", full)
+    with pytest.raises(SfvError, match="machine cannot be written .*free some space"):
+        create_app(ServeSettings(data=tmp_path), open_quick)
+    assert not (tmp_path / "machine").exists()
+
+
 def test_what_no_server_forgets_expires_an_hour_later(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     service = app.service
     names = ["", passing_name("0" * 12)]
@@ -446,24 +517,81 @@ def test_a_clip_that_cannot_be_kept_waits_and_is_made_again(app: App, monkeypatc
     assert ask(app, "GET", f"/v1/videos/{name}").json()["status"] == "completed"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    import subprocess
-
-    place = tmp_path / "small"
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk of so many bytes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a small disk")
+    place, size = tmp_path / "small", f"size={request.param}"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", place], capture_output=True).returncode:
         pytest.skip("this machine does not let root mount a tmpfs")
     try:
-        for app in made(tmp_path, store=str(place)):
-            answers = [create(app, png(side=100), seed=i) for i in range(12)]
-            codes = [a.status_code for a in answers]
-            assert set(codes) == {202, 507} and codes == sorted(codes)
-            kept = [p for p in place.rglob("*") if p.is_file()]
-            assert len(kept) == codes.count(202) and all(p.read_bytes() == png(side=100) for p in kept)
-            assert len(ask(app, "GET", "/v1/videos").json()["data"]) == codes.count(202)
+        yield place
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.mark.parametrize("small_disk", ["256k"], indirect=True)
+def test_a_disk_that_is_really_full(small_disk: Path, tmp_path: Path) -> None:
+    for app in made(tmp_path, store=str(small_disk)):
+        answers = [create(app, png(side=100), seed=i) for i in range(12)]
+        codes = [a.status_code for a in answers]
+        assert set(codes) == {202, 507} and codes == sorted(codes)
+        kept = [p for p in small_disk.rglob("*") if p.is_file()]
+        assert len(kept) == codes.count(202) and all(p.read_bytes() == png(side=100) for p in kept)
+        assert len(ask(app, "GET", "/v1/videos").json()["data"]) == codes.count(202)
+
+
+@pytest.mark.parametrize("small_disk", ["3m"], indirect=True)
+def test_a_full_disk_is_freed_of_what_has_expired_and_then_takes_jobs_again(small_disk: Path) -> None:
+    """Database and store lie on it, and not a byte is left."""
+    for app in made(small_disk, keep=0.001):
+        app.service.supervisor.slots[0].ready = True
+        big = png(side=300)
+        for i in range(5):
+            name = create(app, big, seed=i).json()["id"]
+            ask(app, "DELETE", f"/v1/videos/{name}")
+        filled(small_disk / "filler")
+        assert create(app, big).status_code == 507
+        assert ask(app, "GET", "/readyz").json()["error"]["code"] == "storage"
+        app.service._expired()
+        assert create(app, big).status_code == 202
+        assert ask(app, "GET", "/readyz").status_code == 200
+        assert len(list(small_disk.rglob("picture"))) == 1
+        app.service.supervisor.slots[0].ready = False
+
+
+def filled(file: Path) -> None:
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as out:
+        while True:
+            out.write(b"x" * 512)
+
+
+def test_a_row_that_a_full_disk_keeps_goes_once_its_files_have(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, remove = asyncio.run(app.service.accept(Order(), png(), "")), app.service.jobs.remove
+
+    def cramped(gone: Job) -> None:
+        if list((app.service.settings.data / "files").iterdir()):
+            raise DatabaseError("database or disk is full")
+        remove(gone)
+
+    monkeypatch.setattr(app.service.jobs, "remove", cramped)
+    app.service.forget(job)
+    assert app.service.jobs.get(job.id) is None
+
+
+def test_a_server_is_not_ready_from_a_full_disk_until_there_is_room(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.service.supervisor.slots[0].ready = True
+    states = [ask(app, "GET", "/readyz").status_code]
+    with monkeypatch.context() as broken:
+        broken.setattr("sfv.serve.store.shutil.copyfileobj", full)
+        create(app)
+        states += [ask(app, "GET", "/readyz").status_code for _ in range(2)]
+    states.append(ask(app, "GET", "/readyz").status_code)
+    app.service.supervisor.slots[0].ready = False
+    assert states == [200, 503, 503, 200] and not app.service.doubtful
+    assert not list((app.service.settings.data / "files").iterdir()) and not app.service.jobs.expired()
 
 
 def test_a_database_that_is_full_is_507_and_keeps_no_picture(app: App) -> None:
@@ -556,6 +684,8 @@ def test_two_servers_do_not_share_a_folder(app: App) -> None:
     [
         (["--queue", "0"], "--queue"),
         (["--database", "mysql://x"], "postgresql"),
+        (["--database", "sqlite:///"], "sqlite:///FILE"),
+        (["--database", "sqlite:///:memory:"], "sqlite:///FILE"),
         (["--database", "postgresql+psycopg://a:b@127.0.0.1:1/none"], "--database"),
         (["--new-key", "a"], "--keys"),
         (["--data", "/proc/nowhere"], "--data"),

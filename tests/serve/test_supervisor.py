@@ -1,11 +1,15 @@
 """Real servers on loopback that are killed, filled up, starved and left: nothing that was accepted may be lost."""
 
 import asyncio
+import contextlib
+import errno
+import multiprocessing
 import os
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pipe
 from pathlib import Path
@@ -15,14 +19,16 @@ import httpx
 import pytest
 from serving import CARD, HANG, POISON, Live, live, open_quick, png
 
-from sfv.errors import ServiceError, SfvError
+from sfv.errors import DatabaseError, ServiceError, SfvError
 from sfv.media import read_clip, read_note
 from sfv.serve.client import Client
 from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.routes import create_app
 from sfv.serve.settings import Order, ServeSettings
-from sfv.serve.worker import Duty, work
+from sfv.serve.supervisor import Supervisor
+from sfv.serve.worker import Duty, Worker, work
 
+PIPES: list[Any] = []
 EXAMPLE = Path(__file__).parent.parent.parent / "src" / "sfv" / "examples" / "cat.png"
 
 
@@ -85,6 +91,188 @@ def test_a_worker_whose_server_dies_while_it_starts_ends_in_silence(
     work(Duty(settings, sqlite_url(tmp_path), "cpu", "m:0:w", opener), theirs)
     assert opened == ([] if when == "before" else ["cpu"])
     theirs.close()
+
+
+def worker_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, order: str = "", animator: Any = open_quick
+) -> list[tuple[str, Any]]:
+    """What a worker process says whose database does not answer at first; it is sent an order before it begins."""
+    ours, theirs = Pipe()
+
+    def opened(url: str, patient: bool) -> Jobs:
+        calls.append(url)
+        if len(calls) <= fails:
+            raise DatabaseError("connection refused")
+        return Jobs(url, patient)
+
+    calls: list[str] = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("sfv.serve.worker.keep_memory", lambda: None)
+    monkeypatch.setattr("sfv.serve.worker.Worker.run", lambda worker: worker.jobs.close())
+    monkeypatch.setattr("sfv.serve.worker.Jobs", opened)
+    if order:
+        ours.send((order, None))
+    work(Duty(ServeSettings(data=tmp_path), sqlite_url(tmp_path), "cpu", "m:0:w", animator), theirs)
+    theirs.close()
+    said = []
+    with contextlib.suppress(EOFError):
+        while True:
+            said.append(ours.recv())
+    ours.close()
+    return said
+
+
+def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = worker_messages(tmp_path, monkeypatch, fails=2, order="wake")
+    assert said == [("begun", None), *[("trouble", "connection refused")] * 2, ("ready", CARD)]
+
+
+def test_a_worker_that_waits_for_the_database_stops_when_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = worker_messages(tmp_path, monkeypatch, fails=1000, order="stop")
+    assert said == [("begun", None), ("trouble", "connection refused")]
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    """Of two devices, with a database; nothing is started."""
+    settings = ServeSettings(data=tmp_path, device=("cpu", "cuda:9"))
+    jobs = Jobs(sqlite_url(tmp_path))
+    yield Supervisor(settings, sqlite_url(tmp_path), "0123456789ab", open_quick, jobs)
+    jobs.close()
+
+
+def test_a_device_that_cannot_be_opened_ends_the_server_only_while_none_could_be(supervisor: Supervisor) -> None:
+    heard: list[tuple[str, Any]] = []
+    supervisor.listener = lambda event, payload: heard.append((event, payload))
+    good, bad = supervisor.slots
+    good._receive("ready", CARD)
+    bad._receive("broken", "no such device")
+    assert not supervisor.broken and supervisor.ready == 1
+    assert heard[1] == ("trouble", "cuda:9: no such device; it is tried again every 10 s")
+    supervisor.model_info = None
+    bad._receive("broken", "no such device")
+    assert supervisor.broken == "no such device" and heard[2] == ("broken", "no such device")
+
+
+def test_a_worker_lives_while_it_is_heard_of_within_a_lease(supervisor: Supervisor) -> None:
+    for slot in supervisor.slots:
+        slot.process, slot.pipe = multiprocessing.get_context("spawn").Process(name=slot.device), Pipe()[0]
+    first, second = supervisor.slots
+    for slot in supervisor.slots:
+        slot._receive("beat", None)
+    assert supervisor.living == ["cpu", "cuda:9"]
+    first.heard_at -= supervisor.settings.lease
+    second.pipe = None
+    assert supervisor.living == []
+
+
+def test_a_beat_is_no_sign_of_work(supervisor: Supervisor) -> None:
+    slot = supervisor.slots[0]
+    slot._receive("started", ["job"])
+    slot.last_message -= supervisor.settings.stuck + 1
+    slot._receive("beat", None)
+    assert slot._silent()
+
+
+def test_leases_of_living_workers_are_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = create_app(ServeSettings(data=tmp_path), open_quick).service
+    service.supervisor.model_info = CARD
+    job = asyncio.run(service.accept(Order(), png(), ""))
+    assert job.ready == 0 and service.jobs.claim("w", "quick", 1, -3600)
+    monkeypatch.setattr(Supervisor, "living", ["w"])
+    service._leases()
+    held = service.jobs.get(job.id)
+    service.stop()
+    assert held and held.status == "in_progress"
+
+
+def test_a_worker_that_the_system_has_no_room_for_is_started_later(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+
+    def crowded(kind: str) -> Any:
+        if len(heard) == 3:
+            supervisor.stopping = True
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("sfv.serve.supervisor.SHORTEST", 0.01)
+    monkeypatch.setattr("sfv.serve.supervisor.multiprocessing.get_context", crowded)
+    supervisor.listener = lambda event, payload: heard.append(f"{event}: {payload}")
+    supervisor.slots[0].thread.start()
+    supervisor.slots[0].thread.join(60)
+    said = "trouble: a worker for cpu cannot be started or heard (Too many open files); it is tried again"
+    assert heard == [said] * 4
+
+
+def test_a_worker_whose_messages_cannot_be_heard_is_killed(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make clips beside the next one."""
+    seen: list[int] = []
+
+    def deaf(slot: Any, pipe: Any, process: Any) -> None:
+        seen.append(process.pid)
+        supervisor.stopping = True
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("sfv.serve.supervisor._Slot._listen", deaf)
+    supervisor.slots[0]._run()
+    assert len(seen) == 1 and supervisor.processes == []
+
+
+def test_a_job_that_cost_three_workers_is_counted_told_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def given_up() -> bool:
+        service.events.loop = asyncio.get_running_loop()
+        job = await service.accept(Order(), png(), "")
+        with service.events.watching(job.id, end=True) as over:
+            for _ in range(3):
+                service.jobs.claim("m:0:w", "quick", 1, 100)
+                service.supervisor.slots[0]._worker_died("m:0:w", -9)
+            await asyncio.wait_for(over.wait(), 60)
+        return f"{job.id} is given up: the worker died 3 times" in caplog.text
+
+    service = create_app(ServeSettings(data=tmp_path), open_quick).service
+    service.supervisor.model_info, service.supervisor.listener = CARD, service._on_worker_message
+    assert asyncio.run(given_up())
+    assert b'sfv_jobs_ended_total{status="failed"} 1.0' in service.metrics.text()
+    service.stop()
+
+
+def test_an_idle_worker_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data", grace=0), open_quick).service
+    ready, died = threading.Event(), threading.Event()
+    events = {"ready": ready, "died": died}
+    service.supervisor.start(lambda word, said: events[word].set() if word in events else None)
+    try:
+        assert ready.wait(300)
+        [worker] = service.supervisor.processes
+        os.kill(worker, signal.SIGSTOP)
+        monkeypatch.setattr("sfv.serve.supervisor.QUIET", 0.5)
+        assert died.wait(60)
+    finally:
+        service.stop()
+
+
+def test_a_worker_without_jobs_says_that_it_is_idle(tmp_path: Path) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data"), open_quick).service
+    ours, theirs = Pipe()
+    duty = Duty(service.settings, service.database, "cpu", "m:0:w", open_quick)
+    at = Worker(duty, theirs, open_quick(service.settings, "cpu"), service.store, service.jobs)
+    running = threading.Thread(target=at.run)
+    running.start()
+    assert ours.poll(60) and ours.recv() == ("idle", None)
+    ours.send(("stop", None))
+    running.join(60)
+    assert not running.is_alive()
+    PIPES.append(ours)  # closed, it would end this process
+    service.stop()
 
 
 def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:

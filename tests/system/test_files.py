@@ -10,7 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from sfv.errors import DiskError, SfvError
-from sfv.system.files import link_or_copy, make_folder, new_folder, not_in_the_way, replacing
+from sfv.system.files import allow_open_files, link_or_copy, make_folder, new_folder, not_in_the_way, replacing
 
 
 def test_an_error_leaves_the_old_file_whole(tmp_path: Path) -> None:
@@ -20,6 +20,21 @@ def test_an_error_leaves_the_old_file_whole(tmp_path: Path) -> None:
         beside.write_text("half")
         raise RuntimeError("stopped")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such limit")
+def test_more_files_may_be_open_if_the_system_lets(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] - 2, before[1]))
+    try:
+        allow_open_files(before[0] - 1)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[0] - 1, before[1])
+        allow_open_files(before[0] - 3)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[0] - 1, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_longest_name_can_be_written(tmp_path: Path) -> None:

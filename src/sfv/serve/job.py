@@ -1,12 +1,18 @@
 """One request for a clip and what became of it."""
 
+import re
 from dataclasses import dataclass
 
 from sfv.settings import Settings
+from sfv.system.files import BESIDE
 
 OPEN = ("queued", "in_progress")
 PASSING = "passing_"
 """First letters of the ids of jobs whose sender waits for the clip, before the machine's; no client gets them."""
+OWN_KEY = re.compile(
+    rf"(video_[0-9a-f]{{32}}|{PASSING}[0-9a-f]{{1,32}})/(picture|clip\.[a-z0-9]+|{re.escape(BESIDE)}[^/]+)"
+)
+"""Keys of the files of jobs, those that were being written included; in a store, all else is somebody else's."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ renewed in time, or whose holder is known to be dead, gives the job back. Times 
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    make_url,
     or_,
     select,
     update,
@@ -41,6 +42,16 @@ from sfv.serve.job import OPEN, PASSING, Job
 
 CRASHES = 3
 """Workers that a job may take with it before it fails."""
+LONGEST_PAUSE = 60.0
+"""Seconds that a job which is given back may have to pause."""
+ANSWERS = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""How PostgreSQL's client notices that the other machine is gone: seconds, milliseconds, seconds, seconds, times."""
 LEFT = 3600.0
 """Seconds after which a job whose sender waits for the clip has none any more, however that came about."""
 KILLED = f"the worker died {CRASHES} times while it made this clip; another picture or smaller settings may work"
@@ -142,6 +153,10 @@ class Jobs:
         found = self._rows(select(TABLE).where(C.id == name, C.owner == owner))
         return found[0] if found else None
 
+    def some(self, names: Collection[str]) -> dict[str, Job]:
+        """Jobs by their ids, whoever's they are; those that there are."""
+        return {job.id: job for job in self._rows(select(TABLE).where(C.id.in_(names)))}
+
     def page(self, owner: str, limit: int, after: Job | None, newest_first: bool) -> list[Job]:
         """Up to `limit` of the owner's jobs by age, those that come after a given one; none whose sender waits."""
         query = select(TABLE).where(C.owner == owner, ~_passing())
@@ -173,7 +188,7 @@ class Jobs:
         taking are passed over (FOR UPDATE SKIP LOCKED); SQLite has one writer at a time.
         """
         now = time.time()
-        free = and_(C.status == "queued", C.model == model, C.ready <= now, C.deadline > now)
+        free = _free(model, now)
         free = and_(free, C.batch_key == batch_key, C.crashes == 0) if batch_key else free
         line = select(TABLE).where(free).order_by(C.created, C.id)
         head = self._rows(line.limit(1).with_for_update(skip_locked=True))
@@ -187,6 +202,13 @@ class Jobs:
         mine = update(TABLE).where(C.id.in_(select(picked.c.id)), C.status == "queued")
         taken = mine.values(status="in_progress", worker=worker, lease=now + lease, started=now, progress=0)
         return sorted(self._rows(taken.returning(TABLE)), key=lambda job: (job.created, job.id))
+
+    def coming(self, model: str, most: int) -> list[Job]:
+        """What a claim would take now, but for jobs that have cost a worker its life; nothing is claimed."""
+        free = and_(_free(model, time.time()), C.crashes == 0)
+        line = select(TABLE).where(free).order_by(C.created, C.id)
+        head = self._rows(line.limit(1))
+        return self._rows(line.where(C.batch_key == head[0].batch_key).limit(most)) if head and most > 1 else head
 
     def beat(self, worker: str, lease: float) -> set[str]:
         """Renew the leases of what a worker holds; the ids that it still holds (others were cancelled)."""
@@ -211,20 +233,23 @@ class Jobs:
         return bool(self._count(update(TABLE).where(*mine).values(**_failed(code, why, keep))))
 
     def give_back(self, worker: str, names: Iterable[str] | None = None, pause: float = 0, why: str = "") -> int:
-        """Running jobs (all of a worker's if none are named) wait again, in their old place, after `pause` seconds."""
+        """Running jobs (all of a worker's if none are named) wait again, in their old place, after `pause` seconds: up
+        to LONGEST_PAUSE."""
         mine = [C.worker == worker, C.status == "in_progress"]
         if names is not None:
             mine.append(C.id.in_(list(names)))
-        again = {"status": "queued", "worker": "", "progress": 0, "ready": time.time() + pause, "error": why}
+        ready = time.time() + pause if pause else 0.0
+        again = {"status": "queued", "worker": "", "progress": 0, "ready": ready, "error": why}
         return self._count(update(TABLE).where(*mine).values(**again))
 
     def give_back_dead(self, worker: str, keep: float) -> list[Job]:
         """A worker has died: what it held waits again, or fails if it has cost too many workers."""
         return self._crashed(C.worker == worker, keep)
 
-    def give_back_lost(self, keep: float) -> list[Job]:
-        """The same for every lease that has run out."""
-        return self._crashed(C.lease < time.time(), keep)
+    def give_back_lost(self, keep: float, living: Sequence[str] = ()) -> list[Job]:
+        """The same for every lease that has run out, but for those of workers that are known to be alive: if theirs
+        seem to have, the clock was set forward."""
+        return self._crashed(and_(C.lease < time.time(), C.worker.not_in(living)), keep)
 
     def _crashed(self, whose: Any, keep: float) -> list[Job]:
         last = C.crashes + 1 >= CRASHES
@@ -263,6 +288,8 @@ class Jobs:
 
     def passing(self, machine: str) -> list[Job]:
         """A server starts: jobs whose senders waited for its earlier life, which nobody does any more."""
+        if not machine:  # every machine's jobs begin with it
+            return []
         return self._rows(select(TABLE).where(_passing(machine)))
 
     def expired(self) -> list[Job]:
@@ -273,12 +300,18 @@ class Jobs:
 
     def known(self, names: Sequence[str]) -> set[str]:
         """Which of these jobs there are."""
-        return {job.id for job in self._rows(select(TABLE).where(C.id.in_(names)))}
+        return set(self.some(names))
 
 
 def sqlite_url(folder: Path) -> str:
     """The usual database of a server's data folder."""
     return f"sqlite:///{folder.resolve() / 'jobs.sqlite3'}"
+
+
+def _free(model: str, now: float) -> Any:
+    """Whether a row may be claimed."""
+    ready = or_(C.ready <= now, C.ready > now + LONGEST_PAUSE)  # the clock may have been set back since
+    return and_(C.status == "queued", C.model == model, ready, C.deadline > now)
 
 
 def _passing(machine: str = "") -> Any:
@@ -293,7 +326,8 @@ def _failed(code: str, why: str, keep: float) -> dict[str, Any]:
 
 def _engine(url: str, patient: bool) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        given = {name: number for name, number in ANSWERS.items() if name not in make_url(url).query}
+        return create_engine(url, pool_pre_ping=True, connect_args=given)
     engine = create_engine(url, connect_args={"timeout": 20, "check_same_thread": False})
     event.listen(engine, "connect", partial(_prepare, patient))
     return engine

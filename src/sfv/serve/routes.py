@@ -363,12 +363,12 @@ async def healthz(service: Serving) -> Health:
 
 @upkeep.get("/readyz", response_model=Health, responses=_problems(503))
 async def readyz(service: Serving) -> Health:
-    """Whether jobs are accepted and worked on: a worker is ready, the database answers, no shutdown is under way."""
+    """Whether jobs are accepted and worked on: a worker is ready, the database answers, there is room, no shutdown."""
     if service.draining:
         raise Refusal(503, "stopping", "the server is shutting down")
     if not service.supervisor.ready:
         raise Refusal(503, "starting", service.supervisor.broken or "no worker is ready yet", 5)
-    await asyncio.to_thread(service.jobs.waiting, service.model_info.name)
+    await asyncio.to_thread(service.check)
     return Health(status="ready", model=service.model_info.name, workers=service.supervisor.ready)
 
 

@@ -12,6 +12,7 @@ from sfv.errors import SfvError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
+from sfv.system.files import allow_open_files
 from sfv.web.ports import surely, url
 
 CONNECTIONS = 2000
@@ -62,6 +63,7 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
 
     SfvError if the port cannot be had, the service cannot start, or its model cannot be opened.
     """
+    allow_open_files()
     logging.basicConfig(level=logging.INFO, format="sfv: %(message)s", stream=sys.stderr)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     with surely(host, port) as listener:

@@ -1,40 +1,49 @@
 """One server's state and what it does with requests; knows no route."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
+import os
+import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sfv.errors import DatabaseError, Refusal, SfvError
+from sfv.errors import DatabaseError, Refusal, SfvError, StoreError
 from sfv.generation.framing import own_size
 from sfv.limits import frames_of, largest, work
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.events import JobEvents
-from sfv.serve.job import PASSING, Job
+from sfv.serve.job import OWN_KEY, PASSING, Job
 from sfv.serve.jobs import Jobs, sqlite_url
 from sfv.serve.keys import Keys
+from sfv.serve.lookups import Lookups
 from sfv.serve.metrics import Metrics
 from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.store import Store, open_store
 from sfv.serve.supervisor import Supervisor
 from sfv.settings import SEE_THROUGH, Settings
+from sfv.system.files import replacing
 from sfv.web.uploads import Limits, checked_picture, claimed_size
 
 log = logging.getLogger("sfv.serve")
 ORPHAN = 3600.0
 """Seconds after which a stored file that belongs to no job is taken away."""
+LOOKS = 1.0
+"""Seconds between two looks for jobs past their deadline."""
 SYNC_WAIT = 120.0
 """Seconds for which a job's sender waits for the clip; a queued one then fails."""
+ROOM = 1 << 20
+"""Bytes for which there must be room again after something could not be kept."""
 FRESH = 0.1
 """Seconds for which the length of the queue is taken as known."""
 
@@ -49,6 +58,7 @@ class Service:
         self.store: Store = open_store(settings.store, settings.data)
         self.database = settings.database or sqlite_url(settings.data)
         self.jobs = _opened(self.database)
+        self.lookups = Lookups(self.jobs.some)
         self.keys = Keys(settings.keys) if settings.keys else None
         self.metrics, self.events = Metrics(), JobEvents()
         self.supervisor = Supervisor(settings, self.database, self.machine, opener, self.jobs)
@@ -58,6 +68,8 @@ class Service:
         self.draining = False
         self.reported = False
         """Whether the caller says why no worker can start; if not, the log does."""
+        self.doubtful = False
+        """Whether something could not be kept since there was last room for it."""
         self.waiting, self.counted = 0, -FRESH
 
     @property
@@ -100,11 +112,14 @@ class Service:
             self.events.notify([payload], over=True)
         elif event in ("started", "progress"):
             self.events.notify(payload)
+        elif event == "returned":
+            self._failed(payload)
         elif event == "died":
             self.metrics.deaths.inc()
             log.warning("a worker died; it held %s", ", ".join(payload) or "nothing")
         elif event in ("trouble", "broken"):
             self.metrics.trouble.inc()
+            self.doubtful = True
             if event == "trouble" or not self.reported:
                 log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
@@ -128,7 +143,7 @@ class Service:
             settings=wanted.model_dump_json(),
             format=format,
             created=now,
-            ready=now,
+            ready=0.0,
             deadline=now + (SYNC_WAIT if name else self.settings.deadline),
         )
         await asyncio.to_thread(self._keep, job, picture)
@@ -137,11 +152,15 @@ class Service:
         return job
 
     def _keep(self, job: Job, picture: bytes) -> None:
-        self.store.put(job.picture_key, picture, not job.passing)
         try:
-            self.jobs.add(job, self.settings.queue)
-        except SfvError:
-            self.store.delete(job.picture_key)
+            self.store.put(job.picture_key, picture, not job.passing)
+            try:
+                self.jobs.add(job, self.settings.queue)
+            except SfvError:
+                self.store.delete(job.picture_key)
+                raise
+        except (StoreError, DatabaseError) as error:
+            self.doubtful = self.doubtful or error.full
             raise
 
     async def admit(self) -> None:
@@ -202,29 +221,27 @@ class Service:
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
-        job = await asyncio.to_thread(self.jobs.get, name, owner)
-        if job is None:
+        job = await self.lookups.get(name)
+        if job is None or job.owner != owner:
             raise Refusal(404, "not_found", "there is no such video; it may have expired")
         return job
 
     async def follow(self, name: str, owner: str, beat: float = 15) -> AsyncIterator[Job | None]:
         """A job now and at every change until it has ended; None every `beat` seconds without one."""
-        silent = 0.0
+        clock = asyncio.get_running_loop().time
         with self.events.watching(name) as changed:
-            job = await self.get(name, owner)
+            job, said_at = await self.get(name, owner), clock()
             yield job
             while job.open:
+                with contextlib.suppress(TimeoutError):  # all who follow look at the same moments, by one query
+                    await asyncio.wait_for(changed.wait(), self.pause - clock() % self.pause)
                 changed.clear()
-                try:
-                    await asyncio.wait_for(changed.wait(), self.pause)
-                except TimeoutError:
-                    silent += self.pause
                 before, job = job, await self.get(name, owner)
                 if (job.status, job.progress) != (before.status, before.progress):
-                    silent = 0.0
+                    said_at = clock()
                     yield job
-                elif silent >= beat:
-                    silent = 0.0
+                elif clock() - said_at >= beat:
+                    said_at = clock()
                     yield None
 
     async def drop(self, job: Job) -> Job | None:
@@ -242,26 +259,53 @@ class Service:
         return None
 
     def forget(self, job: Job) -> None:
-        """Row first, then files: what a kill leaves between them, the sweeper finds."""
-        self.jobs.remove(job)
+        """Row first, then files: what a kill leaves between them, the sweeper finds.
+
+        On a full disk even a row that goes needs room, and the files make it.
+        """
+        try:
+            self.jobs.remove(job)
+        except DatabaseError as error:
+            if not error.full:
+                raise
+            self._delete_files(job)
+            self.jobs.remove(job)
+        else:
+            self._delete_files(job)
+
+    def _delete_files(self, job: Job) -> None:
         self.store.delete(job.picture_key)
         self.store.delete(job.clip_key)
 
+    def check(self) -> None:
+        """Whether a job could be kept now; Refusal 503 if not. It is tried, by a job that nobody asked for, only since
+        something could not be kept; the rest of the time the database need but answer."""
+        self.jobs.waiting(self.model_info.name)
+        if not self.doubtful:
+            return
+        now, name = time.time(), f"video_{uuid.uuid4().hex}"
+        try:
+            job = Job(name, "-", "-", "-", "{}", "mp4", now, 0, now, status="cancelled", expires=now)
+            self._keep(job, bytes(ROOM))
+            self.forget(job)
+        except (StoreError, DatabaseError) as error:
+            raise Refusal(503, "storage", str(error), 30) from error
+        self.doubtful = False
+
     def _forget_passing(self) -> None:
         """What senders waited for when this server's earlier life ended."""
-        for job in self.jobs.passing(self.machine):
-            self.forget(job)
+        _each(self.forget, self.jobs.passing(self.machine))
 
     def _sweep(self) -> None:
-        """Once a second deadlines; leases, what has expired, and files without a job less often."""
+        """Every `LOOKS` seconds deadlines; leases, what has expired, and files without a job less often."""
         tasks: list[tuple[float, Callable[[], None]]] = [
-            (1.0, self._deadlines),
+            (LOOKS, self._deadlines),
             (self.settings.lease / 3, self._leases),
             (min(30.0, self.settings.keep / 2), self._expired),
             (ORPHAN, self._orphans),
         ]
         due = [time.monotonic() + every for every, _ in tasks]
-        while not self.sweeping.wait(min(0.5, self.settings.keep / 2)):
+        while not self.sweeping.wait(min(LOOKS / 2, self.settings.keep / 2)):
             for i, (every, task) in enumerate(tasks):
                 if time.monotonic() < due[i]:
                     continue
@@ -269,31 +313,54 @@ class Service:
                 try:
                     task()
                 except SfvError as error:
-                    log.warning("%s", error.detail if isinstance(error, DatabaseError) else error)
+                    log.warning("%s", _said(error))
+                except Exception:  # the next task, and the next time, may fare better; the thread lives
+                    log.exception("sweeping failed; it is tried again")
 
     def _deadlines(self) -> None:
         self._failed(self.jobs.fail_overdue(self.settings.keep))
 
     def _leases(self) -> None:
-        self._failed(self.jobs.give_back_lost(self.settings.keep))
+        self._failed(self.jobs.give_back_lost(self.settings.keep, self.supervisor.living))
 
     def _failed(self, jobs: list[Job]) -> None:
         for job in jobs:
             if job.status == "failed":
                 self.metrics.ended.labels("failed").inc()
+                log.warning("%s is given up: %s", job.id, job.error)
         self.events.notify([job.id for job in jobs], over=True)
 
     def _expired(self) -> None:
-        for job in self.jobs.expired():
-            self.forget(job)
+        _each(self.forget, self.jobs.expired())
 
     def _orphans(self) -> None:
-        keys = list(self.store.keys(time.time() - ORPHAN))
+        """Of the store's files those alone that a job of some earlier time has left."""
+        keys, swept = [key for key in self.store.keys(time.time() - ORPHAN) if OWN_KEY.fullmatch(key)], 0
         for some in (keys[i : i + 500] for i in range(0, len(keys), 500)):
             known = self.jobs.known([key.partition("/")[0] for key in some])
-            for key in some:
-                if key.partition("/")[0] not in known:
-                    self.store.delete(key)
+            gone = [key for key in some if key.partition("/")[0] not in known]
+            swept += _each(self.store.delete, gone)
+        if swept:
+            log.info("%s stored files that belonged to no job are swept", swept)
+
+
+def _each(action: Callable[[Any], None], things: Sequence[Any]) -> int:
+    """Do it with every thing, whatever becomes of the others; with how many it went well. The log hears of the rest."""
+    failed = []
+    for thing in things:
+        try:
+            action(thing)
+        except SfvError as error:
+            failed.append(_said(error))
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        log.warning("%s%s", failed[0], more)
+    return len(things) - len(failed)
+
+
+def _said(error: SfvError) -> str:
+    """What the log is told of an error."""
+    return error.detail if isinstance(error, DatabaseError) else str(error)
 
 
 def passing_name(machine: str) -> str:
@@ -328,8 +395,17 @@ def _only_one(settings: ServeSettings) -> FileLock:
 
 
 def _machine(settings: ServeSettings) -> str:
-    """This data folder's name among the machines of one database."""
+    """This data folder's name among the machines of one database; a new one where its file holds none."""
     file = settings.data / "machine"
-    if not file.exists():
-        file.write_text(uuid.uuid4().hex[:12])
-    return file.read_text().strip()
+    try:
+        name = file.read_text(errors="replace").strip() if file.exists() else ""
+    except OSError as error:
+        raise SfvError(f"{file} cannot be read ({error.strerror}); give this user the right to read it") from error
+    if re.fullmatch("[0-9a-f]{12}", name):
+        return name
+    name = uuid.uuid4().hex[:12]
+    with replacing(file) as beside, beside.open("w") as out:
+        out.write(name)
+        out.flush()
+        os.fsync(out.fileno())
+    return name

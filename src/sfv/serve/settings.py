@@ -57,6 +57,8 @@ class ServeSettings(Speed):
     def _agree(self) -> "ServeSettings":
         if self.database and not self.database.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("database must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+        if self.database and self.database.partition("?")[0] in ("sqlite:///", "sqlite:///:memory:"):
+            raise ValueError("database names no file, and workers share one; write sqlite:///FILE")
         return self
 
 

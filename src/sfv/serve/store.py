@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
@@ -67,6 +68,8 @@ class Folder:
                 _flush(folder)
             return path.stat().st_size
         except OSError as error:
+            with suppress(OSError):  # another file of the job may be there
+                path.parent.rmdir()
             full = error.errno in FULL
             cure = "free space there" if full else "check the folder"
             raise StoreError(f"the store cannot be written ({error.strerror}); {cure} and try again", full) from error
@@ -81,22 +84,27 @@ class Folder:
             raise StoreError(f"{key} cannot be read ({error.strerror})") from error
 
     def delete(self, key: str) -> None:
-        """Forget a key, and its folder if that is empty."""
+        """Forget a key, and its folder if that is empty; StoreError if it stays."""
         path = self._path(key)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{key} cannot be deleted ({error.strerror}); check the rights of its folder") from error
         try:
             path.parent.rmdir()
         except OSError:  # not empty, or gone already
             return
 
     def keys(self, before: float) -> Iterator[str]:
-        """Keys that were last written before that time (seconds since 1970), unfinished ones included."""
-        for path in self.root.glob("*/*"):
-            try:
-                if path.is_file() and path.stat().st_mtime < before:
-                    yield str(path.relative_to(self.root))
-            except FileNotFoundError:
-                continue
+        """Keys that were last written before that time (seconds since 1970), unfinished ones included; what cannot be
+        looked at is passed over. StoreError if the folder cannot be listed."""
+        try:
+            for path in self.root.glob("*/*"):
+                with suppress(OSError):
+                    if path.is_file() and path.stat().st_mtime < before:
+                        yield str(path.relative_to(self.root))
+        except OSError as error:
+            raise StoreError(f"the store cannot be listed ({error.strerror}); check the folder") from error
 
 
 class Bucket:

@@ -10,17 +10,21 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from sfv.errors import UNGUARDED, DatabaseError
+from sfv.errors import UNGUARDED, DatabaseError, reason
 from sfv.serve.animator import ModelInfo, Opener
 from sfv.serve.jobs import Jobs
 from sfv.serve.settings import ServeSettings
 from sfv.serve.worker import Duty, work
 from sfv.system.threads import wait_politely
 
-SLOWEST = 10.0
-"""Longest pause before a worker that keeps dying is started again, seconds."""
+SHORTEST, SLOWEST = 0.1, 10.0
+"""Seconds before a worker that has died is started again; more for one that keeps dying."""
+QUIET = 90.0
+"""Seconds after which a worker that has nothing to do, and does not say so, is taken for stuck: more than the longest
+wait for a database that does not answer."""
 Listener = Callable[[str, Any], None]
-"""Called as (event, payload) from other threads: begun, started, progress, made, finished, failed, trouble, died."""
+"""Called as (event, payload) from other threads: begun, started, progress, made, finished, failed, trouble, broken,
+died, returned (with the jobs that a dead worker held)."""
 
 
 class Supervisor:
@@ -47,6 +51,12 @@ class Supervisor:
     def ready(self) -> int:
         """Workers that have their model open."""
         return sum(slot.ready for slot in self.slots)
+
+    @property
+    def living(self) -> list[str]:
+        """Names of the workers that were heard of within a lease's time."""
+        since = time.monotonic() - self.settings.lease
+        return [p.name for slot in self.slots if (p := slot.process) and slot.pipe and slot.heard_at > since]
 
     @property
     def processes(self) -> list[int]:
@@ -93,7 +103,10 @@ class _Slot:
         self.process: SpawnProcess | None = None
         self.pipe: Connection | None = None
         self.begun = self.ready = self.busy = False
-        self.last_message = 0.0
+        self.last_message = self.heard_at = 0.0
+        """When it last had something to say, and when it was last heard at all."""
+        self.pause = SHORTEST / 2
+        """Seconds before the next process; doubled by every one that never was ready."""
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, name=f"sfv-worker-{index}", daemon=True)
 
@@ -110,64 +123,90 @@ class _Slot:
             self.process.kill()
 
     def _run(self) -> None:
-        pause = 0.1
-        while not self.supervisor.stopping and not self.supervisor.broken:
-            lived = self._live()
-            if self.supervisor.stopping or self.supervisor.broken:
-                return
-            pause = 0.1 if lived else min(2 * pause, SLOWEST)
-            time.sleep(pause)
+        """A worker, and the next when it has died, for as long as the server lives: no error ends that."""
+        while not self._over():
+            self.pause = min(2 * self.pause, SLOWEST)
+            try:
+                self._live()
+            except Exception as error:  # for want of files, processes or memory: that passes
+                said = f"a worker for {self.device} cannot be started or heard ({reason(error)}); it is tried again"
+                self.supervisor.listener("trouble", said)
+            end = time.monotonic() + self.pause
+            while not self._over() and time.monotonic() < end:
+                time.sleep(min(0.1, self.pause))
 
-    def _live(self) -> bool:
-        """One process from birth to death; whether it ever was ready."""
+    def _over(self) -> bool:
+        return self.supervisor.stopping or bool(self.supervisor.broken)
+
+    def _live(self) -> None:
+        """One process from birth to death."""
         name = f"{self.supervisor.machine}:{self.index}:{secrets.token_hex(4)}"
         duty = Duty(self.supervisor.settings, self.supervisor.database, self.device, name, self.supervisor.opener)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(duty, theirs), name=name, daemon=True)
-        try:
-            process.start()
-        except RuntimeError:  # this process is a worker itself, and runs its script once more
-            self.supervisor.broken = UNGUARDED
-            return False
-        theirs.close()
-        with self.lock:
-            self.process, self.pipe = process, ours
-        if self.supervisor.stopping:
-            self.send("stop", None)
-        self._listen(ours, process)
+        with ours:
+            with theirs:
+                process = context.Process(target=work, args=(duty, theirs), name=name, daemon=True)
+                try:
+                    process.start()
+                except RuntimeError:  # this process is a worker itself, and runs its script once more
+                    self.supervisor.broken = UNGUARDED
+                    return
+            with self.lock:
+                self.process, self.pipe = process, ours
+            try:
+                if self.supervisor.stopping:
+                    self.send("stop", None)
+                self._listen(ours, process)
+            except Exception:  # no worker goes on unheard
+                process.kill()
+                raise
+            finally:
+                self._bury(process, name)
+
+    def _bury(self, process: SpawnProcess, name: str) -> None:
         process.join()
         if not self.begun and process.exitcode and process.exitcode > 0:
             self.supervisor.broken = UNGUARDED
-        lived, self.ready, self.busy = self.ready, False, False
+        self.ready = self.busy = False
         with self.lock:
             self.pipe = None
-        ours.close()
         self._worker_died(name, process.exitcode)
-        return lived
 
     def _listen(self, pipe: Connection, process: SpawnProcess) -> None:
         """Until the process has ended and its last message has arrived; one that is stuck is killed."""
         while True:
             ready = wait([pipe, process.sentinel], min(1.0, self.supervisor.settings.stuck))
+            if ready and pipe not in ready:
+                return
             if not ready:
-                if self.busy and time.monotonic() - self.last_message > self.supervisor.settings.stuck:
+                if self._silent():
                     process.kill()
                 continue
-            if pipe not in ready:
-                return
             try:
                 self._receive(*pipe.recv())
             except (EOFError, OSError):
                 return
 
+    def _silent(self) -> bool:
+        """Whether it has shown nothing of what it must have done by now; opening a model may take any time."""
+        longest = self.supervisor.settings.stuck if self.busy else QUIET
+        return (self.busy or self.ready) and time.monotonic() - self.last_message > longest
+
     def _receive(self, event: str, payload: Any) -> None:
-        self.begun = True
+        self.begun, self.heard_at = True, time.monotonic()
+        if event == "beat":  # its process lives; what it works on may still be stuck
+            return
         self.last_message, self.busy = time.monotonic(), event == "started" or (self.busy and event != "turned")
+        if event == "idle":
+            return
         if event == "ready":
-            self.supervisor.model_info, self.ready = payload, True
-        elif event == "broken":
+            self.supervisor.model_info, self.ready, self.pause = payload, True, SHORTEST
+        elif event == "broken" and self.supervisor.model_info is None:
             self.supervisor.broken = payload
+        elif event == "broken":  # it could be opened before, or can be elsewhere: the service goes on
+            event, payload = "trouble", f"{self.device}: {payload}; it is tried again every {SLOWEST:g} s"
+            self.pause = SLOWEST
         self.supervisor.listener(event, payload)
 
     def _worker_died(self, name: str, code: int | None) -> None:
@@ -176,9 +215,10 @@ class _Slot:
         while True:
             try:
                 if blame:
-                    back = [job.id for job in self.supervisor.jobs.give_back_dead(name, self.supervisor.settings.keep)]
+                    jobs = self.supervisor.jobs.give_back_dead(name, self.supervisor.settings.keep)
+                    back = [job.id for job in jobs]
                 else:
-                    back = ["?"] * self.supervisor.jobs.give_back(name)
+                    jobs, back = [], ["?"] * self.supervisor.jobs.give_back(name)
             except DatabaseError as error:
                 self.supervisor.listener("trouble", error.detail)
                 if self.supervisor.stopping:  # the lease gives them back
@@ -188,5 +228,6 @@ class _Slot:
             break
         if blame:
             self.supervisor.listener("died", back)
+            self.supervisor.listener("returned", jobs)
         if back:
             self.supervisor.wake()

@@ -22,7 +22,8 @@ import torch
 from sfv.errors import DatabaseError, SfvError, StoreError
 from sfv.generation.clip import Clip
 from sfv.media import read_picture, read_sticker, write_clip
-from sfv.media.pictures import AnyPicture, Uint8Picture, Uint8Sticker
+from sfv.media.pictures import AnyPicture
+from sfv.serve.ahead import Ahead
 from sfv.serve.animator import Animator, Opener
 from sfv.serve.job import Job
 from sfv.serve.jobs import Jobs
@@ -63,13 +64,37 @@ def work(duty: Duty, pipe: Connection) -> None:
         return
     try:
         animator = duty.opener(duty.settings, duty.device)
-        store, jobs = open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
+        opened = _opened(duty, pipe)
     except SfvError as error:
         _sent(pipe, "broken", str(error))
         return
-    worker = Worker(duty, pipe, animator, store, jobs)
-    if _sent(pipe, "ready", animator.model_info):
-        worker.run()
+    if opened and _sent(pipe, "ready", animator.model_info):
+        Worker(duty, pipe, animator, *opened).run()
+
+
+def _opened(duty: Duty, pipe: Connection) -> tuple[Store, Jobs] | None:
+    """Store and jobs, for however long they do not answer; None if the server stops or ends meanwhile."""
+    pause = 0.1
+    while True:
+        try:
+            return open_store(duty.settings.store, duty.settings.data), Jobs(duty.database, patient=False)
+        except (DatabaseError, StoreError) as error:
+            why = error.detail if isinstance(error, DatabaseError) else str(error)
+        if not _sent(pipe, "trouble", why) or not _rested(pipe, pause):
+            return None
+        pause = min(2 * pause, PAUSE)
+
+
+def _rested(pipe: Connection, seconds: float) -> bool:
+    """Pause; False as soon as the server orders to stop, or has ended."""
+    end = time.monotonic() + seconds
+    try:
+        while (left := end - time.monotonic()) > 0:
+            if pipe.poll(left) and pipe.recv()[0] == "stop":
+                return False
+    except (EOFError, OSError):
+        return False
+    return True
 
 
 def _sent(pipe: Connection, event: str, payload: Any) -> bool:
@@ -93,7 +118,8 @@ class Worker:
         self.speaking = threading.Lock()
         self.held: set[str] = set()
         self.cancelled: set[str] = set()
-        self.reported_at = 0.0
+        self.ahead = Ahead(lambda: jobs.coming(animator.model_info.name, self.most), self._read)
+        self.reported_at = self.said_idle_at = 0.0
 
     def run(self) -> None:
         """Until the order to stop: then what is being made is finished, and nothing more is claimed."""
@@ -106,15 +132,31 @@ class Worker:
                 batch = self._surely(self._claim)
                 if any(job.crashes for job in batch):  # it may end this process, too: what is made is written first
                     futures.wait(writing)
+                if batch:
+                    self.ahead.begin(batch)
                 clips = self._make(batch) if batch else []
                 if batch:
                     self._send("turned", None)
-                for done in writing:
-                    done.result()
+                self._await(writing)
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in clips]
                 if not batch:
+                    self._say_idle()
+                    self.ahead.forget()
                     self.awake.wait(IDLE)
+        self.ahead.close()
         self.jobs.close()
+
+    def _await(self, writing: list[Future[None]]) -> None:
+        """Until the files are kept; to wait for a slow store is not to be stuck."""
+        while futures.wait(writing, IDLE).not_done:
+            self._say_idle()
+        for done in writing:
+            done.result()
+
+    def _say_idle(self) -> None:
+        if time.monotonic() - self.said_idle_at > 1:
+            self.said_idle_at = time.monotonic()
+            self._send("idle", None)
 
     def _listen(self) -> None:
         """Messages of the server; when it ends, this process ends."""
@@ -134,6 +176,7 @@ class Worker:
         while True:
             time.sleep(self.settings.lease / 3)
             before = set(self.held)
+            self._send("beat", None)
             try:
                 mine = self.jobs.beat(self.duty.name, self.settings.lease)
             except DatabaseError:  # the lease is long enough for the next beat to save it
@@ -214,11 +257,14 @@ class Worker:
             return
         self._send("progress", names)
 
-    def _picture(self, job: Job) -> Uint8Picture | Uint8Sticker | None:
+    def _read(self, job: Job) -> AnyPicture:
         wanted: Settings = job.wanted
+        data = io.BytesIO(self.store.read(job.picture_key))
+        return read_sticker(data) if wanted.transparent else read_picture(data, wanted.background)
+
+    def _picture(self, job: Job) -> AnyPicture | None:
         try:
-            data = io.BytesIO(self.store.read(job.picture_key))
-            return read_sticker(data) if wanted.transparent else read_picture(data, wanted.background)
+            return self.ahead.take(job)
         except SfvError as error:
             self._fail(job, "picture", str(error))
             return None

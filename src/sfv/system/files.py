@@ -64,6 +64,20 @@ def _mark(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
 
 
+def allow_open_files(most: int = 10_240) -> None:
+    """Let this process, and those that it starts, hold so many files and connections open if the system does; it often
+    begins with 256 or 1,024. Nothing where there is no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # a system with a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless it is there; DiskError if it cannot be made."""
     try:
