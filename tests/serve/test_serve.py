@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import hashlib
 import io
+import json
 import logging
 import os
 import random
@@ -519,6 +521,89 @@ def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
     file.unlink()
     assert keys.owner(key) is None
     with pytest.raises(SfvError, match="--new-key"):
+        Keys(file)
+
+
+def test_a_file_of_keys_that_was_away_lets_everybody_in_again(tmp_path: Path) -> None:
+    file, away = tmp_path / "keys.json", tmp_path / "away"
+    key = new_key(file, "anna")
+    keys = Keys(file)
+    file.rename(away)
+    assert keys.owner(key) is None
+    away.rename(file)
+    assert keys.owner(key)
+
+
+def test_a_file_of_keys_with_the_time_of_the_one_before_is_read_anew(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys.json", tmp_path / "other.json"
+    anna, ben = new_key(file, "anna"), new_key(other, "ben")
+    keys, before = Keys(file), file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(file)
+    assert keys.owner(anna) is None and keys.owner(ben)
+
+
+OLD = '{"keys": [{"id": "a1", "name": "a", "salt": "s", "hash": "HASH"}, {"id": "b2", "salt": "t", "hash": "HASH"}]}'
+
+
+def old_keys(file: Path) -> list[str]:
+    """A file as earlier versions wrote them, of many lines for each entry; its keys."""
+    keys, entries = ["sfv_a1_x", "sfv_b2_x"], json.loads(OLD)["keys"]
+    for key, entry in zip(keys, entries, strict=True):
+        entry["hash"] = hashlib.sha256(f"{entry['salt']}:{key}".encode()).hexdigest()
+    file.write_text(json.dumps({"keys": entries}, indent=1))
+    return keys
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_line_taken_from_the_file_withdraws_that_key_alone(tmp_path: Path, gone: int) -> None:
+    file = tmp_path / "keys.json"
+    made = [new_key(file, name) for name in ("anna", "b{e}n", "carl")]
+    keys, lines = Keys(file), file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    assert [keys.owner(key) is not None for key in made] == [i != gone for i in range(3)]
+
+
+def test_files_of_keys_by_earlier_versions_are_read_and_added_to(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    old = old_keys(file)
+    assert [Keys(file).owner(key) for key in old] == ["a1", "b2"]
+    keys = Keys(file)
+    assert all(keys.owner(key) for key in [*old, new_key(file, "carl")])
+    assert len(file.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("taken", ['"salt": "s"', '"salt": "t"', '"hash"', '"id": "b2"'])
+def test_an_entry_that_is_not_whole_opens_nothing_and_is_told_once(
+    tmp_path: Path, taken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a file by an earlier version, from which one line of an entry was taken (of the last one that has it)."""
+    file = tmp_path / "keys.json"
+    old = old_keys(file)
+    lines = file.read_text().splitlines()
+    del lines[max(i for i, line in enumerate(lines) if taken in line)]
+    file.write_text("\n".join(lines))
+    keys = Keys(file)
+    found = [keys.owner(key) for key in old * 3]
+    assert found == ([None, "b2"] if taken.endswith('"s"') else ["a1", None]) * 3
+    (said,) = [r.message for r in caplog.records]
+    assert f"{file}, line " in said and "not all of id, salt and hash" in said
+
+
+def test_a_file_of_keys_whose_last_entry_was_taken_keeps_the_others(tmp_path: Path) -> None:
+    """Of an earlier version: a comma is left behind the one before."""
+    file = tmp_path / "keys.json"
+    old, text = old_keys(file), file.read_text()
+    file.write_text(text[: text.rindex("{")] + "]}")
+    keys = Keys(file)
+    assert [keys.owner(key) for key in old] == ["a1", None]
+
+
+@pytest.mark.parametrize("text", ["keys", "[1]", '{"keys": 3}', "\xff", '{"id": "a", "salt": "s", "hash": "\u00e9"}'])
+def test_what_is_no_file_of_keys_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(SfvError, match=rf"^{file} is no file of keys \(.*\); make a new one"):
         Keys(file)
 
 
