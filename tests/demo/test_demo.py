@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from sfv.cli.main import main
+from sfv.demo import session
 from sfv.demo.app import create_demo
 from sfv.demo.cache import LruCache
 from sfv.demo.keeping import platform_settings
@@ -281,6 +283,46 @@ def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str)
 def test_bad_uploads_are_refused(client: TestClient) -> None:
     for data, status in ((b"", 400), (b"hello", 415), (b"\x89PNG\r\n\x1a\n" + bytes(99), 422), (bytes(22 << 20), 413)):
         assert client.post("/api/picture", content=data).status_code == status
+
+
+def test_two_pictures_are_decoded_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def slow(data: bytes) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return layers(data)
+
+    layers = session.checked_layers
+    monkeypatch.setattr(session, "checked_layers", slow)
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda i: client.post("/api/picture", content=png(i)).status_code, range(8)))
+    assert answers == [200] * 8 and most <= 2
+
+
+def test_what_a_large_picture_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(session, "give_back_memory", lambda: given.append(1))
+    monkeypatch.setattr(session, "LARGE", 24 * 40 * 3)
+    studio = Studio(("sticker",), "cpu", Speed())
+    studio.take(png())
+    assert not given
+    studio.take(png(mode="RGBA"))
+    assert given
+
+
+@pytest.mark.parametrize(("command", "keeps"), [("serve", False), ("demo", True)])
+def test_a_server_without_a_model_keeps_no_memory(
+    command: str, keeps: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr("sfv.cli.main.keep_memory", lambda: kept.append(1))
+    assert main([command, "--port", "70000"]) == 2 and bool(kept) == keeps
 
 
 def test_other_sites_and_hosts_are_refused(client: TestClient, picture: str) -> None:

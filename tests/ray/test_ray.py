@@ -176,14 +176,6 @@ def test_what_is_unexpected_is_a_report(
     assert second["id"] == [1] and "b.png: unexpected RuntimeError: odd" in json.loads(second["report"][0])["error"]
 
 
-class Other:
-    """Somebody else's application."""
-
-    def __call__(self, _: Any) -> str:
-        """Its name."""
-        return "other"
-
-
 @pytest.mark.long
 @pytest.mark.weights
 def test_the_service_runs_on_ray_serve(local_ray: Any, tmp_path: Path) -> None:
@@ -191,6 +183,12 @@ def test_the_service_runs_on_ray_serve(local_ray: Any, tmp_path: Path) -> None:
     from ray import serve
 
     from sfv.serve import Client
+
+    class Other:
+        """Somebody else's application: inside a function, so that Ray carries its code."""
+
+        def __call__(self, _: Any) -> str:
+            return "other"
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -80,6 +80,7 @@ def create_demo(
         studio.thread.submit(_open, studio, on_ready)
         yield
         studio.thread.shutdown(wait=False, cancel_futures=True)
+        studio.decoding.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(title="sfv demo", lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.studio = studio
@@ -158,7 +159,7 @@ async def _picture(request: Request) -> JSONResponse:
     """Check and keep the bytes of one picture file."""
     _same_site(request)
     data, studio = await request.body(), request.app.state.studio
-    key, sent = await asyncio.to_thread(studio.take, data)
+    key, sent = await asyncio.get_running_loop().run_in_executor(studio.decoding, studio.take, data)
     height, width, _ = sent.rgb.shape
     return JSONResponse({"id": key, "width": width, "height": height, "transparent": sent.rgba is not None})
 

@@ -50,7 +50,7 @@ def _place(spread: Spread) -> str:
 
 
 def _token_refused(error: BaseException | None) -> bool:
-    """Whether Ray's own authentication (2.52 and later) is behind an error, however deep."""
+    """Whether Ray's own authentication, which newer versions have, is behind an error, however deep."""
     while error is not None:
         if type(error).__name__ == "AuthenticationError":
             return True
