@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import sfv
 from sfv.demo.keeping import check_format, fitting, for_page, platform_settings, written
 from sfv.demo.leaving import leaving
 from sfv.demo.race import Stopped, check, race
-from sfv.demo.session import MAX_STEPS, Ask, Studio
+from sfv.demo.session import MAX_STEPS, STOPPING, Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import RequestError, SfvError, UploadError
@@ -96,13 +96,26 @@ def create_demo(
 
 
 class Guarded:
-    """Body limit and security headers, as every server of ours has them."""
+    """Body limit and security headers, as every server of ours has them; a sentence to whom its end cuts off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.inner = guarded(app, BODY)
 
-    async def __call__(self, *given: Any) -> None:
-        await self.inner(*given)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.inner(scope, receive, noting)
+        except asyncio.CancelledError:  # uvicorn waits two seconds for what runs
+            if scope["type"] != "http":
+                raise
+            if not begun:
+                await JSONResponse({"error": STOPPING}, 503)(scope, receive, send)
 
 
 def _open(studio: Studio, on_ready: Callable[[Studio], None] | None) -> None:

@@ -34,6 +34,7 @@ MAX_STEPS = 50
 LOG = logging.getLogger(__name__)
 LARGE = 16 << 20
 """Bytes of a picture's pixels above which the memory that its decoding took is given back to the system."""
+STOPPING = "the page's server is being stopped; start it again, then ask again"
 VISITS = 1000
 """Visits whose newest turn is remembered."""
 
@@ -98,6 +99,8 @@ class Studio:
         self.thread = ThreadPoolExecutor(1, "sfv-compute")
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.ready, self.trouble, self.took = threading.Event(), "", 0.0
+        self.ending = threading.Event()
+        """Set when the server is told to stop: what waits or runs is dropped, at the latest after a network call."""
 
     def open(self) -> None:
         """Load and warm the first model, on the computing thread; what goes wrong is kept as one sentence."""
@@ -177,6 +180,8 @@ class Studio:
 
     def _make(self, ask: Ask, left: threading.Event | None = None) -> Clip | None:
         def watch(*_: int) -> None:
+            if self.ending.is_set():
+                raise RequestError(503, STOPPING)
             if left is not None and left.is_set():
                 raise RequestError(409, "the client left before its clip was made; ask again")
 
