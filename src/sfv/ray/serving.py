@@ -64,7 +64,7 @@ def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Sp
         "ray_actor_options": needs,
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     }
-    application = serve.deployment(**options)(serve.ingress(Replica(settings))()).bind()
+    application = serve.deployment(**options)(serve.ingress(Replica(settings, settings.known_hosts(host)))()).bind()
     try:
         serve.start(http_options={"host": host, "port": port})
         serve.run(application, name=NAME, logging_config={"log_level": "WARNING"})
@@ -122,7 +122,7 @@ def check_room(already: Running, host: str, port: int) -> None:
 class Replica:
     """The application as Ray carries it to a replica: settings alone, until the replica's life begins."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, hosts: tuple[str, ...] | None = None) -> None:
         """Jobs and clips lie where all replicas see them."""
         data = settings.data.absolute()
         data.mkdir(parents=True, exist_ok=True)
@@ -132,13 +132,13 @@ class Replica:
             "store": shared_store(settings.store, data),
             "keys": settings.keys and settings.keys.absolute(),
         }
-        self.settings = settings.model_copy(update=shared)
+        self.settings, self.hosts = settings.model_copy(update=shared), hosts
         self.app: App | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI; the first call is the lifespan's."""
         if self.app is None:
-            self.app = create_app(of_replica(self.settings))
+            self.app = create_app(of_replica(self.settings), hosts=self.hosts)
         await self.app(scope, receive, send)
 
 
