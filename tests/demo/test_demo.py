@@ -6,10 +6,12 @@ import contextlib
 import io
 import json
 import shlex
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,15 +20,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
 from sfv.cli.main import main
+from sfv.demo import session
 from sfv.demo.app import create_demo
 from sfv.demo.cache import LruCache
 from sfv.demo.keeping import platform_settings
 from sfv.demo.race import Stopped, race, suited
-from sfv.demo.server import is_loopback, listen
+from sfv.demo.server import _Server, listen
 from sfv.demo.session import Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.errors import RequestError, SfvError, UploadError
@@ -35,7 +39,7 @@ from sfv.generation.generate import generate
 from sfv.limits import ModelLimits
 from sfv.settings import Defaults, Settings, Speed
 from sfv.speed.optimize import open_model
-from sfv.web.ports import take
+from sfv.web.ports import is_loopback, take
 
 Told = tuple[dict[str, Any], bytes]
 STICKER = Defaults(frames=24, height=128, width=128, fps=8, play_fps=24)
@@ -186,6 +190,57 @@ def test_of_a_client_who_leaves_before_its_turn_nothing_is_made(
     assert client.post("/api/clip", json=shown(picture, seed=987)).status_code == 200
 
 
+def posted(app: Any, path: str, order: Any) -> tuple[asyncio.Task[None], list[Any]]:
+    """A request of a client that stays, under way, and what it is sent."""
+    body, said, stays = json.dumps(order).encode(), list[Any](), asyncio.Event()
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    parts = iter([{"type": "http.request", "body": body}])
+
+    async def receive() -> Any:
+        for part in parts:
+            return part
+        await stays.wait()
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    return asyncio.create_task(app(scope | {"http_version": "1.1"}, receive, send)), said
+
+
+@pytest.mark.parametrize("path", ["/api/clip", "/api/file", "/api/race"])
+def test_who_is_cut_off_by_the_servers_end_gets_a_sentence(
+    client: TestClient, picture: str, busy: threading.Event, path: str
+) -> None:
+    app: Any = client.app
+    studio: Studio = app.state.studio
+
+    async def cut_off() -> list[Any]:
+        waiting = studio.thread._work_queue.qsize()
+        asking, said = posted(app, path, shown(picture, seed=321))
+        while studio.thread._work_queue.qsize() == waiting:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asking
+        return said
+
+    said = asyncio.run(cut_off())
+    if path == "/api/race":  # its answer has begun: the end of it is all that can be told
+        assert [m["type"] for m in said if m.get("status", 200) != 200] == []
+    else:
+        assert said[0]["status"] == 503 and "start it again" in json.loads(said[1]["body"])["error"]
+
+
+def test_a_server_that_is_told_to_stop_drops_what_runs(tiny_folder: Path) -> None:
+    studio = Studio((str(tiny_folder),), "cpu", Speed())
+    server = _Server(uvicorn.Config(lambda *_: None), studio)
+    key, _ = studio.take(png())
+    server.handle_exit(signal.SIGTERM, None)
+    with pytest.raises(RequestError, match="being stopped; start it again") as refused:
+        studio._make(Ask(picture=key))
+    assert refused.value.status == 503 and server.should_exit and not studio.models
+
+
 def test_what_runs_stops_at_its_next_step_when_its_client_leaves(client: TestClient, picture: str) -> None:
     app: Any = client.app
     studio: Studio = app.state.studio
@@ -291,6 +346,46 @@ def test_settings_that_cannot_be_made_are_told(client: TestClient, picture: str)
 def test_bad_uploads_are_refused(client: TestClient) -> None:
     for data, status in ((b"", 400), (b"hello", 415), (b"\x89PNG\r\n\x1a\n" + bytes(99), 422), (bytes(22 << 20), 413)):
         assert client.post("/api/picture", content=data).status_code == status
+
+
+def test_two_pictures_are_decoded_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def slow(data: bytes) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return layers(data)
+
+    layers = session.checked_layers
+    monkeypatch.setattr(session, "checked_layers", slow)
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda i: client.post("/api/picture", content=png(i)).status_code, range(8)))
+    assert answers == [200] * 8 and most <= 2
+
+
+def test_what_a_large_picture_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(session, "give_back_memory", lambda: given.append(1))
+    monkeypatch.setattr(session, "LARGE", 24 * 40 * 3)
+    studio = Studio(("sticker",), "cpu", Speed())
+    studio.take(png())
+    assert not given
+    studio.take(png(mode="RGBA"))
+    assert given
+
+
+@pytest.mark.parametrize(("command", "keeps"), [("serve", False), ("demo", True)])
+def test_a_server_without_a_model_keeps_no_memory(
+    command: str, keeps: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr("sfv.cli.main.keep_memory", lambda: kept.append(1))
+    assert main([command, "--port", "70000"]) == 2 and bool(kept) == keeps
 
 
 def test_other_sites_and_hosts_are_refused(client: TestClient, picture: str) -> None:

@@ -8,10 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -27,7 +30,9 @@ from sfv.errors import SfvError
 from sfv.media import read_clip
 from sfv.ray.cluster import cluster, quiet_ray
 from sfv.ray.folder import Animator, Watch, animate_folder
+from sfv.ray.serving import Running, deployed
 from sfv.ray.settings import Spread
+from sfv.serve import ServeSettings
 from sfv.settings import Settings, Speed
 
 pytestmark = pytest.mark.filterwarnings(
@@ -174,19 +179,34 @@ def test_what_is_unexpected_is_a_report(
 @pytest.mark.long
 @pytest.mark.weights
 def test_the_service_runs_on_ray_serve(local_ray: Any, tmp_path: Path) -> None:
-    """The same application: a real clip by /v1/animate, and the same by /v1/videos."""
-    from sfv.ray.serving import deployed
-    from sfv.serve import Client, ServeSettings
+    """The same application: a real clip by /v1/animate, and the same by /v1/videos, beside somebody else's."""
+    from ray import serve
+
+    from sfv.serve import Client
+
+    class Other:
+        """Somebody else's application: inside a function, so that Ray carries its code."""
+
+        def __call__(self, _: Any) -> str:
+            return "other"
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     settings = ServeSettings(data=tmp_path / "data")
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.run(serve.deployment(Other).bind(), name="other", route_prefix="/other")
+    with pytest.raises(SfvError, match=f"listens on 127.0.0.1:{port}"):
+        with deployed(local_ray, settings, "127.0.0.1", port + 1, Spread(ray_workers=1)):
+            raise AssertionError
     with deployed(local_ray, settings, "127.0.0.1", port, Spread(ray_workers=1)):
         with Client(f"http://127.0.0.1:{port}", timeout=300) as client:
             (tmp_path / "a.webp").write_bytes(client.animate(example(), seed=3, format="webp"))
             job = client.wait(client.create(example(), seed=3, format="webp")["id"], 300)
             (tmp_path / "b.webp").write_bytes(client.content(job["id"]))
+    assert httpx.get(f"http://127.0.0.1:{port}/other").text == "other"
+    assert set(serve.status().applications) == {"other"}
+    serve.shutdown()
     assert (tmp_path / "data" / "replica-0").is_dir()
     frames = read_clip(tmp_path / "a.webp")
     assert frames.shape == (72, 128, 128, 3) and (frames[0] != frames[-1]).any()
@@ -207,6 +227,90 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
     ):
         with cluster(Spread(ray_address="10.0.0.1:6379")):
             raise AssertionError
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_cluster_that_wants_its_token_is_told(monkeypatch: pytest.MonkeyPatch, deep: bool) -> None:
+    """Ray raises its own error where this machine has no token, a ConnectionError from it where it has a wrong one."""
+    import ray
+
+    own = type("AuthenticationError", (ray.exceptions.RayError,), {})("InvalidAuthToken")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        if deep:
+            raise ConnectionError("Failed to connect") from own
+        raise own
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(
+        SfvError, match=r"^--ray-address 10.0.0.1:6379: the Ray cluster wants its token .*RAY_AUTH_MODE"
+    ):
+        with cluster(Spread(ray_address="10.0.0.1:6379")):
+            raise AssertionError
+
+
+class FakeServe:
+    """Ray Serve's calls, noted; what the cluster has beside is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, already: Running | None, others: Sequence[str] = ()) -> None:
+        from ray import serve
+
+        self.calls: list[str] = []
+        applications = dict.fromkeys(("sfv", *others))
+        monkeypatch.setattr("sfv.ray.serving.running", lambda: already)
+        monkeypatch.setattr(serve, "status", lambda: SimpleNamespace(applications=applications))
+        for name in ("start", "run", "shutdown"):
+            monkeypatch.setattr(serve, name, partial(self.note, name))
+        monkeypatch.setattr(serve, "delete", lambda name: self.calls.append(f"delete {name}"))
+
+    def note(self, name: str, /, *_: Any, **__: Any) -> None:
+        self.calls.append(name)
+
+
+CLUSTER = SimpleNamespace(cluster_resources=lambda: {"CPU": 2})
+HERE = ("127.0.0.1", 8000)
+
+
+@pytest.mark.parametrize(
+    ("already", "others", "end"),
+    [
+        (None, (), ["delete sfv", "shutdown"]),
+        (None, ("came-later",), ["delete sfv"]),
+        (Running(*HERE, {"other": "/other"}), ("other",), ["delete sfv"]),
+        (Running(*HERE, {}), (), ["delete sfv"]),
+    ],
+    ids=["its own", "its own, used by others", "shared", "shared, empty"],
+)
+def test_what_others_run_on_a_cluster_stays_when_the_service_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, already: Running | None, others: Sequence[str], end: list[str]
+) -> None:
+    fake = FakeServe(monkeypatch, already, others)
+    with deployed(CLUSTER, ServeSettings(data=tmp_path / "data"), *HERE, Spread()):
+        assert fake.calls == ["start", "run"]
+    assert fake.calls[2:] == end
+
+
+@pytest.mark.parametrize(
+    ("already", "says"),
+    [
+        (
+            Running("0.0.0.0", 8000, {}),
+            r"^127.0.0.1:8000: .* listens on 0.0.0.0:8000 .*; give --host 0.0.0.0 --port 8000",
+        ),
+        (Running("127.0.0.1", 9000, {}), r"give --host 127.0.0.1 --port 9000$"),
+        (Running(*HERE, {"mine": "/mine", "default": "/"}), r"belongs to the application default,"),
+        (Running(*HERE, {"sfv": "/"}), r"has an application sfv already, of another `sfv serve --ray`; stop that one"),
+    ],
+    ids=["host", "port", "route", "twice"],
+)
+def test_a_cluster_where_the_service_would_be_in_the_way_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, already: Running, says: str
+) -> None:
+    fake = FakeServe(monkeypatch, already)
+    with pytest.raises(SfvError, match=says), deployed(CLUSTER, ServeSettings(data=tmp_path), *HERE, Spread()):
+        raise AssertionError
+    assert fake.calls == []
 
 
 def test_flags_of_ray_need_ray(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

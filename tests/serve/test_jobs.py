@@ -93,6 +93,21 @@ def test_what_is_put_in_comes_out(jobs: Jobs) -> None:
     assert jobs.get(given.id, "anna") is None
 
 
+def test_a_table_of_an_earlier_version_gets_the_column_that_came_since(jobs: Jobs) -> None:
+    """Once, by whichever of several servers comes first; rows stay."""
+    before, later = job(), replace(job(), shape="300x200")
+    jobs.add(before, 9)
+    with jobs.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE sfv_jobs DROP COLUMN shape"))
+    url = jobs.engine.url.render_as_string(hide_password=False)
+    with ThreadPoolExecutor(4) as servers:
+        opened = list(servers.map(Jobs, [url] * 4))
+    opened[0].add(later, 9)
+    assert opened[1].get(before.id) == before and opened[2].get(later.id) == later
+    for one in opened:
+        one.close()
+
+
 def test_the_oldest_is_taken_first_with_those_of_its_kind(jobs: Jobs) -> None:
     rows = [job(9, "a"), job(8, "b"), job(7, "a"), job(6, "a")]
     for row in reversed(rows):

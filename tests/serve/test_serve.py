@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import errno
+import hashlib
 import io
+import json
 import logging
 import os
 import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -26,13 +29,17 @@ from sqlalchemy import event
 
 from sfv.cli.main import main
 from sfv.errors import DatabaseError, SfvError
+from sfv.limits import ModelLimits
 from sfv.media import read_clip
+from sfv.serve import service as service_module
+from sfv.serve.animator import ModelInfo
 from sfv.serve.job import Job
 from sfv.serve.keys import Keys, new_key
 from sfv.serve.routes import App, create_app
 from sfv.serve.service import FRESH, passing_name
 from sfv.serve.settings import Order, ServeSettings
 from sfv.serve.worker import Duty, Worker
+from sfv.settings import Defaults
 
 PIPES: list[Connection] = []
 
@@ -131,7 +138,6 @@ def test_equal_settings_are_made_together(app: App) -> None:
         ("bytes=0-9", 206, (0, 10)),
         ("bytes=5-", 206, (5, None)),
         ("bytes=-7", 206, (-7, None)),
-        ("bytes=9999999-", 416, (0, 0)),
         ("bytes=a-b", 200, (0, None)),
         ("bytes=9-3", 200, (0, None)),
         ("bytes=0-1,3-4", 200, (0, None)),
@@ -156,6 +162,245 @@ def test_the_head_of_a_clip_is_that_of_its_answer(app: App) -> None:
     assert (head.status_code, head.content) == (200, b"") and head.headers == whole.headers
     assert int(head.headers["content-length"]) == len(whole.content)
     assert ask(app, "HEAD", "/v1/videos/none/content").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"if-none-match": "TAG"}, 304),
+        ({"if-none-match": 'W/TAG, "other"'}, 304),
+        ({"if-none-match": "*"}, 304),
+        ({"if-none-match": '"other"', "range": "bytes=0-9"}, 206),
+        ({"if-none-match": "TAG", "range": "bytes=0-9"}, 304),
+        ({"if-range": "TAG", "range": "bytes=0-9"}, 206),
+        ({"if-range": '"other"', "range": "bytes=0-9"}, 200),
+        ({"if-range": "W/TAG", "range": "bytes=0-9"}, 200),
+    ],
+)
+def test_a_client_that_has_the_clip_or_a_part_says_so(app: App, asked: dict[str, str], status: int) -> None:
+    name = create(app).json()["id"]
+    turn(worker(app))
+    path, headers = f"/v1/videos/{name}/content", {k: v.replace("TAG", f'"{name}"') for k, v in asked.items()}
+    whole, answer = ask(app, "GET", path), ask(app, "GET", path, headers=headers)
+    assert whole.headers["etag"] == f'"{name}"' == answer.headers["etag"]
+    parts = {200: whole.content, 206: whole.content[:10], 304: b""}
+    assert answer.status_code == status and answer.content == parts[status]
+    head = ask(app, "HEAD", path, headers=headers)
+    assert head.status_code == (304 if status == 304 else 200)
+
+
+def test_a_range_that_there_is_not_is_refused_as_all_else(app: App) -> None:
+    name = create(app).json()["id"]
+    turn(worker(app))
+    answer = ask(app, "GET", f"/v1/videos/{name}/content", headers={"range": "bytes=9999999-"})
+    assert answer.status_code == 416 and answer.headers["content-range"].startswith("bytes */")
+    error = answer.json()["error"]
+    assert error["code"] == "range" and "leave it out" in error["message"] and error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_may_be_asked_by_head(app: App, path: str) -> None:
+    assert ask(app, "HEAD", path).status_code == ask(app, "GET", path).status_code
+
+
+OWN = ModelLimits(
+    "loops", Defaults(frames=24, height=128, width=128, fps=8, play_fps=24), 8, ("small",), ("small",), loops=True
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "size", "seconds"),
+    [
+        ({"fit": "own"}, "300x200", "3.00"),
+        ({"size": "300"}, "300x200", "3.00"),
+        ({"fit": "own", "size": "480"}, "480x320", "3.00"),
+        ({"boomerang": "true"}, "128x128", "5.92"),
+        ({"play_fps": "12", "size": "64x96", "fit": "pad"}, "96x64", "3.00"),
+        ({"seconds": "2"}, "128x128", "2.00"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_size_and_length_are_those_of_the_file(
+    app: App, asked: dict[str, str], size: str, seconds: str, turned: bool
+) -> None:
+    """Of a picture of 300x200, or of one that a camera has turned to it; as measured of the embedded model's files."""
+    app.service.supervisor.model_info = ModelInfo("0" * 16, OWN, 1)
+    image, exif = Image.new("RGB", (200, 300) if turned else (300, 200)), Image.Exif()
+    exif[0x112] = 6 if turned else 1
+    out = io.BytesIO()
+    image.save(out, "JPEG", exif=exif)
+    made = create(app, out.getvalue(), **asked).json()
+    assert (made["size"], made["seconds"]) == (size, seconds)
+    assert ask(app, "GET", f"/v1/videos/{made['id']}").json()["size"] == size
+
+
+def test_no_more_than_two_pictures_are_in_memory(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many that are sent at once: the others wait on the disk."""
+    now, most, lock, sent = 0, 0, threading.Lock(), threading.Barrier(2)
+    read, put = service_module._read, app.service.store.put
+
+    def reading(file: Any) -> bytes:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        sent.wait(60)  # two are read together
+        return read(file)
+
+    def keeping(key: str, *given: Any) -> int:
+        nonlocal now
+        size = put(key, *given)
+        with lock:
+            now -= 1
+        return size
+
+    monkeypatch.setattr(service_module, "_read", reading)
+    monkeypatch.setattr(app.service.store, "put", keeping)
+
+    async def many() -> list[int]:
+        async with asking(app) as client:
+            asks = [client.post("/v1/videos", files={"picture": png(i)}) for i in range(8)]
+            return [a.status_code for a in await asyncio.gather(*asks)]
+
+    assert asyncio.run(many()) == [202] * 8 and most == 2
+
+
+def test_uploads_under_way_count_as_jobs_that_wait(tmp_path: Path) -> None:
+    async def three(app: App) -> list[int]:
+        going, reached = asyncio.Event(), [asyncio.Event(), asyncio.Event()]
+
+        async def slow(at: int) -> AsyncIterator[bytes]:
+            yield b"--b\r\n"
+            reached[at].set()
+            await going.wait()
+            yield b'Content-Disposition: form-data; name="picture"; filename="a"\r\n\r\n' + png() + b"\r\n--b--\r\n"
+
+        answers = [post_slowly(app, slow(at)) for at in range(2)]
+        tasks = [asyncio.create_task(answer) for answer in answers]
+        for one in reached:
+            await one.wait()
+        async with asking(app) as client:
+            third = await client.post("/v1/videos", files={"picture": png()})
+        going.set()
+        return [third.status_code, *[await task for task in tasks]]
+
+    for app in made(tmp_path, queue=2):
+        assert asyncio.run(three(app)) == [429, 202, 202] and not app.service.uploads
+
+
+async def post_slowly(app: App, parts: AsyncIterator[bytes]) -> int:
+    """The status of a POST whose body comes as the parts do."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        async for part in parts:
+            return {"type": "http.request", "body": part, "more_body": True}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope_of("multipart/form-data; boundary=b"), receive, send)
+    return int(sent[0]["status"])
+
+
+def test_what_is_refused_takes_no_place_in_the_queue(tmp_path: Path) -> None:
+    for app in made(tmp_path, queue=1):
+        assert [create(app, b"no picture").status_code for _ in range(3)] == [415] * 3
+        assert create(app).status_code == 202
+
+
+def test_one_key_fills_half_of_the_queue_while_there_are_others(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    anna, ben = ({"authorization": f"Bearer {new_key(file, name)}"} for name in ("anna", "ben"))
+
+    async def many(app: App) -> list[int]:
+        async with asking(app) as client:
+            asks = [client.post("/v1/videos", files={"picture": png(i)}, headers=anna) for i in range(12)]
+            return sorted(a.status_code for a in await asyncio.gather(*asks))
+
+    for app in made(tmp_path, queue=8, keys=file):
+        assert asyncio.run(many(app)) == [202] * 4 + [429] * 8
+        late = ask(app, "POST", "/v1/videos", files={"picture": png()}, headers=anna)
+        assert late.status_code == 429 and "4 jobs of this key are waiting" in late.json()["error"]["message"]
+        assert 1 <= int(late.headers["retry-after"]) <= 600
+        time.sleep(FRESH)
+        assert ask(app, "POST", "/v1/videos", files={"picture": png()}, headers=ben).status_code == 202
+
+
+def test_the_only_key_may_fill_the_queue(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    anna = {"authorization": f"Bearer {new_key(file, 'anna')}"}
+    for app in made(tmp_path, queue=2, keys=file):
+        codes = [ask(app, "POST", "/v1/videos", files={"picture": png()}, headers=anna).status_code for _ in range(3)]
+        assert codes == [202, 202, 429]
+
+
+HOSTS = {
+    "localhost:8000": 200,
+    "127.0.0.1": 200,
+    "LOCALHOST": 200,
+    "[::1]:8000": 200,
+    "127.9.9.9:8000": 200,
+    "a.example": 200,
+    "clips.example:80": 200,
+    "evil.example": 403,
+    "evil.example:8000": 403,
+    "localhost.evil.example": 403,
+    "": 403,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_server_without_keys_answers_to_its_own_names_alone(tmp_path: Path, host: str) -> None:
+    """A page of evil.example whose name leads to this machine asks with that name, and is of the same origin then."""
+    settings = ServeSettings(data=tmp_path / "data", origins=("https://a.example",), hosts=("clips.example",))
+    app = create_app(settings, open_quick, settings.known_hosts("127.9.9.9"))
+    app.service.supervisor.model_info = CARD
+    headers = {"host": host, "origin": f"http://{host}"}
+    answer = ask(app, "GET", "/healthz", headers=headers)
+    assert answer.status_code == HOSTS[host]
+    if answer.status_code == 403:
+        assert ask(app, "POST", "/v1/videos", files={"picture": png()}, headers=headers).status_code == 403
+        assert answer.json()["error"]["code"] == "host" and "--hosts" in answer.json()["error"]["message"]
+    app.service.stop()
+
+
+def test_with_keys_or_for_other_machines_any_name_will_do(tmp_path: Path) -> None:
+    assert ServeSettings(keys=tmp_path / "keys.json").known_hosts("127.0.0.1") is None
+    assert ServeSettings().known_hosts("0.0.0.0") is None and ServeSettings().known_hosts("localhost") is not None
+
+
+@pytest.mark.parametrize(
+    ("origin", "says"),
+    [
+        ("*", "is no single origin; name each in full"),
+        ("https://*.example.org", "is no single origin"),
+        ("https://a.example/", "with no / at the end"),
+        ("https://A.example", "small letters"),
+        ("a.example", "https://HOST"),
+        ("null", "https://HOST"),
+    ],
+)
+def test_origins_that_never_match_are_refused(origin: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--origins", origin]) == 2
+    said = capsys.readouterr().err
+    assert origin in said and says in said and said.count("\n") == 1
+    assert ServeSettings(origins=("https://a.example", "http://localhost:3000", "http://[::1]:80")).origins
+
+
+def test_the_description_lists_what_is_answered(app: App) -> None:
+    described = ask(app, "GET", "/openapi.json").json()
+    form = described["paths"]["/v1/videos"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"picture", "input_reference"} <= set(form["properties"]) and "required" not in form
+    assert form["oneOf"] == [{"required": ["picture"]}, {"required": ["input_reference"]}]
+    for path in ("/v1/videos", "/v1/animate"):
+        assert {"401", "403", "405", "408", "500"} <= set(described["paths"][path]["post"]["responses"])
+    (scheme,) = described["components"]["securitySchemes"].values()
+    assert scheme["type"] == "http" and scheme["scheme"] == "bearer"
+    assert (
+        described["paths"]["/v1/videos"]["get"]["security"] and "security" not in described["paths"]["/healthz"]["get"]
+    )
 
 
 def test_videos_are_listed_in_pages(app: App) -> None:
@@ -650,6 +895,89 @@ def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
         Keys(file)
 
 
+def test_a_file_of_keys_that_was_away_lets_everybody_in_again(tmp_path: Path) -> None:
+    file, away = tmp_path / "keys.json", tmp_path / "away"
+    key = new_key(file, "anna")
+    keys = Keys(file)
+    file.rename(away)
+    assert keys.owner(key) is None
+    away.rename(file)
+    assert keys.owner(key)
+
+
+def test_a_file_of_keys_with_the_time_of_the_one_before_is_read_anew(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys.json", tmp_path / "other.json"
+    anna, ben = new_key(file, "anna"), new_key(other, "ben")
+    keys, before = Keys(file), file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(file)
+    assert keys.owner(anna) is None and keys.owner(ben)
+
+
+OLD = '{"keys": [{"id": "a1", "name": "a", "salt": "s", "hash": "HASH"}, {"id": "b2", "salt": "t", "hash": "HASH"}]}'
+
+
+def old_keys(file: Path) -> list[str]:
+    """A file as earlier versions wrote them, of many lines for each entry; its keys."""
+    keys, entries = ["sfv_a1_x", "sfv_b2_x"], json.loads(OLD)["keys"]
+    for key, entry in zip(keys, entries, strict=True):
+        entry["hash"] = hashlib.sha256(f"{entry['salt']}:{key}".encode()).hexdigest()
+    file.write_text(json.dumps({"keys": entries}, indent=1))
+    return keys
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_line_taken_from_the_file_withdraws_that_key_alone(tmp_path: Path, gone: int) -> None:
+    file = tmp_path / "keys.json"
+    made = [new_key(file, name) for name in ("anna", "b{e}n", "carl")]
+    keys, lines = Keys(file), file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    assert [keys.owner(key) is not None for key in made] == [i != gone for i in range(3)]
+
+
+def test_files_of_keys_by_earlier_versions_are_read_and_added_to(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    old = old_keys(file)
+    assert [Keys(file).owner(key) for key in old] == ["a1", "b2"]
+    keys = Keys(file)
+    assert all(keys.owner(key) for key in [*old, new_key(file, "carl")])
+    assert len(file.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("taken", ['"salt": "s"', '"salt": "t"', '"hash"', '"id": "b2"'])
+def test_an_entry_that_is_not_whole_opens_nothing_and_is_told_once(
+    tmp_path: Path, taken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a file by an earlier version, from which one line of an entry was taken (of the last one that has it)."""
+    file = tmp_path / "keys.json"
+    old = old_keys(file)
+    lines = file.read_text().splitlines()
+    del lines[max(i for i, line in enumerate(lines) if taken in line)]
+    file.write_text("\n".join(lines))
+    keys = Keys(file)
+    found = [keys.owner(key) for key in old * 3]
+    assert found == ([None, "b2"] if taken.endswith('"s"') else ["a1", None]) * 3
+    (said,) = [r.message for r in caplog.records]
+    assert f"{file}, line " in said and "not all of id, salt and hash" in said
+
+
+def test_a_file_of_keys_whose_last_entry_was_taken_keeps_the_others(tmp_path: Path) -> None:
+    """Of an earlier version: a comma is left behind the one before."""
+    file = tmp_path / "keys.json"
+    old, text = old_keys(file), file.read_text()
+    file.write_text(text[: text.rindex("{")] + "]}")
+    keys = Keys(file)
+    assert [keys.owner(key) for key in old] == ["a1", None]
+
+
+@pytest.mark.parametrize("text", ["keys", "[1]", '{"keys": 3}', "\xff", '{"id": "a", "salt": "s", "hash": "\u00e9"}'])
+def test_what_is_no_file_of_keys_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(SfvError, match=rf"^{file} is no file of keys \(.*\); make a new one"):
+        Keys(file)
+
+
 def test_documentation_needs_nothing_from_elsewhere(app: App) -> None:
     page = ask(app, "GET", "/docs")
     assert page.status_code == 200 and "/v1/animate" in page.text and "Motion bucket" in page.text
@@ -739,6 +1067,13 @@ def body(rng: random.Random, seeds: list[bytes]) -> tuple[bytes, str]:
     return whole, rng.choice(kinds)
 
 
+def scope_of(kind: str) -> dict[str, Any]:
+    """Of a POST of a video with a body of this type."""
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {"path": "/v1/videos", "raw_path": b"/v1/videos", "root_path": "", "query_string": b""}
+    return scope | {"headers": [(b"content-type", kind.encode("latin-1"))], "client": ("x", 1), "server": ("x", 80)}
+
+
 async def post(app: App, data: bytes, kind: str) -> tuple[int, bytes]:
     """One POST as plain ASGI, which takes a third of a client's time; status and body."""
     sent: list[Any] = []
@@ -749,10 +1084,7 @@ async def post(app: App, data: bytes, kind: str) -> tuple[int, bytes]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
-    scope |= {"path": "/v1/videos", "raw_path": b"/v1/videos", "root_path": "", "query_string": b""}
-    scope |= {"headers": [(b"content-type", kind.encode("latin-1"))], "client": ("x", 1), "server": ("x", 80)}
-    await app(scope, receive, send)
+    await app(scope_of(kind), receive, send)
     return sent[0]["status"], sent[1]["body"]
 
 

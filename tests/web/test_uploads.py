@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
 from sfv.errors import UploadError
+from sfv.media import pictures
 from sfv.web.middleware import FORM_ROOM, guarded
-from sfv.web.uploads import Limits, checked_picture
+from sfv.web.uploads import Limits, checked_layers, checked_picture
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (40, 24), mode: str = "RGB") -> bytes:
@@ -43,6 +45,47 @@ def test_heic_is_taken_where_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> 
 def test_transparency_is_kept_or_laid_over_a_colour() -> None:
     assert checked_picture(picture(mode="RGBA"), transparent=True).shape == (24, 40, 4)
     assert checked_picture(picture(mode="RGBA"), background="black").shape == (24, 40, 3)
+
+
+def saved(kind: str, mode: str) -> bytes:
+    """A picture file of a mode of Pillow's."""
+    out = io.BytesIO()
+    image = Image.open(io.BytesIO(picture(mode="RGBA")))
+    if mode == "I;16":
+        image = Image.fromarray(np.arange(40 * 24, dtype=np.uint16).reshape(24, 40) * 60)
+    elif mode == "clear P":
+        image = image.convert("RGB").quantize(16)
+        image.info["transparency"] = 3
+    else:
+        image = image.convert(mode)
+    image.save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("PNG", mode) for mode in ("RGB", "RGBA", "L", "LA", "1", "I;16", "clear P")),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("GIF", "P"),
+        ("WEBP", "RGBA"),
+        ("TIFF", "CMYK"),
+    ],
+)
+def test_both_layers_of_one_decoding_are_those_of_two(kind: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, opened = saved(kind, mode), []
+    apart = checked_picture(data)
+    try:
+        clear = checked_picture(data, transparent=True)
+    except UploadError:
+        clear = None
+    read = pictures._read
+    monkeypatch.setattr(pictures, "_read", lambda *given: opened.append(1) or read(*given))
+    rgb, rgba = checked_layers(data)
+    assert len(opened) == 1 and rgb.is_contiguous()
+    assert torch.equal(rgb, apart) and (clear is None) == (rgba is None)
+    assert clear is None or rgba is None or torch.equal(rgba, clear)
 
 
 REFUSED = {

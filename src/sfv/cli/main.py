@@ -50,8 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn SfvError into one sentence and exit code 1 (2 for bad flags)."""
     try:
         wait_politely()
-        keep_memory()
         words = _gathered(sys.argv[1:] if argv is None else argv)
+        if words[:1] != ["serve"]:  # its workers keep theirs; a server would keep what large pictures took
+            keep_memory()
         if words[:1] == ["--version"]:
             print(f"sfv {version('sfv')}")
             return 0

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import sfv
 from sfv.demo.keeping import check_format, fitting, for_page, platform_settings, written
 from sfv.demo.leaving import leaving
 from sfv.demo.race import Stopped, check, race
-from sfv.demo.session import MAX_STEPS, Ask, Studio
+from sfv.demo.session import MAX_STEPS, STOPPING, Ask, Studio
 from sfv.demo.snippets import command_line, python_lines
 from sfv.demo.wire import clip_message, packed
 from sfv.errors import RequestError, SfvError, UploadError
@@ -91,6 +91,7 @@ def create_demo(
         studio.thread.submit(_open, studio, on_ready)
         yield
         studio.thread.shutdown(wait=False, cancel_futures=True)
+        studio.decoding.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(title="sfv demo", lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.studio = studio
@@ -106,13 +107,26 @@ def create_demo(
 
 
 class Guarded:
-    """Body limit and security headers, as every server of ours has them."""
+    """Body limit and security headers, as every server of ours has them; a sentence to whom its end cuts off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.inner = guarded(app, BODY)
 
-    async def __call__(self, *given: Any) -> None:
-        await self.inner(*given)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.inner(scope, receive, noting)
+        except asyncio.CancelledError:  # uvicorn waits two seconds for what runs
+            if scope["type"] != "http":
+                raise
+            if not begun:
+                await JSONResponse({"error": STOPPING}, 503)(scope, receive, send)
 
 
 def _open(studio: Studio, on_ready: Callable[[Studio], None] | None) -> None:
@@ -169,7 +183,7 @@ async def _picture(request: Request) -> JSONResponse:
     """Check and keep the bytes of one picture file."""
     _same_site(request)
     data, studio = await request.body(), request.app.state.studio
-    key, sent = await asyncio.to_thread(studio.take, data)
+    key, sent = await asyncio.get_running_loop().run_in_executor(studio.decoding, studio.take, data)
     height, width, _ = sent.rgb.shape
     return JSONResponse({"id": key, "width": width, "height": height, "transparent": sent.rgba is not None})
 

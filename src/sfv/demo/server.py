@@ -1,9 +1,9 @@
 """`sfv demo`: the page on a port of this machine, opened in its browser."""
 
 import errno
-import ipaddress
 import socket
 import webbrowser
+from types import FrameType
 
 import uvicorn
 
@@ -11,10 +11,22 @@ from sfv.demo.app import MODELS, create_demo
 from sfv.demo.session import MAX_STEPS, Studio, row_of
 from sfv.errors import SfvError, reason
 from sfv.settings import Speed
-from sfv.web.ports import take, url
+from sfv.web.ports import is_loopback, take, url
 
 PORTS = 50
 """Ports that are tried, from the one asked for."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that has the clip under way dropped when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+        super().__init__(config)
+        self.studio = studio
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.studio.ending.set()
+        super().handle_exit(sig, frame)
 
 
 def run_demo(
@@ -42,7 +54,7 @@ def run_demo(
         print(f"warning: anybody who reaches {host} can use this page and this machine's time; it has no login")
     print(f"{where}  (loading {rows[0].name}; Ctrl-C stops)", flush=True)
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, app.state.studio).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -56,11 +68,3 @@ def listen(host: str, port: int) -> socket.socket:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):  # no other port would do
                 break
     raise SfvError(f"no port from {port} on can be used at {host} ({why}); name another with --port or --host")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sfv.demo.cache import LruCache, T
-from sfv.errors import RequestError, SfvError, UploadError
+from sfv.errors import RequestError, SfvError
 from sfv.families.base import VideoModel
 from sfv.generation.clip import Clip, Start
 from sfv.generation.generate import begin, encoded, finish, generate
@@ -23,14 +23,18 @@ from sfv.media.formats import colour
 from sfv.media.pictures import Uint8Picture, Uint8Sticker
 from sfv.settings import Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
+from sfv.system.memory import give_back_memory
 from sfv.types import Cond
-from sfv.web.uploads import checked_picture
+from sfv.web.uploads import checked_layers
 
 PICTURE_ROOM, CLIP_ROOM, COND_ROOM = 256 << 20, 256 << 20, 32 << 20
 """Bytes of pictures, of finished clips and of encoded pictures that are remembered; the least used go first."""
 MAX_STEPS = 50
 """Network calls that one clip of the page may ask for, unless its server allows others."""
 LOG = logging.getLogger(__name__)
+LARGE = 16 << 20
+"""Bytes of a picture's pixels above which the memory that its decoding took is given back to the system."""
+STOPPING = "the page's server is being stopped; start it again, then ask again"
 VISITS = 1000
 """Visits whose newest turn is remembered."""
 
@@ -93,7 +97,10 @@ class Studio:
         self.models: dict[str, VideoModel] = {}
         self.newest: OrderedDict[str, int] = OrderedDict()
         self.thread = ThreadPoolExecutor(1, "sfv-compute")
+        self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.ready, self.trouble, self.took = threading.Event(), "", 0.0
+        self.ending = threading.Event()
+        """Set when the server is told to stop: what waits or runs is dropped, at the latest after a network call."""
 
     def open(self) -> None:
         """Load and warm the first model, on the computing thread; what goes wrong is kept as one sentence."""
@@ -125,13 +132,10 @@ class Studio:
 
     def take(self, data: bytes) -> tuple[str, Sent]:
         """Check and keep an upload; its id is a hash of its bytes."""
-        rgb = checked_picture(data)
-        try:
-            rgba = checked_picture(data, transparent=True)
-        except UploadError:  # nowhere transparent
-            rgba = None
-        key, sent = hashlib.sha256(data).hexdigest()[:32], Sent(rgb, rgba)
+        key, sent = hashlib.sha256(data).hexdigest()[:32], Sent(*checked_layers(data))
         self.pictures.put(key, sent)
+        if _picture_bytes(sent) > LARGE:
+            give_back_memory()
         return key, sent
 
     def picture(self, key: str) -> Sent:
@@ -176,6 +180,8 @@ class Studio:
 
     def _make(self, ask: Ask, left: threading.Event | None = None) -> Clip | None:
         def watch(*_: int) -> None:
+            if self.ending.is_set():
+                raise RequestError(503, STOPPING)
             if left is not None and left.is_set():
                 raise RequestError(409, "the client left before its clip was made; ask again")
 

@@ -12,6 +12,11 @@ from sfv.ray.settings import Spread
 STORE = 256 << 20
 """Bytes of shared memory for a Ray that is started here; it holds names and reports, never pictures."""
 
+NO_TOKEN = (
+    "the Ray cluster wants its token and was given none, or another; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or "
+    "RAY_AUTH_TOKEN_PATH) as they are on the cluster's machines"
+)
+
 
 @contextmanager
 def cluster(spread: Spread) -> Iterator[Any]:
@@ -28,18 +33,29 @@ def cluster(spread: Spread) -> Iterator[Any]:
             log_to_driver=False,
             **({} if spread.ray_address else local),
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        if _token_refused(error):
+            raise SfvError(f"{_place(spread)}: {NO_TOKEN}") from error
         reason = str(error).strip().splitlines()[0]
-        where = (
-            f"--ray-address {spread.ray_address}: no Ray cluster answers"
-            if spread.ray_address
-            else "Ray cannot be started here"
-        )
-        raise SfvError(f"{where} ({reason}); `ray start --head` starts one") from error
+        what = f"{_place(spread)}: no Ray cluster answers" if spread.ray_address else "Ray cannot be started here"
+        raise SfvError(f"{what} ({reason}); `ray start --head` starts one") from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _place(spread: Spread) -> str:
+    return f"--ray-address {spread.ray_address}" if spread.ray_address else "--ray"
+
+
+def _token_refused(error: BaseException | None) -> bool:
+    """Whether Ray's own authentication, which newer versions have, is behind an error, however deep."""
+    while error is not None:
+        if type(error).__name__ == "AuthenticationError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def quiet_ray() -> Any:

@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,16 @@ def serve_on_ray(settings: ServeSettings, host: str, port: int, spread: Spread |
 
 @contextmanager
 def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Spread) -> Iterator[None]:
-    """The application, ready inside the block, and taken down after it."""
-    from ray import serve
+    """The application, ready inside the block, and taken down after it; others of the cluster stay.
 
+    SfvError where Serve runs already, at another address or with an application in the way.
+    """
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    already = running()
+    if already is not None:
+        check_room(already, host, port)
     most, needs = share(ray, spread, settings.device[0])
     scaling = {"min_replicas": 1, "max_replicas": most, "target_ongoing_requests": WANTED}
     options: dict[str, Any] = {
@@ -56,22 +64,65 @@ def deployed(ray: Any, settings: ServeSettings, host: str, port: int, spread: Sp
         "ray_actor_options": needs,
         "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     }
-    application = serve.deployment(**options)(serve.ingress(Replica(settings))()).bind()
+    application = serve.deployment(**options)(serve.ingress(Replica(settings, settings.known_hosts(host)))()).bind()
     try:
         serve.start(http_options={"host": host, "port": port})
         serve.run(application, name=NAME, logging_config={"log_level": "WARNING"})
         yield
-    except RuntimeError as error:
+    except (RuntimeError, RayServeException) as error:
         reason = str(error).strip().splitlines()[-1]
         raise SfvError(f"Ray Serve cannot run the service ({reason}); try it with `sfv serve` alone") from error
     finally:
-        serve.shutdown()
+        with suppress(RayServeException, TimeoutError):  # Serve is gone, or goes on taking it down
+            serve.delete(NAME)
+        if already is None and not set(serve.status().applications) - {NAME}:
+            serve.shutdown()
+
+
+@dataclass(frozen=True)
+class Running:
+    """Ray Serve as it runs in a cluster: where it listens, and the route of every application."""
+
+    host: str
+    port: int
+    routes: dict[str, str | None]
+
+
+def running() -> Running | None:
+    """The cluster's Ray Serve; None if there is none."""
+    from ray.serve.context import _get_global_client  # no public call tells address and routes
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return None
+    found = client.get_serve_details()["applications"]
+    routes = {name: application["route_prefix"] for name, application in found.items()}
+    return Running(client.http_config.host, client.http_config.port, routes)
+
+
+def check_room(already: Running, host: str, port: int) -> None:
+    """SfvError if the application would listen elsewhere than asked, or take another's place."""
+    if (already.host, already.port) != (host, port):
+        raise SfvError(
+            f"{host}:{port}: Ray Serve runs in this cluster already and listens on {already.host}:{already.port} for "
+            f"all its applications; give --host {already.host} --port {already.port}"
+        )
+    if NAME in already.routes:
+        raise SfvError(
+            f"this cluster has an application {NAME} already, of another `sfv serve --ray`; stop that one, or take "
+            f'away what a killed one left, by ray.serve.delete("{NAME}")'
+        )
+    if other := next((name for name, route in already.routes.items() if route == "/"), None):
+        raise SfvError(
+            f"the route / of this cluster's Ray Serve belongs to the application {other}, and the service needs it; "
+            "give that one another route_prefix, or use a cluster of its own"
+        )
 
 
 class Replica:
     """The application as Ray carries it to a replica: settings alone, until the replica's life begins."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, hosts: tuple[str, ...] | None = None) -> None:
         """Jobs and clips lie where all replicas see them."""
         data = settings.data.absolute()
         data.mkdir(parents=True, exist_ok=True)
@@ -81,13 +132,13 @@ class Replica:
             "store": shared_store(settings.store, data),
             "keys": settings.keys and settings.keys.absolute(),
         }
-        self.settings = settings.model_copy(update=shared)
+        self.settings, self.hosts = settings.model_copy(update=shared), hosts
         self.app: App | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI; the first call is the lifespan's."""
         if self.app is None:
-            self.app = create_app(of_replica(self.settings))
+            self.app = create_app(of_replica(self.settings), hosts=self.hosts)
         await self.app(scope, receive, send)
 
 

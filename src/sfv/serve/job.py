@@ -39,6 +39,8 @@ class Job:
     size: int = 0
     code: str = ""
     error: str = ""
+    shape: str | None = None
+    """WIDTHxHEIGHT of the clip; None in rows of earlier versions."""
 
     @property
     def open(self) -> bool:

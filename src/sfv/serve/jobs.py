@@ -28,10 +28,12 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     literal,
     make_url,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -78,6 +80,7 @@ TABLE = Table(
     Column("size", Integer, nullable=False),
     Column("code", String(40), nullable=False),
     Column("error", Text, nullable=False),
+    Column("shape", String(24)),
     Index("sfv_jobs_waiting", "status", "model", "created"),
     Index("sfv_jobs_owned", "owner", "created"),
     Index("sfv_jobs_expiry", "expires"),
@@ -110,11 +113,18 @@ class Jobs:
         """Servers that start at the same moment are in each other's way: whoever comes second finds the table made."""
         for pause in (0.1, 0.3, 1.0):
             try:
-                TABLE.metadata.create_all(self.engine)
+                self._made()
                 return
             except SQLAlchemyError:
                 time.sleep(pause)
+        self._made()
+
+    def _made(self) -> None:
+        """The table; one of an earlier version gets the column that came since, which servers of that version leave."""
         TABLE.metadata.create_all(self.engine)
+        if not any(column["name"] == "shape" for column in inspect(self.engine).get_columns(TABLE.name)):
+            with self.engine.begin() as connection:
+                connection.execute(text(f"ALTER TABLE {TABLE.name} ADD COLUMN shape VARCHAR(24)"))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -171,6 +181,15 @@ class Jobs:
     def waiting(self, model: str) -> int:
         """How many jobs of a model are queued."""
         return self.counts(model).get("queued", 0)
+
+    def waiting_of(self, model: str, owner: str) -> int:
+        """How many of them are an owner's."""
+        mine = (C.owner == owner, C.status == "queued", C.model == model)
+        try:
+            with self.engine.begin() as connection:
+                return int(connection.execute(select(func.count()).select_from(TABLE).where(*mine)).scalar_one())
+        except SQLAlchemyError as error:
+            raise database_error(error) from error
 
     def counts(self, model: str) -> dict[str, int]:
         """How many jobs of a model have each status."""

@@ -1,10 +1,11 @@
 """A stored clip over HTTP, whole or in ranges (RFC 9110)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from starlette.responses import Response, StreamingResponse
 
+from sfv.serve.errors import problem
 from sfv.serve.job import Job
 from sfv.serve.store import Store
 
@@ -13,12 +14,19 @@ PIECE = 1 << 20
 """Bytes of a file that are held in memory at once for one client."""
 
 
-def file_answer(store: Store, job: Job, wanted: str | None) -> Response:
-    """A clip, or the range of it that is asked for (RFC 9110, one range; a header that is none is passed over)."""
-    span = byte_range(wanted, job.size)
-    headers = {"accept-ranges": "bytes", "etag": f'"{job.id}"', "cache-control": "private, max-age=3600"}
+def file_answer(store: Store, job: Job, asked: Mapping[str, str]) -> Response:
+    """A clip, or the range of it that is asked for (RFC 9110, one range; a header that is none is passed over).
+
+    `asked`: the request's headers, of which Range, If-Range and If-None-Match count.
+    """
+    tag = f'"{job.id}"'
+    headers = {"accept-ranges": "bytes", "etag": tag, "cache-control": "private, max-age=3600"}
+    if known(asked.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    span = byte_range(asked.get("range") if asked.get("if-range", tag) == tag else None, job.size)
     if span is None:
-        return Response(status_code=416, headers=headers | {"content-range": f"bytes */{job.size}"})
+        sentence = f"the clip has {job.size:,} bytes, and the header Range asks for none of them; leave it out"
+        return problem(416, "range", sentence, headers | {"content-range": f"bytes */{job.size}"})
     start, stop = span
     headers |= {"content-length": str(stop - start)}
     headers |= {"content-disposition": f'inline; filename="{job.id}.{job.format}"'}
@@ -29,6 +37,12 @@ def file_answer(store: Store, job: Job, wanted: str | None) -> Response:
     if len(first) == stop - start:
         return Response(first, status, headers, MEDIA_TYPES[job.format])
     return StreamingResponse(_pieces(store, job, first, start, stop), status, headers, MEDIA_TYPES[job.format])
+
+
+def known(none_match: str, tag: str) -> bool:
+    """Whether a header If-None-Match names what the tag is of: then the client has it."""
+    tags = [one.strip().removeprefix("W/") for one in none_match.split(",")]
+    return tags == ["*"] or tag in tags
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any, BinaryIO, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -19,29 +20,30 @@ import sfv
 from sfv.errors import QueueFull, Refusal, SfvError, UploadError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.docs_page import docs_page
-from sfv.serve.errors import answer
-from sfv.serve.form import FIELDS, FILES, LONGEST, malformed, understood
+from sfv.serve.errors import answer, problem
+from sfv.serve.form import FIELDS, FILES, LONGEST, PICTURE, REFERENCE, malformed, understood
 from sfv.serve.job import Job
 from sfv.serve.metrics import Counting
 from sfv.serve.ranges import MEDIA_TYPES, file_answer
 from sfv.serve.schemas import Deleted, Health, Problem, Video, Videos
-from sfv.serve.service import Service, passing_name
+from sfv.serve.service import Service, Upload, passing_name
 from sfv.serve.settings import Order, ServeSettings
-from sfv.web.middleware import ASKED, guarded
+from sfv.web.middleware import guarded
 
-KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-"""What OpenAI's clients tell errors apart by; others are the request's or the server's."""
 MEANINGS = {
     400: "malformed",
     401: "no valid key",
-    403: "sent by a page of another site",
+    403: "sent by a page of another site, or to a name that is not the server's",
     404: "no such video",
+    405: "another method",
+    408: "the body did not arrive in time",
     409: "not completed",
     413: "too large",
     415: "no known picture format",
     416: "no such range",
     422: "impossible",
-    429: "the queue is full; Retry-After says when to try again",
+    429: "the queue, or the key's share of it, is full; Retry-After says when to try again",
+    500: "a mistake of the server's",
     503: "starting, stopping, or storage does not answer",
     504: "not done in time",
     507: "no room to keep it",
@@ -50,22 +52,25 @@ FAILED = {"deadline": 504, "impossible": 422, "picture": 422}
 """What asking for a failed job's clip is answered with, by why it failed; else 409."""
 
 
-def create_app(settings: ServeSettings | None = None, opener: Opener = open_animator) -> "App":
+def create_app(
+    settings: ServeSettings | None = None, opener: Opener = open_animator, hosts: tuple[str, ...] | None = None
+) -> "App":
     """The service as an ASGI application; its workers start and stop with its lifespan.
 
-    `opener(settings, device)` makes the animator inside each worker process. SfvError if the data folder, the store,
+    `opener(settings, device)` makes the animator inside each worker process. `hosts`: the names by which it is asked,
+    those of `known_hosts`; by any if None. SfvError if the data folder, the store,
     the database or the keys cannot be used.
     """
-    return App(Service(settings or ServeSettings(), opener))
+    return App(Service(settings or ServeSettings(), opener), hosts)
 
 
 class App:
     """ASGI: the routes behind guard and counters. `api` is the FastAPI application, `service` what it serves."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, hosts: tuple[str, ...] | None = None) -> None:
         self.service, self.api = service, _api(service)
         settings = service.settings
-        inner = guarded(self.api, settings.max_bytes, settings.origins, seconds=settings.body_seconds)
+        inner = guarded(self.api, settings.max_bytes, settings.origins, seconds=settings.body_seconds, hosts=hosts)
         self.outer: ASGIApp = Counting(inner, service.metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,19 +101,14 @@ def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem, "description": MEANINGS[code]} for code in codes}
 
 
-def _problem(status: int, code: str, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    why = {"code": code, "message": sentence, "type": KINDS.get(status, "server_error" if status >= 500 else ASKED)}
-    return JSONResponse({"error": why}, status, headers)
-
-
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, SfvError)
     if isinstance(error, UploadError):
-        return _problem(error.status, "picture", str(error))
+        return problem(error.status, "picture", str(error))
     refusal = answer(error)
     again = {"retry-after": str(refusal.again)} if refusal.again else None
     headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else again
-    return _problem(refusal.status, refusal.code, str(refusal), headers)
+    return problem(refusal.status, refusal.code, str(refusal), headers)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -119,21 +119,21 @@ async def _http(request: Request, error: Exception) -> Response:
         404: f"{where} is no address of this service; /docs lists all of them",
         405: f"{where} does not take {request.method[:20]}; /docs says what it takes",
     }.get(error.status_code, str(error.detail))
-    return _problem(error.status_code, "http", sentence, headers)
+    return problem(error.status_code, "http", sentence, headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return _problem(422, "parameter", f"{first['loc'][-1]}: {first['msg'][0].lower()}{first['msg'][1:]}")
+    return problem(422, "parameter", f"{first['loc'][-1]}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 
 async def _gone(_: Request, error: Exception) -> Response:
-    return _problem(400, "gone", "the client left before its request had arrived")
+    return problem(400, "gone", "the client left before its request had arrived")
 
 
 async def _mistake(_: Request, error: Exception) -> Response:
-    return _problem(500, "mistake", f"the server made a mistake ({type(error).__name__}); its log has more")
+    return problem(500, "mistake", f"the server made a mistake ({type(error).__name__}); its log has more")
 
 
 def _service(request: Request) -> Service:
@@ -144,47 +144,58 @@ def _service(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service)]
 
 
-async def _owner(request: Request, service: Serving) -> str:
+BEARER = HTTPBearer(auto_error=False, description="A key of the server's; any text, or none, where it asks for none.")
+Given = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+
+
+async def _owner(given: Given, service: Serving) -> str:
     """The key's id, "" where no keys are asked for."""
     if service.keys is None:
         return ""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    owner = service.keys.owner(key.strip()) if scheme.lower() == "bearer" else None
+    owner = service.keys.owner(given.credentials.strip()) if given else None
     if owner is None:
         raise Refusal(401, "key", "this server needs a key: send the header Authorization: Bearer KEY")
     return owner
 
 
 Owner = Annotated[str, Depends(_owner)]
-videos = APIRouter(prefix="/v1", tags=["videos"], responses=_problems(401, 403, 503))
-upkeep = APIRouter(tags=["upkeep"])
+videos = APIRouter(prefix="/v1", tags=["videos"], responses=_problems(401, 403, 405, 500, 503))
+upkeep = APIRouter(tags=["upkeep"], responses=_problems(403, 405, 500))
 
 
 def _form() -> dict[str, Any]:
     """OpenAPI of the multipart body: a picture, and the fields of Order."""
+    file = {"type": "string", "format": "binary"}
     properties: dict[str, Any] = {
-        "picture": {"type": "string", "format": "binary", "description": "The picture's file. Nothing is fetched."}
+        PICTURE: file | {"description": "The picture's file. Nothing is fetched."},
+        REFERENCE: file | {"description": "The same, as OpenAI's clients call it; size beside it is WIDTHxHEIGHT."},
     }
     for name, described in Order.model_json_schema()["properties"].items():
         kinds = [k for k in described.pop("anyOf", [described]) if k.get("type") != "null"]
         about = {"description": (Order.model_fields[name].description or "").strip()}
         properties[name] = {k: v for k, v in (described | kinds[0] | about).items() if k not in ("title", "default")}
-    body = {"type": "object", "properties": properties, "required": ["picture"], "additionalProperties": False}
+    one = {"oneOf": [{"required": [PICTURE]}, {"required": [REFERENCE]}]}
+    body = {"type": "object", "properties": properties, "additionalProperties": False} | one
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
 
-async def _read_form(request: Request, prompted: bool) -> tuple[Order, bytes, str | None]:
-    """Settings and picture of a multipart body, and a note; Refusal or UploadError for any other body."""
+@contextlib.asynccontextmanager
+async def _form_of(request: Request, prompted: bool) -> AsyncIterator[tuple[Order, BinaryIO, str | None]]:
+    """Settings and picture of a multipart body (a file, on the disk if it is large), and a note; Refusal or UploadError
+    for any other body."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UploadError(415, "send multipart/form-data with the field picture; curl does with -F picture=@cat.png")
     try:
-        async with request.form(max_files=FILES, max_fields=FIELDS, max_part_size=LONGEST) as form:
-            picture, rest, note = understood(form, prompted)
-            return _order(rest), await picture.read(), note
+        form = await request.form(max_files=FILES, max_fields=FIELDS, max_part_size=LONGEST)
     except HTTPException as error:
         raise malformed(str(error.detail)) from error
     except OSError as error:
         raise Refusal(507, "storage", "there is no room for the upload; try again later", 30) from error
+    try:
+        picture, rest, note = understood(form, prompted)
+        yield _order(rest), picture.file, note
+    finally:
+        await form.close()
 
 
 def _order(given: dict[str, Any]) -> Order:
@@ -197,10 +208,10 @@ def _order(given: dict[str, Any]) -> Order:
         raise Refusal(422, "settings", f"{where[:60]}: {sentence[0].lower()}{sentence[1:]}"[:300]) from error
 
 
-async def _admitted(request: Request, service: Service) -> None:
+async def _admitted(request: Request, service: Service, owner: str) -> Upload:
     """429 and 503 before the picture is looked at; what is under way is read and dropped: then the answer arrives."""
     try:
-        await service.admit()
+        return await service.admit(owner)
     except Refusal:
         async for _ in request.stream():
             pass
@@ -208,23 +219,21 @@ async def _admitted(request: Request, service: Service) -> None:
 
 
 async def _accepted(request: Request, service: Service, owner: str, name: str = "") -> tuple[Job, str | None]:
-    await _admitted(request, service)
-    order, picture, note = await _read_form(request, service.model_info.limits.prompted)
-    if name:
-        wanted, _, work = service.plan(order, picture)
-        if work * int(wanted.steps or 1) > service.settings.sync_work:
-            raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
+    upload = await _admitted(request, service, owner)
     try:
-        return await service.accept(order, picture, owner, name), note
+        async with _form_of(request, service.model_info.limits.prompted) as (order, picture, note):
+            return await service.accept(order, picture, owner, name, upload), note
     except QueueFull as error:
         raise service.full(service.settings.queue) from error
+    finally:
+        service.uploads.discard(upload)
 
 
 @videos.post(
     "/videos",
     status_code=202,
     response_model=Video,
-    responses=_problems(400, 413, 415, 422, 429, 507),
+    responses=_problems(400, 408, 413, 415, 422, 429, 507),
     openapi_extra=_form(),
 )
 async def create(request: Request, service: Serving, owner: Owner) -> Video:
@@ -236,7 +245,7 @@ async def create(request: Request, service: Serving, owner: Owner) -> Video:
 @videos.post(
     "/animate",
     response_class=Response,
-    responses=_problems(400, 409, 413, 415, 422, 429, 504, 507)
+    responses=_problems(400, 408, 409, 413, 415, 422, 429, 504, 507)
     | {200: {"description": "the clip", "content": {kind: {} for kind in MEDIA_TYPES.values()}}},
     openapi_extra=_form(),
 )
@@ -247,7 +256,7 @@ async def animate(request: Request, service: Serving, owner: Owner) -> Response:
         job, _ = await _accepted(request, service, owner, name)
         try:
             job = await _until_done(request, service, job, ended)
-            data = await asyncio.to_thread(_clip_of, service, job)
+            data = await asyncio.to_thread(_clip_of, service, job, {})
         except BaseException:
             await service.drop(job)
             raise
@@ -269,12 +278,12 @@ async def _until_done(request: Request, service: Service, job: Job, ended: async
     return job
 
 
-def _clip_of(service: Service, job: Job, wanted: str | None = None) -> Response:
+def _clip_of(service: Service, job: Job, asked: Mapping[str, str]) -> Response:
     if job.status == "failed":
         raise Refusal(FAILED.get(job.code, 409), job.code, job.error)
     if job.status != "completed":
         raise Refusal(409, job.status, f"the video is {job.status}; its clip is there once it is completed")
-    return file_answer(service.store, job, wanted)
+    return file_answer(service.store, job, asked)
 
 
 @videos.get("/videos", response_model=Videos, responses=_problems(404, 422))
@@ -302,12 +311,11 @@ async def status(id: str, service: Serving, owner: Owner) -> Video:
 @videos.get(
     "/videos/{id}/content",
     response_class=Response,
-    responses=_problems(404, 409, 422)
+    responses=_problems(404, 409, 416, 422, 504)
     | {
         200: {"description": "the clip", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
         206: {"description": "the range asked for", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
-        416: {"description": MEANINGS[416]},
-        504: {"model": Problem, "description": MEANINGS[504]},
+        304: {"description": "the client has this clip"},
     },
 )
 async def content(
@@ -317,15 +325,17 @@ async def content(
     owner: Owner,
     variant: Literal["video"] = "video",
 ) -> Response:
-    """The clip's file, or a range of it; thumbnails and sprite sheets are not made."""
+    """The clip's file, or a range of it (Range, If-Range), or 304 for who has it (If-None-Match); thumbnails and sprite
+    sheets are not made."""
     job = await service.get(id, owner)
-    return await asyncio.to_thread(_clip_of, service, job, request.headers.get("range"))
+    return await asyncio.to_thread(_clip_of, service, job, request.headers)
 
 
 @videos.head("/videos/{id}/content", include_in_schema=False)
-async def content_head(id: str, service: Serving, owner: Owner) -> Response:
+async def content_head(id: str, request: Request, service: Serving, owner: Owner) -> Response:
     """What GET answers with, without the clip; ranges are for GET alone (RFC 9110, 14.2)."""
-    whole = await asyncio.to_thread(_clip_of, service, await service.get(id, owner))
+    asked = {"if-none-match": request.headers.get("if-none-match", "")}
+    whole = await asyncio.to_thread(_clip_of, service, await service.get(id, owner), asked)
     return Response(status_code=whole.status_code, headers=dict(whole.headers))
 
 
@@ -354,6 +364,7 @@ async def delete(id: str, service: Serving, owner: Owner) -> Video | Deleted:
     return Video.of(left) if left else Deleted(id=id)
 
 
+@upkeep.head("/healthz", include_in_schema=False)
 @upkeep.get("/healthz", response_model=Health)
 async def healthz(service: Serving) -> Health:
     """Whether the process answers."""
@@ -361,6 +372,7 @@ async def healthz(service: Serving) -> Health:
     return Health(status="ok", model=card.name if card else None, workers=service.supervisor.ready)
 
 
+@upkeep.head("/readyz", include_in_schema=False)
 @upkeep.get("/readyz", response_model=Health, responses=_problems(503))
 async def readyz(service: Serving) -> Health:
     """Whether jobs are accepted and worked on: a worker is ready, the database answers, there is room, no shutdown."""

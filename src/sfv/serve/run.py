@@ -14,6 +14,7 @@ from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
 from sfv.system.files import allow_open_files
 from sfv.web.ports import surely, url
+from sfv.web.silence import prompt_protocol
 
 CONNECTIONS = 2000
 """Open connections, beyond which the server answers 503 without looking."""
@@ -67,10 +68,11 @@ def serve(settings: ServeSettings, host: str, port: int, opener: Opener = open_a
     logging.basicConfig(level=logging.INFO, format="sfv: %(message)s", stream=sys.stderr)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # else any stranger's bad bodies fill the log
     with surely(host, port) as listener:
-        app = create_app(settings, opener)
+        app = create_app(settings, opener, settings.known_hosts(host))
         app.service.reported = True
         limits: dict[str, Any] = {"timeout_keep_alive": 20, "timeout_graceful_shutdown": 5}
         limits |= {"limit_concurrency": CONNECTIONS, "log_level": "warning"}
+        limits |= {"http": prompt_protocol(settings.body_seconds)}
         config = uvicorn.Config(app, access_log=False, server_header=False, **limits)
         try:
             _Server(config, app, url(host, listener)).run([listener])

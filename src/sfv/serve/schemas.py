@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from sfv.limits import largest
+from sfv.limits import largest, shown
 from sfv.serve.job import Job
 from sfv.settings import Format
 
@@ -69,8 +69,8 @@ class Video(BaseModel):
                 "completed_at": _whole(job.finished),
                 "expires_at": _whole(job.expires),
                 "model": job.model,
-                "size": "x".join(map(str, largest(wanted)[::-1])),
-                "seconds": f"{(wanted.frames or 0) / (wanted.fps or 7):.2f}",
+                "size": job.shape or "x".join(map(str, largest(wanted)[::-1])),
+                "seconds": f"{shown(wanted) / (wanted.play_fps or wanted.fps or 7):.2f}",
                 "format": job.format,
                 "settings": wanted.model_dump(),
                 "error": {"code": job.code, "message": job.error} if job.status == "failed" else None,

@@ -12,13 +12,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 from sfv.errors import DatabaseError, Refusal, SfvError, StoreError
-from sfv.generation.framing import own_size
+from sfv.generation.framing import asked_size, own_size
 from sfv.limits import frames_of, largest, work
 from sfv.media.formats import colour
 from sfv.serve.animator import ModelInfo, Opener
@@ -48,6 +49,13 @@ FRESH = 0.1
 """Seconds for which the length of the queue is taken as known."""
 
 
+@dataclass(eq=False)
+class Upload:
+    """A request whose picture is under way."""
+
+    owner: str
+
+
 class Service:
     """Jobs, store, workers, keys and counters of one server; `start` and `stop` belong to the event loop's life."""
 
@@ -71,6 +79,8 @@ class Service:
         self.doubtful = False
         """Whether something could not be kept since there was last room for it."""
         self.waiting, self.counted = 0, -FRESH
+        self.uploads = set[Upload]()
+        self.adding = threading.Lock()
 
     @property
     def model_info(self) -> ModelInfo:
@@ -124,16 +134,28 @@ class Service:
                 log.warning("%s", payload)
         self.metrics.workers.set(self.supervisor.ready)
 
-    async def accept(self, order: Order, picture: bytes, owner: str, name: str = "") -> Job:
+    async def accept(
+        self, order: Order, picture: bytes | BinaryIO, owner: str, name: str = "", upload: "Upload | None" = None
+    ) -> Job:
         """A job for a picture; it is accepted when picture and row are durable, and only then returned.
 
         `name`: its id, from `passing_name`, if its sender waits for the clip: a power cut, which takes the sender's
-        connection, may then take the job, too. Refusal, UploadError, QueueFull,
-        StoreError or DatabaseError otherwise, and then nothing is kept.
+        connection, may then take the job, too. `upload`: what `admit` gave. Refusal, UploadError, QueueFull,
+        StoreError or DatabaseError otherwise, and then nothing is kept. A file is read when its turn has come, so that
+        no more than two pictures are in memory.
         """
-        wanted, format, _ = self.plan(order, picture)
-        check = partial(checked_picture, picture, self.limits, wanted.transparent, wanted.background)
-        await asyncio.get_running_loop().run_in_executor(self.decoding, check)
+        work = partial(self._accepted, order, picture, owner, name, upload)
+        job = await asyncio.get_running_loop().run_in_executor(self.decoding, work)
+        self.metrics.accepted.inc()
+        self.supervisor.wake()
+        return job
+
+    def _accepted(self, order: Order, picture: bytes | BinaryIO, owner: str, name: str, upload: "Upload | None") -> Job:
+        data = picture if isinstance(picture, bytes) else _read(picture)
+        wanted, format, work = self.plan(order, data)
+        if name and work * int(wanted.steps or 1) > self.settings.sync_work:
+            raise Refusal(422, "size", "this clip takes too long to wait for; send it to /v1/videos")
+        height, width = checked_picture(data, self.limits, wanted.transparent, wanted.background).shape[:2]
         now = time.time()
         job = Job(
             id=name or f"video_{uuid.uuid4().hex}",
@@ -145,17 +167,16 @@ class Service:
             created=now,
             ready=0.0,
             deadline=now + (SYNC_WAIT if name else self.settings.deadline),
+            shape="x".join(map(str, clip_size(wanted, height, width)[::-1])),
         )
-        await asyncio.to_thread(self._keep, job, picture)
-        self.metrics.accepted.inc()
-        self.supervisor.wake()
+        self._keep(job, data, upload)
         return job
 
-    def _keep(self, job: Job, picture: bytes) -> None:
+    def _keep(self, job: Job, picture: bytes, upload: "Upload | None") -> None:
         try:
             self.store.put(job.picture_key, picture, not job.passing)
             try:
-                self.jobs.add(job, self.settings.queue)
+                self._add(job, upload)
             except SfvError:
                 self.store.delete(job.picture_key)
                 raise
@@ -163,8 +184,18 @@ class Service:
             self.doubtful = self.doubtful or error.full
             raise
 
-    async def admit(self) -> None:
-        """Refusal 503 while starting or stopping, 429 while the queue is full; before a body is read.
+    def _add(self, job: Job, upload: "Upload | None") -> None:
+        """A row in the queue, if the owner's share leaves room."""
+        with self.adding:
+            if upload is not None:  # from here on it counts as one that waits
+                self.uploads.discard(upload)
+            if self.several and (mine := self.jobs.waiting_of(job.model, job.owner)) >= self.share:
+                raise self.full(mine, self.share)
+            self.jobs.add(job, self.settings.queue)
+
+    async def admit(self, owner: str) -> "Upload":
+        """Refusal 503 while starting or stopping, 429 while the queue or the owner's share is full; before a body is
+        read. Uploads under way count, too: until `accept` has made a job of what is returned, or the caller drops it.
 
         The queue is counted ten times a second at most; `accept` counts again.
         """
@@ -173,13 +204,33 @@ class Service:
         name, now = self.model_info.name, time.monotonic()
         if now - self.counted > FRESH:
             self.counted, self.waiting = now, await asyncio.to_thread(self.jobs.waiting, name)
-        if self.waiting >= self.settings.queue:
-            raise self.full(self.waiting)
+        mine = await asyncio.to_thread(self.jobs.waiting_of, name, owner) if self.several else 0
+        under_way = [upload.owner for upload in list(self.uploads)]
+        if self.several and mine + under_way.count(owner) >= self.share:
+            raise self.full(mine, self.share)
+        if (waiting := self.waiting + len(under_way)) >= self.settings.queue:
+            raise self.full(waiting)
+        self.uploads.add(upload := Upload(owner))
+        return upload
 
-    def full(self, waiting: int) -> Refusal:
-        """429, with the seconds that a place in the queue is likely to take."""
+    @property
+    def several(self) -> bool:
+        """Whether there are keys beside the one that asks."""
+        return self.keys is not None and len(self.keys.entries) > 1
+
+    @property
+    def share(self) -> int:
+        """Jobs of one key that may wait while there are others: half of the queue."""
+        return max(1, self.settings.queue // 2)
+
+    def full(self, waiting: int, share: int | None = None) -> Refusal:
+        """429, with the seconds that a place in the queue (or in a key's share of it) is likely to take."""
         again = self.metrics.mean * max(1, waiting // 4) / max(1, self.supervisor.ready)
         sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
+        if share is not None:
+            sentence = (
+                f"{share} jobs of this key are waiting, as many as one key may have beside others; try again later"
+            )
         return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
 
     def plan(self, order: Order, picture: bytes) -> tuple[Settings, str, int]:
@@ -216,8 +267,7 @@ class Service:
         """Height and width of a clip of filled settings."""
         if wanted.fit != "own":
             return largest(wanted)
-        frame = max(int(wanted.height or 0), int(wanted.width or 0))
-        return own_size(*claimed_size(picture, self.limits), wanted, frame)
+        return clip_size(wanted, *claimed_size(picture, self.limits))
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
@@ -286,7 +336,7 @@ class Service:
         now, name = time.time(), f"video_{uuid.uuid4().hex}"
         try:
             job = Job(name, "-", "-", "-", "{}", "mp4", now, 0, now, status="cancelled", expires=now)
-            self._keep(job, bytes(ROOM))
+            self._keep(job, bytes(ROOM), None)
             self.forget(job)
         except (StoreError, DatabaseError) as error:
             raise Refusal(503, "storage", str(error), 30) from error
@@ -361,6 +411,19 @@ def _each(action: Callable[[Any], None], things: Sequence[Any]) -> int:
 def _said(error: SfvError) -> str:
     """What the log is told of an error."""
     return error.detail if isinstance(error, DatabaseError) else str(error)
+
+
+def clip_size(wanted: Settings, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the clip of filled settings and a picture."""
+    frame = int(wanted.height or 0), int(wanted.width or 0)
+    return own_size(height, width, wanted, max(frame)) if wanted.fit == "own" else asked_size(wanted, frame)
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read()
+    except OSError as error:
+        raise Refusal(507, "storage", "the upload cannot be read back from the disk; try again later", 30) from error
 
 
 def passing_name(machine: str) -> str:

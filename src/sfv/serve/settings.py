@@ -1,10 +1,14 @@
-"""The options of a service: one schema for `sfv serve` and `create_app`. Knows pydantic alone."""
+"""The options of a service: one schema for `sfv serve` and `create_app`. Imports nothing slow."""
 
+import re
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from sfv.settings import Format, Settings, Speed
+from sfv.web.ports import is_loopback
+
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d+)?")
 
 
 class ServeSettings(Speed):
@@ -44,6 +48,8 @@ class ServeSettings(Speed):
     """File of hashed API keys (sfv serve --new-key NAME makes it); without it, anybody who reaches the port may ask."""
     origins: tuple[str, ...] = ()
     """Web origins whose pages may ask, such as https://example.org; none by default."""
+    hosts: tuple[str, ...] = ()
+    """Names by which a server without --keys on 127.0.0.1 is asked beside its own, such as that of a proxy in front."""
     grace: float = Field(default=30, ge=0, le=3600)
     """Seconds that running jobs have after SIGTERM; later they go back to the queue."""
     lease: float = Field(default=30, ge=0.5, le=3600)
@@ -59,7 +65,27 @@ class ServeSettings(Speed):
             raise ValueError("database must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
         if self.database and self.database.partition("?")[0] in ("sqlite:///", "sqlite:///:memory:"):
             raise ValueError("database names no file, and workers share one; write sqlite:///FILE")
+        for origin in self.origins:
+            if "*" in origin:
+                raise ValueError(
+                    f"origins: {origin} is no single origin; name each in full, such as https://example.org"
+                )
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"origins: {origin} is no origin, which browsers send as https://HOST or http://HOST:PORT in small "
+                    "letters, with no / at the end; give it so"
+                )
         return self
+
+    def known_hosts(self, host: str) -> tuple[str, ...] | None:
+        """The names that a server answers to which listens at `host`; None for any.
+
+        Without keys, whoever reaches this machine's own address may ask, but no page whose name merely leads there.
+        """
+        if self.keys is not None or not is_loopback(host):
+            return None
+        named = (origin.partition("://")[2].partition(":")[0] for origin in self.origins)
+        return "localhost", "127.0.0.1", "::1", host, *self.hosts, *named
 
 
 class Order(Settings):

@@ -23,6 +23,14 @@ def keep_memory() -> bool:
     return bool(mallopt(M_MMAP_THRESHOLD, GIGABYTE)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def give_back_memory() -> bool:
+    """Return what is freed to the system, whatever `keep_memory` said; False where it is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return False
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return malloc_trim is not None and bool(malloc_trim(0))
+
+
 def reset_peak() -> bool:
     """Reset the process's peak of resident memory; False where the system cannot (only Linux can)."""
     try:

@@ -137,10 +137,7 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS") and not self._known(scope):
             sentence = "a page of another site may not do this; its origin is not among those that the server allows"
-            body = json.dumps({"error": {"code": "origin", "message": sentence, "type": "permission_error"}}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 403, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await _forbid(send, "origin", sentence)
             return
         await self.app(scope, receive, send)
 
@@ -151,13 +148,50 @@ class SameOrigin:
         return origin is None or origin in self.origins or origin.partition(b"://")[2] == headers.get(b"host")
 
 
-def guarded(app: ASGIApp, body: int, origins: Iterable[str] = (), policy: str = POLICY, seconds: float = 60) -> ASGIApp:
+class KnownHosts:
+    """Refuses (403) requests for a name that is not among those given.
+
+    A page of another site can have its own name lead to this machine (DNS rebinding); to a browser it then asks itself.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, {host.lower().strip("[]") for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._asked(scope) not in self.hosts:
+            sentence = "this server does not answer to the name in the header Host; ask it as localhost or 127.0.0.1"
+            await _forbid(send, "host", f"{sentence}, or name it with --hosts")
+            return
+        await self.app(scope, receive, send)
+
+    def _asked(self, scope: Scope) -> str:
+        """The name in the header Host, without port and brackets."""
+        given = str(dict(scope["headers"]).get(b"host", b""), "latin-1").lower()
+        return given.rpartition("]")[0].lstrip("[") if given.startswith("[") else given.partition(":")[0]
+
+
+async def _forbid(send: Send, code: str, sentence: str) -> None:
+    body = json.dumps({"error": {"code": code, "message": sentence, "type": "permission_error"}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def guarded(
+    app: ASGIApp,
+    body: int,
+    origins: Iterable[str] = (),
+    policy: str = POLICY,
+    seconds: float = 60,
+    hosts: Iterable[str] | None = None,
+) -> ASGIApp:
     """The application behind body limit and headers, for its own pages and, by CORS, those of the `origins` named.
 
-    `body`: bytes that the picture may have; the whole body may have FORM_ROOM more.
+    `body`: bytes that the picture may have; the whole body may have FORM_ROOM more. `hosts`: the names that it answers
+    to, if not to any.
     """
     allowed = tuple(origins)
     inner: ASGIApp = SameOrigin(BodyLimit(app, body + FORM_ROOM, seconds), allowed)
     if allowed:
         inner = CORSMiddleware(inner, allow_origins=allowed, allow_methods=["*"], allow_headers=["*"])
-    return SecurityHeaders(inner, policy)
+    return SecurityHeaders(inner if hosts is None else KnownHosts(inner, hosts), policy)

@@ -1,5 +1,6 @@
 """A port of this machine, taken before anything slow begins, and its address for people."""
 
+import ipaddress
 import socket
 
 from sfv.errors import SfvError, reason
@@ -27,6 +28,14 @@ def surely(host: str, port: int) -> socket.socket:
     except OSError as error:
         sentence = f"{host}:{port} cannot be listened on ({reason(error)}); name another --port or --host"
         raise SfvError(sentence) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def url(host: str, taken: socket.socket) -> str:

@@ -5,13 +5,20 @@ Order: count the bytes, recognise the format by its magic number, check the head
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
 
 from sfv.errors import SfvError, UploadError
 from sfv.media import read_picture, read_sticker
 from sfv.media.headers import picture_size
 from sfv.media.pictures import HEIF_BRANDS, MIN_SIDE, Uint8Picture, Uint8Sticker, admit_heif
 
+T = TypeVar("T")
 BODY = 20 * 2**20
 PIXELS = 25_000_000
 MAGIC: tuple[tuple[str, int, bytes], ...] = (
@@ -57,12 +64,22 @@ def checked_picture(
     small, or is nowhere transparent although that is needed.
     """
     claimed_size(data, limits)
+    source = io.BytesIO(data)
+    return _decoded(lambda: read_sticker(source) if transparent else read_picture(source, background))
+
+
+def checked_layers(data: bytes, limits: Limits | None = None) -> tuple[Uint8Picture, Uint8Sticker | None]:
+    """Both of `checked_picture` by one decoding: RGB over white, and RGBA, None if it is nowhere transparent."""
+    claimed_size(data, limits)
     try:
-        return _decoded(io.BytesIO(data), transparent, background)
-    except UploadError:
-        raise
-    except SfvError as error:
-        raise UploadError(422, str(error)) from error
+        sticker = _decoded(lambda: read_sticker(io.BytesIO(data), opaque=True))
+    except UploadError:  # transparent everywhere, or broken, which is said in the same words
+        return checked_picture(data, limits), None
+    if int(sticker[..., 3].min()) == 255:
+        return sticker[..., :3].contiguous(), None
+    over = Image.fromarray(sticker.numpy())
+    over = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return torch.from_numpy(np.array(over.convert("RGB"))), sticker
 
 
 def claimed_size(data: bytes, limits: Limits | None = None) -> tuple[int, int]:
@@ -93,12 +110,12 @@ def _check_size(height: int, width: int, limits: Limits) -> None:
         raise UploadError(422, f"the picture is {width}x{height}; it needs at least {MIN_SIDE} pixels a side")
 
 
-def _decoded(source: io.BytesIO, transparent: bool, background: str) -> Uint8Picture | Uint8Sticker:
+def _decoded(read: Callable[[], T]) -> T:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return read_sticker(source) if transparent else read_picture(source, background)
-    except SfvError:
-        raise
+            return read()
+    except SfvError as error:
+        raise UploadError(422, str(error)) from error
     except Exception as error:  # a hostile file raises whatever its decoder happens to trip over
         raise UploadError(422, f"the picture cannot be decoded ({type(error).__name__}); save it again") from error
