@@ -35,7 +35,7 @@ class MotionStock(StockPipeline):
         dtype = torch.float32 if computes or device.type == "cpu" else torch.float16
         with quiet():
             network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
-        self.unet: Any = network.to(device, computes or dtype).eval()
+            self.unet: Any = network.to(device, computes or dtype).eval()
         model = load(folder, unet, dtype, str(folder)).to(device)
         assert isinstance(model.codec, MotionCodec) and isinstance(model.conditioner, MotionConditioner)
         model.codec.networks.decoder.to(computes or dtype)

@@ -49,5 +49,5 @@ def open_stock(folder: Path, unet: str, device: torch.device, dtype: torch.dtype
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     with quiet():
         network = UNetSpatioTemporalConditionModel.from_pretrained(folder / unet)
-        stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network)
-    return StockPipeline(stock.to(device, dtype), device)
+        stock = StableVideoDiffusionPipeline.from_pretrained(folder, unet=network).to(device, dtype)
+    return StockPipeline(stock, device)
