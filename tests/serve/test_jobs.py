@@ -204,12 +204,13 @@ def test_a_machine_without_a_name_has_no_passing_jobs(jobs: Jobs) -> None:
 
 
 def test_a_pause_is_kept_and_a_reason_told(jobs: Jobs) -> None:
-    row = job(wait=0.3)
+    row = job(wait=3600)
     jobs.add(row, 10)
     jobs.claim("w", "m", 1, 10)
     assert jobs.give_back("w", [row.id], 50, "the disk is full") == 1
-    assert jobs.claim("w", "m", 1, 10) == []
-    time.sleep(0.35)
+    assert jobs.claim("w", "m", 1, 10) == [] and jobs.fail_overdue(10) == []
+    with jobs.engine.begin() as connection:
+        connection.execute(text("UPDATE sfv_jobs SET deadline = 0"))
     [late] = jobs.fail_overdue(10)
     assert (late.status, late.code, late.error) == ("failed", "deadline", "the disk is full")
 
@@ -232,14 +233,14 @@ def test_a_clock_that_is_set_forward_takes_no_job_from_a_living_worker(jobs: Job
 
 
 def test_cancelled_and_expired(jobs: Jobs) -> None:
-    row = job(owner="anna")
-    jobs.add(row, 10)
-    assert jobs.cancel(row.id, "ben", 0.05) is None
-    gone = jobs.cancel(row.id, "anna", 0.05)
-    assert gone and gone.status == "cancelled" and jobs.cancel(row.id, "anna", 1) is None
-    assert jobs.expired() == []
-    time.sleep(0.1)
-    assert [j.id for j in jobs.expired()] == [row.id] and jobs.known([row.id, "x"]) == {row.id}
+    kept, over = job(owner="anna"), job(owner="anna")
+    for row in (kept, over):
+        jobs.add(row, 10)
+    assert jobs.cancel(kept.id, "ben", 3600) is None
+    gone = jobs.cancel(kept.id, "anna", 3600)
+    assert gone and gone.status == "cancelled" and jobs.cancel(kept.id, "anna", 3600) is None
+    assert jobs.expired() == [] and jobs.cancel(over.id, "anna", -1)
+    assert [j.id for j in jobs.expired()] == [over.id] and jobs.known([over.id, "x"]) == {over.id}
 
 
 def test_servers_may_start_at_the_same_moment(tmp_path: Path) -> None:
