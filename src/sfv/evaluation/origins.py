@@ -48,8 +48,10 @@ def of_run(device: torch.device) -> Origin:
 
 
 def plain_command(words: Sequence[str]) -> str:
-    """A command in which of every path only the name is left."""
-    return " ".join(_named(word) for word in words)
+    """A command in which of every path only the name is left; `python -m sfv` is `sfv`."""
+    program, *rest = words
+    name = "sfv" if Path(program).name == "__main__.py" else _named(program)
+    return " ".join([name, *map(_named, rest)])
 
 
 def _named(word: str) -> str:
