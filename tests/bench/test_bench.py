@@ -140,6 +140,13 @@ def test_a_peer_refuses_what_it_cannot_make(tiny_folder: Path, tmp_path: Path) -
         peer.once(tmp_path / "any.png", Settings(transparent=True), tmp_path)
 
 
+def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "me@host"
+    folder.mkdir()
+    assert systems.split_peer(str(folder)) == (str(folder), "", None)
+    assert systems.split_peer(f"{folder}@bfloat16/1.5") == (str(folder), "bfloat16", 1.5)
+
+
 def test_rows_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SfvError, match="MODEL:STEPS"):
         contestant("diffusers=sticker:none", "cpu")

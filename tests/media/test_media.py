@@ -104,7 +104,7 @@ def test_bad_pictures_say_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(SfvError, match="folder"):
         read_picture(tmp_path)
     with pytest.raises(SfvError, match="not a colour"):
-        read_picture(save(tmp_path / "t.png", Image.new("RGBA", (16, 16))), "blurple")
+        read_picture(save(tmp_path / "t.png", Image.new("RGBA", (16, 16), (9, 9, 9, 9))), "blurple")
 
 
 def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:

@@ -190,6 +190,15 @@ def test_float_pictures_of_every_usual_scale(most: float, middle: int, tmp_path:
     assert shown[-1] == min(255, round(most)) if 16 < most <= 255 else shown[-1] == 255
 
 
+@pytest.mark.parametrize("hot", [20, 300, 1e6, np.inf])
+def test_one_hot_pixel_does_not_darken_a_float_picture(hot: float, tmp_path: Path) -> None:
+    values = np.full((32, 32), 0.5, np.float32)
+    values[3, 4] = hot
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    shown = read_picture(tmp_path / "a.tiff")
+    assert shown[3, 4].tolist() == [255] * 3 and shown[0, 0].tolist() == [128] * 3
+
+
 def test_heic_is_read_or_its_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
     path = tmp_path / "photo.heic"

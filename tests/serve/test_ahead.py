@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,19 @@ from sfv.serve.worker import Duty, Worker
 
 def job(name: str) -> Job:
     return Job(name, "", "m", "a", "{}", "mp4", 0, 0, 0)
+
+
+def test_beside_a_job_that_has_cost_a_life_no_other_picture_is_read(tmp_path: Path) -> None:
+    service = create_app(ServeSettings(data=tmp_path / "data"), open_quick).service
+    duty = Duty(service.settings, service.database, "cpu", "m:0:w", open_quick)
+    at = Worker(duty, Pipe()[1], open_quick(service.settings, "cpu"), service.store, service.jobs)
+    begun: list[Any] = []
+    at.ahead.begin = begun.append  # type: ignore[method-assign, assignment]
+    at._prepare([replace(job("a"), crashes=1)], [])
+    assert begun == []
+    at._prepare([job("b")], [])
+    assert [one.id for [one] in begun] == ["b"]
+    service.stop()
 
 
 class Reading:

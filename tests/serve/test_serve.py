@@ -366,6 +366,56 @@ def test_a_server_without_keys_answers_to_its_own_names_alone(tmp_path: Path, ho
     app.service.stop()
 
 
+def test_a_check_of_health_that_names_no_host_is_answered(tmp_path: Path) -> None:
+    """As HAProxy's, of HTTP/1.0; a browser always names one."""
+    settings = ServeSettings(data=tmp_path / "data")
+    app = create_app(settings, open_quick, settings.known_hosts("127.0.0.1"))
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": "/healthz", "raw_path": b"/healthz"}
+    more = {
+        "query_string": b"",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "scheme": "http",
+    }
+    asyncio.run(app(scope | more, receive, send))
+    assert sent[0]["status"] == 200
+    app.service.stop()
+
+
+@pytest.mark.parametrize("name", ["proxy.example:8443", "https://proxy.example", "a/b"])
+def test_names_of_hosts_that_never_match_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="give the name alone"):
+        ServeSettings(hosts=(name,))
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://my_host:3000", "capacitor://localhost", "chrome-extension://abc", "http://[::1]:3000"]
+)
+def test_origins_that_clients_send_are_taken(origin: str) -> None:
+    known = ServeSettings(origins=(origin,)).known_hosts("127.0.0.1")
+    assert known and "" not in known and known[-1] in origin
+
+
+def test_what_cannot_be_a_job_is_not_looked_up(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL stumbles over a NUL, and all who asked with it."""
+
+    async def looked_up(name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(app.service.lookups, "get", looked_up)
+    for name in ("%00", "video_%00", "a" * 50, "video-1"):
+        assert ask(app, "GET", f"/v1/videos/{name}").status_code == 404
+
+
 def test_with_keys_or_for_other_machines_any_name_will_do(tmp_path: Path) -> None:
     assert ServeSettings(keys=tmp_path / "keys.json").known_hosts("127.0.0.1") is None
     assert ServeSettings().known_hosts("0.0.0.0") is None and ServeSettings().known_hosts("localhost") is not None
@@ -893,6 +943,19 @@ def test_a_withdrawn_key_opens_nothing(tmp_path: Path) -> None:
     assert keys.owner(key) is None
     with pytest.raises(SfvError, match="--new-key"):
         Keys(file)
+
+
+@pytest.mark.parametrize("mark", ["# ", "// ", "-"])
+def test_a_line_that_is_marked_as_none_opens_nothing(tmp_path: Path, mark: str) -> None:
+    file = tmp_path / "keys.json"
+    first, second = new_key(file, "a"), new_key(file, "b")
+    one, two = file.read_text().splitlines()
+    file.write_text(f"{mark}{one}\n{two}\n")
+    keys = Keys(file)
+    assert keys.owner(first) is None and keys.owner(second)
+    file.write_text(json.dumps({"keys": [json.loads(two)], "withdrawn": [json.loads(one)]}, indent=1))
+    keys = Keys(file)
+    assert keys.owner(first) is None and keys.owner(second)
 
 
 def test_a_file_of_keys_that_was_away_lets_everybody_in_again(tmp_path: Path) -> None:

@@ -275,8 +275,11 @@ def test_a_worker_without_jobs_says_that_it_is_idle(tmp_path: Path) -> None:
     service.stop()
 
 
-def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(tmp_path: Path) -> None:
-    service = create_app(ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5), open_quick).service
+@pytest.mark.parametrize("lease", [30, 0.5])
+def test_a_worker_that_is_stuck_is_killed_and_blamed_on_its_job(lease: float, tmp_path: Path) -> None:
+    """However often its other thread is heard of."""
+    settings = ServeSettings(data=tmp_path / "data", stuck=0.5, grace=0.5, lease=lease)
+    service = create_app(settings, open_quick).service
     service.supervisor.model_info, died = CARD, threading.Event()
     job = asyncio.run(service.accept(Order(seed=HANG), png(), ""))
     service.supervisor.start(lambda word, said: died.set() if word == "died" else None)

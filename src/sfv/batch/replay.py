@@ -92,4 +92,5 @@ def _gone(file: Path, name: str, digest: str, here: str, version: str) -> str:
     if name in EMBEDDED:
         cause = f"which sfv {version} had and this version no longer has (here {here})"
         return f"{sentence}, {cause}; name a model with --model to make a like clip"
-    return f"{sentence}, here they are {here}; name a model with --model to use it anyway"
+    cause = f"here they are {here}, or the settings in its folder were not counted by sfv {version}"
+    return f"{sentence}; {cause}; name a model with --model to use it anyway"

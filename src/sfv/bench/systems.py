@@ -112,7 +112,7 @@ def split_peer(name: str) -> tuple[str, str, float | None]:
     """MODEL, MODEL@PRECISION, MODEL@PRECISION/GUIDANCE -> model, precision (empty: the usual), guidance (None: the
     model's own)."""
     model, at, how = name.rpartition("@")
-    if not at:
+    if not at or Path(name).is_dir():
         return name, "", None
     precision, slash, rest = how.partition("/")
     try:

@@ -29,7 +29,7 @@ from sfv.media import replacing
 from sfv.media.pixels import as_layers, shown
 from sfv.settings import Decoder, Profile, Settings, Speed, split_row, split_speed
 from sfv.speed.optimize import open_model
-from sfv.system.sources import sources
+from sfv.system.code_hash import sources
 from sfv.types import Frames
 
 REAL, CODED, STILL = "real clips", "codec alone", "still picture"

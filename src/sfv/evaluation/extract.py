@@ -20,7 +20,7 @@ from sfv.evaluation.features import Extractor
 from sfv.evaluation.real_clips import RealClip
 from sfv.measures.distances import Basis, Rows
 from sfv.media import cache_folder, replacing
-from sfv.system.sources import sources
+from sfv.system.code_hash import sources
 from sfv.types import Frames
 
 S = TypeVar("S")

@@ -18,7 +18,7 @@ Origin = dict[str, Any]
 """Plain values, as JSON holds them."""
 ASKED = ("steps", "guidance", "motion", "noise_aug", "sampler", "frames", "fps", "play_fps", "move", "stiff")
 """What is kept of the settings of a row."""
-WORD = re.compile(r"(--[\w-]+=)?(.*?)((@\w+(/\w+)?)?(:\d+)?)")
+WORD = re.compile(r"(--[\w-]+=)?(.*?)((@\w+(/\w+)?)?(:\d+)?)", re.DOTALL)
 """A flag, a value, and what may follow a model's name."""
 
 
@@ -49,7 +49,7 @@ def of_run(device: torch.device) -> Origin:
 
 def plain_command(words: Sequence[str]) -> str:
     """A command in which of every path only the name is left; `python -m sfv` is `sfv`."""
-    program, *rest = words
+    program, *rest = words or [""]
     name = "sfv" if Path(program).name == "__main__.py" else _named(program)
     return " ".join([name, *map(_named, rest)])
 

@@ -79,6 +79,11 @@ def read_sticker(source: Path | str | io.BytesIO, opaque: bool = False) -> Uint8
     return sticker
 
 
+def laid_on(sticker: Uint8Sticker, background: str = "white") -> Uint8Picture:
+    """The same on a colour, opaque."""
+    return _rgb(Image.fromarray(sticker.numpy()), background)
+
+
 def _nothing(source: Path | str | io.BytesIO) -> str:
     return f"{_name(source)} is transparent everywhere: there is nothing to move; save it with its picture"
 
@@ -195,15 +200,20 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 def _sixteen_bit(picture: Image.Image) -> Image.Image:
     """16-bit (0-65535) or float grey -> 8-bit grey, where Pillow's own conversion would clip."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0, neginf=0)
-    top = _white(float(values.max())) if picture.mode == "F" else 65535.0
+    given = np.asarray(picture).astype(np.float64)
+    top = _white(given) if picture.mode == "F" else 65535.0
+    values = np.nan_to_num(given, nan=0, posinf=top, neginf=0)
     return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def _white(most: float) -> float:
-    """Which of the usual scales of float pictures goes up to `most`: 0-1, of which highlights may be brighter, 0-255,
-    0-65535, or its own."""
-    return 1.0 if most <= GLARE else 255.0 if most <= 255 else max(65535.0, most)
+def _white(values: np.ndarray) -> float:
+    """On which of the usual scales a float picture is: 0-1, of which highlights may be brighter, 0-255, 0-65535, or its
+    own. One hot pixel in a hundred decides nothing."""
+    bright = values[np.isfinite(values) & (values > 0)]
+    most = float(np.percentile(bright, 99)) if bright.size else 0.0
+    if most > 65535:
+        return float(bright.max())
+    return 1.0 if most <= GLARE else 255.0 if most <= 255 else 65535.0
 
 
 def fit(picture: Uint8Picture, height: int, width: int, mode: str = "pad", background: str = "white") -> Fitted:

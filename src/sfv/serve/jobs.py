@@ -36,7 +36,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from sfv.errors import QueueFull, SfvError
 from sfv.serve.errors import database_error
@@ -123,8 +123,14 @@ class Jobs:
         """The table; one of an earlier version gets the column that came since, which servers of that version leave."""
         TABLE.metadata.create_all(self.engine)
         if not any(column["name"] == "shape" for column in inspect(self.engine).get_columns(TABLE.name)):
+            change = f"ALTER TABLE {TABLE.name} ADD COLUMN shape VARCHAR(24)"
             with self.engine.begin() as connection:
-                connection.execute(text(f"ALTER TABLE {TABLE.name} ADD COLUMN shape VARCHAR(24)"))
+                try:
+                    connection.execute(text(change))
+                except ProgrammingError as error:
+                    if "owner" not in str(error.orig):
+                        raise
+                    raise SfvError(f"the jobs' table is of an earlier version; let its owner run: {change}") from error
 
     def close(self) -> None:
         """Give the connections back."""

@@ -96,20 +96,33 @@ def _json(text: str) -> Any:
 def _objects(text: str) -> Iterator[tuple[int, Entry | None]]:
     """The number of each entry's first line, and the entry; None for what cannot be read.
 
-    Files of earlier versions have a list of entries over many lines, from which a line may have been taken since: a
-    comma too many between entries is passed over.
+    A line is one entry. Files of earlier versions have a list of entries over many lines, from which a line may have
+    been taken since: what is between whole entries that begin a line of their own is passed over, up to the list's end.
     """
-    decoder, at = json.JSONDecoder(), text.find("{")
-    if outer := re.match(r'\s*\{\s*"keys"\s*:', text):
-        at = text.find("{", outer.end())
-    while at >= 0:
-        line = text.count("\n", 0, at) + 1
+    whole = _json(text)
+    if isinstance(whole, dict) and isinstance(whole.get("keys"), list):
+        yield from ((1, entry if isinstance(entry, dict) else None) for entry in whole["keys"])
+    elif outer := re.match(r'\s*\{\s*"keys"\s*:\s*\[', text):
+        yield from _mended(text, outer.end())
+    else:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                entry = _json(line)
+                yield number, entry if isinstance(entry, dict) else None
+
+
+def _mended(text: str, start: int) -> Iterator[tuple[int, Entry | None]]:
+    """Of a list that a taken line has broken."""
+    decoder, done = json.JSONDecoder(), start
+    closed = re.compile(r"^\s*\]", re.MULTILINE).search(text, start)
+    for begin in re.compile(r"^[\s,]*\{", re.MULTILINE).finditer(text, start, closed.start() if closed else len(text)):
+        if begin.end() <= done:
+            continue
         try:
-            entry, end = decoder.raw_decode(text, at)
+            entry, done = decoder.raw_decode(text, begin.end() - 1)
         except ValueError:
-            entry, end = None, at + 1
-        yield line, entry
-        at = text.find("{", end)
+            entry = None
+        yield text.count("\n", 0, begin.end()) + 1, entry
 
 
 def new_key(path: Path, name: str) -> str:

@@ -12,9 +12,9 @@ from sfv.errors import SfvError
 from sfv.serve.animator import Opener, open_animator
 from sfv.serve.routes import App, create_app
 from sfv.serve.settings import ServeSettings
+from sfv.serve.silence import prompt_protocol
 from sfv.system.files import allow_open_files
 from sfv.web.ports import surely, url
-from sfv.web.silence import prompt_protocol
 
 CONNECTIONS = 2000
 """Open connections, beyond which the server answers 503 without looking."""

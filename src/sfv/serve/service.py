@@ -37,6 +37,8 @@ from sfv.system.files import replacing
 from sfv.web.uploads import Limits, checked_picture, claimed_size
 
 log = logging.getLogger("sfv.serve")
+NAME = re.compile(r"[a-z0-9_]{1,40}")
+"""Of a job; anything else is none, and a database may stumble over it."""
 ORPHAN = 3600.0
 """Seconds after which a stored file that belongs to no job is taken away."""
 LOOKS = 1.0
@@ -226,11 +228,10 @@ class Service:
     def full(self, waiting: int, share: int | None = None) -> Refusal:
         """429, with the seconds that a place in the queue (or in a key's share of it) is likely to take."""
         again = self.metrics.mean * max(1, waiting // 4) / max(1, self.supervisor.ready)
-        sentence = f"{self.settings.queue} jobs are waiting, which is as many as may; try again later"
+        what, why = f"{self.settings.queue} jobs are", "which is as many as may"
         if share is not None:
-            sentence = (
-                f"{share} jobs of this key are waiting, as many as one key may have beside others; try again later"
-            )
+            what, why = f"{share} jobs of this key are", "as many as one key may have beside others"
+        sentence = f"{what} waiting or being sent, {why}; try again later"
         return Refusal(429, "queue_full", sentence, max(1, min(600, round(again))))
 
     def plan(self, order: Order, picture: bytes) -> tuple[Settings, str, int]:
@@ -271,7 +272,7 @@ class Service:
 
     async def get(self, name: str, owner: str) -> Job:
         """A job of the owner's; Refusal 404 for any other."""
-        job = await self.lookups.get(name)
+        job = await self.lookups.get(name) if NAME.fullmatch(name) else None
         if job is None or job.owner != owner:
             raise Refusal(404, "not_found", "there is no such video; it may have expired")
         return job

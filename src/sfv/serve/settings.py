@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from sfv.settings import Format, Settings, Speed
 from sfv.web.ports import is_loopback
 
-ORIGIN = re.compile(r"https?://(\[[0-9a-f:]+\]|[a-z0-9.-]+)(:\d+)?")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:\d+)?")
+HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
 
 class ServeSettings(Speed):
@@ -75,6 +77,9 @@ class ServeSettings(Speed):
                     f"origins: {origin} is no origin, which browsers send as https://HOST or http://HOST:PORT in small "
                     "letters, with no / at the end; give it so"
                 )
+        for name in self.hosts:
+            if not HOST.fullmatch(name):
+                raise ValueError(f"hosts: {name} is no name of a host; give the name alone, without http:// and port")
         return self
 
     def known_hosts(self, host: str) -> tuple[str, ...] | None:
@@ -84,7 +89,7 @@ class ServeSettings(Speed):
         """
         if self.keys is not None or not is_loopback(host):
             return None
-        named = (origin.partition("://")[2].partition(":")[0] for origin in self.origins)
+        named = (urlsplit(origin).hostname or "" for origin in self.origins)
         return "localhost", "127.0.0.1", "::1", host, *self.hosts, *named
 
 

@@ -179,14 +179,13 @@ class _Slot:
             ready = wait([pipe, process.sentinel], min(1.0, self.supervisor.settings.stuck))
             if ready and pipe not in ready:
                 return
-            if not ready:
-                if self._silent():
-                    process.kill()
-                continue
             try:
-                self._receive(*pipe.recv())
+                if ready:
+                    self._receive(*pipe.recv())
             except (EOFError, OSError):
                 return
+            if self._silent():
+                process.kill()
 
     def _silent(self) -> bool:
         """Whether it has shown nothing of what it must have done by now; opening a model may take any time."""

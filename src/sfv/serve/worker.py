@@ -130,10 +130,7 @@ class Worker:
             while not self.stopping.is_set():
                 self.awake.clear()
                 batch = self._surely(self._claim)
-                if any(job.crashes for job in batch):  # it may end this process, too: what is made is written first
-                    futures.wait(writing)
-                if batch:
-                    self.ahead.begin(batch)
+                self._prepare(batch, writing)
                 clips = self._make(batch) if batch else []
                 if batch:
                     self._send("turned", None)
@@ -141,10 +138,19 @@ class Worker:
                 writing = [writer.submit(self._deliver, job, clip) for job, clip in clips]
                 if not batch:
                     self._say_idle()
-                    self.ahead.forget()
                     self.awake.wait(IDLE)
         self.ahead.close()
         self.jobs.close()
+
+    def _prepare(self, batch: list[Job], writing: list[Future[None]]) -> None:
+        """Beside a batch the next pictures are read, unless one of its jobs has cost a life: then it may end this
+        process, too, what is made is written first, and no other picture may be to blame."""
+        if any(job.crashes for job in batch):
+            futures.wait(writing)
+        if batch and not any(job.crashes for job in batch):
+            self.ahead.begin(batch)
+        else:
+            self.ahead.forget()
 
     def _await(self, writing: list[Future[None]]) -> None:
         """Until the files are kept; to wait for a slow store is not to be stuck."""

@@ -158,16 +158,19 @@ class KnownHosts:
         self.app, self.hosts = app, {host.lower().strip("[]") for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._asked(scope) not in self.hosts:
+        if scope["type"] == "http" and self._asked(scope) not in (None, *self.hosts):
             sentence = "this server does not answer to the name in the header Host; ask it as localhost or 127.0.0.1"
             await _forbid(send, "host", f"{sentence}, or name it with --hosts")
             return
         await self.app(scope, receive, send)
 
-    def _asked(self, scope: Scope) -> str:
-        """The name in the header Host, without port and brackets."""
-        given = str(dict(scope["headers"]).get(b"host", b""), "latin-1").lower()
-        return given.rpartition("]")[0].lstrip("[") if given.startswith("[") else given.partition(":")[0]
+    def _asked(self, scope: Scope) -> str | None:
+        """The name in the header Host, without port and brackets; None without one, which no browser leaves out."""
+        given = dict(scope["headers"]).get(b"host")
+        if given is None:
+            return None
+        name = str(given, "latin-1").lower()
+        return name.rpartition("]")[0].lstrip("[") if name.startswith("[") else name.partition(":")[0].rstrip(".")
 
 
 async def _forbid(send: Send, code: str, sentence: str) -> None:

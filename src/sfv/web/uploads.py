@@ -9,14 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-import torch
-from PIL import Image
-
 from sfv.errors import SfvError, UploadError
 from sfv.media import read_picture, read_sticker
 from sfv.media.headers import picture_size
-from sfv.media.pictures import HEIF_BRANDS, MIN_SIDE, Uint8Picture, Uint8Sticker, admit_heif
+from sfv.media.pictures import HEIF_BRANDS, MIN_SIDE, Uint8Picture, Uint8Sticker, admit_heif, laid_on
 
 T = TypeVar("T")
 BODY = 20 * 2**20
@@ -77,9 +73,7 @@ def checked_layers(data: bytes, limits: Limits | None = None) -> tuple[Uint8Pict
         return checked_picture(data, limits), None
     if int(sticker[..., 3].min()) == 255:
         return sticker[..., :3].contiguous(), None
-    over = Image.fromarray(sticker.numpy())
-    over = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-    return torch.from_numpy(np.array(over.convert("RGB"))), sticker
+    return laid_on(sticker), sticker
 
 
 def claimed_size(data: bytes, limits: Limits | None = None) -> tuple[int, int]:

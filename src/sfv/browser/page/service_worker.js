@@ -36,6 +36,7 @@ function pathOf(url) {
 }
 
 async function keepShell() {
+  await caches.open(NAME); // it says that this worker serves, even where nothing may be kept
   const one = async (path) => {
     const fresh = await fresher(path); // the browser may hold that of an older page
     if (!fresh.ok) throw new Error(`${path}: ${fresh.status}`);

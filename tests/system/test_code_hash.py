@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sfv.system.sources import hash_of_text, sources
+from sfv.system.code_hash import hash_of_text, sources
 
 
 def test_a_hash_knows_every_module_of_its_places_and_no_other(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from sfv.serve.silence import prompt_protocol
 from sfv.web.ports import take
-from sfv.web.silence import prompt_protocol
 
 SECONDS = 0.1
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
