@@ -1,6 +1,7 @@
 """Seconds as ratios of the same round."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import wiggle
 from PIL import Image
 
 from sfv.bench import systems
-from sfv.bench.report import read_bench
+from sfv.bench.report import drawing, read_bench
 from sfv.bench.run import bench, flops, summaries
 from sfv.bench.systems import STAGES, contestant
 from sfv.errors import SfvError
@@ -86,6 +87,12 @@ def test_diffusers_own_pipeline_is_a_peer(tiny_folder: Path, tmp_path: Path) -> 
     assert "sfv" not in plain
     picture = file.with_suffix(".svg").read_text()
     assert picture.count("<rect") == 1 + (2 + 1) * (len(STAGES) - 1) and "diffusers=" in picture
+
+
+def test_a_long_name_has_room_in_the_picture() -> None:
+    row = {"model": "m" * 90, "calls": 1, "median": dict.fromkeys(STAGES, 1.0), "times": {"total": 1.0}}
+    ends = re.search(r'<text x="(\d+)"[^>]*text-anchor="end"', drawing({"models": [row]}))
+    assert ends and int(ends[1]) > 6 * 90
 
 
 def test_the_peer_of_whole_loops_has_every_stage(tmp_path: Path) -> None:

@@ -225,13 +225,13 @@ def test_who_is_cut_off_by_the_servers_end_gets_a_sentence(
         return said
 
     said = asyncio.run(cut_off())
-    if path == "/api/race":  # its answer has begun: the end of it is all that can be told
+    if path == "/api/race":  # its answer has begun: its end is all that can be sent
         assert [m["type"] for m in said if m.get("status", 200) != 200] == []
     else:
         assert said[0]["status"] == 503 and "start it again" in json.loads(said[1]["body"])["error"]
 
 
-def test_a_server_that_is_told_to_stop_drops_what_runs(tiny_folder: Path) -> None:
+def test_a_server_that_stops_drops_what_runs(tiny_folder: Path) -> None:
     studio = Studio((str(tiny_folder),), "cpu", Speed())
     server = _Server(uvicorn.Config(lambda *_: None), studio)
     key, _ = studio.take(png())

@@ -230,7 +230,7 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_cluster_that_wants_its_token_is_told(monkeypatch: pytest.MonkeyPatch, deep: bool) -> None:
+def test_a_cluster_that_wants_its_token_says_so(monkeypatch: pytest.MonkeyPatch, deep: bool) -> None:
     """Ray raises its own error where this machine has no token, a ConnectionError from it where it has a wrong one."""
     import ray
 

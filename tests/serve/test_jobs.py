@@ -119,7 +119,7 @@ def test_the_oldest_is_taken_first_with_those_of_its_kind(jobs: Jobs) -> None:
     assert jobs.claim("w", "m", 2, 10) == [] and jobs.claim("w", "other", 2, 10) == []
 
 
-def test_what_a_claim_would_take_is_told_without_one(jobs: Jobs) -> None:
+def test_what_a_claim_would_take_can_be_read_without_one(jobs: Jobs) -> None:
     rows = [job(9, "a"), job(8, "b"), job(7, "a"), job(6, "a")]
     deadly = replace(job(10, "a"), crashes=1)
     for row in [deadly, *rows]:

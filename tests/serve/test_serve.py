@@ -1008,7 +1008,7 @@ def test_files_of_keys_by_earlier_versions_are_read_and_added_to(tmp_path: Path)
 
 
 @pytest.mark.parametrize("taken", ['"salt": "s"', '"salt": "t"', '"hash"', '"id": "b2"'])
-def test_an_entry_that_is_not_whole_opens_nothing_and_is_told_once(
+def test_an_entry_that_is_not_whole_opens_nothing_and_is_logged_once(
     tmp_path: Path, taken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a file by an earlier version, from which one line of an entry was taken (of the last one that has it)."""

@@ -129,7 +129,7 @@ def test_a_worker_that_starts_while_the_database_is_away_waits_for_it(
     assert said == [("begun", None), *[("trouble", "connection refused")] * 2, ("ready", CARD)]
 
 
-def test_a_worker_that_waits_for_the_database_stops_when_told_to(
+def test_a_worker_that_waits_for_the_database_stops_on_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = worker_messages(tmp_path, monkeypatch, fails=1000, order="stop")
@@ -225,7 +225,7 @@ def test_a_worker_whose_messages_cannot_be_heard_is_killed(
     assert len(seen) == 1 and supervisor.processes == []
 
 
-def test_a_job_that_cost_three_workers_is_counted_told_and_logged(
+def test_a_job_that_cost_three_workers_is_counted_sent_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def given_up() -> bool:

@@ -17,7 +17,7 @@ print(before - anonymous())
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is told")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone has it")
 def test_what_is_freed_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,8 @@ from sfv.errors import SfvError
 
 INK = ("#c9d6df", "#8ecae6", "#219ebc", "#1b6ca8", "#ffb703", "#fb8500", "#b0b0b0")
 """Of the stages but the total."""
+WIDEST = 7
+"""Pixels of a letter of a name, at most as a mean."""
 
 
 def read_bench(path: Path, asked: dict[str, str]) -> dict[str, Any]:
@@ -65,8 +67,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def drawing(result: dict[str, Any]) -> str:
     """SVG: a bar for every model, its median seconds stacked by stage, on one scale."""
-    left, wide, high = 300, 560, 40
     models, shown = result["models"], STAGES[:-1]
+    names = [f"{m['model']} ({m['calls']} call{'s' * (m['calls'] != 1)})" for m in models]
+    left, wide, high = max(300, 20 + WIDEST * max(map(len, names))), 560, 40
     longest = max(m["median"]["total"] for m in models)
     parts = []
     for i, m in enumerate(models):
@@ -75,9 +78,8 @@ def drawing(result: dict[str, Any]) -> str:
             width = max(0.0, m["median"][stage]) / longest * wide
             parts.append(f'<rect x="{x:.1f}" y="{top}" width="{width:.2f}" height="{high - 14}" fill="{colour}"/>')
             x += width
-        name = f"{html.escape(m['model'])} ({m['calls']} call{'s' * (m['calls'] != 1)})"
         label = f"{m['median']['total']:.2f} s, {m['times']['total']:.1f}x"
-        parts.append(f'<text x="{left - 8}" y="{top + 18}" text-anchor="end">{name}</text>')
+        parts.append(f'<text x="{left - 8}" y="{top + 18}" text-anchor="end">{html.escape(names[i])}</text>')
         parts.append(f'<text x="{x + 8:.1f}" y="{top + 18}">{label}</text>')
     for k, (colour, stage) in enumerate(zip(INK, shown, strict=True)):
         at, y = left + k * 80, 34 + len(models) * high

@@ -20,8 +20,8 @@ class Bench(Flags, Settings, Speed):
     """A picture; the bundled example if not given."""
     models: tuple[str, ...] = Field(default=("sticker", "sticker-teacher"), min_length=1)
     """MODEL[@PROFILE[/BACKEND]][:STEPS]; diffusers=MODEL[:STEPS] is diffusers' own, in float32 on a CPU and guided as
-    the model is; diffusers=MODEL@PRECISION[/GUIDANCE] (float32, bfloat16; 1 is no guidance) as is asked. Told in the
-    first's seconds."""
+    the model is; diffusers=MODEL@PRECISION[/GUIDANCE] (float32, bfloat16; 1 is no guidance) as is asked. Ratios are
+    to the first."""
     rounds: int = Field(default=7, gt=0, le=1000)
     """Clips of each model that are timed."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None

@@ -18,7 +18,7 @@ PORTS = 50
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that has the clip under way dropped when it is told to stop."""
+    """Uvicorn that has the clip under way dropped on SIGTERM and Ctrl-C."""
 
     def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
         super().__init__(config)

@@ -100,7 +100,7 @@ class Studio:
         self.decoding = ThreadPoolExecutor(2, "sfv-decode")  # bounds the memory that pictures take
         self.ready, self.trouble, self.took = threading.Event(), "", 0.0
         self.ending = threading.Event()
-        """Set when the server is told to stop: what waits or runs is dropped, at the latest after a network call."""
+        """Set when the server is to stop: what waits or runs is dropped, at the latest after a network call."""
 
     def open(self) -> None:
         """Load and warm the first model, on the computing thread; what goes wrong is kept as one sentence."""

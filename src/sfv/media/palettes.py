@@ -9,7 +9,7 @@ Rgba = UInt8[np.ndarray, "f h w 4"]
 Rows = Int[np.ndarray, " _"]
 
 BITS = 6
-"""Of each colour channel, by which pixels are told apart before they are counted."""
+"""Bits of each colour channel that are compared: pixels that differ in less are counted as one colour."""
 AT_ONCE = 1 << 21
 """Pixels that are counted at a time."""
 ROWS = 1 << 14

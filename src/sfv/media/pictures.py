@@ -56,8 +56,10 @@ def read_picture(source: Path | str | io.BytesIO, background: str = "white") -> 
 
     def take(picture: Image.Image) -> Tensor:
         picture = _eight_bit(picture)
-        if _has_alpha(picture) and picture.convert("RGBA").getchannel("A").getextrema()[1] == 0:
-            raise SfvError(_nothing(source))
+        if _has_alpha(picture):
+            picture = picture.convert("RGBA")
+            if picture.getchannel("A").getextrema()[1] == 0:
+                raise SfvError(_nothing(source))
         return _rgb(picture, background)
 
     return _read(source, take)

@@ -36,7 +36,7 @@ class Keys:
         """The id of a valid key, else None; takes as long for an unknown key as for a wrong one."""
         try:
             self._refresh()
-        except SfvError as error:  # a file that cannot be read lets nobody in, and is told once
+        except SfvError as error:  # a file that cannot be read lets nobody in, and is logged once
             if self.said != str(error):
                 self.said = str(error)
                 log.warning("%s", error)

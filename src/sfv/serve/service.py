@@ -410,7 +410,7 @@ def _each(action: Callable[[Any], None], things: Sequence[Any]) -> int:
 
 
 def _said(error: SfvError) -> str:
-    """What the log is told of an error."""
+    """An error as the log has it."""
     return error.detail if isinstance(error, DatabaseError) else str(error)
 
 

@@ -208,7 +208,7 @@ def test_length_and_size_come_from_the_configuration(tiny_folder: Path, tmp_path
     assert (own.height, own.width, own.fps, own.motion, own.noise_aug) == (576, 1024, 7, 127, 0.02)
 
 
-def test_a_model_of_ours_that_does_not_say_how_it_is_asked_is_told_once(
+def test_a_model_of_ours_that_does_not_say_how_it_is_asked_warns_once(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SVD's own folder, which has diffusers' scheduler, says nothing and is as it was."""
